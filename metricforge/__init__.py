@@ -1,0 +1,62 @@
+"""Train image embeddings, and measure them honestly on classes they have never seen.
+
+>>> import metricforge
+>>> run = metricforge.train(dataset="digits", sampler="hard-triplet")
+>>> run.results["trained"]["map@r"]
+>>> metricforge.load(run.path).encode(images)  # float32 [N, D]
+
+Importing this package loads no torch; its names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metricforge.contracts import Dataset as Dataset
+    from metricforge.contracts import Estimate as Estimate
+    from metricforge.errors import MetricForgeError as MetricForgeError
+    from metricforge.model import EmbeddingModel as EmbeddingModel
+    from metricforge.model import load as load
+    from metricforge.runs.evaluate import Evaluation as Evaluation
+    from metricforge.runs.evaluate import evaluate as evaluate
+    from metricforge.runs.run import Run as Run
+    from metricforge.runs.train import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "metricforge.contracts",
+    "EmbeddingModel": "metricforge.model",
+    "Estimate": "metricforge.contracts",
+    "Evaluation": "metricforge.runs.evaluate",
+    "MetricForgeError": "metricforge.errors",
+    "Run": "metricforge.runs.run",
+    "evaluate": "metricforge.runs.evaluate",
+    "load": "metricforge.model",
+    "train": "metricforge.runs.train",
+}
+
+__all__ = [
+    "Dataset",
+    "EmbeddingModel",
+    "Estimate",
+    "Evaluation",
+    "MetricForgeError",
+    "Run",
+    "__version__",
+    "evaluate",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'metricforge' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m metricforge` is the command `metricforge`."""
+
+from metricforge.cli import main
+
+main()

@@ -1,0 +1,119 @@
+"""Folders of files that are whole or absent: checkpoints and models.
+
+A folder is written beside its place, synced, and renamed into it; `manifest.json` holds the
+sha256 of each file, and nothing is used before it was checked. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from metricforge.errors import ArtefactError, ResourceError
+
+MANIFEST = "manifest.json"
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put `files` (name to content) and their manifest into `folder`, replacing it as a whole.
+
+    Raises ResourceError when the disk is full or read-only; what stood there before is then
+    untouched.
+    """
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, content in {**files, MANIFEST: manifest}.items():
+            _write_synced(partial / name, content)
+        _sync_folder(partial)
+        _replace(partial, folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a folder that :func:`write_folder` made, each checked by its sha256.
+
+    Raises ArtefactError for anything else: a missing folder, a file in its place (a pickled
+    checkpoint is not opened), a missing, truncated or altered file.
+    """
+    if folder.is_file():
+        raise ArtefactError(
+            f"{folder} is a file, and a model or checkpoint here is a folder with a "
+            f"{MANIFEST}; it was not opened (a pickle can run code when it is)."
+        )
+    sums = _manifest(folder)
+    files = {}
+    for name, expected in sums.items():
+        path = folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ArtefactError(f"{path} is damaged: its sha256 is not the manifest's.")
+        files[name] = content
+    return files
+
+
+def write_file(path: Path, content: str) -> None:
+    """Write a text file so that a crash leaves the old or the new content, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _write_synced(partial, content.encode())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    path = folder / MANIFEST
+    try:
+        sums = json.loads(path.read_bytes())["sha256"]
+        named = {str(name): str(value) for name, value in sums.items()}
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder} holds no {MANIFEST} ({error.strerror}): it is not one of our folders, "
+            "or it was not written to its end."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtefactError(f"{path} is damaged: it is not a manifest.") from error
+    for name in named:
+        if Path(name).name != name:
+            raise ArtefactError(f"{path} names '{name}', which lies outside its folder.")
+    return named
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    # A folder can't be renamed over another that has files: the old one steps aside first.
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(folder.parent)

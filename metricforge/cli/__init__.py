@@ -1,0 +1,71 @@
+"""The command line: it parses and prints; what is done is done elsewhere.
+
+stdout is the result, stderr is progress and messages. Each command is a small file, imported
+when it is called, so that `--help` and `plugins` answer without loading torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from metricforge import __version__
+from metricforge.errors import MetricForgeError
+
+COMMANDS = {
+    "encode": "Embed images with a trained model, into a .npy file.",
+    "evaluate": "Test a run's model on held-out classes, of any dataset.",
+    "plugins": "List every component, with its distribution.",
+    "train": "Train an embedding and test it on classes it never saw.",
+}
+
+
+class LazyCommands(click.Group):
+    """Finds the commands by name, and imports a command's file only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"metricforge.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="metricforge")
+def cli() -> None:
+    """Train image embeddings, and measure them on classes they have never seen.
+
+    Begin with:  metricforge train --sampler hard-triplet
+    """
+
+
+def main() -> None:
+    """Run the command line; a MetricForgeError is one sentence on stderr and its exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except MetricForgeError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,59 @@
+"""`metricforge evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--dataset", metavar="SPEC", help="What to test on.  [default: the run's own]")
+@PROTOCOL
+@click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test, or "
+              "all where the dataset has no test part of its own]")  # fmt: skip
+@click.option("--allow-seen", is_flag=True,
+              help="Measure classes that the model was trained on, too.")  # fmt: skip
+@click.option("--baselines/--no-baselines", default=True, help="Raw pixels beside the model.")
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DATA_ROOT
+@JSON
+@debug
+def command(
+    run: Path,
+    dataset: str | None,
+    protocols: tuple[str, ...],
+    part: str | None,
+    allow_seen: bool,
+    baselines: bool,
+    device: str,
+    data_root: str | None,
+    as_json: bool,
+) -> None:
+    """Test the model of RUN on held-out classes, of its own dataset or another.
+
+    Classes that the model was trained or selected on are refused.
+    """
+    from metricforge.cli.results import print_measured, shortened
+    from metricforge.runs.evaluate import USUAL_PROTOCOLS, evaluate
+
+    evaluation = evaluate(
+        run,
+        dataset,
+        protocols=protocols or USUAL_PROTOCOLS,
+        part=part,
+        allow_seen=allow_seen,
+        baselines=baselines,
+        data_root=data_root,
+        device=device,
+    )
+    if as_json:
+        print_json({"run": str(run), **evaluation.to_json()})
+        return
+    kind = "closed set" if evaluation.closed_set else "held-out classes"
+    kind = "classes it was trained on" if evaluation.seen and not evaluation.closed_set else kind
+    where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
+    print_measured(evaluation, f"{where}: {kind} {shortened(evaluation.classes)}")

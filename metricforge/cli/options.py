@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA_ROOT = click.option(
+    "--data-root",
+    envvar="METRICFORGE_DATA",
+    metavar="DIR",
+    help="Where datasets lie or are downloaded to.  [default: $METRICFORGE_DATA or data]",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+PROTOCOL = click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    metavar="SPEC",
+    help="How to test, such as oneshot:way=20,shot=1; may be repeated.  "
+    "[default: retrieval and oneshot]",
+)
+
+
+def debug(function: F) -> F:
+    """Add `--debug`, which `main` looks for itself."""
+    decorate: Callable[[F], F] = click.option(
+        "--debug", is_flag=True, expose_value=False, help="Show a traceback with an error."
+    )
+    return decorate(function)
+
+
+def print_json(record: Any) -> None:
+    """Print a result for another program: one JSON document on stdout."""
+    click.echo(json.dumps(record, indent=1))

@@ -1,0 +1,213 @@
+"""What a plugin and the core promise each other; a plugin imports this and `errors`, no more.
+
+Importing this module loads no torch, so that listing plugins stays instant.
+Shapes: B images in a batch, N images in a dataset, F features, D embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+API_VERSION = 1
+"""Raised when a plugin written for the previous version would break."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One group of components: its entry-point group and what its factories may ask for."""
+
+    name: str
+    plural: str
+    offers: tuple[str, ...]
+
+    @property
+    def group(self) -> str:
+        return f"metricforge.{self.plural}"
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("sampler", "samplers", ("labels", "groups")),
+        Kind("miner", "miners", ("margin",)),
+        Kind("loss", "losses", ("dim", "num_classes")),
+        Kind("head", "heads", ("in_features", "dim")),
+        Kind("backbone", "backbones", ("in_channels", "image_size")),
+        Kind("dataset", "datasets", ("root",)),
+        Kind("protocol", "protocols", ()),
+    )
+}
+
+
+class Pairs(NamedTuple):
+    """Comparisons of two images; `anchor` and `other` index into the batch.
+
+    Shapes: three 1-D tensors of one length, int64, int64 and bool.
+    """
+
+    anchor: Tensor
+    other: Tensor
+    same: Tensor
+
+    def listed(self, labels: Tensor) -> Pairs:
+        """These pairs themselves; see :meth:`AllPairs.listed`."""
+        return self
+
+
+class Triplets(NamedTuple):
+    """Comparisons of an anchor with a positive and a negative, 1-D int64 indices into the batch."""
+
+    anchor: Tensor
+    positive: Tensor
+    negative: Tensor
+
+    def listed(self, labels: Tensor) -> Triplets:
+        """These triplets themselves; see :meth:`AllTriplets.listed`."""
+        return self
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """Every unordered pair of a batch, described; a loss with a closed form never lists them."""
+
+    def listed(self, labels: Tensor) -> Pairs:
+        """The B(B-1)/2 pairs of a batch with these labels [B], anchor < other."""
+        import torch
+
+        anchor, other = torch.triu_indices(
+            len(labels), len(labels), offset=1, device=labels.device
+        ).unbind()
+        return Pairs(anchor, other, labels[anchor] == labels[other])
+
+
+@dataclass(frozen=True)
+class AllTriplets:
+    """Every valid triplet of a batch, described; listing them takes O(B^3) memory."""
+
+    def listed(self, labels: Tensor) -> Triplets:
+        """The triplets (a, p, n) with a != p, label(a) = label(p) != label(n); labels is [B]."""
+        same = labels[:, None] == labels[None, :]
+        positive = same.clone().fill_diagonal_(False)
+        valid = positive[:, :, None] & ~same[:, None, :]
+        return Triplets(*valid.nonzero().unbind(1))
+
+
+Tuples: TypeAlias = Pairs | Triplets | AllPairs | AllTriplets
+TupleKind: TypeAlias = type[Pairs] | type[Triplets] | None
+
+
+class Miner(Protocol):
+    """Chooses the tuples of one batch; pure, and called without gradient.
+
+    `kind` is Pairs, Triplets or None; None says that the loss sees the whole batch.
+    """
+
+    @property
+    def kind(self) -> TupleKind: ...
+
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Tuples | None:
+        """Embeddings [B, D] and labels [B] to tuples; none may be found, never a self-pair."""
+
+
+class Sampler(Protocol):
+    """Decides which images meet in a batch, and brings the miner that suits.
+
+    A sampler may also have `refresh(embeddings [N, D])`, called between epochs with the
+    embeddings of the train set, and `default_loss`, the spec of the loss to use when the
+    user names none.
+    """
+
+    @property
+    def miner(self) -> Miner: ...
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [B] into the train set; together they show every image."""
+
+
+class Loss(Protocol):
+    """Scores the tuples of a batch; an `nn.Module` when it learns.
+
+    A loss may also have `accepts`, the tuple kinds it takes (absent: all of them), and
+    `margin`, which is then given to a miner that asks for it.
+    """
+
+    def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
+        """Embeddings [B, D], labels [B] and what the miner chose, to a scalar with a graph."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their classes, as a dataset plugin hands them over.
+
+    - `images`: one uint8 tensor [N, C, H, W], or N image files that the core decodes to `shape`.
+    - `labels`: int64 [N], each an index into `classes`; every class name is a string.
+    - `groups`: int64 [N], each an index into `group_names` (an alphabet, a category), or None.
+    - `official`: int64 [N] with TRAIN, VALIDATION or TEST where the dataset has a split of its
+      own, or None. It is class-disjoint if no class is in two parts; otherwise it is closed-set.
+    - `notes`: sentences the user should read, such as files that were passed over.
+    """
+
+    name: str
+    images: Tensor | Sequence[Path]
+    labels: Tensor
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    groups: Tensor | None = None
+    group_names: tuple[str, ...] = ()
+    official: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+"""The values of :attr:`Dataset.official`."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its 95 % interval.
+
+    `n` counts what the interval is over, and `over` names it: "queries", "classes", "episodes".
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    over: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a protocol may know of the images that were embedded: one row for each of them.
+
+    `labels` int64 [N], `classes` their names, `groups` int64 [N] or None.
+    """
+
+    labels: Tensor
+    classes: tuple[str, ...]
+    groups: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a protocol measured: named numbers, and sentences the reader should know."""
+
+    estimates: Mapping[str, Estimate]
+    notes: tuple[str, ...] = ()
+
+
+class EvaluationProtocol(Protocol):
+    """A way to test embeddings; the same input gives the same bytes."""
+
+    def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
+        """Embeddings float32 [N, D] of labelled images to named numbers with intervals."""

@@ -1,0 +1,28 @@
+"""Images with their labels: read, kept, and split so that test classes are never seen."""
+
+from metricforge.data.decode import MAX_PIXELS, read_image
+from metricforge.data.images import (
+    MEMORY_LIMIT,
+    FileImages,
+    Images,
+    MemoryImages,
+    fingerprint,
+    open_images,
+)
+from metricforge.data.rules import PARTS, RULES
+from metricforge.data.split import Split, split_dataset
+
+__all__ = [
+    "MAX_PIXELS",
+    "MEMORY_LIMIT",
+    "PARTS",
+    "RULES",
+    "FileImages",
+    "Images",
+    "MemoryImages",
+    "Split",
+    "fingerprint",
+    "open_images",
+    "read_image",
+    "split_dataset",
+]

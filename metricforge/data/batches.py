@@ -1,0 +1,37 @@
+"""Images for the batches to come, read while the network works on the one before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from torch import Tensor
+
+from metricforge.data.images import Images, MemoryImages
+
+AHEAD = 4
+
+
+def read_ahead(images: Images, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """For each batch of indices [B] its images, uint8 [B, C, H, W], in order.
+
+    Images in memory are taken directly; files are decoded up to four batches ahead, in a
+    thread. An error there is raised where its batch would have come.
+    """
+    if isinstance(images, MemoryImages):
+        yield from map(images.take, batches)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+        coming: deque[Future[Tensor]] = deque()
+        try:
+            for batch in batches:
+                coming.append(reader.submit(images.take, batch))
+                if len(coming) > AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            # A stop in the middle must not wait for what nobody will look at.
+            for future in coming:
+                future.cancel()

@@ -1,0 +1,118 @@
+"""Image files to uint8 tensors of one shape, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from metricforge.errors import DataError
+
+MAX_PIXELS = 1 << 26
+"""The largest image that is decoded: 67 megapixels, a camera's full frame with room to spare."""
+
+Source: TypeAlias = Path | bytes | bytearray | memoryview
+
+_MODES = {1: "L", 3: "RGB"}
+_SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_GAP = 3  # a cheap first reduction may leave an image this much larger than asked, no smaller
+
+# Pillow only warns of sizes between one and two times its own limit, and does so before the
+# size can be read; as an error the warning ends up in the same sentence as ours. It is set
+# once, because a filter set around each call would race between threads.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def read_image(source: Source, shape: tuple[int, int, int], name: str | None = None) -> Tensor:
+    """One encoded image as uint8 [C, H, W] of the given shape; `name` is what errors call it.
+
+    The conversion to one channel (luma) or three: transparency is laid on white, a palette is
+    looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255), 1-bit
+    is 0 or 255. The EXIF orientation is applied, then the image is resized to (H, W), whatever
+    its own proportions, by antialiased bilinear interpolation. An animation gives its first
+    frame. Raises DataError, naming the image, for anything that can't be decoded in full or has
+    more than MAX_PIXELS pixels.
+    """
+    channels, height, width = shape
+    if channels not in _MODES:
+        raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
+    name = name or (str(source) if isinstance(source, Path) else "in memory")
+    try:
+        image = _eight_bit(_decode(source, max(height, width), name), name)
+        image = _opaque(image).convert(_MODES[channels])
+        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
+    except DataError:
+        raise
+    # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
+    # struct.error, EOFError, IndexError. All of them mean one thing here.
+    except Exception as error:
+        raise _undecodable(error, name) from error
+    pixels = torch.from_numpy(np.array(image)).view(height, width, channels)
+    return pixels.permute(2, 0, 1).contiguous()
+
+
+def _decode(source: Source, side: int, name: str) -> Image.Image:
+    """The upright image, in its own mode, at least `side` pixels a side where it has as many."""
+    # Other libraries set this for the whole process when they are imported; half an image must
+    # not become training data because of them.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(name)
+        # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
+        image.draft(None, (side * _GAP, side * _GAP))
+        return ImageOps.exif_transpose(image)
+
+
+def _eight_bit(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in _EIGHT_BIT:
+        return image
+    if image.mode not in _SIXTEEN_BIT:
+        raise DataError(
+            f"image '{name}' has pixels of Pillow's mode '{image.mode}', whose range is not "
+            "known; save it with 8 or 16 bits a channel."
+        )
+    values = np.array(image).astype(np.int32)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise DataError(f"image '{name}' has values beyond 16 bits; save it with 8 or 16 bits.")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image on white where it has transparency, else itself."""
+    if not image.has_transparency_data:
+        return image
+    clear = image.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear)
+
+
+def _undecodable(error: Exception, name: str) -> DataError:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return _too_large(name)
+    if isinstance(error, UnidentifiedImageError):
+        return DataError(
+            f"'{name}' is no image that can be read; replace it, or take it out of the dataset."
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(
+            f"image '{name}' can't be opened ({error.strerror}); check its path and permissions."
+        )
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return DataError(
+        f"image '{name}' is damaged ({reason}); replace it, or take it out of the dataset."
+    )
+
+
+def _too_large(name: str) -> DataError:
+    return DataError(
+        f"image '{name}' has more than {MAX_PIXELS // 10**6} megapixels, which is refused as a "
+        "decompression bomb; scale it down, or take it out of the dataset."
+    )

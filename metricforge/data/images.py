@@ -1,0 +1,170 @@
+"""The images of a dataset, in memory or on disk, by index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.decode import read_image
+from metricforge.errors import DataError, PluginError
+
+MEMORY_LIMIT = 512 * 2**20
+"""Bytes of decoded images that are kept in memory rather than decoded at each use."""
+
+
+class Images(Protocol):
+    """N images of one shape (C, H, W), handed out as batches on one device."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The images at `indices` (int64 [B], on any device) as uint8 [B, C, H, W]."""
+
+    def to(self, device: torch.device | str) -> Images:
+        """The same images, whose batches are on `device`."""
+
+
+class MemoryImages:
+    """Images in one uint8 tensor [N, C, H, W]; `to` moves all of them at once."""
+
+    def __init__(self, images: Tensor) -> None:
+        self._images = images
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self._images.shape
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def take(self, indices: Tensor) -> Tensor:
+        return self._images.index_select(0, indices.to(self._images.device))
+
+    def to(self, device: torch.device | str) -> MemoryImages:
+        return MemoryImages(self._images.to(device))
+
+
+class FileImages:
+    """Image files, decoded to `shape` by a pool of threads each time they are taken."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._paths = paths
+        self._shape = shape
+        self._device = torch.device(device)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._shape
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """As :meth:`Images.take`; raises DataError, naming the file, for one that can't be read."""
+        wanted = indices.tolist()
+        if wanted and min(wanted) < 0:
+            raise IndexError("an image index is negative.")
+        # Pinned, so that the copy to a GPU does not wait.
+        batch = torch.empty(
+            (len(wanted), *self._shape), dtype=torch.uint8, pin_memory=self._device.type == "cuda"
+        )
+
+        def decode(row: int) -> None:
+            batch[row] = read_image(self._paths[wanted[row]], self._shape)
+
+        for _ in _pool().map(decode, range(len(wanted))):
+            pass
+        return batch.to(self._device, non_blocking=True)
+
+    def to(self, device: torch.device | str) -> FileImages:
+        return FileImages(self._paths, self._shape, device)
+
+
+def open_images(dataset: Dataset, memory_limit: int = MEMORY_LIMIT) -> Images:
+    """The images of `dataset`, on the CPU; files that fit in `memory_limit` bytes are read now.
+
+    Raises PluginError for a tensor that is not uint8 [N, C, H, W] of the dataset's own numbers,
+    and DataError for a file that can't be read.
+    """
+    if isinstance(dataset.images, Tensor):
+        return MemoryImages(_checked(dataset.images, dataset))
+    if len(dataset.images) != len(dataset):
+        raise PluginError(
+            f"dataset '{dataset.name}' has {len(dataset.images)} images for {len(dataset)} labels."
+        )
+    files = FileImages(dataset.images, dataset.shape)
+    channels, height, width = dataset.shape
+    if len(files) * channels * height * width > memory_limit:
+        return files
+    return MemoryImages(files.take(torch.arange(len(files))))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """A sha256 in hex that changes when the images, their labels or class names do.
+
+    Files count with their size and their path below the folder that they share, so that a
+    dataset keeps its fingerprint where it is moved or copied; their content is not read.
+    """
+    header = {"shape": dataset.shape, "classes": dataset.classes, "images": len(dataset)}
+    digest = hashlib.sha256(json.dumps(header).encode())
+    digest.update(dataset.labels.cpu().contiguous().numpy().astype("<i8").tobytes())
+    if isinstance(dataset.images, Tensor):
+        digest.update(dataset.images.cpu().contiguous().numpy().data)
+    else:
+        digest.update(json.dumps(_names_and_sizes(dataset.images)).encode())
+    return digest.hexdigest()
+
+
+def _names_and_sizes(paths: Sequence[Path]) -> list[tuple[str, int]]:
+    if not paths:
+        return []
+    shared = os.path.commonpath([path.parent for path in paths])
+    return [(path.relative_to(shared).as_posix(), _size(path)) for path in paths]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise DataError(
+            f"image '{path}' can't be opened ({error.strerror}); check that it is there."
+        ) from error
+
+
+def _checked(images: Tensor, dataset: Dataset) -> Tensor:
+    expected = (len(dataset), *dataset.shape)
+    if images.dtype != torch.uint8 or tuple(images.shape) != expected:
+        raise PluginError(
+            f"dataset '{dataset.name}' has images of {images.dtype} {tuple(images.shape)}; "
+            f"its labels and shape ask for torch.uint8 {expected}."
+        )
+    return images
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    # One for the process: Pillow decodes without the GIL, so a thread a core is what pays.
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+
+# A forked child inherits the pool but none of its threads, and would wait for them for ever.
+os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,0 +1,105 @@
+"""Which images train, which choose the model, and which are only ever tested."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.rules import PARTS, RULES, is_disjoint
+from metricforge.errors import DataError, unknown
+from metricforge.spec import Spec, bind, complete
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The parts of a dataset, each the sorted int64 indices of its images.
+
+    `rule` is the spec that made it, defaults included. `closed_set` says that some class is in
+    more than one part; otherwise none is. `hash` is a sha256 in hex over the class and index of
+    every image of each part: two splits of a dataset have one hash if they are the same split.
+    """
+
+    rule: str
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    closed_set: bool
+    hash: str
+
+    def part(self, name: str) -> Tensor:
+        """The image indices of the part called "train", "validation" or "test"."""
+        if name not in PARTS:
+            raise unknown("part of a split", name, PARTS)
+        indices: Tensor = getattr(self, name)
+        return indices
+
+    def classes(self, part: str, dataset: Dataset) -> tuple[str, ...]:
+        """The names of the classes of a part, in the dataset's order."""
+        present: list[int] = dataset.labels[self.part(part)].unique().tolist()
+        return tuple(dataset.classes[index] for index in present)
+
+    def to_json(self, dataset: Dataset) -> dict[str, Any]:
+        """The record of a split: its rule and hash, and each part's image count and classes."""
+        parts = {
+            name: {"images": len(self.part(name)), "classes": list(self.classes(name, dataset))}
+            for name in PARTS
+        }
+        return {
+            "rule": self.rule,
+            "closed_set": self.closed_set,
+            "hash": self.hash,
+            "parts": parts,
+        }
+
+
+def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
+    """The split of `dataset` by a rule: random, classes or official.
+
+    None takes the dataset's own split where its classes are disjoint, else random. Raises
+    UsageError for a rule, option or class that is not there, and DataError for a dataset that
+    can't be split so.
+    """
+    spec = spec or _default(dataset)
+    # No distribution has split rules, so that "dist:random" names nothing.
+    name = f"{spec.distribution}:{spec.name}" if spec.distribution else spec.name
+    if name not in RULES:
+        raise unknown("split", name, RULES)
+    rule, what = RULES[name], f"split '{name}'"
+    parts = rule(dataset, **bind(rule, spec, what))
+    indices = {part: (parts == value).nonzero().flatten() for part, value in PARTS.items()}
+    _check(indices, dataset, what)
+    return Split(
+        rule=str(complete(rule, spec, what)),
+        **indices,
+        closed_set=not is_disjoint(parts, dataset.labels),
+        hash=_hash(indices, dataset),
+    )
+
+
+def _default(dataset: Dataset) -> Spec:
+    own = dataset.official
+    return Spec("official" if own is not None and is_disjoint(own, dataset.labels) else "random")
+
+
+def _check(indices: Mapping[str, Tensor], dataset: Dataset, what: str) -> None:
+    for part, images in indices.items():
+        if not len(images):
+            raise DataError(f"{what} of '{dataset.name}' leaves no image for {part}.")
+    if len(torch.unique(dataset.labels[indices["train"]])) < 2:
+        raise DataError(f"{what} of '{dataset.name}' trains on one class; comparing needs two.")
+
+
+def _hash(indices: Mapping[str, Tensor], dataset: Dataset) -> str:
+    counts = {part: len(images) for part, images in indices.items()}
+    digest = hashlib.sha256(json.dumps([dataset.classes, counts]).encode())
+    for images in indices.values():
+        for numbers in (images, dataset.labels[images]):
+            digest.update(numbers.numpy().astype("<i8").tobytes())
+    return digest.hexdigest()

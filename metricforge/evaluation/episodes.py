@@ -1,0 +1,129 @@
+"""N-way K-shot episodes: tell N unseen classes apart from K images of each.
+
+Shapes: E episodes of W ways (classes), S support images (shots) and Q queries of each class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.errors import DataError
+from metricforge.evaluation.search import Floats, Ints, centred
+
+Classifier: TypeAlias = Literal["prototype", "nearest"]
+
+# About 64 MB of float64.
+ENTRIES_PER_TILE = 8_000_000
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Rows of the images of each episode, class by class: query block w belongs to support w.
+
+    `support` [E, W, S] and `queries` [E, W * Q], int64.
+    """
+
+    support: Ints
+    queries: Ints
+
+    @property
+    def way(self) -> int:
+        return int(self.support.shape[1])
+
+
+def eligible(labels: Ints, images: int) -> Ints:
+    """The classes, ascending, with at least so many images; labels [N]."""
+    classes, counts = np.unique(labels, return_counts=True)
+    return np.asarray(classes[counts >= images], dtype=np.int64)
+
+
+def draw(
+    labels: Ints, *, way: int, shot: int, queries: int, episodes: int, seed: int = 0
+) -> Episodes:
+    """Draw episodes of distinct classes, and distinct images of them, from labels [N].
+
+    All sizes are at least 1. Only classes with shot + queries images take part, each equally
+    often. The same labels and seed give the same episodes. Raises DataError when there are
+    fewer such classes than `way`.
+    """
+    classes = eligible(labels, shot + queries)
+    if len(classes) < way:
+        raise _too_few(labels, way, shot, queries, len(classes))
+    rng = np.random.default_rng(seed)
+    chosen = classes[_distinct(rng, np.full(episodes, len(classes)), way)].ravel()
+    by_class = np.argsort(labels, kind="stable")
+    first = np.searchsorted(labels[by_class], chosen, side="left")
+    beyond = np.searchsorted(labels[by_class], chosen, side="right")
+    places = _distinct(rng, beyond - first, shot + queries)
+    rows = by_class[first[:, None] + places].reshape(episodes, way, shot + queries)
+    return Episodes(rows[:, :, :shot], rows[:, :, shot:].reshape(episodes, way * queries))
+
+
+def score(embeddings: Floats, episodes: Episodes, classifier: Classifier) -> NDArray[np.float64]:
+    """The accuracy of each episode [E]; embeddings [N, D].
+
+    `prototype` answers with the class whose mean support embedding is nearest (Snell 2017),
+    `nearest` with the class of the nearest support image; both by euclidean distance. Raises
+    DivergedError for NaN or infinite embeddings.
+    """
+    # In float64 |x|^2 - 2xy resolves what float32 embeddings can differ by.
+    points = torch.from_numpy(centred(embeddings)).double()
+    count, way, shot = episodes.support.shape
+    asked = episodes.queries.shape[1]
+    step = max(1, ENTRIES_PER_TILE // ((way * shot + asked) * max(1, points.shape[1])))
+    truth = torch.arange(way).repeat_interleave(asked // way)
+    tiles = [
+        _answers(
+            points[torch.from_numpy(episodes.support[start : start + step])],
+            points[torch.from_numpy(episodes.queries[start : start + step])],
+            classifier,
+        )
+        .eq(truth)
+        .double()
+        .mean(dim=1)
+        for start in range(0, count, step)
+    ]
+    return np.asarray(torch.cat(tiles).numpy(), dtype=np.float64)
+
+
+def _answers(support: Tensor, queries: Tensor, classifier: Classifier) -> Tensor:
+    """The class [E, W * Q] given to each query; support [E, W, S, D], queries [E, W * Q, D].
+
+    A tie goes to the class drawn first whichever class the query is of, and classes are drawn
+    in random order: a model that maps all images to one point scores exactly chance.
+    """
+    shot = 1 if classifier == "prototype" else support.shape[2]
+    known = support.mean(dim=2) if classifier == "prototype" else support.flatten(1, 2)
+    # argmin |q - s|^2 = argmax q.s - |s|^2 / 2
+    closeness = torch.baddbmm(
+        known.square().sum(dim=2)[:, None, :], queries, known.transpose(1, 2), beta=-0.5
+    )
+    return closeness.argmax(dim=2) // shot
+
+
+def _distinct(rng: np.random.Generator, sizes: Ints, count: int) -> Ints:
+    """Uniform draws without replacement: row m holds `count` of range(sizes[m]), in any order."""
+    drawn = np.empty((len(sizes), count), dtype=np.int64)
+    for place in range(count):
+        # The r-th number not drawn yet: step over each smaller one that is taken.
+        value = rng.integers(0, sizes - place)
+        for taken in np.sort(drawn[:, :place], axis=1).T:
+            value += value >= taken
+        drawn[:, place] = value
+    return drawn
+
+
+def _too_few(labels: Ints, way: int, shot: int, queries: int, found: int) -> DataError:
+    counts = np.unique(labels, return_counts=True)[1]
+    largest = int(counts.max(initial=0))
+    return DataError(
+        f"{way}-way {shot}-shot episodes with {queries} queries need {way} classes of at least "
+        f"{shot + queries} images; {found} of these {len(counts)} classes have that many (the "
+        f"largest has {largest}): ask for fewer ways, shots or queries, or hold out more classes."
+    )

@@ -1,0 +1,251 @@
+"""A backbone and a head: images in, embeddings out; saved without pickles, loaded by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from metricforge.artefact import read_folder, write_folder
+from metricforge.data.decode import read_image
+from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
+from metricforge.registry import Registry
+from metricforge.runtime import Runtime
+from metricforge.spec import Spec
+
+FORMAT = 1
+"""Raised when an older metricforge could not read what this one saves."""
+
+Encodable = Tensor | NDArray[Any] | Sequence[Path | str | Image.Image]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, for whoever loads it.
+
+    `shape` is (C, H, W); `trained_on` names the dataset, and `seen_classes` its classes used in
+    training or selection, on which no held-out number may be measured.
+    """
+
+    backbone: str
+    head: str
+    dim: int
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    trained_on: str = ""
+    seen_classes: tuple[str, ...] = ()
+    split: str = ""
+    format: int = FORMAT
+
+
+class EmbeddingModel(nn.Module):
+    """Images to embeddings: normalisation, backbone, head, and unit length where the head wants it.
+
+    uint8 images [B, C, H, W] to float32 embeddings [B, D].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, card: Card) -> None:
+        super().__init__()
+        self.backbone, self.head, self.card = backbone, head, card
+        self.unit_length = bool(getattr(head, "unit_length", True))
+        channels = (1, -1, 1, 1)
+        self.register_buffer("mean", torch.tensor(card.mean).view(channels), persistent=False)
+        self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone((images.float() / 255 - self.mean) / self.std)
+        embedding: Tensor = self.head(features).float()
+        return F.normalize(embedding) if self.unit_length else embedding
+
+    def embed(self, batches: Iterable[Tensor], runtime: Runtime | None = None) -> Tensor:
+        """Batches of uint8 images of the model's shape to embeddings [N, D] on the CPU."""
+        runtime = runtime or Runtime(next(self.parameters()).device)
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode(), runtime.autocast():
+                found = [self(runtime.prepare(images)).cpu() for images in batches]
+        finally:
+            self.train(training)
+        return torch.cat(found) if found else torch.zeros(0, self.card.dim)
+
+    def encode(self, images: Encodable, batch_size: int = 256) -> NDArray[np.float32]:
+        """Images to embeddings, float32 [N, D].
+
+        `images` are uint8 [N, C, H, W], [N, H, W] (grey) or [N, H, W, 3] as a tensor or an
+        array, or a sequence of files or PIL images. Other sizes are resized, grey and colour
+        are converted to what the model was trained on. DataError for anything else.
+        """
+        rows = range(0, len(images), batch_size)
+        batches = (as_batch(images[row : row + batch_size], self.card.shape) for row in rows)
+        embeddings: NDArray[np.float32] = self.embed(batches).numpy()
+        return embeddings
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as safetensors, JSON and a readable card into `folder`."""
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        files = {
+            "weights.safetensors": save_tensors(weights),
+            "model.json": json.dumps(asdict(self.card), indent=1).encode(),
+            "README.md": _readme(self.card).encode(),
+        }
+        write_folder(Path(folder), files)
+
+
+def build(
+    registry: Registry, card: Card, backbone: nn.Module | None, head: nn.Module | None
+) -> EmbeddingModel:
+    """The untrained model that a card describes; finished modules may stand in for its specs.
+
+    Raises PluginError when a backbone does not say its `out_features`.
+    """
+    if backbone is None:
+        offers: dict[str, Any] = {"in_channels": card.shape[0], "image_size": card.shape[1:]}
+        backbone = registry.build("backbone", Spec.parse(card.backbone), offers)
+    features = getattr(backbone, "out_features", None)
+    if not isinstance(backbone, nn.Module) or not isinstance(features, int):
+        raise PluginError(f"backbone '{card.backbone}' must be an nn.Module with int out_features.")
+    if head is None:
+        offers = {"in_features": features, "dim": card.dim}
+        head = registry.build("head", Spec.parse(card.head), offers)
+    if not isinstance(head, nn.Module):
+        raise PluginError(f"head '{card.head}' must be an nn.Module.")
+    return EmbeddingModel(backbone, head, card)
+
+
+def load(
+    folder: str | Path,
+    *,
+    backbone: nn.Module | None = None,
+    head: nn.Module | None = None,
+    device: str = "auto",
+    registry: Registry | None = None,
+) -> EmbeddingModel:
+    """The model in `folder`: a run's folder, or its `model/`.
+
+    Pass `backbone` or `head` when the model was trained with a module of your own. Raises
+    ArtefactError when the folder is damaged, foreign, or its weights don't fit.
+    """
+    folder = Path(folder)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    files = read_folder(folder)
+    card = _read_card(folder, files)
+    for name, given in (("backbone", backbone), ("head", head)):
+        if given is None and getattr(card, name).startswith("object "):
+            raise UsageError(
+                f"{folder} was trained with a {name} of your own ({getattr(card, name)[7:]}): "
+                f"pass it, load(..., {name}=...)."
+            )
+    model = build(registry or Registry.installed(), card, backbone, head)
+    load_weights(model, files.get("weights.safetensors", b""), folder)
+    runtime = Runtime.resolve(device)
+    runtime.place(model)
+    return model.eval()
+
+
+def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
+    """Put safetensors bytes into a module; ArtefactError names the keys or shapes that differ."""
+    try:
+        tensors = load_tensors(content)
+    except SafetensorError as error:
+        raise ArtefactError(f"the weights in {source} are no safetensors: {error}.") from error
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())
+        raise ArtefactError(f"the weights in {source} are of another network: {detail}") from error
+
+
+def as_batch(images: Encodable, shape: tuple[int, int, int]) -> Tensor:
+    """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] of this shape."""
+    if isinstance(images, Tensor | np.ndarray):
+        return fit(_as_tensor(images), shape)
+    if isinstance(images, str | bytes):
+        raise DataError("encode takes a list of files; put the one path into a list.")
+    return torch.stack([_read_one(image, shape) for image in images])
+
+
+def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """uint8 images [N, C, H, W] with the channels and size of `shape`; bilinear, antialiased."""
+    channels, height, width = shape
+    if images.shape[1] != channels:
+        luma = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
+        grey = images if channels == 3 else (images * luma).sum(1, keepdim=True).round()
+        images = grey.to(torch.uint8).expand(-1, channels, -1, -1)
+    if images.shape[2:] != (height, width):
+        resized = F.interpolate(
+            images.float(), (height, width), mode="bilinear", antialias=True, align_corners=False
+        )
+        images = resized.round().clamp(0, 255).to(torch.uint8)
+    return images
+
+
+def _as_tensor(images: Tensor | NDArray[Any]) -> Tensor:
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images))
+    if tensor.dtype != torch.uint8:
+        raise DataError(f"images are uint8 (0 to 255), not {tensor.dtype}.")
+    if tensor.ndim == 3:
+        tensor = tensor[:, None]
+    if tensor.ndim == 4 and tensor.shape[1] not in (1, 3) and tensor.shape[3] in (1, 3):
+        tensor = tensor.permute(0, 3, 1, 2)
+    if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
+        raise DataError(f"images are [N, C, H, W] with C 1 or 3, not {list(tensor.shape)}.")
+    return tensor
+
+
+def _read_one(image: Path | str | Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    if isinstance(image, Image.Image):
+        return fit(
+            _as_tensor(np.asarray(image.convert("L" if shape[0] == 1 else "RGB"))[None]), shape
+        )[0]
+    return read_image(Path(image), shape)
+
+
+def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
+    try:
+        fields = json.loads(files["model.json"])
+        if fields.get("format", 0) > FORMAT:
+            raise ArtefactError(
+                f"{folder} has model format {fields['format']} and this metricforge reads up to "
+                f"{FORMAT}: upgrade metricforge."
+            )
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return Card(**fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtefactError(f"{folder} is not a saved model: model.json can't be read.") from error
+
+
+def _readme(card: Card) -> str:
+    channels, height, width = card.shape
+    return "\n".join([
+        "# An image embedding by MetricForge",
+        "",
+        f"- network: backbone `{card.backbone}`, head `{card.head}`",
+        f"- input: {height} x {width} pixels, {channels} channel(s), uint8",
+        f"- output: {card.dim} dimensions, float32",
+        f"- trained on: {card.trained_on}, split {card.split[:16]}",
+        f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "
+        "others",
+        "",
+        "```python",
+        "import metricforge",
+        'embeddings = metricforge.load("this folder").encode(images)  # float32 [N, D]',
+        "```",
+        "",
+    ])  # fmt: skip

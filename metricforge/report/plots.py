@@ -1,0 +1,201 @@
+"""Plots as PNG files, about 900 pixels wide; drawn without pyplot, so without global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+DPI = 110
+WIDTH = 8.2
+MOST_CLASSES = 20
+MOST_POINTS = 5_000
+FONT = "DejaVu Sans"
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.int64]
+
+
+def scatter(
+    embeddings: Floats, labels: Ints, classes: Sequence[str], path: Path, title: str
+) -> None:
+    """Draw embeddings [N, D] in two dimensions, one colour for each class; labels is [N].
+
+    Two dimensions are drawn as they are, more by their first two principal components. Of more
+    than 20 classes the largest 20 are drawn, and about 5,000 images at most, evenly from each
+    class; the title says both. N is at least 1, and the embeddings are finite.
+    """
+    labels = np.asarray(labels)
+    drawn, remarks = _choose(labels)
+    points, axis_labels = _flat(np.asarray(embeddings, dtype=np.float64)[drawn])
+    shown, colour = np.unique(labels[drawn], return_inverse=True)
+    palette = matplotlib.colormaps["tab10" if len(shown) <= 10 else "tab20"]
+    figure, axes = _figure(height=6.4)
+    # In random order, so that no class lies on top of the others.
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(20_000 / len(points), 7, 36))
+    axes.scatter(
+        points[order, 0],
+        points[order, 1],
+        c=palette(colour[order]),
+        s=size,
+        alpha=0.65,
+        linewidths=0,
+        zorder=2,
+    )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(axis_labels[0])
+    axes.set_ylabel(axis_labels[1])
+    _entitle(axes, title, remarks)
+    _name_classes(axes, [classes[label] for label in shown], palette)
+    _save(figure, path)
+
+
+def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the loss of every step, and the validation score of every epoch that has one.
+
+    Records are those of a run's metrics.jsonl: `step` and `loss`, or `epoch_end`, `step` and
+    `validation`, a mapping whose first score is drawn. A loss that is not finite leaves a gap.
+    """
+    figure, axes = _figure(height=4.4)
+    losses = [r for r in records if r.get("loss") is not None and not r.get("epoch_end")]
+    steps = np.array([r["step"] for r in losses], dtype=np.int64)
+    values = np.array([r["loss"] for r in losses], dtype=np.float64)
+    stride = -(-len(values) // MOST_POINTS) or 1
+    axes.plot(steps[::stride], values[::stride], color="tab:blue", alpha=0.25, linewidth=0.8)
+    smooth = _smoothed(values)[::stride]
+    lines = axes.plot(steps[::stride], smooth, color="tab:blue", linewidth=1.8, label="loss")
+    lines += _validation(axes, [r for r in records if r.get("epoch_end")])
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    _entitle(axes, "Training", "" if losses else "no steps recorded")
+    # Beside the title, where no curve can pass behind it.
+    legend = axes.legend(
+        handles=lines, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    _save(figure, path)
+
+
+def _choose(labels: Ints) -> tuple[Ints, str]:
+    """The rows to draw, and what the title must say of the others."""
+    names, counts = np.unique(labels, return_counts=True)
+    largest = names[np.argsort(-counts, kind="stable")[:MOST_CLASSES]]
+    # Sorted by class, so that a stride can't beat in time with classes that alternate.
+    rows = np.argsort(labels, kind="stable")
+    rows = rows[np.isin(labels[rows], largest)]
+    stride = -(-len(rows) // MOST_POINTS)
+    remarks = []
+    if len(names) > MOST_CLASSES:
+        remarks.append(f"the {MOST_CLASSES} largest of {len(names)} classes")
+    if stride > 1:
+        remarks.append(f"one image in {stride}")
+    return np.asarray(rows[::stride]), ", ".join(remarks)
+
+
+def _flat(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """Points [N, D] as [N, 2], and what the two axes are."""
+    if points.shape[1] == 1:
+        return np.pad(points, ((0, 0), (0, 1))), ("dimension 1", "")
+    if points.shape[1] == 2:
+        return points, ("dimension 1", "dimension 2")
+    centred = points - points.mean(axis=0)
+    # Only the two strongest directions: a full SVD of 5,000 x 2,048 takes most of a minute.
+    covariance = centred.T @ centred
+    size = len(covariance)
+    variance, directions = eigh(covariance, subset_by_index=[size - 2, size - 1])
+    variance, directions = variance[::-1].clip(min=0.0), directions[:, ::-1].T
+    # The sign of a component is arbitrary; this makes it the same on every machine.
+    strongest = np.abs(directions).argmax(axis=1, keepdims=True)
+    sign = np.where(np.take_along_axis(directions, strongest, axis=1) < 0, -1, 1)
+    share = variance / (np.trace(covariance) or 1.0)
+    first, second = (f"component {i} ({s:.0%} of variance)" for i, s in enumerate(share, start=1))
+    return centred @ (sign * directions).T, (first, second)
+
+
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A centred moving average over a fiftieth of the run, shorter at both ends."""
+    half = len(values) // 100
+    finite = np.isfinite(values)
+    before = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counted = np.concatenate([[0], np.cumsum(finite)])
+    low = np.maximum(np.arange(len(values)) - half, 0)
+    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    total, count = before[high] - before[low], counted[high] - counted[low]
+    return np.where(finite, total / np.maximum(count, 1), np.nan)
+
+
+def _validation(axes: Axes, epochs: Sequence[Mapping[str, Any]]) -> list[Line2D]:
+    scored = [(r["step"], r["validation"]) for r in epochs if r.get("validation")]
+    if not scored:
+        return []
+    name = next(iter(scored[-1][1]))
+    steps = [step for step, scores in scored if name in scores]
+    values = [scores[name] for _, scores in scored if name in scores]
+    second = axes.twinx()
+    second.set_ylabel(f"validation {name}", parse_math=False)
+    second.spines["top"].set_visible(False)
+    return second.plot(steps, values, "o-", color="tab:orange", ms=4, label=f"validation {name}")
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _entitle(axes: Axes, title: str, remarks: str) -> None:
+    lines = _drawable(title, 70) + (f"\n({remarks})" if remarks else "")
+    axes.set_title(lines, loc="left", fontsize=11, family=FONT, parse_math=False)
+
+
+def _name_classes(axes: Axes, names: Sequence[str], palette: Any) -> None:
+    dots = [
+        Line2D([], [], marker="o", linestyle="", color=palette(place))
+        for place in range(len(names))
+    ]
+    # Placeholders first: matplotlib leaves out a label that begins with "_".
+    legend = axes.legend(
+        dots,
+        [str(place) for place in range(len(names))],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0.0,
+        frameon=False,
+        prop={"family": FONT, "size": 9},
+    )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(_drawable(name, 24))
+
+
+def _drawable(text: str, longest: int) -> str:
+    """Text that the font can draw, "?" for what it lacks, cut to `longest` characters."""
+    known = _characters()
+    text = "".join(c if c.isprintable() and ord(c) in known else "?" for c in text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+@cache
+def _characters() -> frozenset[int]:
+    return frozenset(get_font(findfont(FONT)).get_charmap())
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Without the version of the library, the same data gives the same bytes for longer.
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})

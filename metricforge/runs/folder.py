@@ -1,0 +1,183 @@
+"""The folder of a run: where its files lie, and how they are written."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metricforge.artefact import write_file
+from metricforge.errors import ArtefactError, ResourceError, UsageError
+from metricforge.training.checkpoint import Checkpoints
+
+RECORDED_VERSIONS = (
+    "metricforge",
+    "torch",
+    "torchvision",
+    "pytorch-metric-learning",
+    "faiss-cpu",
+    "numpy",
+    "scikit-learn",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/NAME/` with its files; made by :meth:`create` or opened by :meth:`open`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, overwrite: bool = False) -> RunFolder:
+        """A new folder; UsageError if something is there, ResourceError if none can be made."""
+        cls.refuse_used(path, overwrite)
+        folder = cls(path)
+        try:
+            if overwrite:
+                folder.clear()
+            folder.plots.mkdir(parents=True, exist_ok=True)
+            folder.log("created")
+        except OSError as error:
+            raise ResourceError(f"can't write to {path}: {error.strerror}.") from error
+        return folder
+
+    @staticmethod
+    def refuse_used(path: Path, overwrite: bool) -> None:
+        """UsageError if `path` holds something; asked before anything slow is done."""
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; give another --out.")
+        if path.is_dir() and any(path.iterdir()) and not overwrite:
+            raise UsageError(
+                f"{path} is not empty; give another --out, go on with --resume {path}, or "
+                "pass --overwrite."
+            )
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of a run that was begun; ArtefactError if it is none."""
+        folder = cls(path)
+        if path.is_file():
+            raise ArtefactError(f"{path} is a file, not the folder of a run; it was not opened.")
+        if not folder.config.is_file():
+            raise ArtefactError(f"{path} is not the folder of a run: it has no config.toml.")
+        return folder
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints")
+
+    def clear(self) -> None:
+        """Remove the files of an earlier run; others are none of our business."""
+        for name in ("checkpoints", "model", "plots"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        files = (self.config, self.metrics, self.report, self.evaluations)
+        named = [self.path / f"{name}.json" for name in ("env", "split", "summary")]
+        for file in (*files, *named, self.path / "log.txt"):
+            file.unlink(missing_ok=True)
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write `NAME.json`."""
+        write_file(self.path / f"{name}.json", json.dumps(record, indent=1) + "\n")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read `NAME.json`; ArtefactError when it is missing or damaged."""
+        path = self.path / f"{name}.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ArtefactError(f"{path} can't be read: {error}.") from error
+        return record
+
+    def records(
+        self, path: Path, keep: Callable[[dict[str, Any]], bool] | None = None
+    ) -> list[dict[str, Any]]:
+        """The lines of a JSONL file; a last line that a crash cut short is dropped."""
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+        return [record for record in found if keep is None or keep(record)]
+
+    def rewrite(self, path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace a JSONL file."""
+        write_file(path, "".join(json.dumps(record) + "\n" for record in records))
+
+    def append(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Add a line to a JSONL file."""
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise ResourceError(f"can't write {path}: {error.strerror}.") from error
+
+    def log(self, sentence: str) -> None:
+        """Add a line with the time to log.txt."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        with (self.path / "log.txt").open("a") as file:
+            file.write(f"{now} {sentence}\n")
+
+
+def free_name(root: Path, name: str) -> Path:
+    """`root/name`, or with the first number that is free: `name-2`, `name-3`, ..."""
+    path, number = root / name, 1
+    while path.exists():
+        number += 1
+        path = root / f"{name}-{number}"
+    return path
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, platform and device, for env.json."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": {name: _version(name) for name in RECORDED_VERSIONS},
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,38 @@
+"""The report of a run: what its folder says, as one offline page."""
+
+from __future__ import annotations
+
+import tomllib
+
+from metricforge.report.page import Facts, Part, write_page
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.measure import Measured
+
+PLOTS = {
+    "Test embeddings": "test.png",
+    "Train embeddings": "train.png",
+    "Loss and validation": "loss.png",
+}
+
+
+def write_report(folder: RunFolder) -> None:
+    """Write `report.html` from the records in a run's folder."""
+    summary, split = folder.read("summary"), folder.read("split")
+    measured = Measured.from_json(summary)
+    parts = [
+        Part(name, part["images"], tuple(part["classes"])) for name, part in split["parts"].items()
+    ]
+    facts = Facts(
+        title=folder.path.name,
+        results=measured.results,
+        parts=parts,
+        split_hash=split["hash"],
+        closed_set=split["closed_set"],
+        command=f"metricforge train --config {folder.config}",
+        times_tested=len(folder.records(folder.evaluations)),
+        notes=summary["notes"],
+        plots={title: folder.plots / file for title, file in PLOTS.items()},
+        config=tomllib.loads(folder.config.read_text()),
+        environment=folder.read("env"),
+    )
+    write_page(folder.report, facts)

@@ -1,0 +1,56 @@
+"""A finished run, as Python sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from metricforge.contracts import Estimate
+from metricforge.model import EmbeddingModel, load
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.measure import Measured
+from metricforge.runs.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its folder: its numbers, its model, where its files lie."""
+
+    folder: RunFolder
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run in a folder; ArtefactError if there is none."""
+        return cls(RunFolder.open(Path(path)))
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end: its report is written last."""
+        return self.folder.report.is_file()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with every default filled in."""
+        return Recipe.from_toml(self.folder.config)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The record in summary.json."""
+        return self.folder.read("summary")
+
+    @property
+    def results(self) -> dict[str, dict[str, Estimate]]:
+        """Held-out estimates by approach (trained, untrained, pixels) and name."""
+        measured = Measured.from_json(self.summary)
+        return {approach: dict(found) for approach, found in measured.results.items()}
+
+    @cached_property
+    def model(self) -> EmbeddingModel:
+        """The trained model, of the epoch that was best on validation classes."""
+        return load(self.path)

@@ -1,0 +1,70 @@
+"""Choosing the best epoch, on classes that are neither trained on nor tested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Dataset, EvaluationProtocol, Labelled
+from metricforge.data.images import Images
+from metricforge.data.split import Split
+from metricforge.errors import unknown
+from metricforge.model import EmbeddingModel
+from metricforge.runtime import Runtime
+from metricforge.training.loop import embed_images
+
+MOST_IMAGES = 3_000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Measures a model on validation images; the number to select by comes first."""
+
+    protocol: EvaluationProtocol
+    key: str
+    images: Images
+    indices: Tensor
+    labelled: Labelled
+    runtime: Runtime
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        protocol: EvaluationProtocol,
+        key: str,
+        dataset: Dataset,
+        split: Split,
+        images: Images,
+        runtime: Runtime,
+    ) -> Selection:
+        """A selection over the validation part, thinned evenly within its classes if large."""
+        indices, notes = split.validation, []
+        if len(indices) > MOST_IMAGES:
+            by_class = indices[torch.argsort(dataset.labels[indices], stable=True)]
+            places = torch.linspace(0, len(indices) - 1, MOST_IMAGES).long()
+            indices = by_class[places]
+            notes.append(f"epochs are chosen by {MOST_IMAGES} of the validation images.")
+        labels = dataset.labels[indices]
+        if len(labels.unique()) < 2:
+            notes.append("one validation class can't rank epochs; give validation more classes.")
+        labelled = labelled_part(dataset, indices)
+        return cls(protocol, key, images, indices, labelled, runtime, tuple(notes))
+
+    def __call__(self, model: EmbeddingModel) -> Mapping[str, float]:
+        """The protocol's numbers by name, the one to select by first."""
+        embeddings = embed_images(model, self.images, self.indices, self.runtime)
+        estimates = self.protocol.evaluate(embeddings, self.labelled).estimates
+        if self.key not in estimates:
+            raise unknown("number to select by", self.key, estimates)
+        order = [self.key, *(name for name in estimates if name != self.key)]
+        return {name: estimates[name].value for name in order}
+
+
+def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
+    """What a protocol may know of the images at these indices."""
+    groups = None if dataset.groups is None else dataset.groups[indices]
+    return Labelled(dataset.labels[indices], dataset.classes, groups)

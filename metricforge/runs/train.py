@@ -1,0 +1,225 @@
+"""Training as users know it: a recipe in, the folder of a run out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metricforge.artefact import write_file
+from metricforge.errors import DataError, Interrupted, UsageError
+from metricforge.registry import Registry
+from metricforge.report.plots import loss_curve, scatter
+from metricforge.report.progress import Listener, ProgressLine
+from metricforge.runs.assembly import Assembly, assemble
+from metricforge.runs.folder import RunFolder, environment, free_name
+from metricforge.runs.interruption import Interruption
+from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Measured, measure, pixels
+from metricforge.runs.page import write_report
+from metricforge.runs.recipe import Recipe, described
+from metricforge.runs.run import Run
+from metricforge.training.loop import EpochRecord, Position, StepRecord, embed_images, fit
+
+Record = StepRecord | EpochRecord
+
+
+def train(
+    *, out: str | Path | None = None, overwrite: bool = False, progress: bool = True, **options: Any
+) -> Run:
+    """Train, test on held-out classes, and record it all in a folder.
+
+    `options` are those of :class:`Recipe`: components as specs or as Python objects, such as
+    `train(dataset="mnist", sampler="hard-triplet:per_class=8", loss=MyLoss, dim=32)`. `out` is
+    the folder (default: a new one in `runs/`). Raises MetricForgeError, of the kind that says
+    what went wrong; UsageError for an option that does not exist.
+    """
+    recipe = Recipe.from_values(options, "train()")
+    if not progress:
+        return run_recipe(recipe, out=out, overwrite=overwrite)
+    with ProgressLine() as line:
+        return run_recipe(recipe, out=out, overwrite=overwrite, listener=line)
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    registry: Registry | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Train what `recipe` says and test it on held-out classes, into a new folder `out`.
+
+    `out` defaults to `runs/DATASET-SAMPLER`, with a number if that is taken. Raises
+    MetricForgeError, of the kind that says what went wrong.
+    """
+    listener = listener or Listener()
+    path = Path(out) if out else free_name(Path("runs"), _name(recipe))
+    RunFolder.refuse_used(path, overwrite)
+    assembly = assemble(recipe, registry or Registry.installed())
+    folder = RunFolder.create(path, overwrite)
+    write_file(folder.config, assembly.recipe.to_toml())
+    folder.write("env", environment(assembly.runtime.device))
+    split = assembly.split.to_json(assembly.dataset)
+    folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
+    return _train(assembly, folder, Position(), listener)
+
+
+def resume(
+    path: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    registry: Registry | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Go on with the run in `path` from its newest intact checkpoint; a finished one is done.
+
+    Raises UsageError when `recipe` is given and differs from the run's, DataError when the
+    dataset has changed since, ArtefactError when no checkpoint is intact.
+    """
+    listener = listener or Listener()
+    folder = RunFolder.open(Path(path))
+    recorded = Recipe.from_toml(folder.config)
+    if recipe is not None and (differences := recorded.differences(recipe)):
+        raise UsageError(
+            f"{path} was begun with other options (run / given): {'; '.join(differences)}."
+        )
+    if Run(folder).finished:
+        listener.say(f"{path} is finished: there is nothing to do.")
+        return Run(folder)
+    assembly = assemble(recorded, registry or Registry.installed())
+    if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
+        raise DataError(
+            f"the dataset {described(recorded.dataset)} is not the one that {path} was begun "
+            "with: images or labels have changed; start a new run."
+        )
+    return _train(assembly, folder, None, listener)
+
+
+def _train(
+    assembly: Assembly, folder: RunFolder, position: Position | None, listener: Listener
+) -> Run:
+    task = assembly.task
+    untrained = copy.deepcopy(task.model.state_dict())
+    if position is None:
+        position = _restore(assembly, folder, listener)
+    for note in assembly.notes:
+        listener.say(note)
+        folder.log(note)
+    began = time.perf_counter()
+    with Interruption() as interruption:
+        for record in fit(task, position, assembly.runtime):
+            folder.append(folder.metrics, _line(record))
+            listener.record(record, task.epochs)
+            if isinstance(record, EpochRecord):
+                folder.checkpoints.save(task, position)
+                if record.empty_batches:
+                    listener.say(f"epoch {record.epoch}: {record.empty_batches} empty batches.")
+            if interruption.signal and position.epoch < task.epochs:
+                _stop(assembly, folder, position, interruption)
+    seconds = time.perf_counter() - began
+    folder.checkpoints.restore_best(task)
+    task.model.save(folder.model)
+    measured, embeddings = _test(assembly, untrained)
+    _draw(assembly, folder, embeddings)
+    _record(assembly, folder, measured, position, seconds)
+    write_report(folder)
+    return Run(folder)
+
+
+def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Position:
+    """The newest checkpoint put into the task, and the metrics cut back to it."""
+    if not folder.checkpoints.all():
+        listener.say("there is no checkpoint yet: beginning anew.")
+        position = Position()
+    else:
+        position, damaged = folder.checkpoints.restore_newest(assembly.task)
+        for sentence in damaged:
+            listener.say(f"passed over a checkpoint: {sentence}")
+    done = position.total_steps
+    folder.rewrite(folder.metrics, folder.records(folder.metrics, lambda r: r["step"] <= done))
+    folder.log(f"resumed at step {done}")
+    return position
+
+
+def _stop(
+    assembly: Assembly, folder: RunFolder, position: Position, interruption: Interruption
+) -> None:
+    if position.step:
+        folder.checkpoints.save(assembly.task, position)
+    folder.log(f"interrupted and saved at step {position.total_steps}")
+    stopped = Interrupted(
+        f"interrupted and saved at step {position.total_steps}; go on with: "
+        f"metricforge train --resume {folder.path}"
+    )
+    stopped.exit_code = interruption.exit_code
+    raise stopped
+
+
+def _test(assembly: Assembly, untrained: dict[str, Tensor]) -> tuple[Measured, dict[str, Tensor]]:
+    """Open the test part, once: trained network, untrained network and raw pixels."""
+    task, indices = assembly.task, assembly.split.test
+    embeddings = {TRAINED: embed_images(task.model, task.images, indices, assembly.runtime)}
+    bare = copy.deepcopy(task.model)
+    bare.load_state_dict(untrained)
+    embeddings[UNTRAINED] = embed_images(bare, task.images, indices, assembly.runtime)
+    embeddings[PIXELS] = pixels(task.images, indices)
+    return measure(embeddings, assembly.protocols, assembly.dataset, indices), embeddings
+
+
+def _record(
+    assembly: Assembly, folder: RunFolder, measured: Measured, position: Position, seconds: float
+) -> None:
+    split = assembly.split
+    summary = {
+        "format": 1,
+        **measured.to_json(),
+        "dataset": assembly.dataset.name,
+        "part": "test",
+        "closed_set": split.closed_set,
+        "test_classes": list(split.classes("test", assembly.dataset)),
+        "test_images": len(split.test),
+        "split_hash": split.hash,
+        "selected_epoch": position.best_epoch,
+        "selected_by": f"{assembly.recipe.select} on validation classes",
+        "epochs": position.epoch,
+        "steps": position.total_steps,
+        "seconds": round(seconds, 3),
+        "notes": [*assembly.notes, *measured.notes],
+    }
+    folder.append(folder.evaluations, {"part": "test", "split_hash": split.hash, "by": "train"})
+    folder.write("summary", summary)
+    folder.log("finished")
+
+
+def _draw(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
+    task, dataset, split = assembly.task, assembly.dataset, assembly.split
+    stride = max(1, len(split.train) // 5_000)
+    train = split.train[::stride]
+    parts = {
+        "train": (embed_images(task.model, task.images, train, assembly.runtime), train),
+        "test": (embeddings[TRAINED], split.test),
+    }
+    for part, (rows, indices) in parts.items():
+        title = f"{dataset.name}, {part} {'images' if split.closed_set else 'classes'}"
+        labels = dataset.labels[indices].numpy()
+        scatter(rows.numpy(), labels, dataset.classes, folder.plots / f"{part}.png", title)
+    loss_curve(folder.records(folder.metrics), folder.plots / "loss.png")
+
+
+def _line(record: Record) -> dict[str, Any]:
+    if isinstance(record, EpochRecord):
+        return {"epoch_end": True, **dataclasses.asdict(record)}
+    return dataclasses.asdict(record)
+
+
+def _name(recipe: Recipe) -> str:
+    def short(component: Any) -> str:
+        name = described(component).rpartition(":")[2]
+        return described(component).partition(":")[0] if isinstance(component, str) else name
+
+    return f"{short(recipe.dataset)}-{short(recipe.sampler)}"

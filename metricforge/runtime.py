@@ -1,0 +1,85 @@
+"""The device, the precision and the memory layout that a run computes with."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metricforge.errors import ResourceError, UsageError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how to compute; made by :meth:`resolve`."""
+
+    device: torch.device
+    precision: Precision = "fp32"
+    channels_last: bool = True
+
+    @classmethod
+    def resolve(
+        cls, device: str = "auto", precision: str = "fp32", channels_last: bool = True
+    ) -> Runtime:
+        """A runtime from options; "auto" takes CUDA, then MPS, then the CPU.
+
+        Raises UsageError for a device or precision that does not exist, ResourceError for a
+        device that this machine does not have.
+        """
+        if precision not in ("fp32", "bf16"):
+            raise UsageError(f"precision is fp32 or bf16, not '{precision}'.")
+        found = _best_device() if device == "auto" else _named_device(device)
+        kind: Precision = "bf16" if precision == "bf16" else "fp32"
+        return cls(found, kind, channels_last)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device and in the memory layout of this runtime."""
+        return model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload, no-any-return]
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] on the device and in the memory layout."""
+        return images.to(self.device, non_blocking=True, memory_format=self._layout)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which the network runs: bf16 where asked for, else float32."""
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def generator(seed: int, *position: int) -> np.random.Generator:
+    """The random numbers of one place in a run, such as (seed, epoch): a pure function of it."""
+    return np.random.default_rng([seed, *position])
+
+
+def seed_torch(seed: int, *position: int) -> None:
+    """Set torch's own generator for one place in a run, for layers that draw (dropout)."""
+    torch.manual_seed(int(generator(seed, *position).integers(2**62)))
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _named_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"no device is called '{name}'; write auto, cpu, cuda or mps.") from None
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ResourceError(f"device '{name}' can't be used: {reason}; try auto.") from error
+    return device

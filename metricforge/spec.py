@@ -1,0 +1,247 @@
+"""Specs, `name:key=value,...`, and the typed options that a factory's signature declares.
+
+Ordinary parameters are what a factory asks of the core; keyword-only parameters are its
+options. Nothing else is declared: the signature is the schema.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from metricforge.errors import PluginError, UsageError, unknown
+
+Factory = Callable[..., Any]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_OPTION = re.compile(r'\s*(?P<key>\w+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^,"]*))\s*')
+_UNIONS = (Union, types.UnionType)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A component chosen by name with options, as written on a command line.
+
+    `distribution` is set when the user wrote `dist:name` to pick among two that share a name.
+    """
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    distribution: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """`[dist:]name[:key=value,...]` to a Spec; values with a comma go in double quotes.
+
+        Raises UsageError with the text and the form when it can't be read.
+        """
+        before_value = text.partition("=")[0]
+        head, colon, _ = before_value.rpartition(":")
+        if "=" in text and colon:
+            names, options = head, _parse_options(text[len(head) + 1 :], text)
+        elif "=" in text:
+            raise _malformed(text, "the options come after the name and a colon")
+        else:
+            names, options = text.removesuffix(":"), {}
+        distribution, _, name = names.strip().rpartition(":")
+        for part in filter(None, (distribution, name)):
+            if not _NAME.fullmatch(part):
+                raise _malformed(text, f"'{part}' is no name")
+        if not name:
+            raise _malformed(text, "the name is missing")
+        return cls(name, options, distribution or None)
+
+    def __str__(self) -> str:
+        head = f"{self.distribution}:{self.name}" if self.distribution else self.name
+        options = ",".join(f"{key}={_quote(value)}" for key, value in self.options.items())
+        return f"{head}:{options}" if options else head
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter of a factory: its name, type and default."""
+
+    name: str
+    type: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def type_name(self) -> str:
+        if get_origin(self.type) is Literal:
+            return "|".join(str(value) for value in get_args(self.type))
+        if get_origin(self.type) in _UNIONS:
+            return " or ".join(
+                "none" if part is type(None) else part.__name__ for part in get_args(self.type)
+            )
+        return str(self.type.__name__)
+
+    def read(self, text: str) -> Any:
+        """The text of a spec as a value of this option's type; ValueError when it is not one."""
+        return _read(text, self.type)
+
+
+def asks_of(factory: Factory) -> tuple[str, ...]:
+    """The names of the ordinary parameters: what the factory asks of the core."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    parameters = inspect.signature(factory).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in kinds)
+
+
+def options_of(factory: Factory) -> dict[str, Option]:
+    """The keyword-only parameters of a factory, by name, with their types.
+
+    Raises PluginError for a parameter without a type that a spec can express.
+    """
+    parameters = inspect.signature(factory).parameters.values()
+    found = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {p.name: Option(p.name, _annotation(p, factory), p.default) for p in found}
+
+
+def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
+    """The options of `spec` as typed keyword arguments for `factory`, defaults filled in.
+
+    `what` names the component in errors, as in "sampler 'hard-triplet'". Raises UsageError
+    for an unknown option (with the nearest), a bad value, or a missing required option.
+    """
+    options = options_of(factory)
+    for key in spec.options:
+        if key not in options:
+            raise unknown(f"option of {what}:", key, options)
+    bound: dict[str, Any] = {}
+    for name, option in options.items():
+        if name in spec.options:
+            bound[name] = _read_option(option, spec.options[name], what)
+        elif option.required:
+            raise UsageError(f"{what} needs the option '{name}' ({option.type_name}).")
+        else:
+            bound[name] = option.default
+    return bound
+
+
+def complete(factory: Factory, spec: Spec, what: str) -> Spec:
+    """The same spec with every default written out, so that a record of it stays true."""
+    bound = bind(factory, spec, what)
+    options = {name: _write(value) for name, value in bound.items()}
+    return Spec(spec.name, options, spec.distribution)
+
+
+def _read_option(option: Option, text: str, what: str) -> Any:
+    try:
+        return option.read(text)
+    except ValueError:
+        raise UsageError(
+            f"option '{option.name}' of {what} takes {option.type_name}, not '{text}'."
+        ) from None
+
+
+def _read(text: str, kind: Any) -> Any:
+    if kind is bool:
+        return _one_of(text, {"true": True, "false": False})
+    if kind in (int, float, str, Path):
+        return kind(text)
+    if get_origin(kind) is Literal:
+        return _one_of(text, {str(value): value for value in get_args(kind)})
+    return _read_union(text, get_args(kind))
+
+
+def _read_union(text: str, kinds: tuple[Any, ...]) -> Any:
+    # Strictest first, so that "2" given for `int | float` stays an integer.
+    if type(None) in kinds and text == "none":
+        return None
+    order = [kind for kind in (bool, int, float, Path, str) if kind in kinds]
+    for kind in order:
+        try:
+            return _read(text, kind)
+        except ValueError:
+            continue
+    raise ValueError(text)
+
+
+def _one_of(text: str, values: Mapping[str, Any]) -> Any:
+    if text not in values:
+        raise ValueError(text)
+    return values[text]
+
+
+def _write(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _quote(value: str) -> str:
+    if not re.search(r'[,"]|^\s|\s$', value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _parse_options(body: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    position = 0
+    while position < len(body):
+        match = _OPTION.match(body, position)
+        end = match.end() if match else position
+        if match is None or (end < len(body) and body[end] != ","):
+            raise _malformed(text, f"can't read '{body[position:]}'")
+        key = match["key"]
+        if key in options:
+            raise _malformed(text, f"'{key}' is given twice")
+        quoted = match["quoted"]
+        options[key] = match["bare"].strip() if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        position = end + 1
+    return options
+
+
+def _malformed(text: str, why: str) -> UsageError:
+    return UsageError(f"can't read the spec '{text}': {why}; write name:key=value,key=value.")
+
+
+def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
+    kind = parameter.annotation
+    if isinstance(kind, str):
+        try:
+            kind = eval(kind, _namespace(factory))
+        except Exception as error:
+            raise _untyped(parameter, factory, f"'{kind}' can't be resolved: {error}") from error
+    if not _expressible(kind):
+        raise _untyped(parameter, factory, f"{kind!r} is not one")
+    return kind
+
+
+def _expressible(kind: Any) -> bool:
+    if get_origin(kind) in _UNIONS:
+        return all(part is type(None) or _expressible(part) for part in get_args(kind))
+    return kind in (int, float, bool, str, Path) or get_origin(kind) is Literal
+
+
+def _untyped(parameter: inspect.Parameter, factory: Factory, why: str) -> PluginError:
+    owner = getattr(factory, "__qualname__", repr(factory))
+    return PluginError(
+        f"option '{parameter.name}' of {owner} needs a type that a spec can express "
+        f"(int, float, bool, str, Path, Literal, or one of them or None): {why}."
+    )
+
+
+def _namespace(factory: Factory) -> dict[str, Any]:
+    while isinstance(factory, partial):
+        factory = factory.func
+    module = sys.modules.get(getattr(factory, "__module__", ""), None)
+    return dict(vars(module)) if module else {}
+
+
+def join_choices(values: Iterable[str]) -> str:
+    """Names as a sentence lists them: "a, b or c"."""
+    *rest, last = list(values)
+    return f"{', '.join(rest)} or {last}" if rest else last

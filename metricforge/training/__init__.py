@@ -1,0 +1,1 @@
+"""The training loop and its checkpoints; it receives finished objects, never names."""

@@ -1,0 +1,142 @@
+"""Checkpoints: safetensors, JSON and a manifest in a folder that is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from metricforge.artefact import read_folder, write_folder
+from metricforge.errors import ArtefactError
+from metricforge.model import load_weights
+from metricforge.training.loop import Position, Task
+
+FORMAT = 1
+KEEP = 2
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run, in its folder `checkpoints/`, named by their step."""
+
+    folder: Path
+
+    def save(self, task: Task, position: Position) -> Path:
+        """Write a checkpoint; the newest two and the best one are kept."""
+        state = {"format": FORMAT, "position": asdict(position), "seed": task.seed}
+        optimizer, scalars = _flatten(task.optimizer)
+        files = {
+            "model.safetensors": save_tensors(_contiguous(task.model)),
+            "optimizer.safetensors": save_tensors(optimizer),
+            "state.json": json.dumps(state | {"optimizer": scalars}, indent=1).encode(),
+        }
+        if isinstance(task.loss, nn.Module):
+            files["loss.safetensors"] = save_tensors(_contiguous(task.loss))
+        folder = self.folder / f"step-{position.total_steps:08d}"
+        write_folder(folder, files)
+        if position.step == 0 and position.best_epoch == position.epoch:
+            write_folder(self.best, {"model.safetensors": files["model.safetensors"]})
+        for old in self.all()[:-KEEP]:
+            shutil.rmtree(old)
+        return folder
+
+    def all(self) -> list[Path]:
+        """The folders of all checkpoints, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(p for p in self.folder.iterdir() if re.fullmatch(r"step-\d+", p.name))
+
+    @property
+    def best(self) -> Path:
+        """The folder with the weights of the best epoch on validation classes."""
+        return self.folder / "best"
+
+    def restore_newest(self, task: Task) -> tuple[Position, list[str]]:
+        """Put the newest intact checkpoint into `task`: its position, and what was passed over.
+
+        Raises ArtefactError when there is none.
+        """
+        damaged: list[str] = []
+        for folder in reversed(self.all()):
+            try:
+                return restore(folder, task), damaged
+            except ArtefactError as error:
+                damaged.append(str(error))
+        told = " ".join(damaged) or "there is none."
+        raise ArtefactError(f"no intact checkpoint in {self.folder}: {told}")
+
+    def restore_best(self, task: Task) -> None:
+        """Put the weights of the best epoch into the model of `task`."""
+        content = read_folder(self.best)
+        load_weights(task.model, content.get("model.safetensors", b""), self.best)
+
+
+def restore(folder: Path, task: Task) -> Position:
+    """Put one checkpoint into model, loss and optimiser; ArtefactError, changing nothing else."""
+    files = read_folder(folder)
+    state = _state(folder, files)
+    load_weights(task.model, files.get("model.safetensors", b""), folder)
+    if isinstance(task.loss, nn.Module):
+        load_weights(task.loss, files.get("loss.safetensors", b""), folder)
+    _unflatten(task.optimizer, load_tensors(files["optimizer.safetensors"]), state["optimizer"])
+    return Position(**state["position"])
+
+
+def _state(folder: Path, files: dict[str, bytes]) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(files["state.json"])
+        newer = int(state["format"]) > FORMAT
+    except (KeyError, ValueError, TypeError) as error:
+        raise ArtefactError(f"{folder} is not a checkpoint: state.json can't be read.") from error
+    if newer:
+        raise ArtefactError(
+            f"{folder} has checkpoint format {state['format']} and this metricforge reads up to "
+            f"{FORMAT}: upgrade metricforge."
+        )
+    return state
+
+
+def _contiguous(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.contiguous() for name, value in module.state_dict().items()}
+
+
+def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state as named tensors, and the numbers that are none."""
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            name = f"{index}.{key}"
+            if isinstance(value, Tensor):
+                tensors[name] = value.contiguous()
+            else:
+                scalars[name] = value
+    return tensors, scalars
+
+
+def _unflatten(optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**scalars, **tensors}.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    _keep_layout(optimizer)
+
+
+def _keep_layout(optimizer: Optimizer) -> None:
+    # Moments in another memory layout than their weights are summed in another order: the
+    # resumed run would differ in its last bits, and run slower.
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(value)

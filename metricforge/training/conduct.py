@@ -1,0 +1,73 @@
+"""What plugins hand to the loop, checked where it costs next to nothing; errors name the plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Pairs, Sampler, Triplets
+from metricforge.errors import PluginError, UsageError
+
+
+def check_batch(sampler: Sampler, batch: Any, images: int) -> None:
+    """A batch must be a non-empty 1-D int64 tensor of indices into the train set."""
+    if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.ndim != 1:
+        raise _broken(sampler, "must yield 1-D int64 tensors of indices", _described(batch))
+    if len(batch) == 0 or int(batch.min()) < 0 or int(batch.max()) >= images:
+        raise _broken(sampler, f"must yield indices from 0 to {images - 1}", _described(batch))
+
+
+def check_tuples(miner: Miner, tuples: Any, batch: int) -> None:
+    """Tuples must be of the miner's kind and lie in the batch."""
+    kinds: dict[Any, tuple[type, ...]] = {
+        Pairs: (Pairs, AllPairs),
+        Triplets: (Triplets, AllTriplets),
+        None: (type(None),),
+    }
+    if not isinstance(tuples, kinds[miner.kind]):
+        expected = miner.kind.__name__ if miner.kind else "None"
+        raise _broken(miner, f"must return {expected}", _described(tuples))
+    if not isinstance(tuples, Pairs | Triplets):
+        return
+    places = torch.cat(tuples[:2] if isinstance(tuples, Pairs) else list(tuples))
+    if len(places) and not bool((places.min() >= 0) & (places.max() < batch)):
+        raise _broken(miner, f"must return places from 0 to {batch - 1}", "others")
+
+
+def check_loss(loss: Loss, value: Any) -> None:
+    """A loss must be a scalar with a graph."""
+    if not isinstance(value, Tensor) or value.ndim != 0 or not value.requires_grad:
+        raise _broken(loss, "must return a scalar tensor with a graph", _described(value))
+
+
+def check_fit(miner: Miner, loss: Loss, fitting: str) -> None:
+    """Refuse a miner and a loss that don't fit, before the first step.
+
+    `fitting` lists the losses that do fit, for the message.
+    """
+    accepts = getattr(loss, "accepts", None)
+    if accepts is not None and miner.kind not in accepts:
+        gives = miner.kind.__name__.lower() if miner.kind else "the whole batch"
+        wants = " or ".join(kind.__name__.lower() if kind else "whole batches" for kind in accepts)
+        raise UsageError(
+            f"loss {name_of(loss)} compares {wants} and the miner {name_of(miner)} gives {gives}; "
+            f"losses that fit: {fitting}."
+        )
+
+
+def name_of(plugin: object) -> str:
+    """The class of a component with its module: the one to look at when it misbehaves."""
+    owner = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    return f"{owner.__module__}:{owner.__qualname__}"
+
+
+def _broken(plugin: object, contract: str, given: str) -> PluginError:
+    return PluginError(f"{name_of(plugin)} {contract}; it gave {given}.")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor of shape {list(value.shape)}"
+    return f"{type(value).__name__}"

@@ -1,0 +1,206 @@
+"""The training loop: batches from the sampler, tuples from the miner, a step, a record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Sampler, Tuples
+from metricforge.data.batches import read_ahead
+from metricforge.data.images import Images
+from metricforge.errors import DivergedError
+from metricforge.model import EmbeddingModel
+from metricforge.runtime import Runtime, generator, seed_torch
+from metricforge.training.conduct import check_batch, check_loss, check_tuples
+from metricforge.training.optimizer import Schedule
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a training needs, finished.
+
+    `images` are all images of the dataset, `train` [N] the indices of those to train on, and
+    `labels` [N] their classes 0 .. C-1. `validate` measures the model on validation classes;
+    its first score is the one to select by.
+    """
+
+    model: EmbeddingModel
+    loss: Loss
+    sampler: Sampler
+    miner: Miner
+    images: Images
+    train: Tensor
+    labels: Tensor
+    optimizer: Optimizer
+    schedule: Schedule
+    validate: Callable[[EmbeddingModel], Scores]
+    epochs: int
+    seed: int
+
+
+@dataclass
+class Position:
+    """How far a training is: whole epochs done, then steps done in the one that is open."""
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    best_score: float = float("-inf")
+    best_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step: the loss, the number of tuples it saw, the images a second, seconds to go."""
+
+    epoch: int
+    step: int
+    steps_in_epoch: int
+    loss: float
+    tuples: int | None
+    images_per_second: float
+    lr: float
+    spent: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: its mean loss, the scores on validation classes, whether they are the best."""
+
+    epoch: int
+    step: int
+    loss: float
+    empty_batches: int
+    validation: Scores
+    best: bool
+    seconds: float
+
+
+@dataclass
+class _Epoch:
+    """What is summed up over the steps of an epoch."""
+
+    began: float = field(default_factory=time.perf_counter)
+    loss: float = 0.0
+    steps: int = 0
+    empty: int = 0
+
+    def add(self, record: StepRecord) -> None:
+        self.loss += record.loss
+        self.steps += 1
+        self.empty += record.tuples == 0
+
+
+def fit(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord | EpochRecord]:
+    """Train from `position` to the end, yielding a record after each step and each epoch.
+
+    `position` is kept up to date, so the caller may save or stop at any record. All randomness
+    is a function of (seed, epoch, step): a training that stops and goes on draws the same.
+    Raises DivergedError before the step when the loss or an embedding is not finite.
+    """
+    while position.epoch < task.epochs:
+        summary = _Epoch()
+        for record in _epoch(task, position, runtime):
+            summary.add(record)
+            yield record
+        yield _close_epoch(task, position, summary)
+        refresh = getattr(task.sampler, "refresh", None)
+        if refresh is not None and position.epoch < task.epochs:
+            refresh(embed_images(task.model, task.images, task.train, runtime))
+
+
+def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord]:
+    # Listing an epoch costs 8 bytes an image, and tells how many steps there are to go.
+    batches = list(task.sampler.epoch(generator(task.seed, position.epoch)))
+    remaining = batches[position.step :]
+    for batch in remaining:
+        check_batch(task.sampler, batch, len(task.train))
+    device = runtime.device
+    task.model.train()
+    images = read_ahead(task.images, (task.train[batch] for batch in remaining))
+    began = time.perf_counter()
+    for batch, shown in zip(remaining, images, strict=True):
+        spent = (position.epoch + position.step / len(batches)) / task.epochs
+        for group in task.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * task.schedule(spent)
+        seed_torch(task.seed, position.epoch, position.step)
+        labels = task.labels[batch].to(device)
+        loss, tuples = _step(task, runtime.prepare(shown), labels, batch, runtime)
+        position.step += 1
+        position.total_steps += 1
+        now = time.perf_counter()
+        yield StepRecord(
+            epoch=position.epoch + 1,
+            step=position.total_steps,
+            steps_in_epoch=len(batches),
+            loss=loss,
+            tuples=count(tuples),
+            images_per_second=len(batch) / max(now - began, 1e-9),
+            lr=task.optimizer.param_groups[0]["lr"],
+            spent=(position.epoch + position.step / len(batches)) / task.epochs,
+        )
+        began = time.perf_counter()
+
+
+def _step(
+    task: Task, images: Tensor, labels: Tensor, batch: Tensor, runtime: Runtime
+) -> tuple[float, Tuples | None]:
+    with runtime.autocast():
+        embeddings = task.model(images)
+    with torch.no_grad():
+        tuples = task.miner(embeddings.detach(), labels)
+    check_tuples(task.miner, tuples, len(batch))
+    loss = task.loss(embeddings, labels, tuples)
+    check_loss(task.loss, loss)
+    if not bool(loss.isfinite() & embeddings.isfinite().all()):
+        rows = ", ".join(str(int(i)) for i in task.train[batch][:16])
+        more = ", ..." if len(batch) > 16 else ""
+        raise DivergedError(
+            f"the loss is {float(loss.detach())} for the batch of images {rows}{more}; no step "
+            "was taken. Try a lower learning rate (--optimizer adamw:lr=...)."
+        )
+    task.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    task.optimizer.step()
+    return float(loss.detach()), tuples
+
+
+def _close_epoch(task: Task, position: Position, summary: _Epoch) -> EpochRecord:
+    position.epoch += 1
+    position.step = 0
+    scores = task.validate(task.model)
+    first = next(iter(scores.values()), float(position.epoch))
+    # Of equals the later: a validation set too easy to rank epochs must not pick the first.
+    best = first >= position.best_score
+    if best:
+        position.best_score, position.best_epoch = first, position.epoch
+    return EpochRecord(
+        epoch=position.epoch,
+        step=position.total_steps,
+        loss=summary.loss / max(summary.steps, 1),
+        empty_batches=summary.empty,
+        validation=scores,
+        best=best,
+        seconds=time.perf_counter() - summary.began,
+    )
+
+
+def embed_images(
+    model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime, batch: int = 512
+) -> Tensor:
+    """Embeddings [M, D] on the CPU of the images [M] at `indices`."""
+    return model.embed(read_ahead(images, indices.split(batch)), runtime)
+
+
+def count(tuples: Tuples | None) -> int | None:
+    """How many tuples there are; None when the loss sees the whole batch or a description."""
+    if tuples is None or isinstance(tuples, AllPairs | AllTriplets):
+        return None
+    return len(tuples.anchor)

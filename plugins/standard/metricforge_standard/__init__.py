@@ -1,0 +1,1 @@
+"""The components that ship with MetricForge; they enter by the same door as anyone's."""

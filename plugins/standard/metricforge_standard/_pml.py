@@ -1,0 +1,171 @@
+"""Every loss and miner of pytorch-metric-learning by name; the only file that imports it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets, Tuples
+
+Factory = Callable[..., Any]
+
+# What PML calls the things that our core offers, where a class can't do without them.
+ASKED = {"num_classes": "num_classes", "embedding_size": "dim", "descriptors_dim": "dim"}
+# Options that no spec can write: other losses and miners, functions.
+UNWRITABLE = frozenset({"loss", "losses", "miner", "mat_based_loss"})
+# Two take no labels, and one wants a batch of triplets laid out in a way of its own: nothing
+# here could call them.
+UNUSABLE = frozenset({"ManifoldLoss", "VICRegLoss", "EmbeddingsAlreadyPackagedAsTriplets"})
+
+
+class Loss(nn.Module):
+    """A PML loss: embeddings [B, D], labels [B] and tuples to a scalar."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+        margin = getattr(loss, "margin", None)
+        self.margin = float(margin) if isinstance(margin, int | float) else None
+
+    def forward(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
+        value: Tensor = self.loss(embeddings, labels, _indices(tuples))
+        return value
+
+
+class Miner:
+    """A PML miner; its kind is read off what it gives for a small batch."""
+
+    def __init__(self, miner: nn.Module) -> None:
+        self.miner = miner
+        rng = torch.Generator().manual_seed(0)
+        found = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
+        self.kind = Triplets if len(found) == 3 else Pairs
+
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Tuples:
+        found = self.miner(embeddings, labels)
+        if len(found) == 3:
+            return Triplets(*found)
+        anchor1, positive, anchor2, negative = found
+        same = torch.arange(len(anchor1) + len(anchor2), device=labels.device) < len(anchor1)
+        return Pairs(torch.cat([anchor1, anchor2]), torch.cat([positive, negative]), same)
+
+
+class _Family(Mapping[str, Factory]):
+    """The classes of one PML module that a spec can build, each as a factory of `wrapper`."""
+
+    def __init__(self, module: str, base: str, wrapper: Factory) -> None:
+        self._module, self._base, self._wrapper = module, base, wrapper
+
+    def __getitem__(self, name: str) -> Factory:
+        return _factory(self._classes()[name], self._wrapper)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes())
+
+    def __len__(self) -> int:
+        return len(self._classes())
+
+    def _classes(self) -> dict[str, type[nn.Module]]:
+        module = importlib.import_module(f"pytorch_metric_learning.{self._module}")
+        base: type[nn.Module] = getattr(module, self._base)
+        return {
+            name: found
+            for name, found in sorted(vars(module).items())
+            if inspect.isclass(found)
+            and issubclass(found, base)
+            and not name.startswith("Base")
+            and _buildable(found)
+        }
+
+
+def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
+    parameters = _parameters(component)
+    asked = {theirs: ours for theirs, ours in ASKED.items() if _required(parameters.get(theirs))}
+    options = [p for p in map(_option, parameters.values()) if p is not None]
+
+    def build(**given: Any) -> Any:
+        named = {theirs: given[ours] for theirs, ours in asked.items()}
+        # Only what differs from the default: a subclass may set an inherited option itself.
+        chosen = {o.name: given.get(o.name, o.default) for o in options}
+        named |= {o.name: chosen[o.name] for o in options if chosen[o.name] != o.default}
+        return wrapper(component(**named))
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([*(inspect.Parameter(n, kind) for n in asked.values()), *options])
+    build.__name__ = build.__qualname__ = component.__name__
+    build.__doc__ = component.__doc__
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    return build
+
+
+def _parameters(component: type) -> dict[str, inspect.Parameter]:
+    """The constructor's parameters, with those its ancestors take through **kwargs.
+
+    What an ancestor requires its heir supplies, unless it is something that the core offers.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    inherited = False
+    for ancestor in component.__mro__:
+        if "__init__" not in vars(ancestor) or ancestor in (nn.Module, object):
+            continue
+        own = list(inspect.signature(vars(ancestor)["__init__"]).parameters.values())[1:]
+        for parameter in own:
+            if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+                continue
+            if not inherited or not _required(parameter) or parameter.name in ASKED:
+                found.setdefault(parameter.name, parameter)
+        inherited = True
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in own):
+            break
+    return found
+
+
+def _option(parameter: inspect.Parameter) -> inspect.Parameter | None:
+    """The same parameter as a keyword-only option; None when the core or nobody can supply it."""
+    kind = _type(parameter.default)
+    if kind is None or (_required(parameter) and parameter.name in ASKED):
+        return None
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)
+
+
+def _required(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def _type(default: Any) -> Any:
+    """The type of an option, from its default; None when a spec can't express it."""
+    if isinstance(default, bool):
+        return bool
+    if default is inspect.Parameter.empty or isinstance(default, int):
+        return int | float
+    if isinstance(default, float):
+        return float
+    return int | str if isinstance(default, str) else None
+
+
+def _buildable(component: type) -> bool:
+    return component.__name__ not in UNUSABLE and not any(
+        _required(p) and p.name in UNWRITABLE for p in _parameters(component).values()
+    )
+
+
+def _indices(tuples: Tuples | None) -> tuple[Tensor, ...] | None:
+    """Our tuples as PML writes them; what describes the whole batch is left to PML."""
+    if tuples is None or isinstance(tuples, AllPairs | AllTriplets):
+        return None
+    if isinstance(tuples, Triplets):
+        return tuple(tuples)
+    anchor, other, same = tuples
+    return anchor[same], other[same], anchor[~same], other[~same]
+
+
+LOSSES = _Family("losses", "BaseMetricLossFunction", Loss)
+"""Any loss of pytorch-metric-learning that options can build, as pml.NAME."""
+
+MINERS = _Family("miners", "BaseMiner", Miner)
+"""Any miner of pytorch-metric-learning that options can build, as pml.NAME."""

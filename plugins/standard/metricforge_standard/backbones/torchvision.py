@@ -1,0 +1,85 @@
+"""torchvision's classification networks as backbones, by their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from torch import Tensor, nn
+
+from metricforge.errors import ResourceError
+
+Factory = Callable[..., nn.Module]
+
+# ImageNet's statistics, with which torchvision's weights were trained.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# They return auxiliary outputs while training, which no loss here could use.
+WITH_AUXILIARY_OUTPUTS = frozenset({"googlenet", "inception_v3"})
+
+
+class Trunk(nn.Module):
+    """A torchvision network without its last layer: images [B, C, H, W] to features [B, F].
+
+    A grey image is shown on all three channels.
+    """
+
+    def __init__(self, network: nn.Module, pretrained: bool) -> None:
+        super().__init__()
+        name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+        parent, _, attribute = name.rpartition(".")
+        setattr(network.get_submodule(parent), attribute, nn.Identity())
+        self.network = network
+        self.out_features = last.in_features
+        self.normalization = IMAGENET if pretrained else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(images.expand(-1, 3, -1, -1))
+        return features
+
+
+def resnet18(*, weights: bool = False) -> nn.Module:
+    """torchvision's ResNet-18 (He 2016); `weights=true` starts from its ImageNet weights."""
+    return _trunk("resnet18", weights)
+
+
+def resnet50(*, weights: bool = False) -> nn.Module:
+    """torchvision's ResNet-50 (He 2016); `weights=true` starts from its ImageNet weights."""
+    return _trunk("resnet50", weights)
+
+
+class _ByName(Mapping[str, Factory]):
+    def __getitem__(self, name: str) -> Factory:
+        if name not in self._names():
+            raise KeyError(name)
+
+        def backbone(*, weights: bool = False) -> nn.Module:
+            return _trunk(name, weights)
+
+        return backbone
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> list[str]:
+        from torchvision import models
+
+        return [n for n in models.list_models(models) if n not in WITH_AUXILIARY_OUTPUTS]
+
+
+BACKBONES = _ByName()
+"""Any of torchvision's classification networks, as torchvision.NAME."""
+
+
+def _trunk(name: str, weights: bool) -> nn.Module:
+    from torchvision import models
+
+    try:
+        network = models.get_model(name, weights="DEFAULT" if weights else None)
+    except OSError as error:
+        raise ResourceError(
+            f"the weights of {name} can't be fetched ({error}); without a network, put the file "
+            "into torch's hub cache or use weights=false."
+        ) from error
+    return Trunk(network, weights)

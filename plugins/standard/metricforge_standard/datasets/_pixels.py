@@ -1,0 +1,29 @@
+"""Images of one channel, resized as a tensor."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metricforge.errors import UsageError
+
+_CHUNK = 4096  # images in floating point at a time
+
+
+def check_size(size: int, dataset: str) -> None:
+    """Raise UsageError for an image size that is none."""
+    if size < 1:
+        raise UsageError(f"option 'size' of dataset '{dataset}' is 1 pixel or more, not {size}.")
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images [N, H, W] in 0..255 as uint8 [N, 1, size, size], bilinear and antialiased."""
+    return torch.cat([_resized(chunk[:, None], size) for chunk in images.split(_CHUNK)])
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    if images.shape[-2:] != (size, size):
+        # In float64 what machines differ by is far below the rounding to whole values.
+        images = F.interpolate(images.double(), (size, size), mode="bilinear", antialias=True)
+    return images.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,20 @@
+"""MNIST, as torchvision keeps it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision.datasets import MNIST
+
+from metricforge.contracts import Dataset
+from metricforge_standard.datasets._mnist import read_mnist
+
+
+def mnist(root: Path, *, size: int = 28) -> Dataset:
+    """MNIST's 70,000 handwritten digits in 10 classes.
+
+    Light strokes on black, [1, 28, 28], from the four files in `root/MNIST/raw`, downloaded
+    through torchvision when they are missing (LeCun et al. 1998). The official split has 60,000
+    images to train and 10,000 to test, of the same classes. `size` resizes the images.
+    """
+    return read_mnist(root, "mnist", MNIST, [str(digit) for digit in range(10)], size)

@@ -1,0 +1,29 @@
+"""The head `mlp`."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """A hidden layer with ReLU, then a linear layer to the embedding.
+
+    Features [B, F] to [B, D]. `hidden` is its width (default: F); `normalize` as in `linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        dim: int,
+        *,
+        hidden: int | None = None,
+        normalize: bool | None = None,
+    ) -> None:
+        super().__init__()
+        width = in_features if hidden is None else hidden
+        self.unit_length = dim > 2 if normalize is None else normalize
+        self.layers = nn.Sequential(nn.Linear(in_features, width), nn.ReLU(), nn.Linear(width, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        embedding: Tensor = self.layers(features)
+        return embedding

@@ -1,0 +1,31 @@
+"""The sampler `balanced`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.whole_batch import WholeBatch
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class Balanced:
+    """P x K batches that the loss sees whole, for losses that compare all with all.
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: a batch of about 128).
+    """
+
+    default_loss = "pml.SupConLoss"
+
+    def __init__(
+        self, labels: Tensor, *, classes: int | None = None, per_class: int | None = None
+    ) -> None:
+        self.miner = WholeBatch()
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)

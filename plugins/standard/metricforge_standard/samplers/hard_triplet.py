@@ -1,0 +1,31 @@
+"""The sampler `hard-triplet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.batch_hard import BatchHard
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class HardTriplet:
+    """P x K batches; for each anchor its farthest positive and nearest negative (Hermans 2017).
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: a batch of about 128).
+    """
+
+    default_loss = "triplet"
+
+    def __init__(
+        self, labels: Tensor, *, classes: int | None = None, per_class: int | None = None
+    ) -> None:
+        self.miner = BatchHard()
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)

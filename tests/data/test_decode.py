@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+
+from metricforge.data.decode import MAX_PIXELS, read_image
+from metricforge.errors import DataError
+
+GREY, COLOR = (1, 4, 4), (3, 4, 4)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def plain(mode: str, color: object, size: int = 4) -> Image.Image:
+    return Image.new(mode, (size, size), color)  # type: ignore[arg-type]
+
+
+def noise(size: int = 64, mode: str = "RGB") -> Image.Image:
+    channels = () if mode == "L" else (3,)
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, *channels), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def palette(color: tuple[int, int, int]) -> Image.Image:
+    image = plain("P", 1)
+    image.putpalette([0, 0, 0, *color])
+    return image
+
+
+# Luma is 0.299 R + 0.587 G + 0.114 B.
+CONVERSIONS = [
+    ("L", plain("L", 100), "PNG", (100, 100, 100), 100),
+    ("RGB", plain("RGB", (255, 0, 0)), "PNG", (255, 0, 0), 76),
+    ("1-bit white", plain("1", 1), "PNG", (255, 255, 255), 255),
+    ("1-bit black", plain("1", 0), "PNG", (0, 0, 0), 0),
+    ("LA clear", plain("LA", (0, 0)), "PNG", (255, 255, 255), 255),
+    ("LA opaque", plain("LA", (7, 255)), "PNG", (7, 7, 7), 7),
+    ("RGBA clear", plain("RGBA", (9, 9, 9, 0)), "PNG", (255, 255, 255), 255),
+    ("RGBA half", plain("RGBA", (255, 0, 0, 51)), "PNG", (255, 204, 204), 219),
+    ("P", palette((10, 200, 30)), "PNG", (10, 200, 30), 124),
+    ("CMYK", plain("CMYK", (0, 255, 255, 0)), "TIFF", (255, 0, 0), 76),
+    ("I;16 top", plain("I;16", 65535), "PNG", (255, 255, 255), 255),
+    ("I;16 middle", plain("I;16", 257 * 100), "PNG", (100, 100, 100), 100),
+    ("I;16 in TIFF", plain("I;16", 257 * 3), "TIFF", (3, 3, 3), 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "color", "grey"),
+    [case[1:] for case in CONVERSIONS],
+    ids=[case[0] for case in CONVERSIONS],
+)
+def test_every_mode_is_converted_as_stated(
+    image: Image.Image, kind: str, color: tuple[int, int, int], grey: int
+) -> None:
+    data = encoded(image, kind)
+    in_color = read_image(data, COLOR)
+    assert in_color.dtype == torch.uint8
+    assert in_color.shape == COLOR
+    assert in_color.flatten(1).unique(dim=1).flatten().tolist() == list(color)
+    assert read_image(data, GREY).unique().tolist() == [grey]
+
+
+def test_a_transparent_palette_entry_is_laid_on_white() -> None:
+    data = encoded(palette((1, 2, 3)), "PNG", transparency=1)
+    assert read_image(data, COLOR).unique().tolist() == [255]
+
+
+def test_pixels_keep_their_place() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    read = read_image(encoded(Image.fromarray(pixels)), (3, 2, 3))
+    assert read.is_contiguous()
+    assert np.array_equal(read.permute(1, 2, 0).numpy(), pixels)
+
+
+def test_exif_orientation_is_applied() -> None:
+    pixels = np.zeros((2, 4), dtype=np.uint8)
+    pixels[0, 0] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side: a quarter turn clockwise is needed
+    read = read_image(encoded(Image.fromarray(pixels), "PNG", exif=exif), (1, 4, 2))
+    assert read[0, 0, 1] == 200
+    assert int((read > 0).sum()) == 1
+
+
+def test_resizing_down_averages_instead_of_skipping() -> None:
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))
+    read = read_image(encoded(Image.fromarray(stripes)), (1, 8, 8))
+    assert int(read.min()) >= 126
+    assert int(read.max()) <= 129
+
+
+def test_a_jpeg_that_is_decoded_small_looks_as_if_it_were_not() -> None:
+    ramp = np.linspace(0, 255, 1024).astype(np.uint8)
+    image = Image.fromarray(np.tile(ramp, (1024, 1)))
+    small = read_image(encoded(image, "JPEG", quality=95), (1, 16, 16)).float()
+    exact = read_image(encoded(image, "PNG"), (1, 16, 16)).float()
+    assert (small - exact).abs().max() <= 2
+
+
+def test_a_path_may_have_spaces_and_unicode_and_be_long(tmp_path: Path) -> None:
+    folder = tmp_path / ("große Straße " + "x" * 200) / ("猫 " + "y" * 200)
+    folder.mkdir(parents=True)
+    path = folder / "ein Bild.png"
+    plain("L", 42).save(path)
+    assert read_image(path, GREY).unique().tolist() == [42]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, kind: str, share: float) -> None:
+    data = encoded(noise(), kind)
+    path = tmp_path / "half.img"
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DataError, match=r"half\.img.*dataset\.$"):
+        read_image(path, COLOR)
+
+
+def test_a_truncated_file_is_refused_whatever_another_library_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = encoded(noise(), "JPEG")
+    with pytest.raises(DataError, match="damaged"):
+        read_image(data[: len(data) // 2], COLOR)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_flipped_byte_gives_an_image_or_a_data_error(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP"):
+        data = bytearray(encoded(noise(16), kind))
+        data[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+        # Any other exception than a DataError fails the test.
+        with suppress(DataError):
+            assert read_image(bytes(data), COLOR).shape == COLOR
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_image_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(DataError, match=r"'cat\.png' .*; replace it"):
+        read_image(data, COLOR, "cat.png")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png' can't be opened \(No such file"):
+        read_image(tmp_path / "gone.png", COLOR)
+    with pytest.raises(DataError, match=r"can't be opened \(Is a directory"):
+        read_image(tmp_path, COLOR)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of black 1-bit pixels, a thousandth of what it decodes to."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * (1 + (width + 7) // 8) * height, 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+# The sizes lie below Pillow's own warning, between it and Pillow's error, and above both.
+@pytest.mark.parametrize("side", [8200, 10_000, 20_000])
+def test_a_pixel_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+    data = bomb(side, side)
+    assert len(data) < 100_000 < MAX_PIXELS < side * side
+    with pytest.raises(DataError, match=r"'b\.png' has more than 67 megapixels"):
+        read_image(data, GREY, "b.png")
+
+
+def test_an_image_just_below_the_limit_is_read() -> None:
+    assert read_image(bomb(8192, 8192), GREY).unique().tolist() == [0]
+
+
+def test_a_floating_point_image_is_refused_with_its_mode() -> None:
+    with pytest.raises(DataError, match="mode 'F'"):
+        read_image(encoded(plain("F", 0.5), "TIFF"), GREY)
+
+
+def test_a_32_bit_image_beyond_16_bits_is_refused() -> None:
+    assert read_image(encoded(plain("I", 65535), "TIFF"), GREY).unique().tolist() == [255]
+    with pytest.raises(DataError, match="beyond 16 bits"):
+        read_image(encoded(plain("I", 65536), "TIFF"), GREY)
+
+
+def test_other_channel_counts_are_no_option() -> None:
+    with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
+        read_image(encoded(plain("L", 0)), (4, 4, 4))

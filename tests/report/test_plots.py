@@ -1,0 +1,200 @@
+"""Plots: real PNG files of a readable size, with every class in its own colour."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metricforge.report import plots
+from metricforge.report.plots import loss_curve, scatter
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def colours(path):
+    """Strong colours in the picture, as a set of coarse RGB cells."""
+    flat = pixels(path).reshape(-1, 3).astype(int)
+    vivid = flat[np.ptp(flat, axis=1) > 60]
+    return {tuple(cell) for cell in vivid // 16}
+
+
+def inked(path):
+    return (pixels(path) < 250).any(axis=2).mean()
+
+
+def clusters(classes, each, dim, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.tile(np.arange(classes), each)
+    points = 3 * rng.standard_normal((classes, dim))[labels]
+    return points + rng.standard_normal((len(labels), dim)), labels
+
+
+def recorded(monkeypatch):
+    """What matplotlib was asked to draw, instead of the file."""
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 64])
+def test_a_scatter_is_a_png_with_a_colour_a_class(tmp_path, dim):
+    points, labels = clusters(6, 40, dim)
+    path = tmp_path / "scatter.png"
+    scatter(points, labels, list("abcdef"), path, "six classes")
+    assert 850 <= pixels(path).shape[1] <= 950
+    assert inked(path) > 0.01
+    assert len(colours(path)) >= 6
+    scatter(points[labels < 1], labels[labels < 1], ["a"], tmp_path / "one.png", "one class")
+    assert len(colours(tmp_path / "one.png")) < len(colours(path))
+
+
+def test_two_dimensions_are_drawn_as_they_are(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    points, labels = clusters(3, 20, 2)
+    scatter(points, labels, list("abc"), tmp_path / "x", "plain")
+    axes = figures[0].axes[0]
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    assert {tuple(p) for p in drawn.round(9)} == {tuple(p) for p in points.round(9)}
+    assert axes.get_aspect() == 1
+    assert axes.get_title(loc="left") == "plain"
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["a", "b", "c"]
+
+
+def test_more_dimensions_are_drawn_by_their_principal_components(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    rng = np.random.default_rng(0)
+    # Variances 16, 4 and 1 on the axes, after a rotation.
+    rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    points = rng.standard_normal((4000, 3)) * [4, 2, 1] @ rotation + 50
+    scatter(points, np.zeros(4000, dtype=int), ["a"], tmp_path / "x", "pca")
+    axes = figures[0].axes[0]
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    np.testing.assert_allclose(drawn.std(axis=0), [4, 2], rtol=0.05)
+    share = [float(text.split("(")[1].split("%")[0]) for text in axes_labels(axes)]
+    assert share == pytest.approx([100 * 16 / 21, 100 * 4 / 21], abs=2)
+
+
+def axes_labels(axes):
+    return axes.get_xlabel(), axes.get_ylabel()
+
+
+def test_only_the_largest_classes_are_drawn_and_the_title_says_so(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    labels = np.repeat(np.arange(25), np.arange(1, 26))
+    names = [f"class {c}" for c in range(25)]
+    scatter(np.random.default_rng(0).random((len(labels), 2)), labels, names, tmp_path / "x", "t")
+    axes = figures[0].axes[0]
+    assert "the 20 largest of 25 classes" in axes.get_title(loc="left")
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == names[5:]
+    assert len(axes.collections[0].get_offsets()) == sum(range(6, 26))
+
+
+def test_many_points_are_thinned_evenly_and_the_title_says_so(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    # Classes that alternate with the period of the stride, the worst case for one.
+    points, labels = clusters(4, 5000, 2)
+    scatter(points, labels, list("abcd"), tmp_path / "x", "t")
+    axes = figures[0].axes[0]
+    assert "one image in 4" in axes.get_title(loc="left")
+    drawn = axes.collections[0]
+    _, counts = np.unique(drawn.get_facecolor(), axis=0, return_counts=True)
+    assert counts.tolist() == [1250] * 4
+
+
+NAMES = ["_hidden", "$\\frac{$", "漢字", "a\nb\x1b[31m", "x" * 99, "\udc80", "100% <b>"]
+
+
+def test_any_class_name_and_title_can_be_drawn(tmp_path, monkeypatch):
+    points, labels = clusters(len(NAMES), 5, 2)
+    scatter(points, labels, NAMES, tmp_path / "names.png", "$\\frac{$ \x1b 漢字")
+    assert inked(tmp_path / "names.png") > 0.01
+    figures = recorded(monkeypatch)
+    scatter(points, labels, NAMES, tmp_path / "x", "t")
+    shown = [t.get_text() for t in figures[0].axes[0].get_legend().get_texts()]
+    assert shown == [
+        "_hidden", "$\\frac{$", "??", "a?b?[31m", "x" * 23 + "…", "?", "100% <b>",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_one_image_and_identical_images_can_be_drawn(tmp_path, dim):
+    for count in (1, 50):
+        path = tmp_path / f"{count}.png"
+        scatter(np.ones((count, dim)), np.zeros(count, dtype=int), ["a"], path, "t")
+        assert colours(path)
+
+
+def test_the_same_data_gives_the_same_bytes(tmp_path):
+    points, labels = clusters(5, 30, 8)
+    for name in ("a", "b"):
+        scatter(points, labels, list("abcde"), tmp_path / name, "t")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def history(steps=300):
+    rng = np.random.default_rng(0)
+    records = [
+        {"step": s, "loss": float(np.exp(-s / 100) + 0.1 * rng.random())} for s in range(steps)
+    ]
+    ends = [
+        {"epoch_end": True, "step": s, "loss": 9.0, "validation": {"map@r": s / 400, "x": 7.0}}
+        for s in range(50, steps, 50)
+    ]
+    return sorted(records + ends, key=lambda r: r["step"])
+
+
+def test_a_loss_curve_shows_raw_and_smooth_loss_and_the_first_score(tmp_path, monkeypatch):
+    loss_curve(history(), tmp_path / "loss.png")
+    assert 850 <= pixels(tmp_path / "loss.png").shape[1] <= 950
+    assert len(colours(tmp_path / "loss.png")) > 2
+    figures = recorded(monkeypatch)
+    loss_curve(history(), tmp_path / "x")
+    axes, second = figures[0].axes
+    raw, smooth = (line.get_ydata() for line in axes.get_lines())
+    assert raw.tolist() == [r["loss"] for r in history() if not r.get("epoch_end")]
+    assert np.abs(np.diff(smooth)).mean() < 0.5 * np.abs(np.diff(raw)).mean()
+    assert smooth[100] == pytest.approx(raw[97:104].mean())
+    assert smooth[0] == pytest.approx(raw[:4].mean())
+    assert second.get_ylabel() == "validation map@r"
+    assert second.get_lines()[0].get_ydata().tolist() == [0.125, 0.25, 0.375, 0.5, 0.625]
+
+
+def test_a_loss_that_is_none_leaves_a_gap(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    losses = [1.0, float("nan"), 3.0, float("inf"), 5.0]
+    loss_curve([{"step": s, "loss": v} for s, v in enumerate(losses)], tmp_path / "x")
+    smooth = figures[0].axes[0].get_lines()[1].get_ydata()
+    np.testing.assert_array_equal(smooth, [1, np.nan, 3, np.nan, 5])
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [{"step": 0, "loss": 1.0}],
+        [{"step": 5, "epoch_end": True, "validation": {}}],
+        [{"step": 5, "epoch_end": True, "validation": None}, {"step": 6, "loss": float("nan")}],
+    ],
+)
+def test_a_run_of_hardly_any_steps_can_be_drawn(tmp_path, records):
+    loss_curve(records, tmp_path / "loss.png")
+    assert inked(tmp_path / "loss.png") > 0.001
+
+
+def test_a_long_run_is_thinned(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    loss_curve([{"step": s, "loss": 1.0} for s in range(12_000)], tmp_path / "x")
+    assert len(figures[0].axes[0].get_lines()[0].get_xdata()) == 4000
+
+
+def test_pyplot_stays_out():
+    code = "import sys, metricforge.report.plots; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
