@@ -7,7 +7,7 @@ Shapes: B images in a batch, N images in a dataset, F features, D embedding dime
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -200,10 +200,11 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Result:
-    """What a protocol measured: named numbers, and sentences the reader should know."""
+    """What a protocol measured: named numbers, their definitions, and what to know of them."""
 
     estimates: Mapping[str, Estimate]
     notes: tuple[str, ...] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
 
 class EvaluationProtocol(Protocol):

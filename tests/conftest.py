@@ -1,11 +1,25 @@
-"""Fixtures for tests that need downloaded data."""
+"""Fixtures for tests that need downloaded data, or a small training."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
+
+from metricforge.data.images import MemoryImages
+from metricforge.model import Card, build
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+from metricforge.training.loop import Task
+from metricforge.training.optimizer import make_optimizer, make_schedule
+
+# Nothing here is large enough for two threads, which wait for each other on busy cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +49,66 @@ def _with(root: Path, file: str) -> Path:
     if not (root / file).is_file():
         pytest.skip(f"METRICFORGE_DATA has no {file}")
     return root
+
+
+@pytest.fixture
+def make_task() -> Callable[..., Task]:
+    """Builds small trainings from a seed: twice the same arguments, twice the same task."""
+    return _task
+
+
+class TinyNet(nn.Module):
+    """A convolution, batch norm and dropout: all that a resumed run can get wrong."""
+
+    out_features = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.drop(self.norm(self.convolution(images)).relu().mean((2, 3)))
+
+
+def _task(
+    sampler: Any = "hard-triplet:classes=3,per_class=3",
+    miner: Any = None,
+    loss: Any = "triplet",
+    optimizer: str = "adamw:lr=0.01",
+    epochs: int = 3,
+    seed: int = 0,
+) -> Task:
+    """A training of 6 classes of 8 images with noise; components are specs or objects."""
+    registry = Registry.installed()
+    rng = torch.Generator().manual_seed(0)
+    every = torch.arange(60) % 6
+    noise = torch.randint(0, 120, (60, 1, 6, 6), generator=rng)
+    images = MemoryImages((noise + 20 * every.view(-1, 1, 1, 1)).to(torch.uint8))
+    train = torch.arange(5, 53)
+    labels = every[train]
+
+    def component(kind: str, given: Any, **offers: Any) -> Any:
+        return registry.build(kind, Spec.parse(given), offers) if isinstance(given, str) else given
+
+    sampler = component("sampler", sampler, labels=labels, groups=None)
+    torch.manual_seed(seed)
+    card = Card("object tests:TinyNet", "linear", 4, (1, 6, 6), (0.5,), (0.25,))
+    model = build(registry, card, TinyNet(), None)
+    loss = component("loss", loss, dim=4, num_classes=6)
+    return Task(
+        model=model,
+        loss=loss,
+        sampler=sampler,
+        miner=component("miner", miner, margin=0.2) if miner else sampler.miner,
+        images=images,
+        train=train,
+        labels=labels,
+        optimizer=make_optimizer(Spec.parse(optimizer), (model, loss)),
+        schedule=make_schedule(Spec.parse("cosine")),
+        # Rises and falls with the weights, so that the best epoch need not be the last.
+        validate=lambda model: {"score": float(model.head.project.weight.detach()[0, 0].sin())},
+        epochs=epochs,
+        seed=seed,
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 import click
 
 from metricforge.cli.options import JSON, debug, print_json
@@ -39,7 +42,13 @@ def _table(entries: list[Entry]) -> None:
     origin_width = max(len(entry.origin) for entry in entries)
     for entry in entries:
         line = f"  {entry.shown:{name_width}}  {entry.origin:{origin_width}}  {entry.summary()}"
-        click.echo(line.rstrip())
+        click.echo(_fitted(line.rstrip()))
+
+
+def _fitted(line: str) -> str:
+    """The line cut to the width of the terminal, if it is one; a pipe gets all of it."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _record(entry: Entry) -> dict[str, str]:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metricforge.contracts import Estimate
+from metricforge.report.page import printable
 from metricforge.runs.measure import Measured
 from metricforge.runs.run import Run
 
@@ -32,24 +33,27 @@ def print_measured(measured: Measured, title: str) -> None:
     """Estimates by approach, a row a number, and the notes below."""
     console = Console(highlight=False)
     approaches = list(measured.results)
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("")
     for approach in approaches:
-        table.add_column(approach, justify="right", style="bold" if approach == "trained" else "")
+        style = "bold" if approach == "trained" else ""
+        table.add_column(approach, justify="right", style=style, no_wrap=True)
     for name in _names(measured.results):
         cells = (measured.results[approach].get(name) for approach in approaches)
         table.add_row(name, *(interval(cell) for cell in cells))
+    console.print(escape(printable(title)), style="bold")
     console.print(table)
     console.print("95 % intervals in brackets.", style="dim")
     for note in measured.notes:
-        console.print(f"note: {escape(note)}", style="dim")
+        console.print(f"note: {escape(printable(note))}", style="dim")
 
 
 def interval(estimate: Estimate | None) -> str:
-    """An estimate as 0.912 [0.900, 0.924]."""
+    """An estimate as 0.912 [.900, .924]."""
     if estimate is None:
         return "-"
-    return f"{estimate.value:.3f} [dim]\\[{estimate.low:.3f}, {estimate.high:.3f}][/dim]"
+    low, high = (f"{end:.3f}".removeprefix("0") for end in (estimate.low, estimate.high))
+    return f"{estimate.value:.3f} [dim]\\[{low}, {high}][/dim]"
 
 
 def shortened(names: Sequence[str]) -> str:

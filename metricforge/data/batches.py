@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
 
-from metricforge.data.images import Images, MemoryImages
+from metricforge.data.images import Images
 
 AHEAD = 4
 
@@ -19,7 +19,7 @@ def read_ahead(images: Images, batches: Iterable[Tensor]) -> Iterator[Tensor]:
     Images in memory are taken directly; files are decoded up to four batches ahead, in a
     thread. An error there is raised where its batch would have come.
     """
-    if isinstance(images, MemoryImages):
+    if images.in_memory:
         yield from map(images.take, batches)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:

@@ -23,7 +23,13 @@ MEMORY_LIMIT = 512 * 2**20
 
 
 class Images(Protocol):
-    """N images of one shape (C, H, W), handed out as batches on one device."""
+    """N images of one shape (C, H, W), handed out as batches on one device.
+
+    `in_memory` says that taking them costs next to nothing, so nobody need read ahead.
+    """
+
+    @property
+    def in_memory(self) -> bool: ...
 
     @property
     def shape(self) -> tuple[int, int, int]: ...
@@ -39,6 +45,8 @@ class Images(Protocol):
 
 class MemoryImages:
     """Images in one uint8 tensor [N, C, H, W]; `to` moves all of them at once."""
+
+    in_memory = True
 
     def __init__(self, images: Tensor) -> None:
         self._images = images
@@ -60,6 +68,8 @@ class MemoryImages:
 
 class FileImages:
     """Image files, decoded to `shape` by a pool of threads each time they are taken."""
+
+    in_memory = False
 
     def __init__(
         self,

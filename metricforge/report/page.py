@@ -32,6 +32,7 @@ class Facts:
     - `closed_set`: the test classes were also trained on, so that the numbers say nothing of
       new classes.
     - `times_tested`: how often this split's test classes were opened, this time included.
+    - `definitions`: what each number means, by its name.
     - `plots`: PNG files, by caption.
     - `config`, `environment`: may be nested; tables become "table.key".
     - `command`: the line that repeats the run.
@@ -45,6 +46,7 @@ class Facts:
     command: str
     times_tested: int = 1
     notes: Sequence[str] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
     plots: Mapping[str, Path] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -59,6 +59,8 @@ def scatter(
     axes.set_ylabel(axis_labels[1])
     _entitle(axes, title, remarks)
     _name_classes(axes, [classes[label] for label in shown], palette)
+    # The equal aspect changes the ticks, and so the room they need, only when it is drawn.
+    figure.draw_without_rendering()
     _save(figure, path)
 
 

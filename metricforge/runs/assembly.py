@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from metricforge.contracts import Dataset, EvaluationProtocol
-from metricforge.data.images import Images, MemoryImages, fingerprint, open_images
+from metricforge.data.images import Images, fingerprint, open_images
+from metricforge.data.orientations import Oriented, oriented_labels
 from metricforge.data.split import Split, split_dataset
 from metricforge.errors import DataError, PluginError, UsageError
 from metricforge.model import Card, EmbeddingModel, build
 from metricforge.registry import Registry
 from metricforge.runs.recipe import Recipe, described
-from metricforge.runs.selection import Selection
+from metricforge.runs.selection import Selection, labelled_part
 from metricforge.runtime import Runtime, seed_torch
 from metricforge.spec import Spec, asks_of
 from metricforge.training.conduct import check_fit
@@ -33,7 +35,11 @@ from metricforge.training.optimizer import (
 # A default budget: enough images for the small networks here to settle, in minutes on two cores.
 USUAL_IMAGES = 100_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
+# With fewer classes to train on, the network learns to tell those apart and little else: each
+# orientation of a class then counts as a further class.
+FEW_CLASSES = 20
 SAMPLED_FOR_STATISTICS = 2_000
+REHEARSED_IMAGES = 5_000
 
 T = TypeVar("T")
 
@@ -64,11 +70,15 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     dataset = make_dataset(registry, recipe.dataset, recipe.data_root)
     split = split_dataset(dataset, Spec.parse(recipe.split) if recipe.split else None)
     images = open_images(dataset)
-    images = images.to(runtime.device) if isinstance(images, MemoryImages) else images
-    recipe = _resolved(recipe, registry, split)
-
+    images = images.to(runtime.device) if images.in_memory else images
+    recipe = _resolved(recipe, dataset, split)
+    views = recipe.orientations or 1
+    shown = Oriented(images, views)
     labels = dataset.labels[split.train].unique(return_inverse=True)[1]
-    groups = None if dataset.groups is None else dataset.groups[split.train]
+    labels, train = oriented_labels(labels, views), oriented_labels(split.train, views)
+    groups = None
+    if dataset.groups is not None:
+        groups = oriented_labels(dataset.groups[split.train], views)
     sampler = _component(registry, "sampler", recipe.sampler, {"labels": labels, "groups": groups})
     recipe = recipe.but(loss=recipe.loss or _default_loss(registry, sampler))
     seed_torch(recipe.seed)
@@ -86,21 +96,25 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     selection = Selection.of(
         make_protocol(registry, recipe.validation), recipe.select, dataset, split, images, runtime
     )
+    selection(model)
+    _rehearse(protocols, dataset, split)
     task = Task(
         model=model,
         loss=loss,
         sampler=sampler,
         miner=miner,
-        images=images,
-        train=split.train,
+        images=shown,
+        train=train,
         labels=labels,
         optimizer=make_optimizer(Spec.parse(recipe.optimizer), (model, loss)),
         schedule=make_schedule(Spec.parse(recipe.schedule)),
         validate=selection,
         epochs=recipe.epochs or FEWEST_EPOCHS,
         seed=recipe.seed,
+        views=views,
     )
-    notes = (*dataset.notes, *getattr(sampler, "notes", ()), *selection.notes)
+    said = () if views == 1 else (f"each class is trained on in {views} orientations, as {views}.",)
+    notes = (*dataset.notes, *said, *getattr(sampler, "notes", ()), *selection.notes)
     recipe = _written_out(recipe, registry)
     mark = fingerprint(dataset)
     return Assembly(recipe, dataset, images, mark, split, task, protocols, runtime, notes)
@@ -158,10 +172,15 @@ def _component(registry: Registry, kind: str, given: Any, offers: Mapping[str, A
     return given(**asked)
 
 
-def _resolved(recipe: Recipe, registry: Registry, split: Split) -> Recipe:
-    images = USUAL_IMAGES / max(len(split.train), 1)
-    usual = min(max(math.ceil(images), FEWEST_EPOCHS), MOST_EPOCHS)
-    return recipe.but(split=split.rule, epochs=recipe.epochs or usual)
+def _resolved(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
+    """The recipe with the defaults that depend on the data: split, orientations, epochs."""
+    few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
+    _, height, width = dataset.shape
+    usual_views = 8 if few and height == width else 1
+    views = usual_views if recipe.orientations is None else recipe.orientations
+    passes = math.ceil(USUAL_IMAGES / (len(split.train) * views))
+    usual = min(max(passes, FEWEST_EPOCHS), MOST_EPOCHS)
+    return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
 
 
 def _written_out(recipe: Recipe, registry: Registry) -> Recipe:
@@ -203,6 +222,19 @@ def _fitting_losses(registry: Registry, kind: Any) -> str:
         if accepts is None or kind in accepts:
             fitting.append(entry.name)
     return ", ".join(fitting) or "none"
+
+
+def _rehearse(
+    protocols: Mapping[str, EvaluationProtocol], dataset: Dataset, split: Split
+) -> None:
+    """Refuse now what the test part can't answer: too few classes, too few images of each.
+
+    Only the labels of the test part are looked at; a large one has plenty of both.
+    """
+    if len(split.test) <= REHEARSED_IMAGES:
+        rows = torch.rand(len(split.test), 2, generator=torch.Generator().manual_seed(0))
+        for protocol in protocols.values():
+            protocol.evaluate(rows, labelled_part(dataset, split.test))
 
 
 def _seen(split: Split, dataset: Dataset) -> tuple[str, ...]:

@@ -107,7 +107,13 @@ def evaluate(
         record = {"part": chosen, "split_hash": split.hash, "by": "evaluate"}
         run.folder.append(run.folder.evaluations, record)
     return Evaluation(
-        measured.results, measured.notes, made.name, chosen, classes, len(indices), seen, closed_set
+        **vars(measured),
+        dataset=made.name,
+        part=chosen,
+        classes=classes,
+        images=len(indices),
+        seen=seen,
+        closed_set=closed_set,
     )
 
 
@@ -120,7 +126,7 @@ def _bare(embeddings: Tensor | NDArray[Any], labels: Any, protocols: dict[str, A
     shape = (1, 1, 1)
     dataset = Dataset("embeddings", (), torch.from_numpy(places).long(), classes, shape)
     measured = measure({TRAINED: rows}, protocols, dataset, torch.arange(len(rows)))
-    return Evaluation(measured.results, measured.notes, "embeddings", ALL, classes, len(rows))
+    return Evaluation(**vars(measured), dataset="embeddings", classes=classes, images=len(rows))
 
 
 def _run_of(subject: Subject) -> Run | None:

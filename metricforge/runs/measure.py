@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Measured:
 
     results: Mapping[str, Mapping[str, Estimate]]
     notes: tuple[str, ...] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -39,6 +40,7 @@ class Measured:
                 for approach, estimates in self.results.items()
             },
             "notes": list(self.notes),
+            "definitions": dict(self.definitions),
         }
 
     @classmethod
@@ -47,7 +49,7 @@ class Measured:
             approach: {name: Estimate(**fields) for name, fields in estimates.items()}
             for approach, estimates in record["results"].items()
         }
-        return cls(results, tuple(record["notes"]))
+        return cls(results, tuple(record["notes"]), record["definitions"])
 
 
 def measure(
@@ -63,19 +65,21 @@ def measure(
     labelled = labelled_part(dataset, indices)
     results: dict[str, dict[str, Estimate]] = {approach: {} for approach in embeddings}
     said: dict[str, list[str]] = {}
+    definitions: dict[str, str] = {}
     for approach, rows in embeddings.items():
         for text, protocol in protocols.items():
             result = protocol.evaluate(rows, labelled)
             if not isinstance(result, Result):
                 raise PluginError(f"protocol '{text}' must give a Result, not {type(result)}.")
             results[approach].update(result.estimates)
+            definitions.update(result.definitions)
             for note in result.notes:
                 said.setdefault(note, []).append(approach)
     notes = (
         note if set(approaches) == set(embeddings) else f"{', '.join(approaches)}: {note}"
         for note, approaches in said.items()
     )
-    return Measured(results, tuple(notes))
+    return Measured(results, tuple(notes), definitions)
 
 
 def pixels(images: Images, indices: Tensor) -> Tensor:

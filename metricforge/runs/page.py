@@ -31,6 +31,7 @@ def write_report(folder: RunFolder) -> None:
         command=f"metricforge train --config {folder.config}",
         times_tested=len(folder.records(folder.evaluations)),
         notes=summary["notes"],
+        definitions=measured.definitions,
         plots={title: folder.plots / file for title, file in PLOTS.items()},
         config=tomllib.loads(folder.config.read_text()),
         environment=folder.read("env"),

@@ -35,6 +35,7 @@ class Recipe:
     backbone: Any = "conv4"
     head: Any = "linear"
     dim: int = 64
+    orientations: int | None = None
     epochs: int | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"

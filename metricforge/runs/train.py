@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metricforge.artefact import write_file
@@ -162,12 +163,12 @@ def _stop(
 
 def _test(assembly: Assembly, untrained: dict[str, Tensor]) -> tuple[Measured, dict[str, Tensor]]:
     """Open the test part, once: trained network, untrained network and raw pixels."""
-    task, indices = assembly.task, assembly.split.test
-    embeddings = {TRAINED: embed_images(task.model, task.images, indices, assembly.runtime)}
+    task, images, indices = assembly.task, assembly.images, assembly.split.test
+    embeddings = {TRAINED: embed_images(task.model, images, indices, assembly.runtime)}
     bare = copy.deepcopy(task.model)
     bare.load_state_dict(untrained)
-    embeddings[UNTRAINED] = embed_images(bare, task.images, indices, assembly.runtime)
-    embeddings[PIXELS] = pixels(task.images, indices)
+    embeddings[UNTRAINED] = embed_images(bare, images, indices, assembly.runtime)
+    embeddings[PIXELS] = pixels(images, indices)
     return measure(embeddings, assembly.protocols, assembly.dataset, indices), embeddings
 
 
@@ -198,10 +199,11 @@ def _record(
 
 def _draw(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
     task, dataset, split = assembly.task, assembly.dataset, assembly.split
-    stride = max(1, len(split.train) // 5_000)
-    train = split.train[::stride]
+    # Sorted by class before it is thinned: a stride could miss whole classes that alternate.
+    train = split.train[torch.argsort(dataset.labels[split.train], stable=True)]
+    train = train[:: max(1, len(train) // 5_000)]
     parts = {
-        "train": (embed_images(task.model, task.images, train, assembly.runtime), train),
+        "train": (embed_images(task.model, assembly.images, train, assembly.runtime), train),
         "test": (embeddings[TRAINED], split.test),
     }
     for part, (rows, indices) in parts.items():

@@ -26,8 +26,9 @@ Scores = Mapping[str, float]
 class Task:
     """Everything that a training needs, finished.
 
-    `images` are all images of the dataset, `train` [N] the indices of those to train on, and
-    `labels` [N] their classes 0 .. C-1. `validate` measures the model on validation classes;
+    `train` [N] are the indices in `images` of those to train on, and `labels` [N] their
+    classes 0 .. C-1; image i of the dataset has the indices i * views .. i * views + views - 1.
+    `validate` measures the model on validation classes;
     its first score is the one to select by.
     """
 
@@ -43,6 +44,7 @@ class Task:
     validate: Callable[[EmbeddingModel], Scores]
     epochs: int
     seed: int
+    views: int = 1
 
 
 @dataclass
@@ -160,7 +162,7 @@ def _step(
     loss = task.loss(embeddings, labels, tuples)
     check_loss(task.loss, loss)
     if not bool(loss.isfinite() & embeddings.isfinite().all()):
-        rows = ", ".join(str(int(i)) for i in task.train[batch][:16])
+        rows = ", ".join(str(int(i) // task.views) for i in task.train[batch][:16])
         more = ", ..." if len(batch) > 16 else ""
         raise DivergedError(
             f"the loss is {float(loss.detach())} for the batch of images {rows}{more}; no step "

@@ -70,7 +70,14 @@ class OneShot:
         )
         accuracy = score_episodes(vectors, episodes, self.classifier)
         notes = (*self._notes(way, found, len(np.unique(labels))), *warnings_about(vectors))
-        return Result({f"accuracy@{way}way{self.shot}shot": over_episodes(accuracy)}, notes)
+        name = f"accuracy@{way}way{self.shot}shot"
+        return Result({name: over_episodes(accuracy)}, notes, {name: self._definition(way)})
+
+    def _definition(self, way: int) -> str:
+        return (
+            f"share of queries answered with their class among {way}, from {self.shot} labelled "
+            f"image(s) of each; mean of {self.episodes:,} episodes; classifier {self.classifier}"
+        )
 
     def _notes(self, way: int, found: int, classes: int) -> tuple[str, ...]:
         notes = []

@@ -9,6 +9,13 @@ from metricforge.contracts import Labelled, Result
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import Scores, over_queries, score_retrieval, warnings_about
 
+DEFINITIONS = {
+    "r_precision": "share of the R nearest that are of the image's class, with R the number of "
+    "other images of that class",
+    "map@r": "1/R times the sum over i <= R of precision(i) where the i-th nearest is of the "
+    "image's class (Musgrave 2020)",
+}
+
 
 class Retrieval:
     """Each image looks for the others of its class: recall@k, R-precision and MAP@R.
@@ -40,7 +47,15 @@ class Retrieval:
         estimates = {name: over_queries(values, asked) for name, values in columns.items()}
         over = estimates["map@r"].over
         notes = (*self._notes(scores, len(labels)), *_reach(over, len(np.unique(asked))))
-        return Result(estimates, (*notes, *warnings_about(vectors)))
+        return Result(estimates, (*notes, *warnings_about(vectors)), self._definitions())
+
+    def _definitions(self) -> dict[str, str]:
+        recall = {
+            f"recall@{k}": "share of images with one of their class "
+            + ("as their nearest" if k == 1 else f"among the {k} nearest")
+            for k in self.ks
+        }
+        return recall | DEFINITIONS
 
     def _notes(self, scores: Scores, count: int) -> tuple[str, ...]:
         notes = []

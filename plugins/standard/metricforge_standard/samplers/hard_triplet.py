@@ -17,7 +17,8 @@ class HardTriplet:
     `classes` is P (default: all, up to 32), `per_class` is K (default: a batch of about 128).
     """
 
-    default_loss = "triplet"
+    # With a hinge, the hardest triplets of few or alike classes keep the loss at its margin.
+    default_loss = "triplet:margin=0,soft=0.1"
 
     def __init__(
         self, labels: Tensor, *, classes: int | None = None, per_class: int | None = None

@@ -1,0 +1,154 @@
+"""`metricforge evaluate`, `encode`, `plugins` and `--help`, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.process import metricforge
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "r"
+    done = metricforge("train", "--epochs", "1", "--orientations", "1", "--quiet", "--out", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_the_runs_own_test_classes_give_the_runs_own_numbers(run: Path) -> None:
+    done = metricforge("evaluate", run, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    summary = json.loads((run / "summary.json").read_text())
+    assert record["results"]["trained"] == summary["results"]["trained"]
+    assert record["results"]["pixels"] == summary["results"]["pixels"]
+    assert record["classes"] == summary["test_classes"]
+    again = metricforge("evaluate", run, "--json")
+    assert again.stdout == done.stdout
+    opened = (run / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["by"] for line in opened] == ["train", "evaluate", "evaluate"]
+
+
+def test_classes_it_was_trained_on_are_refused_unless_allowed(run: Path) -> None:
+    refused = metricforge("evaluate", run, "--part", "train")
+    assert refused.returncode == 3
+    assert "--allow-seen" in refused.stderr
+    allowed = metricforge("evaluate", run, "--part", "train", "--allow-seen")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "trained on" in allowed.stdout
+
+
+def test_a_dataset_it_was_not_trained_on(run: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = rng.integers(0, 255, (30, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    done = metricforge(
+        "evaluate", run, "--dataset", f"folder:path={tmp_path / 'photos'}", "--protocol",
+        "oneshot:way=3,shot=1,queries=2,episodes=20", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["results"]["trained"]) == {"accuracy@3way1shot"}
+    same_names = metricforge("evaluate", run, "--dataset", "digits")
+    assert same_names.returncode == 3
+    assert "trained" in same_names.stderr
+
+
+BAD = [
+    (["--protocol", "oneshot:way=20"], 3, "20"),
+    (["--protocol", "oneshoot"], 2, "did you mean 'oneshot'?"),
+    (["--protocol", "oneshot:wey=3"], 2, "did you mean 'way'?"),
+    (["--part", "tset"], 2, "did you mean 'test'?"),
+    (["--device", "tpu9"], 2, "cpu"),
+]
+
+
+@pytest.mark.parametrize(("options", "code", "told"), BAD, ids=[" ".join(b[0]) for b in BAD])
+def test_bad_options(run: Path, options: list[str], code: int, told: str) -> None:
+    done = metricforge("evaluate", run, *options)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_run_or_damaged_is_exit_code_5(run: Path, tmp_path: Path) -> None:
+    missing = metricforge("evaluate", tmp_path / "nothing")
+    assert missing.returncode == 5, missing.stderr
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(run), str(copy)], check=True)
+    weights = copy / "model" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    damaged = metricforge("evaluate", copy)
+    assert damaged.returncode == 5
+    assert "weights.safetensors" in damaged.stderr
+
+
+def test_encode_writes_the_embeddings_that_python_gives(run: Path, tmp_path: Path) -> None:
+    import metricforge as mf
+
+    files = []
+    for i in range(3):
+        files.append(tmp_path / f"{i}.png")
+        Image.effect_noise((16, 16), 30 * (i + 1)).save(files[-1])
+    done = metricforge("encode", run, *files, "--out", tmp_path / "e.npy")
+    assert done.returncode == 0, done.stderr
+    embeddings = np.load(tmp_path / "e.npy")
+    assert embeddings.dtype == np.float32
+    assert embeddings.shape == (3, 64)
+    np.testing.assert_array_equal(embeddings, mf.load(run, device="cpu").encode(files))
+    lost = metricforge("encode", run, tmp_path / "gone.png", "--out", tmp_path / "f.npy")
+    assert lost.returncode == 3
+    assert "gone.png" in lost.stderr
+
+
+def test_plugins_lists_every_component_with_its_distribution() -> None:
+    done = metricforge("plugins", "--json")
+    assert done.returncode == 0, done.stderr
+    records = json.loads(done.stdout)
+    found = {(record["kind"], record["name"]) for record in records}
+    assert found >= {
+        ("sampler", "hard-triplet"),
+        ("loss", "pml.NAME"),
+        ("backbone", "resnet18"),
+        ("dataset", "omniglot"),
+    }
+    assert all(record["summary"].endswith(".") for record in records)
+    assert all(record["distribution"] == "metricforge" for record in records)
+    table = metricforge("plugins", "loss").stdout
+    assert "triplet" in table
+    assert "conv4" not in table
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["plugins"]])
+def test_help_and_listing_import_no_torch(words: list[str]) -> None:
+    program = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('HEAVY', sorted({'torch', 'numpy', 'faiss', "
+        "'metricforge_standard'} & set(sys.modules))))\n"
+        "from metricforge.cli import main\n"
+        f"sys.argv = ['metricforge', *{words!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "metricforge", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("metricforge, version ")

@@ -1,0 +1,236 @@
+"""The losses against naive loops in float64, their gradients, and pytorch-metric-learning."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metricforge_standard.losses.contrastive import Contrastive
+from metricforge_standard.losses.distance import euclidean
+from metricforge_standard.losses.triplet import Triplet
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.reducers import MeanReducer
+
+from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
+from metricforge.errors import UsageError
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+
+quick = settings(deadline=None, max_examples=100)
+
+# Quarters are exact in every precision, and few enough that ties and duplicates abound.
+quarters = st.integers(-4, 4).map(lambda n: n / 4)
+batches = st.lists(st.tuples(quarters, quarters, st.integers(0, 2)), max_size=8)
+margins = st.sampled_from([0.125, 0.2, 1.0, 3.0])
+
+BATCHES = {
+    "empty": [],
+    "one image": [(0.0, 0.0, 0)],
+    "one class": [(0.0, 0.0, 1), (1.0, 0.0, 1), (2.0, 0.0, 1)],
+    "only singletons": [(0.0, 0.0, 0), (0.25, 0.0, 1), (0.5, 0.0, 2)],
+    "all in one place": [(1.0, 1.0, 0), (1.0, 1.0, 0), (1.0, 1.0, 1), (1.0, 1.0, 1)],
+    "ties": [(0.0, 0.0, 0), (0.5, 0.0, 0), (-0.5, 0.0, 0), (0.0, 0.5, 1), (0.0, -0.5, 1)],
+}
+CASES = (
+    (Contrastive(), AllPairs()),
+    (Triplet(), AllTriplets()),
+    (Triplet(active_only=False), AllTriplets()),
+)
+every_loss = pytest.mark.parametrize(
+    ("loss", "described"), CASES, ids=["contrastive", "triplet", "triplet-all"]
+)
+
+
+def batch_of(rows, dtype=torch.float64):
+    embeddings = torch.tensor([row[:2] for row in rows], dtype=dtype).view(-1, 2)
+    return embeddings.requires_grad_(), torch.tensor([r[2] for r in rows], dtype=torch.int64)
+
+
+def random_batch(count=12, dim=4, dtype=torch.float64):
+    rng = torch.Generator().manual_seed(3)
+    return torch.randn(count, dim, generator=rng, dtype=dtype), torch.arange(count) % 3
+
+
+def naive_contrastive(rows, margin):
+    terms = []
+    for a in range(len(rows)):
+        for b in range(a + 1, len(rows)):
+            d = math.dist(rows[a][:2], rows[b][:2])
+            terms.append((d if rows[a][2] == rows[b][2] else max(0.0, margin - d)) ** 2 / 2)
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def naive_triplet(rows, margin, active_only):
+    terms = []
+    for a in range(len(rows)):
+        for p in range(len(rows)):
+            for n in range(len(rows)):
+                if a == p or rows[a][2] != rows[p][2] or rows[a][2] == rows[n][2]:
+                    continue
+                near = math.dist(rows[a][:2], rows[p][:2])
+                terms.append(max(0.0, near - math.dist(rows[a][:2], rows[n][:2]) + margin))
+    if active_only:
+        terms = [term for term in terms if term > 1e-12]
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def check(loss, described, rows, expected):
+    embeddings, labels = batch_of(rows)
+    value = loss(embeddings, labels, described)
+    assert value.ndim == 0
+    assert float(value.detach()) == pytest.approx(expected, abs=1e-12)
+    value.backward()
+    assert bool(embeddings.grad.isfinite().all())
+    listed = loss(embeddings, labels, described.listed(labels))
+    assert float(listed.detach()) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_losses_of_what_is_special_are_the_naive_loop(name):
+    rows = BATCHES[name]
+    check(Contrastive(margin=0.75), AllPairs(), rows, naive_contrastive(rows, 0.75))
+    for active_only in (True, False):
+        expected = naive_triplet(rows, 0.2, active_only)
+        check(Triplet(active_only=active_only), AllTriplets(), rows, expected)
+
+
+@quick
+@given(batches, margins)
+def test_contrastive_is_the_naive_loop(rows, margin):
+    check(Contrastive(margin=margin), AllPairs(), rows, naive_contrastive(rows, margin))
+
+
+@quick
+@given(batches, st.sampled_from([0.2, 0.3, 1.1]), st.booleans())
+def test_triplet_is_the_naive_loop(rows, margin, active_only):
+    loss = Triplet(margin=margin, active_only=active_only)
+    check(loss, AllTriplets(), rows, naive_triplet(rows, margin, active_only))
+
+
+def test_contrastive_by_hand():
+    embeddings = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
+    pairs = Pairs(
+        torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), torch.tensor([True, False, False])
+    )
+    # d = 5 of one class, d = 1 and d = sqrt(18) of two; the margin is 2.
+    value = Contrastive(margin=2.0)(embeddings, torch.zeros(3), pairs)
+    assert float(value) == pytest.approx((25 / 2 + 1 / 2 + 0) / 3)
+
+
+def test_triplet_by_hand():
+    embeddings = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [9.0, 0.0]])
+    triplets = Triplets(torch.tensor([0, 0]), torch.tensor([1, 1]), torch.tensor([2, 3]))
+    # 5 - 1 + 0.5 violates the margin, 5 - 9 + 0.5 does not.
+    value = Triplet(margin=0.5)(embeddings, torch.zeros(4), triplets)
+    assert float(value) == pytest.approx(4.5)
+    value = Triplet(margin=0.5, active_only=False)(embeddings, torch.zeros(4), triplets)
+    assert float(value) == pytest.approx(4.5 / 2)
+
+
+@every_loss
+def test_the_gradient_is_that_of_the_value(loss, described):
+    embeddings, labels = random_batch()
+    embeddings.requires_grad_()
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, described), (embeddings,))
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_identical_embeddings_have_a_gradient_of_zero(loss, described, dtype):
+    embeddings = torch.ones(6, 3, dtype=dtype, requires_grad=True)
+    loss(embeddings, torch.arange(6) % 2, described).backward()
+    assert embeddings.grad.equal(torch.zeros(6, 3, dtype=dtype))
+
+
+@every_loss
+def test_a_duplicate_does_not_spoil_the_gradient_of_the_others(loss, described):
+    embeddings, labels = random_batch(6)
+    embeddings[3] = embeddings[0]
+    embeddings.requires_grad_()
+    loss(embeddings, labels, described).backward()
+    assert bool(embeddings.grad.isfinite().all())
+    assert float(embeddings.grad.abs().sum()) > 0
+
+
+@every_loss
+@pytest.mark.parametrize("images", [0, 5])
+def test_no_tuples_give_zero_with_a_graph(loss, described, images):
+    embeddings = torch.randn(images, 3, generator=torch.Generator().manual_seed(0))
+    embeddings.requires_grad_()
+    none = torch.zeros(0, dtype=torch.int64)
+    is_pairs = isinstance(described, AllPairs)
+    tuples = Pairs(none, none, none.bool()) if is_pairs else Triplets(none, none, none)
+    value = loss(embeddings, torch.zeros(images, dtype=torch.int64), tuples)
+    assert value.ndim == 0
+    assert float(value.detach()) == 0.0
+    value.backward()
+    assert embeddings.grad.equal(torch.zeros(images, 3))
+
+
+@every_loss
+def test_triplets_that_keep_the_margin_give_zero_with_a_graph(loss, described):
+    embeddings = torch.tensor([[0.0], [0.0], [9.0], [9.0]], requires_grad=True)
+    value = loss(embeddings, torch.tensor([0, 0, 1, 1]), described)
+    assert float(value.detach()) == 0.0
+    value.backward()
+    assert embeddings.grad.equal(torch.zeros(4, 1))
+
+
+@every_loss
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_other_precisions_agree_with_float64(loss, described, dtype, tolerance):
+    embeddings, labels = random_batch()
+    embeddings = embeddings.to(dtype)
+    exact = float(loss(embeddings.double(), labels, described))
+    rows = embeddings.clone().requires_grad_()
+    value = loss(rows, labels, described)
+    assert float(value.detach()) == pytest.approx(exact, rel=tolerance)
+    value.backward()
+    assert rows.grad.dtype == dtype
+    assert bool(rows.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("active_only", [True, False])
+@pytest.mark.parametrize("margin", [0.05, 0.2, 1.0])
+def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
+    embeddings, labels = random_batch(16)
+    triplets = AllTriplets().listed(labels)
+    theirs = TripletMarginLoss(
+        margin=margin,
+        distance=LpDistance(normalize_embeddings=False),
+        # By default it averages over what is not zero, like `active_only`.
+        reducer=None if active_only else MeanReducer(),
+    )
+    ours = Triplet(margin=margin, active_only=active_only)
+    first, second = (embeddings.clone().requires_grad_() for _ in range(2))
+    value, expected = ours(first, labels, triplets), theirs(second, labels, tuple(triplets))
+    assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-9)
+    value.backward()
+    expected.backward()
+    assert torch.allclose(first.grad, second.grad, atol=1e-9)
+
+
+def test_euclidean_is_accurate_where_two_points_almost_coincide():
+    # A matrix product of such rows would cancel to nothing.
+    first = torch.full((1, 4), 1.0)
+    second = first.clone()
+    second[0, 0] += 2.0**-20
+    assert float(euclidean(first, second)) == pytest.approx(2.0**-20)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "triplet"])
+@pytest.mark.parametrize("margin", ["0", "-1"])
+def test_a_margin_must_be_positive(name, margin):
+    with pytest.raises(UsageError, match="needs margin > 0"):
+        Registry.installed().build("loss", Spec.parse(f"{name}:margin={margin}"), {})
+
+
+def test_losses_say_what_they_take_and_their_margin():
+    assert Contrastive.accepts == (Pairs,)
+    assert Triplet.accepts == (Triplets,)
+    assert Contrastive(margin=0.7).margin == 0.7
+    assert Triplet(margin=0.7).margin == 0.7

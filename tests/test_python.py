@@ -1,0 +1,127 @@
+"""The same from Python: specs, own objects, bare embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import metricforge
+from metricforge.contracts import Dataset, Triplets
+from metricforge.errors import DataError, UsageError
+
+QUICK = {"epochs": 1, "orientations": 1, "protocols": ("retrieval",), "progress": False}
+
+
+def test_five_lines_from_training_to_embeddings(tmp_path: Path) -> None:
+    run = metricforge.train(dataset="digits", sampler="hard-triplet", out=tmp_path / "r", **QUICK)
+    model = metricforge.load(run.path, device="cpu")
+    embeddings = model.encode(np.zeros((5, 16, 16), dtype=np.uint8))
+    evaluation = metricforge.evaluate(run, protocols=["retrieval"])
+    assert embeddings.shape == (5, 64)
+    assert embeddings.dtype == np.float32
+    assert evaluation.results["trained"] == run.results["trained"]
+    assert run.results["trained"]["map@r"].n > 100
+
+
+class EveryOther:
+    """A user's own sampler: the train set in order, and the miner that is the next class."""
+
+    default_loss = "triplet"
+
+    def __init__(self, labels: Tensor, *, size: int = 40) -> None:
+        self.labels, self.size = labels, size
+        self.miner = self
+        self.kind = Triplets
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        yield from torch.from_numpy(rng.permutation(len(self.labels))).split(self.size)
+
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        same = labels[:, None] == labels[None, :]
+        anchor, positive = same.fill_diagonal_(False).nonzero().unbind(1)
+        differs = (labels[anchor][:, None] != labels[None, :]).int()
+        return Triplets(anchor, positive, differs.argmax(1))
+
+
+class Tiny(nn.Module):
+    out_features = 8
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.layers(images)
+        return out
+
+
+def noisy_classes(classes: int = 8, images: int = 12) -> Dataset:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(classes).repeat_interleave(images)
+    base = torch.randint(0, 200, (classes, 1, 12, 12), generator=rng)
+    noise = torch.randint(0, 55, (len(labels), 1, 12, 12), generator=rng)
+    pictures = (base[labels] + noise).to(torch.uint8)
+    return Dataset("noise", pictures, labels, tuple("abcdefgh"[:classes]), (1, 12, 12))
+
+
+def test_own_objects_stand_in_for_specs(tmp_path: Path) -> None:
+    run = metricforge.train(
+        dataset=noisy_classes(), sampler=partial(EveryOther, size=16), backbone=Tiny,
+        out=tmp_path / "r", **QUICK,
+    )  # fmt: skip
+    assert run.results["trained"]["recall@1"].value > 0.5
+    config = (run.path / "config.toml").read_text()
+    assert "object " in config
+    assert "EveryOther" in config
+    with pytest.raises(UsageError, match="backbone of your own"):
+        metricforge.load(run.path)
+    model = metricforge.load(run.path, backbone=Tiny(1), device="cpu")
+    assert model.encode(torch.zeros(2, 1, 12, 12, dtype=torch.uint8)).shape == (2, 64)
+    with pytest.raises(UsageError, match="can't be repeated"):
+        _ = run.recipe
+
+
+def test_a_run_with_own_objects_is_evaluated_on_a_given_dataset(tmp_path: Path) -> None:
+    run = metricforge.train(dataset=noisy_classes(), out=tmp_path / "r", **QUICK)
+    model = metricforge.load(run.path, device="cpu")
+    other = Dataset(
+        "other", noisy_classes().images, noisy_classes().labels, tuple("ijklmnop"), (1, 12, 12)
+    )
+    evaluation = metricforge.evaluate(model, other, protocols=["retrieval"])
+    assert evaluation.images == 96
+    assert set(evaluation.results) == {"trained", "pixels"}
+    with pytest.raises(DataError, match="--allow-seen"):
+        metricforge.evaluate(model, noisy_classes(), protocols=["retrieval"])
+    with pytest.raises(UsageError, match="name a dataset"):
+        metricforge.evaluate(model, protocols=["retrieval"])
+
+
+def test_bare_embeddings_are_judged_with_their_labels() -> None:
+    labels = ["cat"] * 5 + ["dog"] * 5
+    rows = np.array([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5, dtype=np.float32)
+    found = metricforge.evaluate(rows, labels, protocols=["retrieval"]).results["trained"]
+    assert found["map@r"].value == 1.0
+    with pytest.raises(DataError, match="labels"):
+        metricforge.evaluate(rows, labels[:3], protocols=["retrieval"])
+
+
+def test_unknown_options_are_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'sampler'"):
+        metricforge.train(samplr="hard-triplet")
+    with pytest.raises(UsageError, match="takes int"):
+        metricforge.train(dim="many")
+
+
+def test_public_names_are_all_there() -> None:
+    for name in metricforge.__all__:
+        assert getattr(metricforge, name) is not None
+    with pytest.raises(AttributeError, match="no attribute"):
+        _ = metricforge.trian

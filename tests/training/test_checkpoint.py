@@ -1,0 +1,330 @@
+"""A training that stops and goes on ends in the same bytes; what is damaged is passed over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from metricforge.artefact import read_folder, write_folder
+from metricforge.contracts import Dataset, Triplets
+from metricforge.errors import ArtefactError
+from metricforge.registry import Registry
+from metricforge.runs.assembly import assemble
+from metricforge.runs.recipe import Recipe
+from metricforge.runtime import Runtime
+from metricforge.training.checkpoint import Checkpoints, restore
+from metricforge.training.loop import EpochRecord, Position, fit
+
+CPU = Runtime(torch.device("cpu"))
+
+
+def weights(task):
+    """The bytes of all that a training changes in model and loss, by name."""
+    modules = {"model": task.model, "loss": task.loss}
+    return {
+        f"{part}.{name}": value.contiguous().numpy().tobytes()
+        for part, module in modules.items()
+        if isinstance(module, nn.Module)
+        for name, value in module.state_dict().items()
+    }
+
+
+def run(task, position=None, runtime=CPU, at_each=lambda record, position: None):
+    position = position or Position()
+    for record in fit(task, position, runtime):
+        at_each(record, position)
+    return position
+
+
+def same_from_everywhere(make, tmp_path, runtime=CPU):
+    """Train once, saving after every record; go on from each of them in a fresh task."""
+    task, saved = make(), []
+
+    def save(record, position):
+        folder = tmp_path / f"{len(saved)}"
+        Checkpoints(folder).save(task, position)
+        saved.append(folder)
+
+    end = run(task, runtime=runtime, at_each=save)
+    expected = weights(task)
+    middles = epochs = 0
+    for folder in saved[:-1]:
+        again = make()
+        position, damaged = Checkpoints(folder).restore_newest(again)
+        assert damaged == []
+        middles += position.step > 0
+        epochs += position.step == 0
+        assert run(again, position, runtime) == end
+        assert weights(again) == expected, f"differs when resumed from {position}"
+    return middles, epochs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": "sgd"},
+        {"optimizer": "nadam:lr=0.01"},
+        {"optimizer": "radam:lr=0.01"},
+        {"optimizer": "adam:lr=0.01", "sampler": "random-pairs:pairs=12", "loss": "contrastive"},
+        {"sampler": "balanced:classes=3,per_class=3", "loss": "pml.ProxyAnchorLoss"},
+        {"miner": "pml.DistanceWeightedMiner"},
+        {"sampler": "random-triplets:triplets=12", "seed": 5},
+    ],
+    ids=str,
+)
+def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path, options):
+    middles, epochs = same_from_everywhere(lambda: make_task(**options), tmp_path)
+    assert middles >= 6
+    assert epochs == 2
+
+
+def test_resuming_an_assembled_run_ends_in_the_same_bytes(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(96) % 12
+    images = torch.randint(0, 256, (96, 3, 8, 8), generator=rng).to(torch.uint8)
+    split = "classes:train=a-f,validation=g-i,test=j-l"
+    dataset = Dataset("noise", images, labels, tuple("abcdefghijkl"), (3, 8, 8))
+    recipe = Recipe(
+        dataset=dataset, sampler="hard-triplet:classes=4,per_class=4", backbone="conv4:channels=8",
+        dim=8, epochs=2, device="cpu", protocols=("retrieval",), split=split,
+    )  # fmt: skip
+
+    def make():
+        return assemble(recipe, Registry.installed()).task
+
+    runtime = Runtime.resolve("cpu")
+    middles, epochs = same_from_everywhere(make, tmp_path, runtime)
+    assert middles >= 3
+    assert epochs == 1
+
+
+class Refreshed:
+    """Batches by what the sampler saw of the embeddings: the images sorted along one axis."""
+
+    def __init__(self, labels):
+        self.miner = AllFirst()
+        self.order = torch.arange(len(labels))
+
+    def refresh(self, embeddings):
+        self.order = embeddings[:, 0].argsort(stable=True)
+
+    def epoch(self, rng):
+        return iter(self.order.split(12))
+
+
+class AllFirst:
+    """Triplets of the first image of a batch with all that fit."""
+
+    kind = Triplets
+
+    def __call__(self, embeddings, labels):
+        same = (labels == labels[0]).nonzero().flatten()[1:2]
+        other = (labels != labels[0]).nonzero().flatten()[: len(same)]
+        return Triplets(torch.zeros_like(same), same, other[: len(same)])
+
+
+def test_resuming_with_a_sampler_that_is_refreshed_ends_in_the_same_bytes(make_task, tmp_path):
+    def make():
+        return make_task(sampler=Refreshed(torch.arange(48)), loss="triplet:margin=1")
+
+    same_from_everywhere(make, tmp_path)
+
+
+def test_different_seeds_end_in_different_bytes(make_task):
+    # Otherwise the tests above could compare nothing with nothing.
+    first, second = make_task(seed=0), make_task(seed=0)
+    before = weights(first)
+    run(first)
+    run(second)
+    assert weights(first) == weights(second) != before
+    other = make_task(seed=1)
+    run(other)
+    assert weights(other) != weights(first)
+
+
+def test_the_last_two_checkpoints_and_the_best_are_kept(make_task, tmp_path):
+    task, checkpoints = make_task(epochs=5), Checkpoints(tmp_path)
+    steps, best = [], {}
+
+    def save(record, position):
+        if isinstance(record, EpochRecord):
+            checkpoints.save(task, position)
+            steps.append(position.total_steps)
+            if record.best:
+                best.update(weights(task))
+
+    position = run(task, at_each=save)
+    assert [int(folder.name.split("-")[1]) for folder in checkpoints.all()] == steps[-2:]
+    assert {p.name for p in tmp_path.iterdir()} == {*(f.name for f in checkpoints.all()), "best"}
+    fresh = make_task(seed=9)
+    checkpoints.restore_best(fresh)
+    assert {k: v for k, v in weights(fresh).items() if k.startswith("model.")} == best
+    assert 1 <= position.best_epoch <= 5
+
+
+@pytest.fixture
+def three(make_task, tmp_path):
+    """A task at its end, its checkpoints after each epoch, and the epoch of the newest two."""
+    task, checkpoints = make_task(), Checkpoints(tmp_path / "checkpoints")
+
+    def save(record, position):
+        if isinstance(record, EpochRecord):
+            checkpoints.save(task, position)
+
+    run(task, at_each=save)
+    return task, checkpoints
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
+def test_a_damaged_newest_checkpoint_is_passed_over(make_task, three, damage, name):
+    task, checkpoints = three
+    newest = checkpoints.all()[-1]
+    damage(newest / name)
+    again = make_task()
+    position, damaged = checkpoints.restore_newest(again)
+    assert position.epoch == 2
+    assert len(damaged) == 1
+    assert newest.name in damaged[0]
+    run(again, position)
+    assert weights(again) == weights(task)
+
+
+def test_without_an_intact_checkpoint_all_are_named(make_task, three):
+    _, checkpoints = three
+    for folder in checkpoints.all():
+        flip(folder / "model.safetensors")
+    task = make_task()
+    before = weights(task)
+    with pytest.raises(ArtefactError, match="no intact checkpoint") as caught:
+        checkpoints.restore_newest(task)
+    assert all(folder.name in str(caught.value) for folder in checkpoints.all())
+    assert weights(task) == before
+    with pytest.raises(ArtefactError, match="there is none"):
+        Checkpoints(checkpoints.folder / "nowhere").restore_newest(task)
+
+
+def rewritten(folder: Path, **changes) -> None:
+    """Change files of a checkpoint, with a manifest that fits: None takes one away."""
+    files = read_folder(folder)
+    for name, content in changes.items():
+        name = name.replace("__", ".")
+        files.pop(name, None)
+        if content is not None:
+            files[name] = content
+    write_folder(folder, files)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer__safetensors": None},
+        {"optimizer__safetensors": b"no safetensors"},
+        {"model__safetensors": None},
+        {"model__safetensors": b"no safetensors"},
+        {"state__json": None},
+        {"state__json": b"{"},
+        {"state__json": b"[]"},
+        {"state__json": b'{"format": 1}'},
+        {"state__json": b'{"format": 1, "position": {"epok": 1}, "optimizer": {}}'},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_other_things_is_refused(make_task, three, changes):
+    """Whole by its manifest, yet not what this version writes."""
+    _, checkpoints = three
+    rewritten(checkpoints.all()[-1], **changes)
+    task = make_task()
+    with pytest.raises(ArtefactError, match="step-"):
+        restore(checkpoints.all()[-1], task)
+    assert checkpoints.restore_newest(task)[0].epoch == 2
+
+
+def test_a_newer_format_says_which_version_it_needs(make_task, three):
+    newest = three[1].all()[-1]
+    state = json.loads(read_folder(newest)["state.json"]) | {"format": 7}
+    rewritten(newest, state__json=json.dumps(state).encode())
+    with pytest.raises(ArtefactError, match=r"format 7 .* reads up to 1: upgrade metricforge"):
+        restore(newest, make_task())
+
+
+def test_a_checkpoint_of_another_network_is_refused(make_task, three):
+    task = make_task()
+    task.model.head = nn.Linear(8, 9)
+    with pytest.raises(ArtefactError, match="another network"):
+        restore(three[1].all()[-1], task)
+
+
+class Killed(BaseException):
+    """What a process that is killed would raise, if it could."""
+
+
+@pytest.mark.parametrize("survived", range(5))
+def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
+    make_task, tmp_path, monkeypatch, survived
+):
+    """Killed before one of the renames of the second save: resumed, it ends the same."""
+    scores = {1: 1.0, 2: 2.0, 3: 0.0}
+
+    def task_of():
+        epochs = iter(range(1, 4))
+        return replace(make_task(), validate=lambda model: {"score": scores[next(epochs)]})
+
+    def train(task, checkpoints, position, at_save=lambda position: None):
+        def save(record, position):
+            if isinstance(record, EpochRecord):
+                at_save(position)
+                checkpoints.save(task, position)
+
+        run(task, position, at_each=save)
+
+    unbroken, checkpoints = task_of(), Checkpoints(tmp_path / "unbroken")
+    train(unbroken, checkpoints, Position())
+    expected = weights(unbroken)
+    checkpoints.restore_best(unbroken)
+    expected_best = weights(unbroken)
+    assert expected_best != expected
+
+    renames, rename = [], Path.rename
+
+    def kill_after_some(position):
+        if position.epoch == 2:
+            monkeypatch.setattr(Path, "rename", counted)
+
+    def counted(self, target):
+        if len(renames) == survived:
+            raise Killed
+        renames.append(target)
+        return rename(self, target)
+
+    checkpoints = Checkpoints(tmp_path / "killed")
+    with contextlib.suppress(Killed):
+        train(task_of(), checkpoints, Position(), kill_after_some)
+    monkeypatch.undo()
+
+    again = task_of()
+    position, _ = checkpoints.restore_newest(again)
+    scores = {1: scores[position.epoch + 1], 2: 0.0} if position.epoch < 3 else {}
+    train(again, checkpoints, position)
+    assert weights(again) == expected
+    checkpoints.restore_best(again)
+    assert weights(again) == expected_best
