@@ -26,7 +26,8 @@ def print_run(run: Run) -> None:
     print_measured(measured, title)
     click.echo(f"\nrun     {run.path}")
     click.echo(f"report  {run.folder.report}")
-    click.echo(f"next    metricforge evaluate {run.path} --protocol oneshot:way=3,shot=5")
+    way = min(5, len(summary["test_classes"]))
+    click.echo(f"next    metricforge evaluate {run.path} --protocol oneshot:way={way},shot=5")
 
 
 def print_measured(measured: Measured, title: str) -> None:

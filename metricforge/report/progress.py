@@ -47,7 +47,7 @@ class ProgressLine(Listener):
         self._task = self._bar.add_task("", total=1.0, told="")
         self._began: tuple[float, float] | None = None
         self._last_line = 0.0
-        self._loss = self._speed = float("nan")
+        self._loss = self._images = self._seconds = float("nan")
         self._left = 0.0
         self._score = ""
 
@@ -76,7 +76,9 @@ class ProgressLine(Listener):
         if self._began is None:
             self._began = (now, record.spent)
         self._loss = _smooth(self._loss, record.loss)
-        self._speed = _smooth(self._speed, record.images_per_second)
+        # Apart, so that a short last batch does not count like a full one.
+        self._images = _smooth(self._images, record.images)
+        self._seconds = _smooth(self._seconds, record.seconds)
         self._left = self._seconds_left(now, record.spent)
         self._bar.update(
             self._task,
@@ -86,7 +88,8 @@ class ProgressLine(Listener):
         )
 
     def _told(self) -> str:
-        speed, left = f"{self._speed:,.0f} images/s", f"{clock(self._left)} left"
+        speed = f"{self._images / max(self._seconds, 1e-9):,.0f} images/s"
+        left = f"{clock(self._left)} left"
         return " · ".join(filter(None, (f"loss {self._loss:.4f}", self._score, speed, left)))
 
     def _plain(self, epoch: int, epochs: int, last: bool) -> None:

@@ -60,14 +60,18 @@ class Position:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step: the loss, the number of tuples it saw, the images a second, seconds to go."""
+    """One step: its loss, how many tuples it saw, its images and seconds.
+
+    `spent` is the share of the whole budget, 0 to 1, that is behind it.
+    """
 
     epoch: int
     step: int
     steps_in_epoch: int
     loss: float
     tuples: int | None
-    images_per_second: float
+    images: int
+    seconds: float
     lr: float
     spent: float
 
@@ -137,14 +141,14 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
         loss, tuples = _step(task, runtime.prepare(shown), labels, batch, runtime)
         position.step += 1
         position.total_steps += 1
-        now = time.perf_counter()
         yield StepRecord(
             epoch=position.epoch + 1,
             step=position.total_steps,
             steps_in_epoch=len(batches),
             loss=loss,
             tuples=count(tuples),
-            images_per_second=len(batch) / max(now - began, 1e-9),
+            images=len(batch),
+            seconds=time.perf_counter() - began,
             lr=task.optimizer.param_groups[0]["lr"],
             spent=(position.epoch + position.step / len(batches)) / task.epochs,
         )

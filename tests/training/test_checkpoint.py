@@ -85,24 +85,43 @@ def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path, options):
     assert epochs == 2
 
 
-def test_resuming_an_assembled_run_ends_in_the_same_bytes(tmp_path):
+def assembled():
+    """The task of a recipe, with its memory layout and its selection."""
     rng = torch.Generator().manual_seed(0)
     labels = torch.arange(96) % 12
     images = torch.randint(0, 256, (96, 3, 8, 8), generator=rng).to(torch.uint8)
-    split = "classes:train=a-f,validation=g-i,test=j-l"
     dataset = Dataset("noise", images, labels, tuple("abcdefghijkl"), (3, 8, 8))
     recipe = Recipe(
-        dataset=dataset, sampler="hard-triplet:classes=4,per_class=4", backbone="conv4:channels=8",
-        dim=8, epochs=2, device="cpu", protocols=("retrieval",), split=split,
-    )  # fmt: skip
+        dataset=dataset,
+        split="classes:train=a-f,validation=g-i,test=j-l",
+        sampler="hard-triplet:classes=4,per_class=4",
+        backbone="conv4:channels=8",
+        dim=8,
+        epochs=2,
+        device="cpu",
+        protocols=("retrieval",),
+    )
+    return assemble(recipe, Registry.installed()).task
 
-    def make():
-        return assemble(recipe, Registry.installed()).task
 
-    runtime = Runtime.resolve("cpu")
-    middles, epochs = same_from_everywhere(make, tmp_path, runtime)
+def test_resuming_an_assembled_run_ends_in_the_same_bytes(tmp_path):
+    middles, epochs = same_from_everywhere(assembled, tmp_path, Runtime.resolve("cpu"))
     assert middles >= 3
     assert epochs == 1
+
+
+def test_restored_moments_lie_in_memory_like_their_weights(tmp_path):
+    """Else they are summed in another order: slower, and the last bits may differ."""
+    task = assembled()
+    Checkpoints(tmp_path).save(task, run(task))
+    again = assembled()
+    Checkpoints(tmp_path).restore_newest(again)
+    laid_out = [p for p in again.model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    assert laid_out, "no weight here is laid out with its channels last"
+    for parameter in laid_out:
+        state = again.optimizer.state[parameter]
+        assert state["exp_avg"].stride() == parameter.stride()
+        assert state["exp_avg_sq"].stride() == parameter.stride()
 
 
 class Refreshed:
