@@ -69,3 +69,12 @@ def main() -> None:
         # The reader of our output has gone; there is nobody left to tell.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(
+            f"error: a fault of metricforge, {type(error).__name__}: {error} "
+            "(run it again with --debug for the traceback).",
+            err=True,
+        )
+        sys.exit(1)
