@@ -50,6 +50,9 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             f"{folder} is a file, and a model or checkpoint here is a folder with a "
             f"{MANIFEST}; it was not opened (a pickle can run code when it is)."
         )
+    if not folder.exists() and _aside(folder).is_dir():
+        # A crash between the two renames of a replacement: what was there still is.
+        _aside(folder).rename(folder)
     sums = _manifest(folder)
     files = {}
     for name, expected in sums.items():
@@ -73,6 +76,10 @@ def write_file(path: Path, content: str) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _manifest(folder: Path) -> dict[str, str]:
@@ -110,9 +117,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _replace(partial: Path, folder: Path) -> None:
     # A folder can't be renamed over another that has files: the old one steps aside first.
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = _aside(folder)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

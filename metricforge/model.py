@@ -12,14 +12,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from metricforge.artefact import read_folder, write_folder
-from metricforge.data.decode import read_image
+from metricforge.data.decode import as_tensor, read_image
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
@@ -92,6 +92,8 @@ class EmbeddingModel(nn.Module):
         array, or a sequence of files or PIL images. Other sizes are resized, grey and colour
         are converted to what the model was trained on. DataError for anything else.
         """
+        if isinstance(images, str | bytes | Path | Image.Image):
+            raise DataError("encode takes a list of images; put the one into a list.")
         rows = range(0, len(images), batch_size)
         batches = (as_batch(images[row : row + batch_size], self.card.shape) for row in rows)
         embeddings: NDArray[np.float32] = self.embed(batches).numpy()
@@ -176,8 +178,6 @@ def as_batch(images: Encodable, shape: tuple[int, int, int]) -> Tensor:
     """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] of this shape."""
     if isinstance(images, Tensor | np.ndarray):
         return fit(_as_tensor(images), shape)
-    if isinstance(images, str | bytes):
-        raise DataError("encode takes a list of files; put the one path into a list.")
     return torch.stack([_read_one(image, shape) for image in images])
 
 
@@ -197,9 +197,10 @@ def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _as_tensor(images: Tensor | NDArray[Any]) -> Tensor:
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images))
-    if tensor.dtype != torch.uint8:
-        raise DataError(f"images are uint8 (0 to 255), not {tensor.dtype}.")
+    if images.dtype not in (torch.uint8, np.uint8):
+        raise DataError(f"images are uint8 (0 to 255), not {images.dtype}.")
+    # A copy: an array may be read-only or run backwards, which torch can't share.
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(images.copy())
     if tensor.ndim == 3:
         tensor = tensor[:, None]
     if tensor.ndim == 4 and tensor.shape[1] not in (1, 3) and tensor.shape[3] in (1, 3):
@@ -211,10 +212,13 @@ def _as_tensor(images: Tensor | NDArray[Any]) -> Tensor:
 
 def _read_one(image: Path | str | Image.Image, shape: tuple[int, int, int]) -> Tensor:
     if isinstance(image, Image.Image):
-        return fit(
-            _as_tensor(np.asarray(image.convert("L" if shape[0] == 1 else "RGB"))[None]), shape
-        )[0]
-    return read_image(Path(image), shape)
+        return as_tensor(ImageOps.exif_transpose(image), shape)
+    if isinstance(image, str | Path):
+        return read_image(Path(image), shape)
+    raise DataError(
+        f"encode takes a list of files or PIL images, or one array of all images; "
+        f"the list holds {type(image).__name__}."
+    )
 
 
 def _read_card(folder: Path, files: dict[str, bytes]) -> Card:

@@ -111,10 +111,14 @@ class Registry:
         if not callable(factory):
             raise PluginError(f"{_blame(entry)} is {type(factory).__name__}, not a factory.")
         offers = KINDS[kind].offers
-        for name in asks_of(factory):
+        try:
+            asked = asks_of(factory)
+        except (ValueError, TypeError) as error:
+            raise PluginError(f"{_blame(entry, spec)} has no signature to read.") from error
+        for name in asked:
             if name not in offers:
                 raise PluginError(
-                    f"{_blame(entry)} asks for '{name}', which the core does not offer to "
+                    f"{_blame(entry, spec)} asks for '{name}', which the core does not offer to "
                     f"a {kind}; it offers {', '.join(offers) or 'nothing'}."
                 )
         return factory
@@ -137,7 +141,7 @@ class Registry:
         except MetricForgeError:
             raise
         except Exception as error:
-            blame = _blame(self.find(kind, spec))
+            blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {type(error).__name__}: {error}") from error
 
     def complete(self, kind: str, spec: Spec) -> Spec:
@@ -171,8 +175,9 @@ def _member(family: Any, entry: Entry, spec: Spec) -> Factory:
     return factory
 
 
-def _blame(entry: Entry) -> str:
-    return f"{entry.kind} '{entry.shown}' of {entry.origin} ({entry.point.value})"
+def _blame(entry: Entry, spec: Spec | None = None) -> str:
+    name = spec.name if spec else entry.shown
+    return f"{entry.kind} '{name}' of {entry.origin} ({entry.point.value})"
 
 
 def _source_of(module: str) -> Path | None:

@@ -78,13 +78,7 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        if get_origin(self.type) is Literal:
-            return "|".join(str(value) for value in get_args(self.type))
-        if get_origin(self.type) in _UNIONS:
-            return " or ".join(
-                "none" if part is type(None) else part.__name__ for part in get_args(self.type)
-            )
-        return str(self.type.__name__)
+        return _type_name(self.type)
 
     def read(self, text: str) -> Any:
         """The text of a spec as a value of this option's type; ValueError when it is not one."""
@@ -136,6 +130,16 @@ def complete(factory: Factory, spec: Spec, what: str) -> Spec:
     return Spec(spec.name, options, spec.distribution)
 
 
+def _type_name(kind: Any) -> str:
+    if kind is type(None):
+        return "none"
+    if get_origin(kind) is Literal:
+        return "|".join(str(value) for value in get_args(kind))
+    if get_origin(kind) in _UNIONS:
+        return " or ".join(map(_type_name, get_args(kind)))
+    return str(kind.__name__)
+
+
 def _read_option(option: Option, text: str, what: str) -> Any:
     try:
         return option.read(text)
@@ -159,7 +163,8 @@ def _read_union(text: str, kinds: tuple[Any, ...]) -> Any:
     # Strictest first, so that "2" given for `int | float` stays an integer.
     if type(None) in kinds and text == "none":
         return None
-    order = [kind for kind in (bool, int, float, Path, str) if kind in kinds]
+    literals = [kind for kind in kinds if get_origin(kind) is Literal]
+    order = [*literals, *(kind for kind in (bool, int, float, Path, str) if kind in kinds)]
     for kind in order:
         try:
             return _read(text, kind)

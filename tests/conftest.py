@@ -20,6 +20,7 @@ from metricforge.training.optimizer import make_optimizer, make_schedule
 
 # Nothing here is large enough for two threads, which wait for each other on busy cores.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 
 @pytest.fixture(scope="session")

@@ -40,20 +40,24 @@ def read_image(source: Source, shape: tuple[int, int, int], name: str | None = N
     frame. Raises DataError, naming the image, for anything that can't be decoded in full or has
     more than MAX_PIXELS pixels.
     """
-    channels, height, width = shape
-    if channels not in _MODES:
-        raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
     name = name or (str(source) if isinstance(source, Path) else "in memory")
     try:
-        image = _eight_bit(_decode(source, max(height, width), name), name)
-        image = _opaque(image).convert(_MODES[channels])
-        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
+        return as_tensor(_decode(source, max(shape[1:]), name), shape, name)
     except DataError:
         raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
     # struct.error, EOFError, IndexError. All of them mean one thing here.
     except Exception as error:
         raise _undecodable(error, name) from error
+
+
+def as_tensor(image: Image.Image, shape: tuple[int, int, int], name: str = "in memory") -> Tensor:
+    """A decoded image as uint8 [C, H, W] of the given shape, converted as by `read_image`."""
+    channels, height, width = shape
+    if channels not in _MODES:
+        raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
+    image = _opaque(_eight_bit(image, name)).convert(_MODES[channels])
+    image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
     pixels = torch.from_numpy(np.array(image)).view(height, width, channels)
     return pixels.permute(2, 0, 1).contiguous()
 

@@ -224,9 +224,7 @@ def _fitting_losses(registry: Registry, kind: Any) -> str:
     return ", ".join(fitting) or "none"
 
 
-def _rehearse(
-    protocols: Mapping[str, EvaluationProtocol], dataset: Dataset, split: Split
-) -> None:
+def _rehearse(protocols: Mapping[str, EvaluationProtocol], dataset: Dataset, split: Split) -> None:
     """Refuse now what the test part can't answer: too few classes, too few images of each.
 
     Only the labels of the test part are looked at; a large one has plenty of both.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
@@ -32,19 +33,23 @@ class Checkpoints:
 
     def save(self, task: Task, position: Position) -> Path:
         """Write a checkpoint; the newest two and the best one are kept."""
-        state = {"format": FORMAT, "position": asdict(position), "seed": task.seed}
+        place = {key: value for key, value in vars(position).items() if key != "batches"}
+        state = {"format": FORMAT, "position": place, "seed": task.seed}
         optimizer, scalars = _flatten(task.optimizer)
         files = {
             "model.safetensors": save_tensors(_contiguous(task.model)),
             "optimizer.safetensors": save_tensors(optimizer),
             "state.json": json.dumps(state | {"optimizer": scalars}, indent=1).encode(),
         }
+        if position.step:
+            files["batches.safetensors"] = save_tensors(_joined(position.batches))
         if isinstance(task.loss, nn.Module):
             files["loss.safetensors"] = save_tensors(_contiguous(task.loss))
         folder = self.folder / f"step-{position.total_steps:08d}"
-        write_folder(folder, files)
+        # The best weights first: a checkpoint must never name a best epoch that is not there.
         if position.step == 0 and position.best_epoch == position.epoch:
             write_folder(self.best, {"model.safetensors": files["model.safetensors"]})
+        write_folder(folder, files)
         for old in self.all()[:-KEEP]:
             shutil.rmtree(old)
         return folder
@@ -81,28 +86,43 @@ class Checkpoints:
 
 
 def restore(folder: Path, task: Task) -> Position:
-    """Put one checkpoint into model, loss and optimiser; ArtefactError, changing nothing else."""
+    """Put one checkpoint into model, loss and optimiser, all of it or (ArtefactError) nothing."""
     files = read_folder(folder)
-    state = _state(folder, files)
+    position, tensors, scalars = _parsed(folder, files)
     load_weights(task.model, files.get("model.safetensors", b""), folder)
     if isinstance(task.loss, nn.Module):
         load_weights(task.loss, files.get("loss.safetensors", b""), folder)
-    _unflatten(task.optimizer, load_tensors(files["optimizer.safetensors"]), state["optimizer"])
-    return Position(**state["position"])
+    _unflatten(task.optimizer, tensors, scalars)
+    return position
 
 
-def _state(folder: Path, files: dict[str, bytes]) -> dict[str, Any]:
+def _parsed(
+    folder: Path, files: dict[str, bytes]
+) -> tuple[Position, dict[str, Tensor], dict[str, Any]]:
+    """Where the training was, and the tensors and the numbers of its optimiser."""
     try:
-        state: dict[str, Any] = json.loads(files["state.json"])
-        newer = int(state["format"]) > FORMAT
-    except (KeyError, ValueError, TypeError) as error:
-        raise ArtefactError(f"{folder} is not a checkpoint: state.json can't be read.") from error
-    if newer:
-        raise ArtefactError(
-            f"{folder} has checkpoint format {state['format']} and this metricforge reads up to "
-            f"{FORMAT}: upgrade metricforge."
-        )
-    return state
+        state = json.loads(files["state.json"])
+        if int(state["format"]) > FORMAT:
+            raise ArtefactError(
+                f"{folder} has checkpoint format {state['format']} and this metricforge reads up "
+                f"to {FORMAT}: upgrade metricforge."
+            )
+        tensors = load_tensors(files["optimizer.safetensors"])
+        position = Position(**state["position"])
+        if position.step:
+            position.batches = _parted(load_tensors(files["batches.safetensors"]))
+        return position, tensors, dict(state["optimizer"])
+    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+        raise ArtefactError(f"{folder} is not a whole checkpoint: {error!r}.") from error
+
+
+def _joined(batches: list[Tensor]) -> dict[str, Tensor]:
+    sizes = torch.tensor([len(batch) for batch in batches])
+    return {"indices": torch.cat(batches), "sizes": sizes}
+
+
+def _parted(tensors: dict[str, Tensor]) -> list[Tensor]:
+    return list(tensors["indices"].split(tensors["sizes"].tolist()))
 
 
 def _contiguous(module: nn.Module) -> dict[str, Tensor]:

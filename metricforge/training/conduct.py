@@ -11,6 +11,14 @@ from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Pairs, Sam
 from metricforge.errors import PluginError, UsageError
 
 
+def check_batches(sampler: Sampler, batches: list[Any], images: int) -> None:
+    """An epoch must have batches, each as :func:`check_batch` wants it."""
+    if not batches:
+        raise _broken(sampler, "must yield batches", "none")
+    for batch in batches:
+        check_batch(sampler, batch, images)
+
+
 def check_batch(sampler: Sampler, batch: Any, images: int) -> None:
     """A batch must be a non-empty 1-D int64 tensor of indices into the train set."""
     if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.ndim != 1:
@@ -20,17 +28,29 @@ def check_batch(sampler: Sampler, batch: Any, images: int) -> None:
 
 
 def check_tuples(miner: Miner, tuples: Any, batch: int) -> None:
-    """Tuples must be of the miner's kind and lie in the batch."""
+    """Tuples must be of the miner's kind, of one length, and lie in the batch."""
     kinds: dict[Any, tuple[type, ...]] = {
         Pairs: (Pairs, AllPairs),
         Triplets: (Triplets, AllTriplets),
         None: (type(None),),
     }
+    if miner.kind not in kinds:
+        raise _broken(miner, "must have the kind Pairs, Triplets or None", f"{miner.kind!r}")
     if not isinstance(tuples, kinds[miner.kind]):
         expected = miner.kind.__name__ if miner.kind else "None"
         raise _broken(miner, f"must return {expected}", _described(tuples))
-    if not isinstance(tuples, Pairs | Triplets):
-        return
+    if isinstance(tuples, Pairs | Triplets):
+        _check_listed(miner, tuples, batch)
+
+
+def _check_listed(miner: Miner, tuples: Pairs | Triplets, batch: int) -> None:
+    dtypes = (torch.int64, torch.int64, torch.bool if isinstance(tuples, Pairs) else torch.int64)
+    for part, dtype in zip(tuples, dtypes, strict=True):
+        if not isinstance(part, Tensor) or part.dtype != dtype or part.ndim != 1:
+            raise _broken(miner, f"must return 1-D {dtype} tensors", _described(part))
+    lengths = {len(part) for part in tuples}
+    if len(lengths) > 1:
+        raise _broken(miner, "must return parts of one length", f"{sorted(lengths)}")
     places = torch.cat(tuples[:2] if isinstance(tuples, Pairs) else list(tuples))
     if len(places) and not bool((places.min() >= 0) & (places.max() < batch)):
         raise _broken(miner, f"must return places from 0 to {batch - 1}", "others")

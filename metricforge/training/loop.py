@@ -16,7 +16,7 @@ from metricforge.data.images import Images
 from metricforge.errors import DivergedError
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator, seed_torch
-from metricforge.training.conduct import check_batch, check_loss, check_tuples
+from metricforge.training.conduct import check_batches, check_loss, check_tuples
 from metricforge.training.optimizer import Schedule
 
 Scores = Mapping[str, float]
@@ -49,13 +49,17 @@ class Task:
 
 @dataclass
 class Position:
-    """How far a training is: whole epochs done, then steps done in the one that is open."""
+    """How far a training is: whole epochs done, then steps done in the one that is open.
+
+    `batches` are those of the open epoch, each int64 [B] into the train set.
+    """
 
     epoch: int = 0
     step: int = 0
     total_steps: int = 0
     best_score: float = float("-inf")
     best_epoch: int = 0
+    batches: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -117,17 +121,11 @@ def fit(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord
             summary.add(record)
             yield record
         yield _close_epoch(task, position, summary)
-        refresh = getattr(task.sampler, "refresh", None)
-        if refresh is not None and position.epoch < task.epochs:
-            refresh(embed_images(task.model, task.images, task.train, runtime))
 
 
 def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord]:
-    # Listing an epoch costs 8 bytes an image, and tells how many steps there are to go.
-    batches = list(task.sampler.epoch(generator(task.seed, position.epoch)))
+    batches = _batches(task, position, runtime)
     remaining = batches[position.step :]
-    for batch in remaining:
-        check_batch(task.sampler, batch, len(task.train))
     device = runtime.device
     task.model.train()
     images = read_ahead(task.images, (task.train[batch] for batch in remaining))
@@ -153,6 +151,23 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
             spent=(position.epoch + position.step / len(batches)) / task.epochs,
         )
         began = time.perf_counter()
+
+
+def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
+    """The batches of the epoch that is open; drawn once, when it begins.
+
+    Listing them costs 8 bytes an image, tells how many steps there are to go, and lets a
+    checkpoint in the middle of an epoch carry what a refreshed sampler could not draw again.
+    """
+    if position.step and position.batches:
+        return position.batches
+    refresh = getattr(task.sampler, "refresh", None)
+    if refresh is not None and position.epoch > 0:
+        refresh(embed_images(task.model, task.images, task.train, runtime))
+    batches = list(task.sampler.epoch(generator(task.seed, position.epoch)))
+    check_batches(task.sampler, batches, len(task.train))
+    position.batches = batches
+    return batches
 
 
 def _step(

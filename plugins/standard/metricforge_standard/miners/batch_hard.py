@@ -18,6 +18,8 @@ class BatchHard:
     kind = Triplets
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        if len(labels) == 0:
+            return Triplets(labels, labels, labels)
         distances = squared_distances(embeddings)
         same = labels[:, None] == labels[None, :]
         positive = same.clone().fill_diagonal_(False)

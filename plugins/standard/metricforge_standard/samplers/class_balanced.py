@@ -28,10 +28,10 @@ class ClassBalanced:
     def __init__(self, labels: Tensor, *, classes: int | None, per_class: int | None) -> None:
         self.index = ClassIndex.of(labels)
         there = len(self.index.size)
+        if (classes is not None and classes < 2) or (per_class is not None and per_class < 2):
+            raise UsageError("class-balanced batches need classes >= 2 and per_class >= 2.")
         self.classes = min(there, USUAL_CLASSES) if classes is None else classes
         self.per_class = max(4, USUAL_BATCH // self.classes) if per_class is None else per_class
-        if self.classes < 2 or self.per_class < 2:
-            raise UsageError("class-balanced batches need classes >= 2 and per_class >= 2.")
         if self.classes > there:
             raise DataError(
                 f"the sampler asks for {self.classes} classes a batch and the train set has "
@@ -76,17 +76,21 @@ class ClassBalanced:
 def _deal(of_class: list[int], classes: int) -> Iterator[list[int]]:
     """Group chunks into batches of `classes` distinct classes, in the order they come.
 
-    A chunk whose class is in the batch already waits for the next one, but never longer:
-    so a class with more than its share can't pile up at the end of the epoch.
+    A chunk whose class is in the batch already waits for the next one, so a class with more
+    than its share can't pile up at the end of the epoch. While others come, one place of a
+    batch is kept for them: a batch of one class would compare nothing.
     """
     coming = iter(range(len(of_class)))
     waiting: list[int] = []
     while True:
-        batch, waiting = waiting[:classes], waiting[classes:]
+        taken = min(len(waiting), classes - 1)
+        batch, waiting = waiting[:taken], waiting[taken:]
         present = {of_class[c] for c in batch}
         while len(batch) < classes:
             chunk = next(coming, None)
             if chunk is None:
+                room = classes - len(batch)
+                batch, waiting = batch + waiting[:room], waiting[room:]
                 break
             if of_class[chunk] in present:
                 waiting.append(chunk)
