@@ -1,4 +1,4 @@
-"""Runs the commands below and writes what they measured into RESULTS.md, with two pictures.
+"""Runs the commands below and writes what they measured into RESULTS.md, with a picture.
 
     python benchmarks/first_results.py --data-root DIR [--only NAME ...]
 
@@ -29,13 +29,15 @@ COMMANDS = {
     "digits": "--sampler hard-triplet",
     "mnist-2d-random-pairs": f"{CLOSED} random-pairs",
     "mnist-2d-random-triplets": f"{CLOSED} random-triplets",
-    "mnist-2d-hard-triplet": f"{CLOSED} hard-triplet",
+    # Two dimensions leave no way round a wrong neighbour: easier triplets, smaller steps.
+    "mnist-2d-hard-triplet": f"{CLOSED} hard-triplet:per_class=2 --loss triplet:margin=0,soft=1 "
+    "--optimizer adamw:lr=3e-4",
     "mnist-held-out-hard-triplet": f"{HELD_OUT} hard-triplet",
     "mnist-held-out-balanced": f"{HELD_OUT} balanced",
     "omniglot": "--dataset omniglot --sampler hard-triplet",
 }
 SHOWN = ("recall@1", "map@r", "accuracy")
-PICTURES = {"mnist-2d-hard-triplet": "mnist-2d.png", "digits": "digits.png"}
+PICTURES = {"mnist-2d-random-pairs": "mnist-2d.png"}
 
 
 def main() -> None:

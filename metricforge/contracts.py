@@ -120,8 +120,8 @@ class Sampler(Protocol):
     """Decides which images meet in a batch, and brings the miner that suits.
 
     A sampler may also have `refresh(embeddings [N, D])`, called between epochs with the
-    embeddings of the train set, and `default_loss`, the spec of the loss to use when the
-    user names none.
+    embeddings of the train set; `default_loss`, the spec of the loss to use when the user
+    names none; and `notes`, sentences the user should know of this train set.
     """
 
     @property
@@ -151,6 +151,8 @@ class Dataset:
     - `groups`: int64 [N], each an index into `group_names` (an alphabet, a category), or None.
     - `official`: int64 [N] with TRAIN, VALIDATION or TEST where the dataset has a split of its
       own, or None. It is class-disjoint if no class is in two parts; otherwise it is closed-set.
+    - `turns_into_classes`: a turned or mirrored image shows another thing, as drawings of signs
+      do, so that orientations may count as further classes where there are few.
     - `notes`: sentences the user should read, such as files that were passed over.
     """
 
@@ -162,6 +164,7 @@ class Dataset:
     groups: Tensor | None = None
     group_names: tuple[str, ...] = ()
     official: Tensor | None = None
+    turns_into_classes: bool = False
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

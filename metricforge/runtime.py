@@ -58,7 +58,8 @@ class Runtime:
 
 def generator(seed: int, *position: int) -> np.random.Generator:
     """The random numbers of one place in a run, such as (seed, epoch): a pure function of it."""
-    return np.random.default_rng([seed, *position])
+    # With the length in front: numpy takes [7], [7, 0] and [7, 0, 0] for one seed.
+    return np.random.default_rng([len(position), seed, *position])
 
 
 def seed_torch(seed: int, *position: int) -> None:

@@ -86,7 +86,11 @@ def test_own_objects_stand_in_for_specs(tmp_path: Path) -> None:
     model = metricforge.load(run.path, backbone=Tiny(1), device="cpu")
     assert model.encode(torch.zeros(2, 1, 12, 12, dtype=torch.uint8)).shape == (2, 64)
     with pytest.raises(UsageError, match="can't be repeated"):
-        _ = run.recipe
+        run.recipe.specs_only("this config")
+    with pytest.raises(UsageError, match="pass it, load"):
+        metricforge.evaluate(run)
+    evaluation = metricforge.evaluate(model, noisy_classes(), allow_seen=True)
+    assert evaluation.seen
 
 
 def test_a_run_with_own_objects_is_evaluated_on_a_given_dataset(tmp_path: Path) -> None:

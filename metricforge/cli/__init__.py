@@ -7,6 +7,7 @@ when it is called, so that `--help` and `plugins` answer without loading torch.
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import import_module
 
 import click
@@ -61,20 +62,17 @@ def main() -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except MetricForgeError as error:
-        if debug:
-            raise
-        click.echo(f"error: {error}", err=True)
+        _tell(str(error), debug)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone; there is nobody left to tell.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:
-        if debug:
-            raise
-        click.echo(
-            f"error: a fault of metricforge, {type(error).__name__}: {error} "
-            "(run it again with --debug for the traceback).",
-            err=True,
-        )
+        fault = f"a fault of metricforge, {type(error).__name__}: {error}"
+        _tell(f"{fault} (run it again with --debug for the traceback).", debug)
         sys.exit(1)
+
+
+def _tell(sentence: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    # Names from folders may hold escape sequences, which must not reach a terminal.
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
+    click.echo(f"error: {shown}", err=True)

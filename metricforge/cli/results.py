@@ -33,27 +33,31 @@ def print_run(run: Run) -> None:
 def print_measured(measured: Measured, title: str) -> None:
     """Estimates by approach, a row a number, and the notes below."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 100)
     approaches = list(measured.results)
     table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for approach in approaches:
         style = "bold" if approach == "trained" else ""
         table.add_column(approach, justify="right", style=style, no_wrap=True)
     for name in _names(measured.results):
         cells = (measured.results[approach].get(name) for approach in approaches)
         table.add_row(name, *(interval(cell) for cell in cells))
-    console.print(escape(printable(title)), style="bold")
+    console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
     console.print(table)
     console.print("95 % intervals in brackets.", style="dim")
     for note in measured.notes:
-        console.print(f"note: {escape(printable(note))}", style="dim")
+        console.print(
+            f"note: {escape(printable(note))}", style="dim", soft_wrap=not console.is_terminal
+        )
 
 
 def interval(estimate: Estimate | None) -> str:
-    """An estimate as 0.912 [.900, .924]."""
+    """An estimate as 0.912 [.900, .924], at most 18 characters: three fit 80 columns."""
     if estimate is None:
         return "-"
-    low, high = (f"{end:.3f}".removeprefix("0") for end in (estimate.low, estimate.high))
+    low, high = (f"{end:.3f}".removeprefix("0")[:4] for end in (estimate.low, estimate.high))
     return f"{estimate.value:.3f} [dim]\\[{low}, {high}][/dim]"
 
 

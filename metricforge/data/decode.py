@@ -40,6 +40,7 @@ def read_image(source: Source, shape: tuple[int, int, int], name: str | None = N
     frame. Raises DataError, naming the image, for anything that can't be decoded in full or has
     more than MAX_PIXELS pixels.
     """
+    _check_channels(shape[0])
     name = name or (str(source) if isinstance(source, Path) else "in memory")
     try:
         return as_tensor(_decode(source, max(shape[1:]), name), shape, name)
@@ -54,12 +55,16 @@ def read_image(source: Source, shape: tuple[int, int, int], name: str | None = N
 def as_tensor(image: Image.Image, shape: tuple[int, int, int], name: str = "in memory") -> Tensor:
     """A decoded image as uint8 [C, H, W] of the given shape, converted as by `read_image`."""
     channels, height, width = shape
-    if channels not in _MODES:
-        raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
+    _check_channels(channels)
     image = _opaque(_eight_bit(image, name)).convert(_MODES[channels])
     image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
     pixels = torch.from_numpy(np.array(image)).view(height, width, channels)
     return pixels.permute(2, 0, 1).contiguous()
+
+
+def _check_channels(channels: int) -> None:
+    if channels not in _MODES:
+        raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
 
 
 def _decode(source: Source, side: int, name: str) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from metricforge.artefact import write_file
 from metricforge.contracts import Estimate
 
 
@@ -68,7 +69,7 @@ def write_page(path: Path, facts: Facts) -> None:
             "Environment": dict(flattened(facts.environment)),
         },
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_file(path, page)
 
 
 def printable(value: object) -> str:

@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from metricforge.report.page import printable
 from metricforge.training.loop import EpochRecord, StepRecord
 
 Record = StepRecord | EpochRecord
 
 # Plain lines no oftener than this, so that a log of a long run stays readable.
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES = 10.0
 # Weight of the newest step in the smoothed loss and speed.
 SMOOTHING = 0.1
 
@@ -44,7 +45,7 @@ class ProgressLine(Listener):
             disable=not self._live,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=1.0, told="")
+        self._task = self._bar.add_task("preparing", total=1.0, told="")
         self._began: tuple[float, float] | None = None
         self._last_line = 0.0
         self._loss = self._images = self._seconds = float("nan")
@@ -64,17 +65,18 @@ class ProgressLine(Listener):
         self._bar.stop()
 
     def say(self, sentence: str) -> None:
-        self._console.print(f"[dim]note:[/dim] {escape(sentence)}" if self._live else sentence)
+        told = escape(printable(sentence))
+        self._console.print(f"[dim]note:[/dim] {told}" if self._live else told, soft_wrap=True)
 
     def record(self, record: Record, epochs: int) -> None:
         if isinstance(record, EpochRecord):
             name, value = next(iter(record.validation.items()), ("", 0.0))
             self._score = f"val {name} {value:.3f}" if name else ""
-            self._plain(record.epoch, epochs, last=record.epoch == epochs)
+            self._plain(record.epoch, epochs, always=record.epoch == epochs)
             return
         now = time.monotonic()
         if self._began is None:
-            self._began = (now, record.spent)
+            self._began, self._last_line = (now, record.spent), now
         self._loss = _smooth(self._loss, record.loss)
         # Apart, so that a short last batch does not count like a full one.
         self._images = _smooth(self._images, record.images)
@@ -86,15 +88,16 @@ class ProgressLine(Listener):
             description=f"epoch {record.epoch}/{epochs}",
             told=self._told(),
         )
+        self._plain(record.epoch, epochs)
 
     def _told(self) -> str:
         speed = f"{self._images / max(self._seconds, 1e-9):,.0f} images/s"
         left = f"{clock(self._left)} left"
         return " · ".join(filter(None, (f"loss {self._loss:.4f}", self._score, speed, left)))
 
-    def _plain(self, epoch: int, epochs: int, last: bool) -> None:
+    def _plain(self, epoch: int, epochs: int, always: bool = False) -> None:
         now = time.monotonic()
-        if self._live or not (last or now - self._last_line > SECONDS_BETWEEN_LINES):
+        if self._live or not (always or now - self._last_line > SECONDS_BETWEEN_LINES):
             return
         self._last_line = now
         self._console.print(f"epoch {epoch}/{epochs} · {self._told()}", soft_wrap=True)

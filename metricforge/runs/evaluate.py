@@ -14,15 +14,16 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.batches import read_ahead
-from metricforge.data.images import open_images
+from metricforge.data.images import fingerprint, open_images
 from metricforge.data.rules import PARTS
 from metricforge.data.split import Split, split_dataset
 from metricforge.errors import ArtefactError, DataError, UsageError, unknown
 from metricforge.model import EmbeddingModel, fit, load
 from metricforge.registry import Registry
-from metricforge.runs.assembly import make_dataset, make_protocol
+from metricforge.runs.components import make_dataset, make_protocol
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.measure import PIXELS, TRAINED, Measured, measure, pixels
+from metricforge.runs.recipe import OBJECT
 from metricforge.runs.run import Run
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
@@ -83,6 +84,7 @@ def evaluate(
     Raises DataError for seen classes or too few of them, and what `load` and plugins raise.
     """
     registry = registry or Registry.installed()
+    protocols = (protocols,) if isinstance(protocols, str) else protocols
     named = {text: make_protocol(registry, text) for text in protocols}
     if isinstance(subject, Tensor | np.ndarray):
         return _bare(subject, dataset, named)
@@ -92,7 +94,7 @@ def evaluate(
     if own and run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
     if run is not None and own:
-        dataset, data_root = run.recipe.dataset, data_root or run.recipe.data_root
+        dataset, data_root = _own_dataset(run), data_root or run.recipe.data_root
     made = make_dataset(registry, dataset, data_root or "data")
     split = _own_split(run, made) if run is not None and own else None
     chosen, indices = _part(made, split, part)
@@ -147,10 +149,22 @@ def _load(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
     return load(path, device=device, registry=registry)
 
 
+def _own_dataset(run: Run) -> str:
+    named = str(run.recipe.dataset)
+    if named.startswith(OBJECT):
+        raise UsageError(
+            f"{run.path} was trained on a Dataset of your own ({named[len(OBJECT) :]}): pass one, "
+            "evaluate(run, dataset)."
+        )
+    return named
+
+
 def _own_split(run: Run, dataset: Dataset) -> Split:
     rule = run.recipe.split
     split = split_dataset(dataset, Spec.parse(rule) if rule else None)
-    if split.hash != RunFolder(run.path).read("split").get("hash"):
+    record = RunFolder(run.path).read("split")
+    same = record.get("dataset_fingerprint") == fingerprint(dataset)
+    if split.hash != record.get("hash") or not same:
         raise DataError(
             f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its "
             "images or classes have changed, so what was held out can't be told."

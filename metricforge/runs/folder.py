@@ -50,8 +50,8 @@ class RunFolder:
             raise ResourceError(f"can't write to {path}: {error.strerror}.") from error
         return folder
 
-    @staticmethod
-    def refuse_used(path: Path, overwrite: bool) -> None:
+    @classmethod
+    def refuse_used(cls, path: Path, overwrite: bool) -> None:
         """UsageError if `path` holds something; asked before anything slow is done."""
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; give another --out.")
@@ -60,6 +60,8 @@ class RunFolder:
                 f"{path} is not empty; give another --out, go on with --resume {path}, or "
                 "pass --overwrite."
             )
+        if overwrite and path.is_dir() and any(path.iterdir()) and not cls(path).config.is_file():
+            raise UsageError(f"{path} holds files but no run to overwrite; give another --out.")
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

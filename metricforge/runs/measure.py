@@ -13,8 +13,9 @@ from torch import Tensor
 from metricforge.contracts import Dataset, Estimate, EvaluationProtocol, Result
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
-from metricforge.errors import PluginError
+from metricforge.errors import PluginError, UsageError
 from metricforge.runs.selection import labelled_part
+from metricforge.training.conduct import blaming
 
 # Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
 PIXEL_SIDE = 32
@@ -68,9 +69,15 @@ def measure(
     definitions: dict[str, str] = {}
     for approach, rows in embeddings.items():
         for text, protocol in protocols.items():
-            result = protocol.evaluate(rows, labelled)
+            with blaming(protocol):
+                result = protocol.evaluate(rows, labelled)
             if not isinstance(result, Result):
                 raise PluginError(f"protocol '{text}' must give a Result, not {type(result)}.")
+            if again := set(results[approach]) & set(result.estimates):
+                raise UsageError(
+                    f"protocol '{text}' measures {', '.join(sorted(again))}, as one before it "
+                    "does; run them one at a time."
+                )
             results[approach].update(result.estimates)
             definitions.update(result.definitions)
             for note in result.notes:

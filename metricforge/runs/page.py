@@ -30,7 +30,7 @@ def write_report(folder: RunFolder) -> None:
         closed_set=split["closed_set"],
         command=f"metricforge train --config {folder.config}",
         times_tested=len(folder.records(folder.evaluations)),
-        notes=summary["notes"],
+        notes=[*summary["training_notes"], *summary["notes"]],
         definitions=measured.definitions,
         plots={title: folder.plots / file for title, file in PLOTS.items()},
         config=tomllib.loads(folder.config.read_text()),

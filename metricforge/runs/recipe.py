@@ -63,7 +63,11 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, path: Path) -> Recipe:
-        """The recipe in a TOML file; UsageError for an unknown key or a wrong type."""
+        """The recipe in a TOML file; UsageError for an unknown key or a wrong type.
+
+        A component that was a Python object stays what the record calls it; :meth:`specs_only`
+        refuses it where it would have to be built.
+        """
         try:
             values = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -81,6 +85,16 @@ class Recipe:
             checked[key] = _checked(key, value, str(fields[key].type), source)
         return cls(**checked)
 
+    def specs_only(self, source: str) -> Recipe:
+        """This recipe; UsageError when it names an object, which only its program can give."""
+        for key, value in vars(self).items():
+            if isinstance(value, str) and value.startswith(OBJECT):
+                raise UsageError(
+                    f"{source} has {key} = '{value}', an object of the program that made the "
+                    "run: it can't be repeated from the config alone; repeat it from there."
+                )
+        return self
+
     def but(self, **changes: Any) -> Recipe:
         """The same recipe with some options changed."""
         return dataclasses.replace(self, **changes)
@@ -88,10 +102,11 @@ class Recipe:
     def differences(self, other: Recipe) -> list[str]:
         """The options in which two recipes differ, as "key: mine / theirs"."""
         mine, theirs = vars(self), vars(other)
+        # Where the data lies is no part of what it is: the fingerprint tells.
         return [
             f"{key}: {_recorded(mine[key])} / {_recorded(theirs[key])}"
             for key in mine
-            if _recorded(mine[key]) != _recorded(theirs[key])
+            if key != "data_root" and _recorded(mine[key]) != _recorded(theirs[key])
         ]
 
 
@@ -111,13 +126,9 @@ def _recorded(value: Any) -> Any:
 
 
 def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
-    if isinstance(value, str) and value.startswith(OBJECT):
-        raise UsageError(
-            f"{source} has {key} = '{value}', an object of the program that made the run: it "
-            "can't be repeated from the config alone; repeat it from that program."
-        )
-    if key == "protocols" and isinstance(value, list | tuple):
-        return tuple(_checked(key, item, "str", source) for item in value)
+    if key == "protocols":
+        texts = (value,) if isinstance(value, str) else tuple(value)
+        return tuple(_checked("protocol", text, "str", source) for text in texts)
     expected = int if "int" in type_name else bool if "bool" in type_name else str
     if value is None or (type_name == "Any" and not isinstance(value, str | int)):
         return value

@@ -17,6 +17,7 @@ from metricforge.registry import Registry
 from metricforge.report.plots import loss_curve, scatter
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.assembly import Assembly, assemble
+from metricforge.runs.defaults import written_out
 from metricforge.runs.folder import RunFolder, environment, free_name
 from metricforge.runs.interruption import Interruption
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Measured, measure, pixels
@@ -59,14 +60,16 @@ def run_recipe(
     MetricForgeError, of the kind that says what went wrong.
     """
     listener = listener or Listener()
+    recipe.specs_only("the recipe")
     path = Path(out) if out else free_name(Path("runs"), _name(recipe))
     RunFolder.refuse_used(path, overwrite)
     assembly = assemble(recipe, registry or Registry.installed())
     folder = RunFolder.create(path, overwrite)
-    write_file(folder.config, assembly.recipe.to_toml())
     folder.write("env", environment(assembly.runtime.device))
     split = assembly.split.to_json(assembly.dataset)
     folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
+    # Last: a folder with a config is a run that can be resumed.
+    write_file(folder.config, assembly.recipe.to_toml())
     return _train(assembly, folder, Position(), listener)
 
 
@@ -83,22 +86,29 @@ def resume(
     dataset has changed since, ArtefactError when no checkpoint is intact.
     """
     listener = listener or Listener()
+    registry = registry or Registry.installed()
     folder = RunFolder.open(Path(path))
     recorded = Recipe.from_toml(folder.config)
-    if recipe is not None and (differences := recorded.differences(recipe)):
-        raise UsageError(
-            f"{path} was begun with other options (run / given): {'; '.join(differences)}."
-        )
+    if recipe is not None:
+        _refuse_other_options(recorded, written_out(recipe, registry), folder)
     if Run(folder).finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
-    assembly = assemble(recorded, registry or Registry.installed())
+    moved = recorded if recipe is None else recorded.but(data_root=recipe.data_root)
+    assembly = assemble(moved.specs_only(str(folder.config)), registry)
     if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
         raise DataError(
             f"the dataset {described(recorded.dataset)} is not the one that {path} was begun "
             "with: images or labels have changed; start a new run."
         )
     return _train(assembly, folder, None, listener)
+
+
+def _refuse_other_options(recorded: Recipe, given: Recipe, folder: RunFolder) -> None:
+    if differences := recorded.differences(given):
+        raise UsageError(
+            f"{folder.path} was begun with other options (run / given): {'; '.join(differences)}."
+        )
 
 
 def _train(
@@ -190,7 +200,7 @@ def _record(
         "epochs": position.epoch,
         "steps": position.total_steps,
         "seconds": round(seconds, 3),
-        "notes": [*assembly.notes, *measured.notes],
+        "training_notes": list(assembly.notes),
     }
     folder.append(folder.evaluations, {"part": "test", "split_hash": split.hash, "by": "train"})
     folder.write("summary", summary)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Pairs, Sampler, Triplets
-from metricforge.errors import PluginError, UsageError
+from metricforge.errors import MetricForgeError, PluginError, UsageError
 
 
 def check_batches(sampler: Sampler, batches: list[Any], images: int) -> None:
@@ -62,7 +64,27 @@ def check_loss(loss: Loss, value: Any) -> None:
         raise _broken(loss, "must return a scalar tensor with a graph", _described(value))
 
 
-def check_fit(miner: Miner, loss: Loss, fitting: str) -> None:
+@contextmanager
+def blaming(plugin: object) -> Iterator[None]:
+    """Turn whatever a plugin raises in there into a PluginError that names it."""
+    try:
+        yield
+    except MetricForgeError:
+        raise
+    except Exception as error:
+        fault = " ".join(str(error).split())
+        raise PluginError(f"{name_of(plugin)} failed: {type(error).__name__}: {fault}") from error
+
+
+def check_miner(sampler: Sampler, miner: Any) -> None:
+    """There must be a miner, and it must say its kind."""
+    if miner is None:
+        raise _broken(sampler, "must bring a miner", "none")
+    if not hasattr(miner, "kind"):
+        raise _broken(miner, "must have a kind: Pairs, Triplets or None", "none")
+
+
+def check_fit(miner: Miner, loss: Loss, fitting: Callable[[], str]) -> None:
     """Refuse a miner and a loss that don't fit, before the first step.
 
     `fitting` lists the losses that do fit, for the message.
@@ -73,7 +95,7 @@ def check_fit(miner: Miner, loss: Loss, fitting: str) -> None:
         wants = " or ".join(kind.__name__.lower() if kind else "whole batches" for kind in accepts)
         raise UsageError(
             f"loss {name_of(loss)} compares {wants} and the miner {name_of(miner)} gives {gives}; "
-            f"losses that fit: {fitting}."
+            f"losses that fit: {fitting()}."
         )
 
 

@@ -16,7 +16,7 @@ from metricforge.data.images import Images
 from metricforge.errors import DivergedError
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator, seed_torch
-from metricforge.training.conduct import check_batches, check_loss, check_tuples
+from metricforge.training.conduct import blaming, check_batches, check_loss, check_tuples
 from metricforge.training.optimizer import Schedule
 
 Scores = Mapping[str, float]
@@ -163,8 +163,11 @@ def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
         return position.batches
     refresh = getattr(task.sampler, "refresh", None)
     if refresh is not None and position.epoch > 0:
-        refresh(embed_images(task.model, task.images, task.train, runtime))
-    batches = list(task.sampler.epoch(generator(task.seed, position.epoch)))
+        embeddings = embed_images(task.model, task.images, task.train, runtime)
+        with blaming(task.sampler):
+            refresh(embeddings)
+    with blaming(task.sampler):
+        batches = list(task.sampler.epoch(generator(task.seed, position.epoch)))
     check_batches(task.sampler, batches, len(task.train))
     position.batches = batches
     return batches
@@ -175,10 +178,11 @@ def _step(
 ) -> tuple[float, Tuples | None]:
     with runtime.autocast():
         embeddings = task.model(images)
-    with torch.no_grad():
+    with torch.no_grad(), blaming(task.miner):
         tuples = task.miner(embeddings.detach(), labels)
     check_tuples(task.miner, tuples, len(batch))
-    loss = task.loss(embeddings, labels, tuples)
+    with blaming(task.loss):
+        loss = task.loss(embeddings, labels, tuples)
     check_loss(task.loss, loss)
     if not bool(loss.isfinite() & embeddings.isfinite().all()):
         rows = ", ".join(str(int(i) // task.views) for i in task.train[batch][:16])

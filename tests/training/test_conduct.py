@@ -167,7 +167,7 @@ def test_a_miner_and_a_loss_that_do_not_fit_are_refused_with_those_that_do(
     miner, loss, gives, wants
 ):
     with pytest.raises(UsageError) as caught:
-        check_fit(miner, loss, "this, that")
+        check_fit(miner, loss, lambda: "this, that")
     message = str(caught.value)
     assert f"{type(loss).__qualname__} compares {wants}" in message
     assert f"{type(miner).__qualname__} gives {gives}" in message

@@ -23,11 +23,17 @@ UNWRITABLE = frozenset({"loss", "losses", "miner", "mat_based_loss"})
 UNUSABLE = frozenset({"ManifoldLoss", "VICRegLoss", "EmbeddingsAlreadyPackagedAsTriplets"})
 
 
+# They compare the whole batch in a way of their own, and refuse chosen tuples.
+WHOLE_BATCH = frozenset({"InstanceLoss", "P2SGradLoss", "PNPLoss", "RankedListLoss"})
+
+
 class Loss(nn.Module):
     """A PML loss: embeddings [B, D], labels [B] and tuples to a scalar."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
+        whole = type(loss).__name__ in WHOLE_BATCH
+        self.accepts = (None,) if whole else (None, Pairs, Triplets)
         self.loss = loss
         margin = getattr(loss, "margin", None)
         self.margin = float(margin) if isinstance(margin, int | float) else None

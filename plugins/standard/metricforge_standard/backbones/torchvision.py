@@ -19,10 +19,11 @@ WITH_AUXILIARY_OUTPUTS = frozenset({"googlenet", "inception_v3"})
 class Trunk(nn.Module):
     """A torchvision network without its last layer: images [B, C, H, W] to features [B, F].
 
-    A grey image is shown on all three channels.
+    A grey image is shown on all three channels. `rebuild` is the spec that makes the same
+    network without fetching weights, for a model that was saved with its own.
     """
 
-    def __init__(self, network: nn.Module, pretrained: bool) -> None:
+    def __init__(self, network: nn.Module, pretrained: bool, rebuild: str) -> None:
         super().__init__()
         name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
         parent, _, attribute = name.rpartition(".")
@@ -30,6 +31,7 @@ class Trunk(nn.Module):
         self.network = network
         self.out_features = last.in_features
         self.normalization = IMAGENET if pretrained else None
+        self.rebuild = rebuild
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.network(images.expand(-1, 3, -1, -1))
@@ -82,4 +84,4 @@ def _trunk(name: str, weights: bool) -> nn.Module:
             f"the weights of {name} can't be fetched ({error}); without a network, put the file "
             "into torch's hub cache or use weights=false."
         ) from error
-    return Trunk(network, weights)
+    return Trunk(network, weights, f"torchvision.{name}:weights=false")

@@ -23,4 +23,5 @@ def digits(*, size: int = 16) -> Dataset:
         labels=torch.from_numpy(source.target).long(),
         classes=tuple(str(digit) for digit in range(10)),
         shape=(1, size, size),
+        turns_into_classes=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torchvision.datasets import MNIST
@@ -17,4 +18,5 @@ def mnist(root: Path, *, size: int = 28) -> Dataset:
     through torchvision when they are missing (LeCun et al. 1998). The official split has 60,000
     images to train and 10,000 to test, of the same classes. `size` resizes the images.
     """
-    return read_mnist(root, "mnist", MNIST, [str(digit) for digit in range(10)], size)
+    read = read_mnist(root, "mnist", MNIST, [str(digit) for digit in range(10)], size)
+    return replace(read, turns_into_classes=True)

@@ -1,0 +1,155 @@
+"""From specs, classes or finished objects to components, checked where a plugin may err."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import TEST, Dataset, EvaluationProtocol
+from metricforge.data.batches import read_ahead
+from metricforge.data.images import Images
+from metricforge.data.split import Split
+from metricforge.errors import DataError, PluginError
+from metricforge.model import Card, EmbeddingModel, build
+from metricforge.registry import Registry
+from metricforge.runs.recipe import Recipe, described
+from metricforge.spec import Spec, asks_of
+
+SAMPLED_FOR_STATISTICS = 2_000
+
+
+def component(registry: Registry, kind: str, given: Any, offers: Mapping[str, Any]) -> Any:
+    """A component from its spec, from a class (or a partial of one), or the object itself."""
+    if isinstance(given, str):
+        return registry.build(kind, Spec.parse(given), offers)
+    made_of = given.func if isinstance(given, partial) else given
+    if not isinstance(made_of, type):
+        return given
+    return given(**{name: offers[name] for name in asks_of(given) if name in offers})
+
+
+def make_dataset(registry: Registry, dataset: Any, data_root: str) -> Dataset:
+    """The dataset that a spec names, or the given one; PluginError if it breaks the contract."""
+    made = component(registry, "dataset", dataset, {"root": Path(data_root).expanduser()})
+    name = f"dataset {described(dataset)}"
+    if not isinstance(made, Dataset):
+        raise PluginError(f"{name} must give a Dataset, not {type(made).__name__}.")
+    if len(made) == 0:
+        raise DataError(f"{name} has no images.")
+    count = len(made.labels)
+    if isinstance(made.images, Tensor) and made.images.dtype != torch.uint8:
+        raise PluginError(f"{name}: images must be uint8, not {made.images.dtype}.")
+    if not isinstance(made.images, Tensor) and not all(isinstance(p, Path) for p in made.images):
+        raise PluginError(f"{name}: images must be one uint8 tensor or a sequence of Paths.")
+    for field, limit in (
+        ("labels", len(made.classes)),
+        ("groups", len(made.group_names)),
+        ("official", TEST + 1),
+    ):
+        values = getattr(made, field)
+        if values is not None and not _indexes(values, count, limit):
+            raise PluginError(f"{name}: {field} must be int64 [{count}] from 0 to {limit - 1}.")
+    return made
+
+
+def make_protocol(registry: Registry, text: str) -> EvaluationProtocol:
+    """The protocol that a spec names."""
+    protocol: EvaluationProtocol = registry.build("protocol", Spec.parse(text), {})
+    return protocol
+
+
+def build_model(
+    recipe: Recipe, registry: Registry, dataset: Dataset, split: Split, images: Images
+) -> EmbeddingModel:
+    """The untrained model of a recipe, drawn from torch's generator as it is now."""
+    channels, height, width = images.shape
+    offers = {"in_channels": channels, "image_size": (height, width)}
+    backbone = component(registry, "backbone", recipe.backbone, offers)
+    features = getattr(backbone, "out_features", None)
+    if not isinstance(backbone, nn.Module) or not isinstance(features, int):
+        name = described(recipe.backbone)
+        raise PluginError(f"backbone '{name}' must be an nn.Module with an int out_features.")
+    head = component(registry, "head", recipe.head, {"in_features": features, "dim": recipe.dim})
+    mean, std = _normalization(backbone, images, split.train)
+    card = Card(
+        # What is saved holds the weights: it must be built again without fetching them.
+        backbone=getattr(backbone, "rebuild", _recorded(registry, "backbone", recipe.backbone)),
+        head=_recorded(registry, "head", recipe.head),
+        dim=recipe.dim,
+        shape=images.shape,
+        mean=mean,
+        std=std,
+        trained_on=dataset.name,
+        seen_classes=_seen(split, dataset),
+        split=split.hash,
+    )
+    model = build(registry, card, backbone, head)
+    _try_out(model, images, split.train, recipe)
+    return model
+
+
+def _recorded(registry: Registry, kind: str, given: Any) -> str:
+    """A component as a model's card names it: its spec with all defaults, or the object."""
+    if isinstance(given, str):
+        return str(registry.complete(kind, Spec.parse(given)))
+    return described(given)
+
+
+def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recipe) -> None:
+    """One image through the network, before anything slow: its shapes must be as promised."""
+    try:
+        embeddings = model.embed([images.take(train[:2]).cpu()])
+    except (RuntimeError, ValueError, TypeError) as error:
+        what = f"{described(recipe.backbone)} with the head {described(recipe.head)}"
+        raise PluginError(f"backbone {what} can't embed {list(images.shape)}: {error}") from error
+    if embeddings.shape[1:] != (recipe.dim,):
+        raise PluginError(
+            f"head {described(recipe.head)} must give [B, {recipe.dim}], not "
+            f"{list(embeddings.shape)}."
+        )
+
+
+def _indexes(values: Any, count: int, limit: int) -> bool:
+    return (
+        isinstance(values, Tensor)
+        and values.dtype == torch.int64
+        and values.shape == (count,)
+        and bool((values >= 0).all() & (values < limit).all())
+    )
+
+
+def _seen(split: Split, dataset: Dataset) -> tuple[str, ...]:
+    seen = {*split.classes("train", dataset), *split.classes("validation", dataset)}
+    return tuple(name for name in dataset.classes if name in seen)
+
+
+Numbers = tuple[float, ...]
+
+
+def _normalization(backbone: nn.Module, images: Images, train: Tensor) -> tuple[Numbers, Numbers]:
+    """Mean and deviation of each channel: those the backbone was trained with, or the train set's.
+
+    Measured on an even sample; a backbone's three channels are averaged for grey images.
+    """
+    given = getattr(backbone, "normalization", None)
+    if given is not None:
+        mean, std = (torch.tensor(part, dtype=torch.float64) for part in given)
+        if len(mean) != images.shape[0]:
+            mean, std = mean.mean().repeat(images.shape[0]), std.mean().repeat(images.shape[0])
+        return _rounded(mean), _rounded(std)
+    sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
+    total = torch.zeros(2, images.shape[0], dtype=torch.float64)
+    for batch in read_ahead(images, sample.split(256)):
+        pixels = batch.cpu().double() / 255
+        total += torch.stack([pixels.mean((2, 3)).sum(0), pixels.square().mean((2, 3)).sum(0)])
+    mean, square = total / len(sample)
+    return _rounded(mean), _rounded((square - mean.square()).clamp(min=1e-4).sqrt())
+
+
+def _rounded(values: Tensor) -> Numbers:
+    return tuple(round(float(value), 6) for value in values)

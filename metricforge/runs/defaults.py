@@ -1,0 +1,84 @@
+"""The defaults that suit: those that depend on the data, and all of them written out."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+from metricforge.contracts import Dataset
+from metricforge.data.split import Split
+from metricforge.errors import PluginError, UsageError
+from metricforge.registry import Registry
+from metricforge.runs.recipe import Recipe
+from metricforge.spec import Spec
+from metricforge.training.optimizer import complete_optimizer, complete_schedule
+
+# A default budget: enough images for the small networks here to settle, in minutes on two cores.
+USUAL_IMAGES = 100_000
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
+# With fewer classes to train on, the network learns to tell those apart and little else: each
+# orientation of a drawing then counts as a further class.
+FEW_CLASSES = 20
+
+
+def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
+    """The recipe with the defaults that depend on the data: split, orientations, epochs."""
+    few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
+    # A finished sampler or loss was made for the classes as they are.
+    made = any(_finished(part) for part in (recipe.sampler, recipe.loss))
+    usual_views = 8 if few and dataset.turns_into_classes and not made else 1
+    views = usual_views if recipe.orientations is None else recipe.orientations
+    if views > 1 and made:
+        raise UsageError("a finished sampler or loss object goes with orientations=1.")
+    passes = math.ceil(USUAL_IMAGES / (len(split.train) * views))
+    usual = min(max(passes, FEWEST_EPOCHS), MOST_EPOCHS)
+    return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
+
+
+def written_out(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with every default of every component filled in, for the record."""
+
+    def full(kind: str, text: str) -> str:
+        return str(registry.complete(kind, Spec.parse(text)))
+
+    kinds = ("dataset", "sampler", "miner", "loss", "backbone", "head")
+    specs = {kind: value for kind in kinds if isinstance(value := getattr(recipe, kind), str)}
+    return recipe.but(
+        **{kind: full(kind, text) for kind, text in specs.items()},
+        optimizer=str(complete_optimizer(Spec.parse(recipe.optimizer))),
+        schedule=str(complete_schedule(Spec.parse(recipe.schedule))),
+        protocols=tuple(full("protocol", text) for text in recipe.protocols),
+        validation=full("protocol", recipe.validation),
+    )
+
+
+def default_loss(registry: Registry, sampler: Any) -> str:
+    """The spec of the loss that a sampler suggests; UsageError with the choices if it does not."""
+    suggested = getattr(sampler, "default_loss", None)
+    if suggested is None:
+        names = ", ".join(entry.shown for entry in registry.entries("loss"))
+        raise UsageError(f"this sampler suggests no loss; name one with --loss: {names}.")
+    return str(suggested)
+
+
+def fitting_losses(registry: Registry, kind: Any) -> str:
+    """The names of the losses that take tuples of this kind; a loss that fails is passed over."""
+    fitting = []
+    for entry in registry.entries("loss"):
+        if entry.family:
+            fitting.append(entry.shown)
+            continue
+        try:
+            factory = registry.factory("loss", Spec(entry.name, {}, entry.distribution))
+        except PluginError:
+            continue
+        accepts = getattr(factory, "accepts", None)
+        if accepts is None or kind in accepts:
+            fitting.append(entry.name)
+    return ", ".join(fitting) or "none"
+
+
+def _finished(part: Any) -> bool:
+    """Whether a component is an object of the user's, neither a spec nor something to build."""
+    return not (part is None or isinstance(part, str | type | partial))
