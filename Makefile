@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/metricforge train --sampler hard-triplet
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

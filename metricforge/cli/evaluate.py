@@ -16,7 +16,7 @@ from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
 @click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test, or "
               "all where the dataset has no test part of its own]")  # fmt: skip
 @click.option("--allow-seen", is_flag=True,
-              help="Measure classes that the model was trained on, too.")  # fmt: skip
+              help="Measure classes it was trained on by their names, too.")  # fmt: skip
 @click.option("--baselines/--no-baselines", default=True, help="Raw pixels beside the model.")
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @DATA_ROOT
@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Test the model of RUN on held-out classes, of its own dataset or another.
 
-    Classes that the model was trained or selected on are refused.
+    Classes with a name that the model was trained or selected on are refused.
     """
     from metricforge.cli.results import print_measured, shortened
     from metricforge.runs.evaluate import USUAL_PROTOCOLS, evaluate

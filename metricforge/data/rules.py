@@ -19,6 +19,8 @@ from metricforge.errors import DataError, PluginError, UsageError, unknown
 PARTS: Mapping[str, int] = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 """The parts of a split, in order, with their values in :attr:`Dataset.official`."""
 
+FEWEST_CLASSES = 5
+
 NOWHERE = -1
 """What a rule gives for an image that is in no part."""
 
@@ -29,10 +31,11 @@ def random(
     """Whole classes at random: these shares of them validate and test, the others train."""
     _check("random", {"validation": validation, "test": test}, seed)
     present = _present(dataset.labels)
-    if len(present) < 4:
+    if len(present) < FEWEST_CLASSES:
         held = "one class" if len(present) == 1 else f"{len(present)} classes"
         raise DataError(
-            f"'{dataset.name}' has {held}; a split that tests on unseen classes needs at least 4."
+            f"'{dataset.name}' has {held}; a split that tests on unseen classes needs "
+            f"at least {FEWEST_CLASSES}: two to train, one to validate, two to test."
         )
     testing, validating = _class_counts(len(present), validation, test)
     order = np.random.default_rng(seed).permutation(present)
@@ -94,9 +97,9 @@ def is_disjoint(parts: Tensor, labels: Tensor) -> bool:
 
 
 def _class_counts(total: int, validation: float, test: float) -> tuple[int, int]:
-    """How many of `total` >= 4 classes test and validate; two or more are left to train."""
-    # With one class to test on every answer is right; of four classes no more can be spared.
-    least = (2 if total > 4 else 1, 1)
+    """How many of `total` >= 5 classes test and validate; two or more are left to train."""
+    # With one class to test on, every answer would be right.
+    least = (2, 1)
     counts = [
         max(low, _share(total, share)) for low, share in zip(least, (test, validation), strict=True)
     ]

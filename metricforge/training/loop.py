@@ -131,7 +131,8 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
     images = read_ahead(task.images, (task.train[batch] for batch in remaining))
     began = time.perf_counter()
     for batch, shown in zip(remaining, images, strict=True):
-        spent = (position.epoch + position.step / len(batches)) / task.epochs
+        # The middle of the step: the first one is not taken at rate zero, nor the last.
+        spent = (position.epoch + (position.step + 0.5) / len(batches)) / task.epochs
         for group in task.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * task.schedule(spent)
         seed_torch(task.seed, position.epoch, position.step)

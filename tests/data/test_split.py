@@ -45,7 +45,7 @@ def sets(result: Split, data: Dataset) -> list[set[str]]:
     return [set(result.classes(part, data)) for part in PARTS]
 
 
-datasets = st.integers(4, 40).flatmap(
+datasets = st.integers(5, 40).flatmap(
     lambda count: st.lists(st.integers(0, count - 1), max_size=80).map(
         lambda more: dataset([*range(count), *more])
     )
@@ -66,7 +66,7 @@ def test_random_parts_hold_every_image_once_and_share_no_class(
     train, validating, testing = map(len, sets(result, data))
     assert train >= 2
     assert validating >= 1
-    assert testing >= (2 if len(data.classes) > 4 else 1)
+    assert testing >= 2
     assert not result.closed_set
     for part in PARTS:
         assert result.part(part).dtype == torch.int64
@@ -86,7 +86,6 @@ def test_random_keeps_the_shares_of_ten_classes() -> None:
 @pytest.mark.parametrize(
     ("count", "spec", "sizes"),
     [
-        (4, "random", [2, 1, 1]),
         (5, "random", [2, 1, 2]),
         (100, "random", [50, 20, 30]),
         (10, "random:validation=0.49,test=0.5", [2, 4, 4]),
@@ -106,7 +105,7 @@ def test_random_counts_classes_that_have_images_only() -> None:
 
 
 def test_too_few_classes_are_counted_in_the_error() -> None:
-    with pytest.raises(DataError, match=r"'toy' has one class; .* at least 4"):
+    with pytest.raises(DataError, match=r"'toy' has one class; .* at least 5"):
         split_dataset(dataset([0, 0, 0]))
     with pytest.raises(DataError, match="'toy' has 3 classes"):
         split_dataset(dataset([0, 1, 2]))
@@ -216,13 +215,13 @@ def test_official_draws_classes_where_groups_do_not_hold_them_whole(
 
 
 def test_official_draws_images_of_each_class_of_a_closed_set() -> None:
-    labels = [0] * 20 + [1] * 10 + [2] * 2 + [3] + [0, 1, 2, 3]
-    data = dataset(labels, official=[TRAIN] * 33 + [TEST] * 4)
+    labels = [0] * 20 + [1] * 10 + [2] * 2 + [3] + [4] + [0, 1, 2, 3, 4]
+    data = dataset(labels, official=[TRAIN] * 34 + [TEST] * 5)
     result = split(data, "official")
     assert result.closed_set
-    assert data.labels[result.validation].bincount(minlength=4).tolist() == [2, 1, 1, 0]
-    assert data.labels[result.train].bincount().tolist() == [18, 9, 1, 1]
-    assert result.test.tolist() == [33, 34, 35, 36]
+    assert data.labels[result.validation].bincount(minlength=5).tolist() == [2, 1, 1, 0, 0]
+    assert data.labels[result.train].bincount().tolist() == [18, 9, 1, 1, 1]
+    assert result.test.tolist() == [34, 35, 36, 37, 38]
     assert split(data, "official:seed=1").hash != result.hash
     # Nothing that it saw in training may be tested by default.
     assert split_dataset(data).rule == "random:validation=0.2,test=0.3,seed=0"

@@ -81,7 +81,7 @@ def test_training_changes_the_weights_and_lowers_the_loss(make_task):
 def test_the_learning_rate_follows_the_schedule(make_task):
     task = replace(make_task(optimizer="adamw:lr=0.5", epochs=2), schedule=lambda spent: spent)
     steps = [r for r in run(task) if isinstance(r, StepRecord)]
-    expected = [0.5 * i / len(steps) for i in range(len(steps))]
+    expected = [0.5 * (i + 0.5) / len(steps) for i in range(len(steps))]
     assert [r.lr for r in steps] == pytest.approx(expected)
 
 

@@ -1,0 +1,79 @@
+"""Recipes and their records, and what the folder of a run refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metricforge.errors import ArtefactError, UsageError
+from metricforge.runs.folder import RunFolder, free_name
+from metricforge.runs.recipe import Recipe
+
+
+def test_a_recipe_survives_its_record(tmp_path: Path) -> None:
+    recipe = Recipe(sampler="balanced:per_class=3", dim=7, epochs=2, channels_last=False)
+    (tmp_path / "config.toml").write_text(recipe.to_toml())
+    assert Recipe.from_toml(tmp_path / "config.toml") == recipe
+
+
+BAD = [
+    ("dimm = 3", "did you mean 'dim'"),
+    ('dim = "3"', "takes int"),
+    ("channels_last = 1", "takes bool"),
+    ("dim = [", "can't read"),
+    ("sampler = 3", "takes str"),
+    ("protocols = [3]", "takes str"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), BAD, ids=[text for text, _ in BAD])
+def test_a_bad_config_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(UsageError, match=told):
+        Recipe.from_toml(tmp_path / "config.toml")
+
+
+def test_one_protocol_may_be_a_plain_string() -> None:
+    assert Recipe.from_values({"protocols": "oneshot"}, "here").protocols == ("oneshot",)
+
+
+def test_differences_name_both_sides_and_leave_out_where_data_lies() -> None:
+    assert Recipe(dim=3, data_root="a").differences(Recipe(dim=4, data_root="b")) == ["dim: 3 / 4"]
+
+
+def test_overwriting_touches_runs_only(tmp_path: Path) -> None:
+    precious = tmp_path / "project" / "model" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    with pytest.raises(UsageError, match="no run to overwrite"):
+        RunFolder.create(tmp_path / "project", overwrite=True)
+    assert precious.read_text() == "mine"
+
+
+def test_overwriting_a_run_clears_it_and_leaves_other_files(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "r")
+    folder.config.write_text("")
+    folder.append(folder.metrics, {"step": 1})
+    (tmp_path / "r" / "notes.md").write_text("mine")
+    RunFolder.create(tmp_path / "r", overwrite=True)
+    assert not folder.metrics.exists()
+    assert (tmp_path / "r" / "notes.md").read_text() == "mine"
+
+
+def test_names_count_up(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a-2").mkdir()
+    assert free_name(tmp_path, "a") == tmp_path / "a-3"
+    assert free_name(tmp_path, "b") == tmp_path / "b"
+
+
+def test_a_cut_last_line_of_metrics_is_dropped(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "r")
+    folder.metrics.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert folder.records(folder.metrics) == [{"step": 1}, {"step": 2}]
+
+
+def test_what_is_no_run_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"no config\.toml"):
+        RunFolder.open(tmp_path)
