@@ -46,7 +46,7 @@ class WithChoices(click.Command):
 @click.option("--head", metavar="SPEC", help="Features to embedding.  [default: linear]")
 @click.option("--dim", type=int, help="Dimensions of the embedding.  [default: 64]")
 @click.option("--orientations", type=int, help="1, 4 or 8: classes turned and mirrored count as "
-              "further classes.  [default: 8 for few classes, else 1]")  # fmt: skip
+              "further classes.  [default: 8 for few classes of drawings, else 1]")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the train set.  [default: by its size]")
 @click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
