@@ -64,7 +64,13 @@ def generator(seed: int, *position: int) -> np.random.Generator:
 
 def seed_torch(seed: int, *position: int) -> None:
     """Set torch's own generator for one place in a run, for layers that draw (dropout)."""
-    torch.manual_seed(int(generator(seed, *position).integers(2**62)))
+    value = int(generator(seed, *position).integers(2**62))
+    # Not torch.manual_seed: it asks every kind of device in turn, which a small step would feel.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)
 
 
 def _best_device() -> torch.device:

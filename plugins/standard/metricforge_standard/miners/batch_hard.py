@@ -20,12 +20,13 @@ class BatchHard:
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
         if len(labels) == 0:
             return Triplets(labels, labels, labels)
-        distances = squared_distances(embeddings)
+        # An image is of its own class, and must be neither its positive nor its negative.
+        distances = squared_distances(embeddings).fill_diagonal_(-torch.inf)
         same = labels[:, None] == labels[None, :]
-        positive = same.clone().fill_diagonal_(False)
-        farthest = distances.masked_fill(~positive, -torch.inf).argmax(1)
+        farthest = distances.masked_fill(~same, -torch.inf).argmax(1)
         nearest = distances.masked_fill(same, torch.inf).argmin(1)
-        anchor = (positive.any(1) & ~same.all(1)).nonzero().squeeze(1)
+        alike = same.sum(1)
+        anchor = ((alike > 1) & (alike < len(labels))).nonzero().squeeze(1)
         return Triplets(anchor, farthest[anchor], nearest[anchor])
 
 
