@@ -137,11 +137,11 @@ def test_balanced_data_gives_p_classes_of_k_images(name, there, size, classes, p
 
 
 @class_balanced
-def test_p_defaults_to_all_classes_and_k_to_a_batch_of_128_or_to_4(name):
+def test_p_defaults_to_all_classes_and_k_to_a_batch_of_128_or_to_2(name):
     batches = epoch(build(name, labels_of([50] * 10)))
-    assert len(batches[0]) == 10 * (4 if name == "hard-triplet" else 12)
+    assert len(batches[0]) == 10 * (2 if name == "hard-triplet" else 12)
     batches = epoch(build(name, labels_of([50] * 64)))
-    assert len(batches[0]) == 32 * 4
+    assert len(batches[0]) == 32 * (2 if name == "hard-triplet" else 4)
     assert len(labels_of([50] * 64)[batches[0]].unique()) == 32
 
 

@@ -15,13 +15,13 @@ class HardTriplet:
     """P x K batches; for each anchor its farthest positive and nearest negative (Hermans 2017).
 
     `classes` is P (default: all, up to 32), `per_class` is K: the larger, the harder the
-    hardest, and the sooner all embeddings fall onto one point.
+    hardest positive, and the sooner all embeddings fall onto one point.
     """
 
     # With a hinge, the hardest triplets of few or alike classes keep the loss at its margin.
     default_loss = "triplet:margin=0,soft=0.1"
 
-    def __init__(self, labels: Tensor, *, classes: int | None = None, per_class: int = 4) -> None:
+    def __init__(self, labels: Tensor, *, classes: int | None = None, per_class: int = 2) -> None:
         self.miner = BatchHard()
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
         self.notes = self._batches.notes
