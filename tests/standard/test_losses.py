@@ -64,15 +64,29 @@ def naive_contrastive(rows, margin):
     return sum(terms) / len(terms) if terms else 0.0
 
 
-def naive_triplet(rows, margin, active_only):
-    terms = []
+def naive_violations(rows, margin):
+    """d(a, p) - d(a, n) + margin of every valid triplet."""
+    found = []
     for a in range(len(rows)):
         for p in range(len(rows)):
             for n in range(len(rows)):
                 if a == p or rows[a][2] != rows[p][2] or rows[a][2] == rows[n][2]:
                     continue
                 near = math.dist(rows[a][:2], rows[p][:2])
-                terms.append(max(0.0, near - math.dist(rows[a][:2], rows[n][:2]) + margin))
+                found.append(near - math.dist(rows[a][:2], rows[n][:2]) + margin)
+    return found
+
+
+def naive_soft_triplet(rows, margin, soft):
+    terms = [
+        soft * (max(v, 0.0) / soft + math.log1p(math.exp(-abs(v) / soft)))
+        for v in naive_violations(rows, margin)
+    ]
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def naive_triplet(rows, margin, active_only):
+    terms = [max(0.0, violation) for violation in naive_violations(rows, margin)]
     if active_only:
         terms = [term for term in terms if term > 1e-12]
     return sum(terms) / len(terms) if terms else 0.0
@@ -109,6 +123,31 @@ def test_contrastive_is_the_naive_loop(rows, margin):
 def test_triplet_is_the_naive_loop(rows, margin, active_only):
     loss = Triplet(margin=margin, active_only=active_only)
     check(loss, AllTriplets(), rows, naive_triplet(rows, margin, active_only))
+
+
+@quick
+@given(batches, st.sampled_from([0.0, 0.2]), st.sampled_from([0.25, 1.0, 3.0]))
+def test_soft_triplet_is_the_naive_loop(rows, margin, soft):
+    loss = Triplet(margin=margin, soft=soft)
+    # torch's softplus is linear from 20 on: what it leaves out there is under 1e-8 x soft.
+    embeddings, labels = batch_of(rows)
+    value = loss(embeddings, labels, AllTriplets())
+    assert float(value.detach()) == pytest.approx(naive_soft_triplet(rows, margin, soft), abs=1e-7)
+    value.backward()
+    assert bool(embeddings.grad.isfinite().all())
+
+
+def test_the_gradient_of_soft_triplet_is_that_of_its_value():
+    embeddings, labels = random_batch()
+    embeddings.requires_grad_()
+    loss = Triplet(margin=0, soft=0.5)
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, AllTriplets()), (embeddings,))
+
+
+@pytest.mark.parametrize("options", [{"margin": 0.0}, {"margin": -1.0}, {"soft": 0.0}])
+def test_triplet_refuses_options_that_compare_nothing(options):
+    with pytest.raises(UsageError):
+        Triplet(**options)
 
 
 def test_contrastive_by_hand():
