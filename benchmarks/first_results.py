@@ -32,7 +32,6 @@ COMMANDS = {
     # Two dimensions leave no way round a wrong neighbour: easier triplets, smaller steps.
     "mnist-2d-hard-triplet": f"{CLOSED} hard-triplet --loss triplet:margin=0,soft=1 "
     "--optimizer adamw:lr=3e-4",
-    "mnist-held-out-hard-triplet": f"{HELD_OUT} hard-triplet",
     "mnist-held-out-balanced": f"{HELD_OUT} balanced",
     "omniglot": "--dataset omniglot --sampler hard-triplet",
 }
