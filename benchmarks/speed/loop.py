@@ -11,7 +11,6 @@ is printed, as median, minimum and maximum over the repeats.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
 import time
@@ -86,12 +85,18 @@ def time_network(assembly: Assembly, network: Stopwatch) -> None:
 def measure(
     records: Iterator[StepRecord | EpochRecord], network: Stopwatch, count: int
 ) -> tuple[float, float]:
-    """Seconds of `count` steps, and of the network in them; an epoch's end is not a step."""
-    steps = (record for record in records if isinstance(record, StepRecord))
-    before, total = network.seconds, 0.0
-    for record in itertools.islice(steps, count):
-        total += record.seconds
-    return total, network.seconds - before
+    """Seconds of `count` steps, and of the network in them; what ends an epoch is in neither."""
+    total = inside = 0.0
+    mark, taken = network.seconds, 0
+    for record in records:
+        if isinstance(record, StepRecord):
+            total += record.seconds
+            inside += network.seconds - mark
+            taken += 1
+        mark = network.seconds
+        if taken == count:
+            break
+    return total, inside
 
 
 def spread(values: list[float]) -> dict[str, float]:
