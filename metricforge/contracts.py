@@ -1,4 +1,4 @@
-"""What a plugin and the core promise each other; a plugin imports this and `errors`, no more.
+"""What a plugin and the core promise each other; a component imports this and `errors`, no more.
 
 Importing this module loads no torch, so that listing plugins stays instant.
 Shapes: B images in a batch, N images in a dataset, F features, D embedding dimensions.
@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 API_VERSION = 1
-"""Raised when a plugin written for the previous version would break."""
+"""Raised when a plugin written for the previous version would break.
+
+A plugin says which it was written for: `METRICFORGE_API = 1` in the module that its entry point
+names, or in a package around it. It is read from the source, before anything is imported.
+"""
+
+COMMANDS = "metricforge.commands"
+"""The entry-point group of click commands that a plugin adds to `metricforge`."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +42,22 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("sampler", "samplers", ("labels", "groups")),
-        Kind("miner", "miners", ("margin",)),
-        Kind("loss", "losses", ("dim", "num_classes")),
-        Kind("head", "heads", ("in_features", "dim")),
-        Kind("backbone", "backbones", ("in_channels", "image_size")),
-        Kind("dataset", "datasets", ("root",)),
-        Kind("protocol", "protocols", ()),
+        Kind("sampler", "samplers", ("labels", "groups", "build")),
+        Kind("miner", "miners", ("margin", "build")),
+        Kind("loss", "losses", ("dim", "num_classes", "build")),
+        Kind("head", "heads", ("in_features", "dim", "build")),
+        Kind("backbone", "backbones", ("in_channels", "image_size", "build")),
+        Kind("dataset", "datasets", ("root", "build")),
+        Kind("protocol", "protocols", ("build",)),
     )
 }
+
+
+class Build(Protocol):
+    """Makes another component of the same kind, so that one can wrap another; ask for `build`."""
+
+    def __call__(self, spec: str) -> Any:
+        """A spec, "hard-triplet:per_class=4", to the component, which is offered the same."""
 
 
 class Pairs(NamedTuple):
@@ -75,25 +89,36 @@ class Triplets(NamedTuple):
 
 @dataclass(frozen=True)
 class AllPairs:
-    """Every unordered pair of a batch, described; a loss with a closed form never lists them."""
+    """Every unordered pair of a batch, described; a loss with a closed form never lists them.
+
+    `anchors`: only the first so many images are anchors (None: all); see `Sampler.remember`.
+    """
+
+    anchors: int | None = None
 
     def listed(self, labels: Tensor) -> Pairs:
-        """The B(B-1)/2 pairs of a batch with these labels [B], anchor < other."""
+        """The pairs of a batch with these labels [B], anchor < other: B(B-1)/2 of them if all."""
         import torch
 
+        rows = len(labels) if self.anchors is None else min(self.anchors, len(labels))
         anchor, other = torch.triu_indices(
-            len(labels), len(labels), offset=1, device=labels.device
+            rows, len(labels), offset=1, device=labels.device
         ).unbind()
         return Pairs(anchor, other, labels[anchor] == labels[other])
 
 
 @dataclass(frozen=True)
 class AllTriplets:
-    """Every valid triplet of a batch, described; listing them takes O(B^3) memory."""
+    """Every valid triplet of a batch, described; listing them takes O(B^3) memory.
+
+    `anchors`: only the first so many images are anchors (None: all); see `Sampler.remember`.
+    """
+
+    anchors: int | None = None
 
     def listed(self, labels: Tensor) -> Triplets:
         """The triplets (a, p, n) with a != p, label(a) = label(p) != label(n); labels is [B]."""
-        same = labels[:, None] == labels[None, :]
+        same = labels[: self.anchors, None] == labels[None, :]
         positive = same.clone().fill_diagonal_(False)
         valid = positive[:, :, None] & ~same[:, None, :]
         return Triplets(*valid.nonzero().unbind(1))
@@ -106,7 +131,10 @@ TupleKind: TypeAlias = type[Pairs] | type[Triplets] | None
 class Miner(Protocol):
     """Chooses the tuples of one batch; pure, and called without gradient.
 
-    `kind` is Pairs, Triplets or None; None says that the loss sees the whole batch.
+    `kind` is Pairs, Triplets or None; None says that the loss sees the whole batch. A miner that
+    draws takes a third argument by the name `rng`, a numpy Generator that is a function of
+    (seed, epoch, step), and draws from nothing else. NaN embeddings must not make it raise:
+    the core reports them.
     """
 
     @property
@@ -119,9 +147,17 @@ class Miner(Protocol):
 class Sampler(Protocol):
     """Decides which images meet in a batch, and brings the miner that suits.
 
-    A sampler may also have `refresh(embeddings [N, D])`, called between epochs with the
-    embeddings of the train set; `default_loss`, the spec of the loss to use when the user
-    names none; and `notes`, sentences the user should know of this train set.
+    A sampler may also have
+
+    - `refresh(embeddings [N, D])`, called between epochs with the embeddings of the train set;
+    - `remember(embeddings [B, D], labels [B], images [B])`, called at each step, after the
+      network, with the batch's embeddings without gradient and its images as `epoch` gave them.
+      It returns further embeddings [M, D] and labels [M] to compare the batch with: the miner
+      and the loss see [B + M, D], and only tuples whose anchor is in the batch are kept;
+    - `state_dict()` and `load_state_dict(state)`, named tensors for the checkpoint, if the next
+      epoch or step depends on more than the train set and `rng`. A miner or a loss may, too;
+    - `default_loss`, the spec of the loss to use when the user names none;
+    - `notes`, sentences the user should know of this train set.
     """
 
     @property
@@ -135,11 +171,52 @@ class Loss(Protocol):
     """Scores the tuples of a batch; an `nn.Module` when it learns.
 
     A loss may also have `accepts`, the tuple kinds it takes (absent: all of them), and
-    `margin`, which is then given to a miner that asks for it.
+    `margin`, which is then given to a miner that asks for it. Without tuples it is zero, with a
+    graph.
     """
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
         """Embeddings [B, D], labels [B] and what the miner chose, to a scalar with a graph."""
+
+
+class Head(Protocol):
+    """An `nn.Module` from features to the embedding.
+
+    The core scales embeddings to unit length unless the head has `unit_length = False`.
+    """
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features [B, F] to [B, D]; in evaluation each row depends on its own image alone."""
+
+
+class Backbone(Protocol):
+    """An `nn.Module` from images to features.
+
+    A backbone may also have `preprocessing`, what it was trained to be given, and `rebuild`, the
+    spec that makes the same network without fetching weights, for a model that was saved with
+    its own.
+    """
+
+    @property
+    def out_features(self) -> int: ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalised images [B, C, H, W] to [B, F]; in evaluation each row by its image alone."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone wants to be given; what it leaves None, the core decides.
+
+    - `size`: height and width that the core resizes images to, on the device. Default: as they are.
+    - `mean` and `std` of each channel, pixels being 0 to 1. Default: those of the train set.
+    - `interpolation` of the resizing, antialiased.
+    """
+
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ Encodable = Tensor | NDArray[Any] | Sequence[Path | str | Image.Image]
 class Card:
     """What a model is, for whoever loads it.
 
-    `shape` is (C, H, W); `trained_on` names the dataset, and `seen_classes` its classes used in
-    training or selection, on which no held-out number may be measured.
+    `shape` is (C, H, W) of the images it takes, `input_size` the height and width that the
+    backbone is given (default: the same); `trained_on` names the dataset, and `seen_classes` its
+    classes used in training or selection, on which no held-out number may be measured.
     """
 
     backbone: str
@@ -45,6 +46,8 @@ class Card:
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    input_size: tuple[int, int] | None = None
+    interpolation: str = "bilinear"
     trained_on: str = ""
     seen_classes: tuple[str, ...] = ()
     split: str = ""
@@ -69,9 +72,16 @@ class EmbeddingModel(nn.Module):
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone((images.float() / 255 - self.mean) / self.std)
+        features = self.backbone((self._resized(images.float()) / 255 - self.mean) / self.std)
         embedding: Tensor = self.head(features).float()
         return F.normalize(embedding) if self.unit_length else embedding
+
+    def _resized(self, images: Tensor) -> Tensor:
+        wanted, mode = self.card.input_size, self.card.interpolation
+        if wanted is None or images.shape[2:] == wanted:
+            return images
+        resized = F.interpolate(images, wanted, mode=mode, antialias=True, align_corners=False)
+        return resized.clamp(0, 255)  # bicubic overshoots
 
     def embed(self, batches: Iterable[Tensor], runtime: Runtime | None = None) -> Tensor:
         """Batches of uint8 images of the model's shape to embeddings [N, D] on the CPU."""
@@ -237,11 +247,13 @@ def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
 
 def _readme(card: Card) -> str:
     channels, height, width = card.shape
+    seen = card.input_size or (height, width)
     return "\n".join([
         "# An image embedding by MetricForge",
         "",
         f"- network: backbone `{card.backbone}`, head `{card.head}`",
-        f"- input: {height} x {width} pixels, {channels} channel(s), uint8",
+        f"- input: {height} x {width} pixels, {channels} channel(s), uint8; the network sees "
+        f"{seen[0]} x {seen[1]}",
         f"- output: {card.dim} dimensions, float32",
         f"- trained on: {card.trained_on}, split {card.split[:16]}",
         f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from metricforge.contracts import KINDS
+from metricforge.contracts import KINDS, Build
 from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError, unknown
 from metricforge.spec import Factory, Spec, asks_of, bind, complete
 
@@ -131,6 +131,7 @@ class Registry:
         """
         factory = self.factory(kind, spec)
         what = f"{kind} '{spec.name}'"
+        offers = {**offers, "build": self.builder(kind, offers)}
         asked = {name: offers.get(name) for name in asks_of(factory)}
         for name, value in asked.items():
             if value is None:
@@ -143,6 +144,10 @@ class Registry:
         except Exception as error:
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {type(error).__name__}: {error}") from error
+
+    def builder(self, kind: str, offers: Mapping[str, Any]) -> Build:
+        """What a component gets that asks for `build`: it makes others of its kind from specs."""
+        return lambda spec: self.build(kind, Spec.parse(spec), offers)
 
     def complete(self, kind: str, spec: Spec) -> Spec:
         """`spec` with all its defaults written out, for the record of a run."""

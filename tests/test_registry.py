@@ -143,7 +143,7 @@ def test_what_the_core_does_not_offer_is_refused_with_what_it_does(plugin):
     with pytest.raises(PluginError) as caught:
         build(plugin(source, odd="odd"), "odd", labels=1, groups=1)
     assert "asks for 'weather'" in str(caught.value)
-    assert "it offers labels, groups." in str(caught.value)
+    assert "it offers labels, groups, build." in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,7 +152,26 @@ def test_every_kind_offers_what_the_contract_says(plugin, kind):
     source = f"def every({', '.join(offers)}):\n    return ({' '.join(f'{o},' for o in offers)})"
     given = {name: f"the {name}" for name in offers}
     made = build(plugin(source, kind=kind, every="every"), "every", kind=kind, **given)
-    assert made == tuple(given.values())
+    *others, builder = made
+    assert others == [value for name, value in given.items() if name != "build"]
+    assert callable(builder)
+
+
+def test_a_component_may_build_another_of_its_kind(plugin):
+    source = (
+        GOOD
+        + """
+def wrap(labels, build, *, around: str = "good:size=8"):
+    return ("wrapped", build(around))
+"""
+    )
+    points = plugin(source, wrap="wrap", good="Good")
+    word, inner = build(points, "wrap", labels="the labels")
+    assert (word, inner.size, inner.labels) == ("wrapped", 8, "the labels")
+    twice = build(points, 'wrap:around="wrap:around=good"', labels=1)
+    assert twice[1][1].size == 3
+    with pytest.raises(UsageError, match="unknown sampler 'goood'; did you mean 'good'"):
+        build(points, "wrap:around=goood", labels=1)
 
 
 def test_what_this_run_does_not_have_is_a_data_error(plugin):

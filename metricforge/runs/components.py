@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import TEST, Dataset, EvaluationProtocol
+from metricforge.contracts import TEST, Dataset, EvaluationProtocol, Preprocessing
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
 from metricforge.data.split import Split
@@ -30,6 +30,7 @@ def component(registry: Registry, kind: str, given: Any, offers: Mapping[str, An
     made_of = given.func if isinstance(given, partial) else given
     if not isinstance(made_of, type):
         return given
+    offers = {**offers, "build": registry.builder(kind, offers)}
     return given(**{name: offers[name] for name in asks_of(given) if name in offers})
 
 
@@ -75,7 +76,8 @@ def build_model(
         name = described(recipe.backbone)
         raise PluginError(f"backbone '{name}' must be an nn.Module with an int out_features.")
     head = component(registry, "head", recipe.head, {"in_features": features, "dim": recipe.dim})
-    mean, std = _normalization(backbone, images, split.train)
+    wanted = preprocessing_of(backbone, described(recipe.backbone))
+    mean, std = _normalization(wanted, images, split.train)
     card = Card(
         # What is saved holds the weights: it must be built again without fetching them.
         backbone=getattr(backbone, "rebuild", _recorded(registry, "backbone", recipe.backbone)),
@@ -84,6 +86,8 @@ def build_model(
         shape=images.shape,
         mean=mean,
         std=std,
+        input_size=wanted.size or images.shape[1:],
+        interpolation=wanted.interpolation,
         trained_on=dataset.name,
         seen_classes=_seen(split, dataset),
         split=split.hash,
@@ -91,6 +95,17 @@ def build_model(
     model = build(registry, card, backbone, head)
     _try_out(model, images, split.train, recipe)
     return model
+
+
+def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
+    """What a backbone wants to be given; PluginError when it does not say it as agreed."""
+    wanted = getattr(backbone, "preprocessing", Preprocessing())
+    if not isinstance(wanted, Preprocessing):
+        raise PluginError(
+            f"backbone '{name}': preprocessing must be a metricforge.contracts.Preprocessing, not "
+            f"{type(wanted).__name__}."
+        )
+    return wanted
 
 
 def _recorded(registry: Registry, kind: str, given: Any) -> str:
@@ -131,14 +146,13 @@ def _seen(split: Split, dataset: Dataset) -> tuple[str, ...]:
 Numbers = tuple[float, ...]
 
 
-def _normalization(backbone: nn.Module, images: Images, train: Tensor) -> tuple[Numbers, Numbers]:
+def _normalization(wanted: Preprocessing, images: Images, train: Tensor) -> tuple[Numbers, Numbers]:
     """Mean and deviation of each channel: those the backbone was trained with, or the train set's.
 
     Measured on an even sample; a backbone's three channels are averaged for grey images.
     """
-    given = getattr(backbone, "normalization", None)
-    if given is not None:
-        mean, std = (torch.tensor(part, dtype=torch.float64) for part in given)
+    if wanted.mean is not None and wanted.std is not None:
+        mean, std = (torch.tensor(part, dtype=torch.float64) for part in (wanted.mean, wanted.std))
         if len(mean) != images.shape[0]:
             mean, std = mean.mean().repeat(images.shape[0]), std.mean().repeat(images.shape[0])
         return _rounded(mean), _rounded(std)

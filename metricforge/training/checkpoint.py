@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 from metricforge.artefact import read_folder, write_folder
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
+from metricforge.training.conduct import blaming, check_state, name_of
 from metricforge.training.loop import Position, Task
 
 FORMAT = 1
@@ -43,8 +45,8 @@ class Checkpoints:
         }
         if position.step:
             files["batches.safetensors"] = save_tensors(_joined(position.batches))
-        if isinstance(task.loss, nn.Module):
-            files["loss.safetensors"] = save_tensors(_contiguous(task.loss))
+        for name, component in _stateful(task):
+            files[f"{name}.safetensors"] = save_tensors(_state_of(component))
         folder = self.folder / f"step-{position.total_steps:08d}"
         # The best weights first: a checkpoint must never name a best epoch that is not there.
         if position.step == 0 and position.best_epoch == position.epoch:
@@ -90,8 +92,8 @@ def restore(folder: Path, task: Task) -> Position:
     files = read_folder(folder)
     position, tensors, scalars = _parsed(folder, files)
     load_weights(task.model, files.get("model.safetensors", b""), folder)
-    if isinstance(task.loss, nn.Module):
-        load_weights(task.loss, files.get("loss.safetensors", b""), folder)
+    for name, component in _stateful(task):
+        _load_state(component, files.get(f"{name}.safetensors", b""), folder)
     _unflatten(task.optimizer, tensors, scalars)
     return position
 
@@ -123,6 +125,36 @@ def _joined(batches: list[Tensor]) -> dict[str, Tensor]:
 
 def _parted(tensors: dict[str, Tensor]) -> list[Tensor]:
     return list(tensors["indices"].split(tensors["sizes"].tolist()))
+
+
+def _stateful(task: Task) -> Iterator[tuple[str, Any]]:
+    """The components that carry something from step to step, by name.
+
+    A miner that the sampler brought is the sampler's to save.
+    """
+    own = task.miner is not getattr(task.sampler, "miner", None)
+    parts = {"loss": task.loss, "sampler": task.sampler, **({"miner": task.miner} if own else {})}
+    return ((name, part) for name, part in parts.items() if hasattr(part, "state_dict"))
+
+
+def _state_of(component: Any) -> dict[str, Tensor]:
+    """What a component saves; PluginError if it is not named tensors."""
+    with blaming(component):
+        state = dict(component.state_dict())
+    check_state(component, state)
+    return {name: value.detach().contiguous() for name, value in state.items()}
+
+
+def _load_state(component: Any, content: bytes, folder: Path) -> None:
+    if isinstance(component, nn.Module):
+        load_weights(component, content, folder)
+        return
+    try:
+        state = load_tensors(content)
+    except SafetensorError as error:
+        raise ArtefactError(f"{folder} has no state for {name_of(component)}: {error}.") from error
+    with blaming(component):
+        component.load_state_dict(state)
 
 
 def _contiguous(module: nn.Module) -> dict[str, Tensor]:

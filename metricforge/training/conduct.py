@@ -29,8 +29,28 @@ def check_batch(sampler: Sampler, batch: Any, images: int) -> None:
         raise _broken(sampler, f"must yield indices from 0 to {images - 1}", _described(batch))
 
 
-def check_tuples(miner: Miner, tuples: Any, batch: int) -> None:
-    """Tuples must be of the miner's kind, of one length, and lie in the batch."""
+def check_memory(sampler: Sampler, memory: Any, embeddings: Tensor) -> None:
+    """What a sampler remembers must be embeddings and labels like those of the batch."""
+    wanted = "must remember (embeddings [M, D], labels int64 [M])"
+    if not isinstance(memory, tuple) or len(memory) != 2:
+        raise _broken(sampler, wanted, _described(memory))
+    rows, labels = memory
+    like = (
+        isinstance(rows, Tensor)
+        and rows.shape[1:] == embeddings.shape[1:]
+        and (rows.dtype, rows.device) == (embeddings.dtype, embeddings.device)
+        and not rows.requires_grad
+    )
+    if not like:
+        wanted = f"must remember embeddings like {_described(embeddings)}, without gradient"
+        raise _broken(sampler, wanted, _described(rows))
+    counts = isinstance(labels, Tensor) and labels.shape == rows.shape[:1]
+    if not counts or labels.dtype != torch.int64 or labels.device != rows.device:
+        raise _broken(sampler, wanted, _described(labels))
+
+
+def check_tuples(miner: Miner, tuples: Any, labels: Tensor) -> None:
+    """Tuples must be of the miner's kind, of one length, lie in the batch and on its device."""
     kinds: dict[Any, tuple[type, ...]] = {
         Pairs: (Pairs, AllPairs),
         Triplets: (Triplets, AllTriplets),
@@ -42,26 +62,38 @@ def check_tuples(miner: Miner, tuples: Any, batch: int) -> None:
         expected = miner.kind.__name__ if miner.kind else "None"
         raise _broken(miner, f"must return {expected}", _described(tuples))
     if isinstance(tuples, Pairs | Triplets):
-        _check_listed(miner, tuples, batch)
+        _check_listed(miner, tuples, labels)
 
 
-def _check_listed(miner: Miner, tuples: Pairs | Triplets, batch: int) -> None:
+def _check_listed(miner: Miner, tuples: Pairs | Triplets, labels: Tensor) -> None:
     dtypes = (torch.int64, torch.int64, torch.bool if isinstance(tuples, Pairs) else torch.int64)
     for part, dtype in zip(tuples, dtypes, strict=True):
         if not isinstance(part, Tensor) or part.dtype != dtype or part.ndim != 1:
             raise _broken(miner, f"must return 1-D {dtype} tensors", _described(part))
+        if part.device != labels.device:
+            raise _broken(miner, f"must return tensors on {labels.device}", f"{part.device}")
     lengths = {len(part) for part in tuples}
     if len(lengths) > 1:
         raise _broken(miner, "must return parts of one length", f"{sorted(lengths)}")
     places = torch.cat(tuples[:2] if isinstance(tuples, Pairs) else list(tuples))
-    if len(places) and not bool((places.min() >= 0) & (places.max() < batch)):
-        raise _broken(miner, f"must return places from 0 to {batch - 1}", "others")
+    if len(places) and not bool((places.min() >= 0) & (places.max() < len(labels))):
+        lowest, highest = int(places.min()), int(places.max())
+        expected = f"must return places from 0 to {len(labels) - 1}"
+        raise _broken(miner, expected, f"{lowest} to {highest}")
 
 
 def check_loss(loss: Loss, value: Any) -> None:
     """A loss must be a scalar with a graph."""
     if not isinstance(value, Tensor) or value.ndim != 0 or not value.requires_grad:
         raise _broken(loss, "must return a scalar tensor with a graph", _described(value))
+
+
+def check_state(component: object, state: Any) -> None:
+    """What a component has a checkpoint keep must be tensors by name: nothing is pickled."""
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            wanted = "must give a state_dict of tensors by name"
+            raise _broken(component, wanted, f"{name!r}: {_described(value)}")
 
 
 @contextmanager
@@ -111,5 +143,5 @@ def _broken(plugin: object, contract: str, given: str) -> PluginError:
 
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"a {value.dtype} tensor of shape {list(value.shape)}"
+        return f"a {value.dtype} tensor {list(value.shape)} on {value.device}"
     return f"{type(value).__name__}"

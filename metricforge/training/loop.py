@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -16,7 +17,14 @@ from metricforge.data.images import Images
 from metricforge.errors import DivergedError
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator, seed_torch
-from metricforge.training.conduct import blaming, check_batches, check_loss, check_tuples
+from metricforge.training.conduct import (
+    blaming,
+    check_batches,
+    check_loss,
+    check_memory,
+    check_tuples,
+)
+from metricforge.training.mining import anchored, mine
 from metricforge.training.optimizer import Schedule
 
 Scores = Mapping[str, float]
@@ -126,7 +134,6 @@ def fit(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord
 def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord]:
     batches = _batches(task, position, runtime)
     remaining = batches[position.step :]
-    device = runtime.device
     task.model.train()
     images = read_ahead(task.images, (task.train[batch] for batch in remaining))
     began = time.perf_counter()
@@ -136,8 +143,8 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
         for group in task.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * task.schedule(spent)
         seed_torch(task.seed, position.epoch, position.step)
-        labels = task.labels[batch].to(device)
-        loss, tuples = _step(task, runtime.prepare(shown), labels, batch, runtime)
+        rng = generator(task.seed, position.epoch, position.step)
+        loss, tuples = _step(task, runtime.prepare(shown), batch, rng, runtime)
         position.step += 1
         position.total_steps += 1
         yield StepRecord(
@@ -175,15 +182,18 @@ def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
 
 
 def _step(
-    task: Task, images: Tensor, labels: Tensor, batch: Tensor, runtime: Runtime
+    task: Task, images: Tensor, batch: Tensor, rng: np.random.Generator, runtime: Runtime
 ) -> tuple[float, Tuples | None]:
+    labels = task.labels[batch].to(runtime.device)
     with runtime.autocast():
         embeddings = task.model(images)
+    compared, labels = _with_memory(task.sampler, embeddings, labels, batch)
     with torch.no_grad(), blaming(task.miner):
-        tuples = task.miner(embeddings.detach(), labels)
-    check_tuples(task.miner, tuples, len(batch))
+        tuples = mine(task.miner, compared.detach(), labels, rng)
+    check_tuples(task.miner, tuples, labels)
+    tuples = anchored(tuples, len(batch)) if len(labels) > len(batch) else tuples
     with blaming(task.loss):
-        loss = task.loss(embeddings, labels, tuples)
+        loss = task.loss(compared, labels, tuples)
     check_loss(task.loss, loss)
     if not bool(loss.isfinite() & embeddings.isfinite().all()):
         rows = ", ".join(str(int(i) // task.views) for i in task.train[batch][:16])
@@ -196,6 +206,19 @@ def _step(
     loss.backward()
     task.optimizer.step()
     return float(loss.detach()), tuples
+
+
+def _with_memory(
+    sampler: Sampler, embeddings: Tensor, labels: Tensor, batch: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The batch, followed by what the sampler remembers to compare it with."""
+    remember = getattr(sampler, "remember", None)
+    if remember is None:
+        return embeddings, labels
+    with torch.no_grad(), blaming(sampler):
+        memory = remember(embeddings.detach(), labels, batch)
+    check_memory(sampler, memory, embeddings)
+    return torch.cat([embeddings, memory[0]]), torch.cat([labels, memory[1]])
 
 
 def _close_epoch(task: Task, position: Position, summary: _Epoch) -> EpochRecord:

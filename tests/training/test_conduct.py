@@ -18,6 +18,7 @@ from metricforge.errors import PluginError, UsageError
 from metricforge.training.conduct import check_batch, check_fit, check_loss, check_tuples, name_of
 
 PLACES = torch.tensor([0, 1, 2])
+LABELS = torch.zeros(5, dtype=torch.int64)
 TRIPLETS = Triplets(PLACES, PLACES + 1, PLACES + 2)
 PAIRS = Pairs(PLACES, PLACES + 1, torch.tensor([True, False, True]))
 
@@ -70,7 +71,7 @@ def test_a_bad_batch_names_the_sampler(batch):
     ids=str,
 )
 def test_good_tuples_pass(kind, tuples):
-    check_tuples(Odd(kind), tuples, 5)
+    check_tuples(Odd(kind), tuples, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_good_tuples_pass(kind, tuples):
 )
 def test_tuples_of_another_kind_name_the_miner(kind, tuples):
     with pytest.raises(PluginError, match=r"test_conduct:Odd must return .*; it gave "):
-        check_tuples(Odd(kind), tuples, 5)
+        check_tuples(Odd(kind), tuples, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_tuples_of_another_kind_name_the_miner(kind, tuples):
 )
 def test_places_outside_the_batch_name_the_miner(tuples):
     with pytest.raises(PluginError, match="Odd must return places from 0 to 4"):
-        check_tuples(Odd(type(tuples)), tuples, 5)
+        check_tuples(Odd(type(tuples)), tuples, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +127,13 @@ def test_places_outside_the_batch_name_the_miner(tuples):
 def test_tuples_of_another_type_or_shape_name_the_miner(tuples):
     """The contract: 1-D tensors of one length, int64 but for `same`, which is bool."""
     with pytest.raises(PluginError, match="Odd must return"):
-        check_tuples(Odd(type(tuples)), tuples, 5)
+        check_tuples(Odd(type(tuples)), tuples, LABELS)
 
 
 @pytest.mark.parametrize("kind", ["triplets", tuple, 3])
 def test_an_unknown_kind_names_the_miner(kind):
     with pytest.raises(PluginError, match="Odd"):
-        check_tuples(Odd(kind), TRIPLETS, 5)
+        check_tuples(Odd(kind), TRIPLETS, LABELS)
 
 
 def test_a_good_loss_passes():

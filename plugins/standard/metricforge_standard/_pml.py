@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class Loss(nn.Module):
         self.margin = float(margin) if isinstance(margin, int | float) else None
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
-        value: Tensor = self.loss(embeddings, labels, _indices(tuples))
+        value: Tensor = self.loss(embeddings, labels, _indices(tuples, labels))
         return value
 
 
@@ -52,8 +53,11 @@ class Miner:
         found = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
         self.kind = Triplets if len(found) == 3 else Pairs
 
-    def __call__(self, embeddings: Tensor, labels: Tensor) -> Tuples:
-        found = self.miner(embeddings, labels)
+    def __call__(self, embeddings: Tensor, labels: Tensor, rng: np.random.Generator) -> Tuples:
+        # Some of PML's miners draw, from torch's own generator: it is lent to them, seeded.
+        with torch.random.fork_rng([embeddings.device] if embeddings.is_cuda else []):
+            torch.manual_seed(int(rng.integers(2**62)))
+            found = self.miner(embeddings, labels)
         if len(found) == 3:
             return Triplets(*found)
         anchor1, positive, anchor2, negative = found
@@ -160,8 +164,10 @@ def _buildable(component: type) -> bool:
     )
 
 
-def _indices(tuples: Tuples | None) -> tuple[Tensor, ...] | None:
+def _indices(tuples: Tuples | None, labels: Tensor) -> tuple[Tensor, ...] | None:
     """Our tuples as PML writes them; what describes the whole batch is left to PML."""
+    if isinstance(tuples, AllPairs | AllTriplets) and tuples.anchors is not None:
+        tuples = tuples.listed(labels)
     if tuples is None or isinstance(tuples, AllPairs | AllTriplets):
         return None
     if isinstance(tuples, Triplets):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor, nn
 
+from metricforge.contracts import Preprocessing
 from metricforge.errors import ResourceError
 
 Factory = Callable[..., nn.Module]
 
 # ImageNet's statistics, with which torchvision's weights were trained.
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # They return auxiliary outputs while training, which no loss here could use.
 WITH_AUXILIARY_OUTPUTS = frozenset({"googlenet", "inception_v3"})
 
@@ -30,7 +31,7 @@ class Trunk(nn.Module):
         setattr(network.get_submodule(parent), attribute, nn.Identity())
         self.network = network
         self.out_features = last.in_features
-        self.normalization = IMAGENET if pretrained else None
+        self.preprocessing = IMAGENET if pretrained else Preprocessing()
         self.rebuild = rebuild
 
     def forward(self, images: Tensor) -> Tensor:

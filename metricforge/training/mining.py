@@ -1,0 +1,39 @@
+"""Asking a miner for the tuples of a batch, and leaving to the loss those that can teach."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.contracts import AllPairs, AllTriplets, Miner, Tuples
+
+
+def mine(
+    miner: Miner, embeddings: Tensor, labels: Tensor, rng: np.random.Generator
+) -> Tuples | None:
+    """What the miner chooses for embeddings [B, D] with labels [B]; `rng` is for one that draws."""
+    drawn: Any = {"rng": rng} if draws(miner) else {}
+    return miner(embeddings, labels, **drawn)
+
+
+def draws(miner: Miner) -> bool:
+    """Whether the miner's call takes `rng`."""
+    # A module's own call takes anything; what it hands on, `forward` names.
+    try:
+        return "rng" in inspect.signature(getattr(miner, "forward", miner)).parameters
+    except (ValueError, TypeError):  # built in C: it has no parameter of that name to read
+        return False
+
+
+def anchored(tuples: Tuples | None, anchors: int) -> Tuples | None:
+    """The tuples whose anchor is among the first `anchors` images, those with a gradient."""
+    if tuples is None:
+        return None
+    if isinstance(tuples, AllPairs | AllTriplets):
+        return dataclasses.replace(tuples, anchors=anchors)
+    kept = tuples.anchor < anchors
+    return type(tuples)(*(part[kept] for part in tuples))
