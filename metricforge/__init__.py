@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from metricforge.errors import MetricForgeError as MetricForgeError
     from metricforge.model import EmbeddingModel as EmbeddingModel
     from metricforge.model import load as load
+    from metricforge.registry import Registry as Registry
     from metricforge.runs.evaluate import Evaluation as Evaluation
     from metricforge.runs.evaluate import evaluate as evaluate
+    from metricforge.runs.recipe import Recipe as Recipe
     from metricforge.runs.run import Run as Run
     from metricforge.runs.train import train as train
+    from metricforge.spec import Spec as Spec
+    from metricforge.spec import options_of as options_of
 
 __version__ = "0.1.0"
 
@@ -32,9 +36,13 @@ _HOMES = {
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.runs.evaluate",
     "MetricForgeError": "metricforge.errors",
+    "Recipe": "metricforge.runs.recipe",
+    "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
+    "Spec": "metricforge.spec",
     "evaluate": "metricforge.runs.evaluate",
     "load": "metricforge.model",
+    "options_of": "metricforge.spec",
     "train": "metricforge.runs.train",
 }
 
@@ -44,10 +52,14 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "MetricForgeError",
+    "Recipe",
+    "Registry",
     "Run",
+    "Spec",
     "__version__",
     "evaluate",
     "load",
+    "options_of",
     "train",
 ]
 

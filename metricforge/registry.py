@@ -5,18 +5,25 @@ A registry is an object made from entry points; tests pass their own.
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from importlib.metadata import EntryPoint
+from typing import Any, Literal
 
-from metricforge.contracts import KINDS, Build
+from metricforge.contracts import API_VERSION, COMMANDS, KINDS, Build
 from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError, unknown
+from metricforge.installed import distribution_of, installed_points, normalized
+from metricforge.source import Reading, read
 from metricforge.spec import Factory, Spec, asks_of, bind, complete
+
+COMMAND = "command"
+"""The kind of an entry that is a click command: no component, but found in the same way."""
+
+GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND}
+"""Every entry-point group of a plugin, and the kind of its entries."""
+
+_ORDER = list(GROUPS.values())
 
 
 @dataclass(frozen=True)
@@ -35,49 +42,80 @@ class Entry:
     def shown(self) -> str:
         return f"{self.name}NAME" if self.family else self.name
 
+    @cached_property
+    def _distribution(self) -> tuple[str, str]:
+        return distribution_of(self.point)
+
     @property
     def distribution(self) -> str:
-        return self.point.dist.name if self.point.dist else "unknown"
+        return self._distribution[0]
 
     @property
     def version(self) -> str:
-        return self.point.dist.version if self.point.dist else "?"
+        return self._distribution[1]
 
     @property
     def origin(self) -> str:
         """The distribution and version to blame, as in "metricforge 0.1.0"."""
         return f"{self.distribution} {self.version}"
 
+    @cached_property
+    def reading(self) -> Reading:
+        """What its source says; nothing is imported."""
+        return read(self.point)
+
     def summary(self) -> str:
         """The first line of the component's docstring, read from source without importing it."""
-        source = _source_of(self.point.module)
-        if source is None:
+        return self.reading.summary
+
+    @property
+    def mismatch(self) -> str:
+        """Why it does not fit this metricforge, "" if it does or does not say."""
+        made_for = self.reading.api
+        if made_for in (None, API_VERSION):
             return ""
-        try:
-            tree = ast.parse(source.read_bytes())
-        except (OSError, SyntaxError, ValueError):
-            return ""
-        return _first_line(tree, self.point.attr.partition(".")[0])
+        return (
+            f"made for plugin API {made_for}, and this metricforge has {API_VERSION}: "
+            f"{'upgrade metricforge' if (made_for or 0) > API_VERSION else 'upgrade the plugin'}"
+        )
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether an entry can be used, as far as can be told without importing it, or why not."""
+
+    word: Literal["ok", "broken", "shadowed"]
+    reason: str = ""
 
 
 class Registry:
     """The components that these entry points name, by kind and name."""
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
-        kinds = {kind.group: kind.name for kind in KINDS.values()}
         self._entries = sorted(
-            (Entry(kinds[p.group], p.name, p) for p in points if p.group in kinds),
-            key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.distribution),
+            (Entry(GROUPS[p.group], p.name, p) for p in points if p.group in GROUPS),
+            key=lambda entry: (_ORDER.index(entry.kind), entry.name, entry.distribution),
         )
 
     @classmethod
     def installed(cls) -> Registry:
-        """The registry of every distribution in this environment."""
-        return cls(p for kind in KINDS.values() for p in entry_points(group=kind.group))
+        """The registry of every distribution in this environment, or of METRICFORGE_PLUGINS."""
+        return cls(installed_points(GROUPS))
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """All entries, or those of one kind, sorted by name; nothing is imported."""
         return [entry for entry in self._entries if kind in (None, entry.kind)]
+
+    def status(self, entry: Entry) -> Status:
+        """Whether `entry` can be used by its name; nothing is imported."""
+        if fault := entry.mismatch or entry.reading.fault:
+            return Status("broken", fault)
+        others = [e for e in self.entries(entry.kind) if e.name == entry.name and e is not entry]
+        if others:
+            owners = ", ".join(sorted(e.distribution for e in others))
+            pick = f"{entry.distribution}:{entry.shown}"
+            return Status("shadowed", f"{owners} has the name too: write {pick}")
+        return Status("ok")
 
     def find(self, kind: str, spec: Spec) -> Entry:
         """The one entry that `spec` names.
@@ -89,7 +127,8 @@ class Registry:
         families = [e for e in self.entries(kind) if e.family and spec.name.startswith(e.name)]
         exact = named or families
         if spec.distribution:
-            exact = [e for e in exact if e.distribution == spec.distribution]
+            asked = normalized(spec.distribution)
+            exact = [e for e in exact if normalized(e.distribution) == asked]
         if not exact:
             raise self._unknown(kind, spec)
         if len(exact) > 1:
@@ -106,7 +145,7 @@ class Registry:
         Raises PluginError, naming the distribution, for anything that goes wrong in there.
         """
         entry = self.find(kind, spec)
-        loaded = _load(entry)
+        loaded = load(entry)
         factory = _member(loaded, entry, spec) if entry.family else loaded
         if not callable(factory):
             raise PluginError(f"{_blame(entry)} is {type(factory).__name__}, not a factory.")
@@ -160,7 +199,10 @@ class Registry:
         return unknown(kind, spec.name, {e.shown for e in self.entries(kind)})
 
 
-def _load(entry: Entry) -> Any:
+def load(entry: Entry) -> Any:
+    """Import what an entry names; PluginError, with whose it is, for all that can go wrong."""
+    if entry.mismatch:
+        raise PluginError(f"{_blame(entry)} was {entry.mismatch}.")
     try:
         return entry.point.load()
     # A plugin that calls sys.exit() while importing must cost nobody else anything.
@@ -183,29 +225,3 @@ def _member(family: Any, entry: Entry, spec: Spec) -> Factory:
 def _blame(entry: Entry, spec: Spec | None = None) -> str:
     name = spec.name if spec else entry.shown
     return f"{entry.kind} '{name}' of {entry.origin} ({entry.point.value})"
-
-
-def _source_of(module: str) -> Path | None:
-    """The file of a module, found without importing it or its parents."""
-    top, *rest = module.split(".")
-    found = importlib.util.find_spec(top)
-    name = top
-    for part in rest:
-        if found is None or found.submodule_search_locations is None:
-            return None
-        name = f"{name}.{part}"
-        found = PathFinder.find_spec(name, list(found.submodule_search_locations))
-    origin = found.origin if found else None
-    return Path(origin) if origin and origin.endswith(".py") else None
-
-
-def _first_line(tree: ast.Module, attribute: str) -> str:
-    """The first line that documents `attribute`: its docstring, or the string below it."""
-    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        named = any(isinstance(t, ast.Name) and t.id == attribute for t in targets)
-        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            return str(after.value.value).partition("\n")[0]
-    return ""

@@ -23,11 +23,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A module imports from its own row and from those above, never from those below.
 LAYERS = (
     {"errors", "contracts"},
-    {"spec", "registry"},
+    {"spec", "source", "installed", "registry"},
     {"artefact", "data", "model", "runtime"},
     {"training", "evaluation"},
     {"report"},
-    {"runs"},
+    {"runs", "testing", "scaffold", "plugins"},
     {"cli", "__main__"},
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
@@ -155,8 +155,9 @@ def loaded_by(program: str) -> set[str]:
 
 
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "faiss", "numpy", "PIL"}
-COMMANDS = ("--help", "--version", "plugins", "plugins --json", "plugins samplers", "train --help",
-            "encode --help", "evaluate --help")  # fmt: skip
+COMMANDS = ("--help", "--version", "plugins", "plugins list --json", "plugins list samplers",
+            "plugins --help", "plugins show --help", "plugins check --help", "plugins new --help",
+            "train --help", "encode --help", "evaluate --help")  # fmt: skip
 
 
 def test_the_import_guard_sees_torch():

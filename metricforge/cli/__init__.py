@@ -8,39 +8,27 @@ from __future__ import annotations
 
 import sys
 import traceback
-from importlib import import_module
 
 import click
 
 from metricforge import __version__
+from metricforge.cli.added import WithPlugins
 from metricforge.errors import MetricForgeError
 
 COMMANDS = {
     "encode": "Embed images with a trained model, into a .npy file.",
     "evaluate": "Test a run's model on held-out classes, of any dataset.",
-    "plugins": "List every component, with its distribution.",
+    "plugins": "List, show, check and begin plugins.",
     "train": "Train an embedding and test it on classes it never saw.",
 }
 
 
-class LazyCommands(click.Group):
-    """Finds the commands by name, and imports a command's file only when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"metricforge.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
-
-
-@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=WithPlugins,
+    package="metricforge.cli",
+    lines=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="metricforge")
 def cli() -> None:
     """Train image embeddings, and measure them on classes they have never seen.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
+from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, component, debug, print_json
 
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--dataset", metavar="SPEC", help="What to test on.  [default: the run's own]")
+@component("dataset", "What to test on.  [default: the run's own]")
 @PROTOCOL
 @click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test, or "
               "all where the dataset has no test part of its own]")  # fmt: skip

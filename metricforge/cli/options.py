@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from metricforge.cli.completion import ComponentSpec
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DATA_ROOT = click.option(
@@ -21,10 +23,17 @@ PROTOCOL = click.option(
     "--protocol",
     "protocols",
     multiple=True,
+    type=ComponentSpec("protocol"),
     metavar="SPEC",
     help="How to test, such as oneshot:way=20,shot=1; may be repeated.  "
     "[default: retrieval and oneshot]",
 )
+
+
+def component(name: str, line: str, kind: str | None = None) -> Callable[[F], F]:
+    """The option `--NAME SPEC` for a component of a kind; TAB completes its name."""
+    chosen = ComponentSpec(kind or name)
+    return click.option(f"--{name}", type=chosen, metavar="SPEC", help=line)
 
 
 def debug(function: F) -> F:

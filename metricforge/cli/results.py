@@ -20,6 +20,9 @@ MOST_CLASSES = 8
 def print_run(run: Run) -> None:
     """A run's held-out numbers, its folder, and the next command to try."""
     summary = run.summary
+    if not summary["results"]:
+        _print_untested(run)
+        return
     measured = Measured.from_json(summary)
     kind = "closed set, test images of" if summary["closed_set"] else "held-out classes"
     title = f"{summary['dataset']}: {kind} {shortened(summary['test_classes'])}"
@@ -28,6 +31,16 @@ def print_run(run: Run) -> None:
     click.echo(f"report  {run.folder.report}")
     way = min(5, len(summary["test_classes"]))
     click.echo(f"next    metricforge evaluate {run.path} --protocol oneshot:way={way},shot=5")
+
+
+def _print_untested(run: Run) -> None:
+    click.secho(
+        "validation classes, which chose the epoch; the test classes stay closed", bold=True
+    )
+    for name, value in run.validation.items():
+        click.echo(f"{name:12} {value:.3f}")
+    click.echo(f"\nrun     {run.path}")
+    click.echo(f"next    metricforge train --config {run.folder.config} --test")
 
 
 def print_measured(measured: Measured, title: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
+from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, component, debug, print_json
 from metricforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ class WithChoices(click.Command):
 
 
 @click.command("train", cls=WithChoices)
-@click.option("--dataset", metavar="SPEC", help="What to train on.  [default: digits]")
+@component("dataset", "What to train on.  [default: digits]")
 @click.option("--split", metavar="SPEC", help="random, classes:train=0-4,..., or official.")
-@click.option("--sampler", metavar="SPEC", help="Which images meet.  [default: hard-triplet]")
-@click.option("--miner", metavar="SPEC", help="Which are compared.  [default: the sampler's]")
-@click.option("--loss", metavar="SPEC", help="How they are scored.  [default: the sampler's]")
-@click.option("--backbone", metavar="SPEC", help="The network.  [default: conv4]")
-@click.option("--head", metavar="SPEC", help="Features to embedding.  [default: linear]")
+@component("sampler", "Which images meet.  [default: hard-triplet]")
+@component("miner", "Which are compared.  [default: the sampler's]")
+@component("loss", "How they are scored.  [default: the sampler's]")
+@component("backbone", "The network.  [default: conv4]")
+@component("head", "Features to embedding.  [default: linear]")
 @click.option("--dim", type=int, help="Dimensions of the embedding.  [default: 64]")
 @click.option("--orientations", type=int, help="1, 4 or 8: classes turned and mirrored count as "
               "further classes.  [default: 8 for few classes of drawings, else 1]")  # fmt: skip
@@ -52,8 +52,8 @@ class WithChoices(click.Command):
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
 @click.option("--schedule", metavar="SPEC", help="cosine or constant, such as cosine:warmup=0.05.")
 @PROTOCOL
-@click.option("--validation", metavar="SPEC", help="Protocol on validation classes after each "
-              "epoch.  [default: retrieval]")  # fmt: skip
+@component("validation", "Protocol on validation classes after each epoch.  "
+           "[default: retrieval]", kind="protocol")  # fmt: skip
 @click.option("--select", metavar="NAME", help="Its number to choose the best epoch by.  "
               "[default: map@r]")  # fmt: skip
 @click.option("--seed", type=int, help="Of the weights, the batches, all.  [default: 0]")
@@ -68,6 +68,8 @@ class WithChoices(click.Command):
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
               help="The run's folder.  [default: runs/DATASET-SAMPLER]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
+@click.option("--test/--no-test", default=None, help="Open the test classes at the end, or leave "
+              "them for later.  [default: test]")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON

@@ -22,6 +22,7 @@ def write_report(folder: RunFolder) -> None:
     parts = [
         Part(name, part["images"], tuple(part["classes"])) for name, part in split["parts"].items()
     ]
+    plots = {path.name: path for path in folder.plots.iterdir()}
     facts = Facts(
         title=folder.path.name,
         results=measured.results,
@@ -32,7 +33,7 @@ def write_report(folder: RunFolder) -> None:
         times_tested=len(folder.records(folder.evaluations)),
         notes=[*summary["training_notes"], *summary["notes"]],
         definitions=measured.definitions,
-        plots={title: folder.plots / file for title, file in PLOTS.items()},
+        plots={title: plots[file] for title, file in PLOTS.items() if file in plots},
         config=tomllib.loads(folder.config.read_text()),
         environment=folder.read("env"),
     )

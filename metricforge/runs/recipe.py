@@ -24,7 +24,8 @@ class Recipe:
 
     Components are specs ("hard-triplet:per_class=8") or Python objects: a class is built by
     the core, which gives it what it asks for; anything else is used as it is. None means: the
-    default that suits, which the record of the run then states.
+    default that suits, which the record of the run then states. Without `test` the test classes
+    stay closed: for a trial, of which only the validation classes may judge.
     """
 
     dataset: Any = "digits"
@@ -47,6 +48,7 @@ class Recipe:
     precision: str = "fp32"
     channels_last: bool = True
     data_root: str = "data"
+    test: bool = True
 
     def __post_init__(self) -> None:
         if self.dim < 1:

@@ -46,9 +46,17 @@ class Run:
 
     @property
     def results(self) -> dict[str, dict[str, Estimate]]:
-        """Held-out estimates by approach (trained, untrained, pixels) and name."""
+        """Held-out estimates by approach (trained, untrained, pixels) and name.
+
+        Empty for a run that left the test classes closed.
+        """
         measured = Measured.from_json(self.summary)
         return {approach: dict(found) for approach, found in measured.results.items()}
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """The scores on validation classes of the epoch that was chosen, by name."""
+        return dict(self.summary["validation"])
 
     @cached_property
     def model(self) -> EmbeddingModel:

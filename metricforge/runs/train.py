@@ -135,7 +135,8 @@ def _train(
     seconds = time.perf_counter() - began
     folder.checkpoints.restore_best(task)
     task.model.save(folder.model)
-    measured, embeddings = _test(assembly, untrained)
+    tested = assembly.recipe.test
+    measured, embeddings = _test(assembly, untrained) if tested else (Measured({}), {})
     _draw(assembly, folder, embeddings)
     _record(assembly, folder, measured, position, seconds)
     write_report(folder)
@@ -190,21 +191,31 @@ def _record(
         "format": 1,
         **measured.to_json(),
         "dataset": assembly.dataset.name,
-        "part": "test",
+        "part": "test" if assembly.recipe.test else None,
         "closed_set": split.closed_set,
         "test_classes": list(split.classes("test", assembly.dataset)),
         "test_images": len(split.test),
         "split_hash": split.hash,
         "selected_epoch": position.best_epoch,
         "selected_by": f"{assembly.recipe.select} on validation classes",
+        "validation": _best_scores(folder),
         "epochs": position.epoch,
         "steps": position.total_steps,
         "seconds": round(seconds, 3),
         "training_notes": list(assembly.notes),
     }
-    folder.append(folder.evaluations, {"part": "test", "split_hash": split.hash, "by": "train"})
+    if assembly.recipe.test:
+        opened = {"part": "test", "split_hash": split.hash, "by": "train"}
+        folder.append(folder.evaluations, opened)
     folder.write("summary", summary)
     folder.log("finished")
+
+
+def _best_scores(folder: RunFolder) -> dict[str, float]:
+    """The scores on validation classes of the epoch that was chosen."""
+    best = folder.records(folder.metrics, lambda record: record.get("best", False))
+    scores: dict[str, float] = best[-1]["validation"]
+    return scores
 
 
 def _draw(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
@@ -214,8 +225,9 @@ def _draw(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) 
     train = train[:: max(1, len(train) // 5_000)]
     parts = {
         "train": (embed_images(task.model, assembly.images, train, assembly.runtime), train),
-        "test": (embeddings[TRAINED], split.test),
     }
+    if TRAINED in embeddings:
+        parts["test"] = (embeddings[TRAINED], split.test)
     for part, (rows, indices) in parts.items():
         title = f"{dataset.name}, {part} {'images' if split.closed_set else 'classes'}"
         labels = dataset.labels[indices].numpy()

@@ -1,0 +1,66 @@
+"""`metricforge plugins check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metricforge.cli.completion import KIND, ComponentSpec
+from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+from metricforge.contracts import KINDS
+from metricforge.errors import PluginError
+
+if TYPE_CHECKING:
+    from metricforge.plugins.examination import Examined
+
+COLOURS = {"passed": "green", "failed": "red"}
+
+
+@click.command("check")
+@click.argument("what", type=ComponentSpec(*KINDS))
+@click.option("--kind", type=KIND, help="Where a name is of more than one kind.")
+@DATA_ROOT
+@JSON
+@debug
+def command(what: str, kind: str | None, data_root: str | None, as_json: bool) -> None:
+    """Run the conformance kit on WHAT: a distribution, or the spec of one component.
+
+    \b
+    metricforge plugins check my-package
+    metricforge plugins check my-idea:size=4
+
+    Exit code 4 when a check fails.
+    """
+    from metricforge.plugins.examination import examine
+
+    found = []
+    for each in examine(what, kind, data_root):
+        found.append(each)
+        if not as_json:
+            _print(each)
+    if as_json:
+        print_json([_record(each) for each in found])
+    failed = [f"{each.kind} {each.spec}" for each in found if each.failures]
+    if failed:
+        raise PluginError(
+            f"{sum(len(each.failures) for each in found)} checks failed, of {', '.join(failed)}."
+        )
+
+
+def _print(each: Examined) -> None:
+    click.secho(f"{each.kind} {each.spec}", bold=True, nl=False)
+    click.echo(f"  ({each.origin})")
+    for finding in each.findings:
+        click.secho(f"  {finding.outcome:7}", fg=COLOURS.get(finding.outcome), nl=False)
+        click.echo(f"  {finding.check}{': ' if finding.says else ''}{finding.says}")
+
+
+def _record(each: Examined) -> dict[str, Any]:
+    return {
+        "kind": each.kind,
+        "spec": each.spec,
+        "distribution": each.origin,
+        "passed": not each.failures,
+        "findings": [vars(finding) for finding in each.findings],
+    }

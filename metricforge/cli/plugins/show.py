@@ -1,0 +1,102 @@
+"""`metricforge plugins show`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metricforge.cli.completion import KIND, NameOfKind
+from metricforge.cli.options import JSON, debug, print_json
+from metricforge.registry import Registry
+from metricforge.spec import Option, Spec
+
+if TYPE_CHECKING:
+    from metricforge.plugins.description import Description
+
+
+@click.command("show")
+@click.argument("kind", type=KIND)
+@click.argument("name", type=NameOfKind())
+@JSON
+@debug
+def command(kind: str, name: str, as_json: bool) -> None:
+    """Show one component: its options with types and defaults, its text, its file and line.
+
+    \b
+    metricforge plugins show sampler hard-triplet
+    metricforge plugins show loss pml.            (the members of a family)
+    """
+    from metricforge.plugins.description import describe
+
+    found = describe(Registry.installed(), kind, _spec(name))
+    if as_json:
+        print_json(_record(found))
+    else:
+        _print(found)
+
+
+def _spec(name: str) -> Spec:
+    return Spec.parse(name)
+
+
+def _print(found: Description) -> None:
+    click.secho(f"{found.entry.kind} {found.name}", bold=True, nl=False)
+    click.echo(f"  ({found.entry.origin})")
+    for line in found.doc.splitlines():
+        click.echo(f"  {line}".rstrip())
+    if found.members:
+        click.echo(f"\nMembers, of which plugins show {found.entry.kind} NAME tells more:")
+        click.echo(click.wrap_text(", ".join(f"{found.entry.name}{m}" for m in found.members)))
+    if found.options:
+        click.echo("\nOptions")
+        rows = [_row(option) for option in found.options.values()]
+        name_width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+        for name, kind, default in rows:
+            click.echo(f"  {name:{name_width}}  {kind:{type_width}}  {default}")
+    if found.asks:
+        click.echo(f"\nAsks the core for: {', '.join(found.asks)}")
+    if found.file:
+        click.echo(f"\nWritten in {found.file}:{found.line}")
+    if found.example:
+        click.echo(f"Try it:    {found.example}")
+
+
+def _row(option: Option) -> tuple[str, str, str]:
+    default = "required" if option.required else f"default {_shown(option.default)}"
+    return option.name, option.type_name, default
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else json.dumps(value) if isinstance(value, str) else (
+        str(value).lower() if isinstance(value, bool) else str(value)
+    )  # fmt: skip
+
+
+def _record(found: Description) -> dict[str, Any]:
+    return {
+        "kind": found.entry.kind,
+        "name": found.name,
+        "distribution": found.entry.distribution,
+        "version": found.entry.version,
+        "doc": found.doc,
+        "asks": list(found.asks),
+        "options": [
+            {
+                "name": option.name,
+                "type": option.type_name,
+                "required": option.required,
+                "default": None if option.required else _plain(option.default),
+            }
+            for option in found.options.values()
+        ],
+        "members": list(found.members),
+        "file": found.file,
+        "line": found.line,
+        "example": found.example,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | bool | None) else str(value)

@@ -1,0 +1,71 @@
+"""The entry points of the installed distributions, of which one may be damaged."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+from metricforge.errors import UsageError
+
+RESTRICTION = "METRICFORGE_PLUGINS"
+"""The environment variable that names the distributions whose plugins may be used."""
+
+OWN = "metricforge"
+"""The distribution of the core, whose components are always there."""
+
+
+def installed_points(groups: Collection[str]) -> list[EntryPoint]:
+    """The entry points of these groups, of the distributions that METRICFORGE_PLUGINS allows.
+
+    Raises UsageError when the variable names a distribution that has none.
+    """
+    return _allowed(list(_of_each_distribution(groups)), os.environ.get(RESTRICTION))
+
+
+def distribution_of(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution that registers an entry point, as its metadata say."""
+    try:
+        return (point.dist.name, point.dist.version) if point.dist else ("unknown", "?")
+    except Exception:  # metadata without a name or a version: each Python raises another error
+        return ("unknown", "?")
+
+
+def normalized(name: str) -> str:
+    """The name of a distribution as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _allowed(points: list[EntryPoint], restriction: str | None) -> list[EntryPoint]:
+    if restriction is None:
+        return points
+    named = {normalized(name) for name in restriction.split(",") if name.strip()}
+    owners = [normalized(distribution_of(point)[0].strip()) for point in points]
+    if missing := named - set(owners):
+        raise UsageError(
+            f"{RESTRICTION} names {', '.join(sorted(missing))}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed or no plugin; there are: "
+            f"{', '.join(sorted(set(owners)))}."
+        )
+    allowed = named | {OWN}
+    return [point for point, owner in zip(points, owners, strict=True) if owner in allowed]
+
+
+def _of_each_distribution(groups: Collection[str]) -> Iterator[EntryPoint]:
+    """Not `importlib.metadata.entry_points`: there one damaged file costs all distributions."""
+    seen: set[str] = set()
+    for distribution in distributions():
+        points = [point for point in _points_of(distribution) if point.group in groups]
+        name = normalized(distribution_of(points[0])[0]) if points else ""
+        # Of one distribution found twice, the first on the path is the one that Python imports.
+        if points and name not in seen:
+            seen.add(name)
+            yield from points
+
+
+def _points_of(distribution: Distribution) -> list[EntryPoint]:
+    try:
+        return list(distribution.entry_points)
+    except Exception:  # the damaged one
+        return []

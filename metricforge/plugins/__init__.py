@@ -1,0 +1,1 @@
+"""What `metricforge plugins` does: tell what there is, describe it, try it, examine it."""

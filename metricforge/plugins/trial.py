@@ -1,0 +1,83 @@
+"""Importing components to see whether they can be: in processes of their own, for a limited time.
+
+A plugin that raises is told of; so is one that ends its process or does not come back.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from queue import Empty, Queue
+from threading import Thread
+
+from metricforge.errors import PluginError
+from metricforge.registry import Entry, Registry, Status, load
+
+SECONDS = 60.0
+"""How long one component may take to be imported."""
+
+
+def tried(statuses: Mapping[Entry, Status], seconds: float = SECONDS) -> dict[Entry, Status]:
+    """The statuses, those of entries that can't be imported changed to broken, with the reason."""
+    found = dict(statuses)
+    waiting = [entry for entry, status in statuses.items() if status.word != "broken"]
+    while waiting:
+        told, ended = _import(waiting, seconds)
+        for entry, reason in zip(waiting, told, strict=False):
+            if reason:
+                found[entry] = Status("broken", reason)
+        waiting = waiting[len(told) :]
+        if waiting:
+            # The one that the process did not come back from; the others are tried without it.
+            found[waiting[0]] = Status("broken", ended)
+            waiting = waiting[1:]
+    return found
+
+
+def _import(entries: list[Entry], seconds: float) -> tuple[list[str], str]:
+    """What a process says of each entry, "" for a good one, and why it stopped if it did."""
+    names = json.dumps([[entry.kind, entry.name, entry.distribution] for entry in entries])
+    words = [sys.executable, "-m", "metricforge.plugins.trial", names]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True) as child:
+        lines: Queue[str | None] = Queue()
+        Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
+        told: list[str] = []
+        try:
+            while (line := lines.get(timeout=seconds)) is not None:
+                told.append(json.loads(line))
+            ended = f"importing it ends the process (exit {child.wait()})"
+        except Empty:
+            child.kill()
+            ended = f"importing it takes longer than {seconds:g} s"
+    return told, ended
+
+
+def _read(output: Iterable[str], lines: Queue[str | None]) -> None:
+    """The marked lines, then None; what a plugin prints while it is imported is passed over."""
+    for line in output:
+        if line.startswith(_MARK):
+            lines.put(line.removeprefix(_MARK))
+    lines.put(None)
+
+
+_MARK = "metricforge-trial "
+
+
+def main(names: str) -> None:
+    """Load each of [kind, name, distribution] and print what was wrong with it, line by line."""
+    entries = {(e.kind, e.name, e.distribution): e for e in Registry.installed().entries()}
+    for key in json.loads(names):
+        try:
+            load(entries[tuple(key)])
+            reason = ""
+        except PluginError as error:
+            cause = error.__cause__
+            reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
+        print(f"\n{_MARK}{json.dumps(reason)}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
