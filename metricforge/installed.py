@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
 
+from metricforge.contracts import COMMANDS, KINDS
 from metricforge.errors import UsageError
+
+COMMAND = "command"
+"""The kind of an entry that is a click command: no component, but found in the same way."""
+
+GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND}
+"""Every entry-point group of a plugin, and the kind of its entries."""
 
 RESTRICTION = "METRICFORGE_PLUGINS"
 """The environment variable that names the distributions whose plugins may be used."""
@@ -16,12 +23,22 @@ OWN = "metricforge"
 """The distribution of the core, whose components are always there."""
 
 
-def installed_points(groups: Collection[str]) -> list[EntryPoint]:
-    """The entry points of these groups, of the distributions that METRICFORGE_PLUGINS allows.
+def installed_points() -> list[EntryPoint]:
+    """The entry points of all plugins, of the distributions that METRICFORGE_PLUGINS allows.
 
     Raises UsageError when the variable names a distribution that has none.
     """
-    return _allowed(list(_of_each_distribution(groups)), os.environ.get(RESTRICTION))
+    return _allowed(list(_of_each_distribution()), os.environ.get(RESTRICTION))
+
+
+def owner_of(component: object) -> str:
+    """The plugin's distribution and version, as in "metricforge 0.1.0"; "" if it is no plugin."""
+    own = component if hasattr(component, "__qualname__") else type(component)
+    package = str(getattr(own, "__module__", "")).partition(".")[0]
+    for point in _of_each_distribution():
+        if point.value.partition(":")[0].partition(".")[0] == package:
+            return " ".join(distribution_of(point))
+    return ""
 
 
 def distribution_of(point: EntryPoint) -> tuple[str, str]:
@@ -52,11 +69,11 @@ def _allowed(points: list[EntryPoint], restriction: str | None) -> list[EntryPoi
     return [point for point, owner in zip(points, owners, strict=True) if owner in allowed]
 
 
-def _of_each_distribution(groups: Collection[str]) -> Iterator[EntryPoint]:
+def _of_each_distribution() -> Iterator[EntryPoint]:
     """Not `importlib.metadata.entry_points`: there one damaged file costs all distributions."""
     seen: set[str] = set()
     for distribution in distributions():
-        points = [point for point in _points_of(distribution) if point.group in groups]
+        points = [point for point in _points_of(distribution) if point.group in GROUPS]
         name = normalized(distribution_of(points[0])[0]) if points else ""
         # Of one distribution found twice, the first on the path is the one that Python imports.
         if points and name not in seen:

@@ -72,9 +72,14 @@ class EmbeddingModel(nn.Module):
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone((self._resized(images.float()) / 255 - self.mean) / self.std)
-        embedding: Tensor = self.head(features).float()
+        embedding: Tensor = self.head(self.features(images)).float()
         return F.normalize(embedding) if self.unit_length else embedding
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 images [B, C, H, W] to what the backbone makes of them, [B, F]."""
+        normalised = (self._resized(images.float()) / 255 - self.mean) / self.std
+        features: Tensor = self.backbone(normalised)
+        return features
 
     def _resized(self, images: Tensor) -> Tensor:
         wanted, mode = self.card.input_size, self.card.interpolation

@@ -11,17 +11,16 @@ from functools import cached_property
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
-from metricforge.contracts import API_VERSION, COMMANDS, KINDS, Build
+from metricforge.contracts import API_VERSION, KINDS, Build
 from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError, unknown
-from metricforge.installed import distribution_of, installed_points, normalized
+from metricforge.installed import (
+    GROUPS,
+    distribution_of,
+    installed_points,
+    normalized,
+)
 from metricforge.source import Reading, read
 from metricforge.spec import Factory, Spec, asks_of, bind, complete
-
-COMMAND = "command"
-"""The kind of an entry that is a click command: no component, but found in the same way."""
-
-GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND}
-"""Every entry-point group of a plugin, and the kind of its entries."""
 
 _ORDER = list(GROUPS.values())
 
@@ -100,7 +99,7 @@ class Registry:
     @classmethod
     def installed(cls) -> Registry:
         """The registry of every distribution in this environment, or of METRICFORGE_PLUGINS."""
-        return cls(installed_points(GROUPS))
+        return cls(installed_points())
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """All entries, or those of one kind, sorted by name; nothing is imported."""

@@ -10,7 +10,8 @@ import click
 
 from metricforge.cli.lazy import LazyGroup
 from metricforge.errors import MetricForgeError, PluginError
-from metricforge.registry import COMMAND, Entry, Registry, load
+from metricforge.installed import COMMAND
+from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Spec
 
 

@@ -9,7 +9,8 @@ from click.shell_completion import CompletionItem
 
 from metricforge.contracts import KINDS
 from metricforge.errors import unknown
-from metricforge.registry import GROUPS, Registry
+from metricforge.installed import GROUPS
+from metricforge.registry import Registry
 
 if TYPE_CHECKING:
     TextType = click.ParamType[str]

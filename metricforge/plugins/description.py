@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import Pairs, Triplets
-from metricforge.registry import COMMAND, Entry, Registry, load
+from metricforge.installed import COMMAND
+from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Factory, Option, Spec, asks_of, options_of
 
 # The default sampler gives triplets and suggests a loss for them; for others, these suit.

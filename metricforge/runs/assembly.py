@@ -18,10 +18,10 @@ from metricforge.registry import Registry
 from metricforge.runs.components import build_model, component, make_dataset, make_protocol
 from metricforge.runs.defaults import default_loss, fitting_losses, suited, written_out
 from metricforge.runs.recipe import Recipe
-from metricforge.runs.selection import Selection, labelled_part
+from metricforge.runs.selection import Selection, evaluated, labelled_part
 from metricforge.runtime import Runtime, seed_torch
 from metricforge.spec import Spec
-from metricforge.training.conduct import blaming, check_fit, check_miner
+from metricforge.training.conduct import check_fit, check_miner
 from metricforge.training.loop import Task
 from metricforge.training.optimizer import make_optimizer, make_schedule
 
@@ -156,5 +156,4 @@ def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> N
     if len(test) <= REHEARSED_IMAGES:
         rows = torch.rand(len(test), 2, generator=torch.Generator().manual_seed(0))
         for protocol in protocols.values():
-            with blaming(protocol):
-                protocol.evaluate(rows, labelled_part(source.dataset, test))
+            evaluated(protocol, rows, labelled_part(source.dataset, test))

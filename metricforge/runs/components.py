@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,17 +116,27 @@ def _recorded(registry: Registry, kind: str, given: Any) -> str:
 
 
 def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recipe) -> None:
-    """One image through the network, before anything slow: its shapes must be as promised."""
+    """Two images through the network, before anything slow: its shapes must be as promised."""
+    shown = images.take(train[:2]).cpu()
+    model.eval()
+    with torch.inference_mode():
+        name = f"backbone {described(recipe.backbone)}"
+        features = _tried(name, partial(model.features, shown), model.backbone.out_features)
+        _tried(f"head {described(recipe.head)}", partial(model.head, features), recipe.dim)
+    model.train()
+
+
+def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
+    """What a module makes of two images, [2, width]; PluginError for anything else."""
     try:
-        embeddings = model.embed([images.take(train[:2]).cpu()])
-    except (RuntimeError, ValueError, TypeError) as error:
-        what = f"{described(recipe.backbone)} with the head {described(recipe.head)}"
-        raise PluginError(f"backbone {what} can't embed {list(images.shape)}: {error}") from error
-    if embeddings.shape[1:] != (recipe.dim,):
-        raise PluginError(
-            f"head {described(recipe.head)} must give [B, {recipe.dim}], not "
-            f"{list(embeddings.shape)}."
-        )
+        given = embed()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise PluginError(f"{name} can't embed: {type(error).__name__}: {reason}") from error
+    if not isinstance(given, Tensor) or given.shape != (2, width):
+        got = f"{list(given.shape)} for 2" if isinstance(given, Tensor) else type(given).__name__
+        raise PluginError(f"{name} must give [B, {width}] for B images, not {got}.")
+    return given
 
 
 def _indexes(values: Any, count: int, limit: int) -> bool:

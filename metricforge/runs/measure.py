@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import Dataset, Estimate, EvaluationProtocol, Result
+from metricforge.contracts import Dataset, Estimate, EvaluationProtocol
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
-from metricforge.errors import PluginError, UsageError
-from metricforge.runs.selection import labelled_part
-from metricforge.training.conduct import blaming
+from metricforge.errors import UsageError
+from metricforge.runs.selection import evaluated, labelled_part
 
 # Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
 PIXEL_SIDE = 32
@@ -69,10 +68,7 @@ def measure(
     definitions: dict[str, str] = {}
     for approach, rows in embeddings.items():
         for text, protocol in protocols.items():
-            with blaming(protocol):
-                result = protocol.evaluate(rows, labelled)
-            if not isinstance(result, Result):
-                raise PluginError(f"protocol '{text}' must give a Result, not {type(result)}.")
+            result = evaluated(protocol, rows, labelled)
             if again := set(results[approach]) & set(result.estimates):
                 raise UsageError(
                     f"protocol '{text}' measures {', '.join(sorted(again))}, as one before it "

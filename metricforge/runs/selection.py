@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Dataset, EvaluationProtocol, Labelled
+from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result
 from metricforge.data.images import Images
 from metricforge.data.split import Split
 from metricforge.errors import unknown
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime
+from metricforge.training.conduct import blaming, check_result
 from metricforge.training.loop import embed_images
 
 MOST_IMAGES = 3_000
@@ -57,11 +58,19 @@ class Selection:
     def __call__(self, model: EmbeddingModel) -> Mapping[str, float]:
         """The protocol's numbers by name, the one to select by first."""
         embeddings = embed_images(model, self.images, self.indices, self.runtime)
-        estimates = self.protocol.evaluate(embeddings, self.labelled).estimates
+        estimates = evaluated(self.protocol, embeddings, self.labelled).estimates
         if self.key not in estimates:
             raise unknown("number to select by", self.key, estimates)
         order = [self.key, *(name for name in estimates if name != self.key)]
         return {name: estimates[name].value for name in order}
+
+
+def evaluated(protocol: EvaluationProtocol, embeddings: Tensor, images: Labelled) -> Result:
+    """What a protocol measures, checked; what goes wrong in there is blamed on it."""
+    with blaming(protocol):
+        result = protocol.evaluate(embeddings, images)
+    check_result(protocol, result)
+    return result
 
 
 def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:

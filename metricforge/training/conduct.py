@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Pairs, Sampler, Triplets
+from metricforge.contracts import (
+    AllPairs,
+    AllTriplets,
+    Estimate,
+    EvaluationProtocol,
+    Loss,
+    Miner,
+    Pairs,
+    Result,
+    Sampler,
+    Triplets,
+)
 from metricforge.errors import MetricForgeError, PluginError, UsageError
+from metricforge.installed import owner_of
+
+# No sampler shows an image a hundred times an epoch; one that never ends does.
+MOST_VISITS, LEAST_LIMIT = 100, 100_000
 
 
-def check_batches(sampler: Sampler, batches: list[Any], images: int) -> None:
-    """An epoch must have batches, each as :func:`check_batch` wants it."""
+def taken_batches(sampler: Sampler, rng: np.random.Generator, images: int) -> list[Tensor]:
+    """The batches of an epoch over `images` images, each checked; there must be some, and an end.
+
+    Raises PluginError for what :func:`check_batch` refuses, and for an epoch without end.
+    """
+    batches: list[Tensor] = []
+    shown, limit = 0, max(MOST_VISITS * images, LEAST_LIMIT)
+    with blaming(sampler):
+        for batch in sampler.epoch(rng):
+            check_batch(sampler, batch, images)
+            batches.append(batch)
+            shown += len(batch)
+            if shown > limit:
+                raise _broken(sampler, "must end its epoch", f"{shown} indices and more")
     if not batches:
         raise _broken(sampler, "must yield batches", "none")
-    for batch in batches:
-        check_batch(sampler, batch, images)
+    return batches
 
 
 def check_batch(sampler: Sampler, batch: Any, images: int) -> None:
@@ -88,6 +116,19 @@ def check_loss(loss: Loss, value: Any) -> None:
         raise _broken(loss, "must return a scalar tensor with a graph", _described(value))
 
 
+def check_result(protocol: EvaluationProtocol, result: Any) -> None:
+    """What a protocol measures must be finite numbers within their intervals, by name."""
+    if not isinstance(result, Result):
+        raise _broken(protocol, "must give a metricforge.contracts.Result", _described(result))
+    for name, estimate in result.estimates.items():
+        if not isinstance(estimate, Estimate):
+            raise _broken(protocol, f"must give '{name}' as an Estimate", _described(estimate))
+        # Said this way round, the comparison is false for NaN.
+        if not -math.inf < estimate.low <= estimate.value <= estimate.high < math.inf:
+            given = f"{estimate.value} in [{estimate.low}, {estimate.high}]"
+            raise _broken(protocol, f"must give '{name}' finite and in its interval", given)
+
+
 def check_state(component: object, state: Any) -> None:
     """What a component has a checkpoint keep must be tensors by name: nothing is pickled."""
     for name, value in state.items():
@@ -105,7 +146,7 @@ def blaming(plugin: object) -> Iterator[None]:
         raise
     except Exception as error:
         fault = " ".join(str(error).split())
-        raise PluginError(f"{name_of(plugin)} failed: {type(error).__name__}: {fault}") from error
+        raise PluginError(f"{blame_of(plugin)} failed: {type(error).__name__}: {fault}") from error
 
 
 def check_miner(sampler: Sampler, miner: Any) -> None:
@@ -137,8 +178,14 @@ def name_of(plugin: object) -> str:
     return f"{owner.__module__}:{owner.__qualname__}"
 
 
+def blame_of(plugin: object) -> str:
+    """The class of a component, and the distribution and version that it came with."""
+    origin = owner_of(plugin)
+    return f"{name_of(plugin)} of {origin}" if origin else name_of(plugin)
+
+
 def _broken(plugin: object, contract: str, given: str) -> PluginError:
-    return PluginError(f"{name_of(plugin)} {contract}; it gave {given}.")
+    return PluginError(f"{blame_of(plugin)} {contract}; it gave {given}.")
 
 
 def _described(value: Any) -> str:

@@ -19,10 +19,10 @@ from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.conduct import (
     blaming,
-    check_batches,
     check_loss,
     check_memory,
     check_tuples,
+    taken_batches,
 )
 from metricforge.training.mining import anchored, mine
 from metricforge.training.optimizer import Schedule
@@ -174,11 +174,9 @@ def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
         embeddings = embed_images(task.model, task.images, task.train, runtime)
         with blaming(task.sampler):
             refresh(embeddings)
-    with blaming(task.sampler):
-        batches = list(task.sampler.epoch(generator(task.seed, position.epoch)))
-    check_batches(task.sampler, batches, len(task.train))
-    position.batches = batches
-    return batches
+    rng = generator(task.seed, position.epoch)
+    position.batches = taken_batches(task.sampler, rng, len(task.train))
+    return position.batches
 
 
 def _step(

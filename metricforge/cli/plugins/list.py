@@ -11,7 +11,8 @@ import click
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.contracts import KINDS
-from metricforge.registry import COMMAND, Entry, Registry, Status
+from metricforge.installed import COMMAND
+from metricforge.registry import Entry, Registry, Status
 
 Statuses = Mapping[Entry, Status]
 
