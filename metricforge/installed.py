@@ -19,6 +19,9 @@ GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND
 RESTRICTION = "METRICFORGE_PLUGINS"
 """The environment variable that names the distributions whose plugins may be used."""
 
+UNKNOWN = "unknown"
+"""What a distribution is called whose metadata have no name."""
+
 OWN = "metricforge"
 """The distribution of the core, whose components are always there."""
 
@@ -44,9 +47,11 @@ def owner_of(component: object) -> str:
 def distribution_of(point: EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that registers an entry point, as its metadata say."""
     try:
-        return (point.dist.name, point.dist.version) if point.dist else ("unknown", "?")
-    except Exception:  # metadata without a name or a version: each Python raises another error
-        return ("unknown", "?")
+        # Where the metadata are damaged some releases of Python give None, others raise.
+        named = (point.dist.name, point.dist.version) if point.dist else (None, None)
+        return (named[0] or UNKNOWN, named[1] or "?")
+    except Exception:
+        return (UNKNOWN, "?")
 
 
 def normalized(name: str) -> str:
@@ -57,8 +62,8 @@ def normalized(name: str) -> str:
 def _allowed(points: list[EntryPoint], restriction: str | None) -> list[EntryPoint]:
     if restriction is None:
         return points
-    named = {normalized(name) for name in restriction.split(",") if name.strip()}
-    owners = [normalized(distribution_of(point)[0].strip()) for point in points]
+    named = {normalized(name.strip()) for name in restriction.split(",") if name.strip()}
+    owners = [normalized(distribution_of(point)[0]) for point in points]
     if missing := named - set(owners):
         raise UsageError(
             f"{RESTRICTION} names {', '.join(sorted(missing))}, which "

@@ -27,7 +27,8 @@ LAYERS = (
     {"artefact", "data", "model", "runtime"},
     {"training", "evaluation"},
     {"report"},
-    {"runs", "testing", "scaffold", "plugins"},
+    {"runs", "testing", "scaffold"},
+    {"plugins"},
     {"cli", "__main__"},
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}

@@ -75,6 +75,7 @@ def _place(thing: Any) -> tuple[str | None, int | None]:
     """The file and the line where it is written; None where there is no source."""
     while isinstance(thing, partial):
         thing = thing.func
+    thing = inspect.unwrap(thing)
     try:
         return inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
     except (OSError, TypeError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metricforge.contracts import KINDS
-from metricforge.errors import MetricForgeError, UsageError, unknown
+from metricforge.errors import MetricForgeError, PluginError, UsageError, unknown
 from metricforge.installed import normalized
 from metricforge.registry import Entry, Registry
 from metricforge.spec import Spec, options_of
@@ -65,9 +65,12 @@ def _if_shared(entry: Entry, registry: Registry) -> str | None:
 
 def _is_there(registry: Registry, kind: str, spec: Spec) -> bool:
     try:
-        registry.find(kind, spec)
+        if registry.find(kind, spec).shown != spec.name:
+            registry.factory(kind, spec)  # only a family itself knows its members
     except UsageError:
         return False
+    except PluginError:
+        return True  # it is there, and broken: that is for the kit to say
     return True
 
 

@@ -21,6 +21,7 @@ from metricforge.runs.defaults import written_out
 from metricforge.runs.folder import RunFolder, environment, free_name
 from metricforge.runs.interruption import Interruption
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Measured, measure, pixels
+from metricforge.runs.origins import origins, refuse_if_gone
 from metricforge.runs.page import write_report
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
@@ -63,9 +64,11 @@ def run_recipe(
     recipe.specs_only("the recipe")
     path = Path(out) if out else free_name(Path("runs"), _name(recipe))
     RunFolder.refuse_used(path, overwrite)
-    assembly = assemble(recipe, registry or Registry.installed())
+    registry = registry or Registry.installed()
+    assembly = assemble(recipe, registry)
     folder = RunFolder.create(path, overwrite)
-    folder.write("env", environment(assembly.runtime.device))
+    owners = origins(assembly.recipe, registry)
+    folder.write("env", environment(assembly.runtime.device) | {"components": owners})
     split = assembly.split.to_json(assembly.dataset)
     folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
     # Last: a folder with a config is a run that can be resumed.
@@ -95,6 +98,7 @@ def resume(
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
     moved = recorded if recipe is None else recorded.but(data_root=recipe.data_root)
+    refuse_if_gone(moved, registry, folder.read("env").get("components", {}))
     assembly = assemble(moved.specs_only(str(folder.config)), registry)
     if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
         raise DataError(

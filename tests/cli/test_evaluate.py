@@ -112,7 +112,7 @@ def test_encode_writes_the_embeddings_that_python_gives(run: Path, tmp_path: Pat
 
 
 def test_plugins_lists_every_component_with_its_distribution() -> None:
-    done = metricforge("plugins", "--json")
+    done = metricforge("plugins", "list", "--json", env={"METRICFORGE_PLUGINS": ""})
     assert done.returncode == 0, done.stderr
     records = json.loads(done.stdout)
     found = {(record["kind"], record["name"]) for record in records}
@@ -124,7 +124,7 @@ def test_plugins_lists_every_component_with_its_distribution() -> None:
     }
     assert all(record["summary"].endswith(".") for record in records)
     assert all(record["distribution"] == "metricforge" for record in records)
-    table = metricforge("plugins", "loss").stdout
+    table = metricforge("plugins", "list", "losses").stdout
     assert "triplet" in table
     assert "conv4" not in table
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,9 +53,11 @@ def command(what: str, kind: str | None, data_root: str | None, as_json: bool) -
 def _print(each: Examined) -> None:
     click.secho(f"{each.kind} {each.spec}", bold=True, nl=False)
     click.echo(f"  ({each.origin})")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for finding in each.findings:
         click.secho(f"  {finding.outcome:7}", fg=COLOURS.get(finding.outcome), nl=False)
-        click.echo(f"  {finding.check}{': ' if finding.says else ''}{finding.says}")
+        text = f"{finding.check}: {finding.says}"
+        click.echo(click.wrap_text(text, width, "  ", " " * 11))
 
 
 def _record(each: Examined) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import click
 
+from metricforge.cli import COMMANDS
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.contracts import KINDS
@@ -31,7 +32,7 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
     """
     registry = Registry.installed()
     entries = registry.entries(kind)
-    statuses = {entry: registry.status(entry) for entry in entries}
+    statuses = {entry: _status(registry, entry) for entry in entries}
     if importing:
         from metricforge.plugins.trial import tried
 
@@ -42,6 +43,12 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
     for name, plural in ((name, each.plural) for name, each in KINDS.items()):
         _section(plural, [entry for entry in entries if entry.kind == name], statuses)
     _section("commands", [entry for entry in entries if entry.kind == COMMAND], statuses)
+
+
+def _status(registry: Registry, entry: Entry) -> Status:
+    if entry.kind == COMMAND and entry.name in COMMANDS:
+        return Status("shadowed", "metricforge has this command itself")
+    return registry.status(entry)
 
 
 def _section(title: str, entries: list[Entry], statuses: Statuses) -> None:

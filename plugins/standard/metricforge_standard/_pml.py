@@ -108,7 +108,8 @@ def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([*(inspect.Parameter(n, kind) for n in asked.values()), *options])
     build.__name__ = build.__qualname__ = component.__name__
-    build.__doc__ = component.__doc__
+    build.__doc__ = component.__doc__ or f"pytorch-metric-learning's {component.__name__}."
+    build.__wrapped__ = component  # type: ignore[attr-defined]
     build.__signature__ = signature  # type: ignore[attr-defined]
     return build
 

@@ -1,0 +1,46 @@
+"""Whose components a run is made of: recorded with it, and asked for when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from metricforge.errors import PluginError, UsageError
+from metricforge.registry import Registry
+from metricforge.runs.recipe import OBJECT, Recipe
+from metricforge.spec import Spec
+
+KINDS = ("dataset", "sampler", "miner", "loss", "backbone", "head")
+
+
+def origins(recipe: Recipe, registry: Registry) -> dict[str, str]:
+    """Distribution and version of each component that a recipe names by a spec, by its role."""
+    return {
+        role: registry.find(kind, Spec.parse(text)).origin for role, kind, text in _specs(recipe)
+    }
+
+
+def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, str]) -> None:
+    """PluginError when a component is not there any more, with whose it was."""
+    for role, kind, text in _specs(recipe):
+        spec = Spec.parse(text)
+        try:
+            registry.find(kind, spec)
+        except UsageError as error:
+            if role not in recorded:
+                raise
+            name, _, version = recorded[role].rpartition(" ")
+            raise PluginError(
+                f"the run uses the {kind} '{spec.name}' of {recorded[role]}, which is not "
+                f"installed any more: pip install {name}=={version}."
+            ) from error
+
+
+def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """(role, kind, spec) of every component of a recipe that is no object."""
+    for kind in KINDS:
+        text = getattr(recipe, kind)
+        if isinstance(text, str) and not text.startswith(OBJECT):
+            yield kind, kind, text
+    for text in recipe.protocols:
+        yield f"protocol {Spec.parse(text).name}", "protocol", text
+    yield "validation", "protocol", recipe.validation

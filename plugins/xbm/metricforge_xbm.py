@@ -1,0 +1,106 @@
+"""Cross-batch memory (Wang 2020): a batch is compared with the embeddings of past batches too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Build, Miner, Sampler
+from metricforge.errors import UsageError
+
+METRICFORGE_API = 1
+
+
+class XBM:
+    """Another sampler's batches, compared with a memory of past embeddings too (Wang 2020).
+
+    `sampler` is the spec of the sampler that makes the batches and brings the miner, which must
+    choose among all images it is shown, as those of P x K samplers do. `size` is how many images
+    the memory holds: the newest embedding of each of the last `size`. `warmup` is how many steps
+    it only fills, while the network still drifts fast (none: until every image was seen once).
+    The embedding that an image of the batch left behind is never compared with it.
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        build: Build,
+        *,
+        sampler: str = "hard-triplet",
+        size: int = 1024,
+        warmup: int | None = None,
+    ) -> None:
+        if size < 1 or (warmup is not None and warmup < 0):
+            raise UsageError("xbm needs size >= 1 and warmup >= 0, or none.")
+        self._inner: Sampler = build(sampler)
+        if hasattr(self._inner, "remember"):
+            raise UsageError(f"xbm can't wrap '{sampler}', which has a memory of its own.")
+        self.miner: Miner = self._inner.miner
+        self.default_loss = getattr(self._inner, "default_loss", None)
+        self.notes = getattr(self._inner, "notes", ())
+        if hasattr(self._inner, "refresh"):
+            self.refresh = self._inner.refresh
+        self.size, self.warmup, self._count = size, warmup, len(labels)
+        self._steps = self._seen = 0
+        self._embeddings: Tensor | None = None
+        self._labels = self._images = torch.zeros(0, dtype=torch.int64)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """The wrapped sampler's batches, int64 indices [B]."""
+        return self._inner.epoch(rng)
+
+    @property
+    def warm(self) -> bool:
+        """Whether the warm-up is over."""
+        return self._seen >= self._count if self.warmup is None else self._steps >= self.warmup
+
+    def remember(self, embeddings: Tensor, labels: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the batch [B, D] is compared with, [M, D] and [M]; M is 0 while warming up.
+
+        The batch is then put into the memory, in the place of what it holds of its images.
+        """
+        device = embeddings.device
+        images = images.to(device)
+        before = embeddings[:0] if self._embeddings is None else self._embeddings.to(embeddings)
+        before_labels, before_images = self._labels.to(device), self._images.to(device)
+        others = ~torch.isin(before_images, images)
+        memory = before[others], before_labels[others]
+        shown = memory if self.warm else (embeddings[:0], labels[:0])
+        # Of a batch that shows an image twice, as of older embeddings, the memory keeps one.
+        first = _first_places(images)
+        self._embeddings = torch.cat([memory[0], embeddings[first]])[-self.size :]
+        self._labels = torch.cat([memory[1], labels[first]])[-self.size :]
+        self._images = torch.cat([before_images[others], images[first]])[-self.size :]
+        self._steps += 1
+        self._seen += len(images)
+        return shown
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The memory and how far the warm-up is, and the wrapped sampler's own state."""
+        state = {"progress": torch.tensor([self._steps, self._seen])}
+        if self._embeddings is not None:
+            state["embeddings"] = self._embeddings
+            state |= {"labels": self._labels, "images": self._images}
+        if hasattr(self._inner, "state_dict"):
+            state |= {f"sampler.{name}": v for name, v in self._inner.state_dict().items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+        self._steps, self._seen = (int(number) for number in state["progress"])
+        self._embeddings = state.get("embeddings")
+        if self._embeddings is not None:
+            self._labels, self._images = state["labels"], state["images"]
+        if hasattr(self._inner, "load_state_dict"):
+            prefix = "sampler."
+            inner = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+            self._inner.load_state_dict(inner)
+
+
+def _first_places(images: Tensor) -> Tensor:
+    """Where each image [B] first stands in its batch, in order."""
+    _, first = np.unique(images.cpu().numpy(), return_index=True)
+    return torch.from_numpy(np.sort(first)).to(images.device)
