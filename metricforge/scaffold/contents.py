@@ -1,0 +1,114 @@
+"""The files of a plugin, filled in from the templates beside this module.
+
+A template is a working plugin named `my-idea`: its code runs and is checked as it stands, and is
+renamed. What differs between kinds stands behind a dollar in the two files that all of them share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from string import Template
+
+from metricforge.errors import unknown
+from metricforge.installed import COMMAND, GROUPS
+from metricforge.scaffold.naming import Naming
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What the README says of a kind: how to try it, and what to change first."""
+
+    command: str
+    change: str
+
+
+GUIDANCE = {
+    "sampler": Guidance(
+        "metricforge train --sampler my-idea:per_class=4 --epochs 3",
+        "`epoch` decides which images meet in a batch, and `miner` which of them are compared. An\n"
+        "epoch shows every image, and draws from nothing but `rng`.",
+    ),
+    "miner": Guidance(
+        "metricforge train --sampler balanced --miner my-idea:nearest=2 --loss triplet --epochs 3",
+        "The call chooses what the loss compares, from embeddings without gradient and labels. To\n"
+        "draw at random, take a third argument, `rng: np.random.Generator`.",
+    ),
+    "loss": Guidance(
+        "metricforge train --sampler hard-triplet --loss my-idea:margin=0.5 --epochs 3",
+        "The call scores the tuples of a batch; `accepts` says which kinds of tuples it takes. A\n"
+        "loss that learns is an `nn.Module`, and may ask for `dim` and `num_classes`.",
+    ),
+    "head": Guidance(
+        "metricforge train --head my-idea:dropout=0.2 --epochs 3",
+        "`forward` turns the backbone's features into the embedding. In evaluation each row\n"
+        "depends on its own image alone.",
+    ),
+    "backbone": Guidance(
+        "metricforge train --backbone my-idea:width=16 --epochs 3",
+        "`forward` turns normalised images into features, `out_features` of them for each. One\n"
+        "that was trained elsewhere also has `preprocessing` and `rebuild`.",
+    ),
+    "dataset": Guidance(
+        "metricforge train --dataset my-idea:classes=30 --epochs 3",
+        "The function gives images, labels and the names of the classes. Ask for `root: Path` to\n"
+        "get the folder of `--data-root`.",
+    ),
+    "protocol": Guidance(
+        "metricforge train --protocol my-idea:k=5 --epochs 3",
+        "`evaluate` gives named numbers, each with an interval and a definition.",
+    ),
+    "command": Guidance(
+        "metricforge train --epochs 3 --out runs/first\nmetricforge my-idea runs/first",
+        "The function is a click command: options are click's, results go to stdout, progress to\n"
+        "stderr, and a `MetricForgeError` is one sentence with an exit code.",
+    ),
+}
+"""Every kind of plugin that can be begun."""
+
+KIT = (
+    "The first test is MetricForge's own kit for a $kind: it holds the contract of the kind, and\n"
+    "with it what users rely on, so that your tests need only say what your idea does.\n"
+    "`metricforge plugins check $kind my-idea` runs it too."
+)
+NO_KIT = "The tests call the command as a user does, through click."
+
+
+def code_of(kind: str) -> str:
+    """The code of a kind's template and of its tests; UsageError for an unknown kind."""
+    if kind not in GUIDANCE:
+        raise unknown("kind of plugin", kind, GUIDANCE)
+    return _template(f"{kind}.py") + _template(f"{kind}.test")
+
+
+def contents(naming: Naming) -> dict[str, str]:
+    """The files of a plugin with these names, by their own."""
+    kind = naming.kind
+    values = {
+        "kind": kind,
+        "group": next(group for group, of in GROUPS.items() if of == kind),
+        "component": naming.component,
+        "command": GUIDANCE[kind].command,
+        "change": GUIDANCE[kind].change,
+        "tested": Template(NO_KIT if kind == COMMAND else KIT).substitute(kind=kind),
+    }
+    texts = {
+        "my_idea.py": _template(f"{kind}.py"),
+        "test_my_idea.py": _template(f"{kind}.test"),
+        "pyproject.toml": Template(_template("pyproject.toml")).substitute(values),
+        "README.md": Template(_template("README.md")).substitute(values),
+    }
+    return {_renamed(file, naming): _renamed(text, naming) for file, text in texts.items()}
+
+
+def _renamed(text: str, naming: Naming) -> str:
+    renamed = text.replace("my-idea", naming.name).replace("my_idea", naming.module)
+    return renamed.replace("MyIdea", naming.title)
+
+
+@cache
+def _template(name: str) -> str:
+    # Not .py: checks of this repository's own code pass them over.
+    folder = files("metricforge.scaffold") / "templates"
+    return (folder / f"{name}.txt").read_text(encoding="utf-8")

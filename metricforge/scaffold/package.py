@@ -1,0 +1,49 @@
+"""Writing the folder of a new plugin: whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from metricforge.errors import ResourceError, UsageError
+from metricforge.registry import Registry
+from metricforge.scaffold.contents import code_of, contents
+from metricforge.scaffold.naming import checked
+
+
+def write_plugin(
+    kind: str, name: str, folder: Path | None = None, registry: Registry | None = None
+) -> Path:
+    """Write a complete plugin package into `folder` (default: `NAME` here), and return it.
+
+    `kind` is a kind of component or "command". The package has a component that works, its tests
+    and its README, and passes ruff, `mypy --strict` and its tests as it is. `registry` knows the
+    names that are taken (default: those of the installed distributions).
+
+    Raises UsageError for an unknown kind, a name that can't be used and a folder that exists,
+    ResourceError when the folder can't be written.
+    """
+    source = code_of(kind)
+    naming = checked(kind, name, source, registry or Registry.installed())
+    folder = Path(name) if folder is None else folder
+    if folder.exists() or folder.is_symlink():
+        raise UsageError(
+            f"{folder} exists, and nothing in it was changed; choose another name, remove it, or "
+            "write elsewhere."
+        )
+    _write(folder, contents(naming))
+    return folder
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, text in files.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error

@@ -1,0 +1,124 @@
+"""What a search may choose: the values of one option each, and how a trial picks one."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from optuna.trial import Trial
+
+from metricforge.errors import UsageError
+
+Read: TypeAlias = Callable[[str], object]
+"""The text of a value to the value; ValueError when it is none of the option's type."""
+
+# Above this ratio the small end of a range would hardly be tried.
+LOGARITHMIC = 10
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of these values, as a spec writes them."""
+
+    key: str
+    values: tuple[str, ...]
+
+    def pick(self, trial: Trial) -> str:
+        """The value that the trial shall have, as text."""
+        return trial.suggest_categorical(self.key, self.values)
+
+    def __str__(self) -> str:
+        return f"{self.key}={','.join(map(_quoted, self.values))}"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `low` to `high`, by its logarithm when they lie far apart."""
+
+    key: str
+    low: int
+    high: int
+
+    def pick(self, trial: Trial) -> str:
+        """The value that the trial shall have, as text."""
+        log = _far_apart(self.low, self.high)
+        return str(trial.suggest_int(self.key, self.low, self.high, log=log))
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.low}..{self.high}"
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from `low` to `high`, by its logarithm when they lie far apart."""
+
+    key: str
+    low: float
+    high: float
+
+    def pick(self, trial: Trial) -> str:
+        """The value that the trial shall have, as text of four digits."""
+        log = _far_apart(self.low, self.high)
+        drawn = trial.suggest_float(self.key, self.low, self.high, log=log)
+        # Rounding must not lead out of the range.
+        return repr(min(max(float(f"{drawn:.4g}"), self.low), self.high))
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.low!r}..{self.high!r}"
+
+
+Dimension: TypeAlias = Choice | Whole | Real
+
+
+def dimension(key: str, text: str, numeric: type | None, read: Read, takes: str) -> Dimension:
+    """`a,b,c` or `low..high` to the values of the option `key`.
+
+    `numeric` is int or float where the option takes such numbers, `read` reads one of its values
+    and `takes` names its type. Raises UsageError for a value of another type, a range of what is
+    no number or that is empty, and a value given twice.
+    """
+    if numeric is not None and ".." in text:
+        return _range(key, text, numeric, takes)
+    values = _listed(key, text)
+    for value in values:
+        _read(key, value, read, takes)
+    if len(set(values)) < len(values):
+        raise UsageError(f"--option {key}={text}: a value is given twice.")
+    return Choice(key, values)
+
+
+def _listed(key: str, text: str) -> tuple[str, ...]:
+    """Values between commas; one that has commas of its own stands in double quotes."""
+    try:
+        values = next(csv.reader([text], strict=True)) or [""]
+    except csv.Error as error:
+        raise UsageError(f"--option {key}={text}: can't read the values: {error}.") from error
+    return tuple(value.strip() for value in values)
+
+
+def _range(key: str, text: str, numeric: type, takes: str) -> Dimension:
+    low, _, high = text.partition("..")
+    ends = [_read(key, end.strip(), numeric, takes) for end in (low, high)]
+    first, last = (float(str(end)) for end in ends)
+    if not (first < last and math.isfinite(last - first)):
+        raise UsageError(f"--option {key}={text}: a range is LOW..HIGH, finite, the lower first.")
+    return Whole(key, int(first), int(last)) if numeric is int else Real(key, first, last)
+
+
+def _read(key: str, text: str, read: Callable[[str], object], takes: str) -> object:
+    try:
+        return read(text)
+    except ValueError:
+        raise UsageError(f"--option {key} takes {takes}, not '{text}'.") from None
+
+
+def _far_apart(low: float, high: float) -> bool:
+    return low > 0 and high / low >= LOGARITHMIC
+
+
+def _quoted(value: str) -> str:
+    doubled = value.replace('"', '""')
+    return f'"{doubled}"' if "," in value or '"' in value else value

@@ -1,0 +1,233 @@
+"""Real searches on the digits, small: they go on, they keep the test closed, the best trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import metricforge_optuna.search as search
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from metricforge_optuna.command import command
+
+from metricforge import Recipe, Run
+from metricforge.errors import ArtefactError, Interrupted, ResourceError, UsageError
+
+torch.set_num_threads(1)
+
+RECIPE = Recipe(
+    backbone="conv4:channels=4", loss="triplet", dim=8, epochs=1, orientations=1,
+    protocols=("retrieval",),
+)  # fmt: skip
+SPACE = ("--option", "sampler.per_class=2,4,8", "--option", "loss.margin=0.05..0.5")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE.to_toml())
+    return path
+
+
+def tune(recipe: Path, *words: object) -> Result:
+    return CliRunner().invoke(command, [str(recipe), *map(str, words)])
+
+
+def succeed(recipe: Path, *words: object) -> dict[str, Any]:
+    done = tune(recipe, *words, "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def metricforge(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("metricforge"))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [program, *map(str, words)], capture_output=True, text=True, env=env, cwd=cwd, check=False
+    )
+
+
+def test_a_search_finds_its_best_and_never_opens_the_test_classes(
+    recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "search"
+    found = succeed(recipe, *SPACE, "--trials", 3, "--out", out)
+    records = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+    assert found["trials"] == records
+    assert [record["number"] for record in records] == [1, 2, 3]
+    assert found["best"]["score"] == max(record["score"] for record in records)
+    for record in records:
+        run = Run.open(out / record["run"])
+        assert record["score"] == run.validation["map@r"]
+        assert f"per_class={record['options']['sampler.per_class']}" in run.recipe.sampler
+        assert f"margin={record['options']['loss.margin']}" in run.recipe.loss
+        assert run.results == {}
+        assert not (run.path / "evaluations.jsonl").exists()
+        assert not (run.path / "plots" / "test.png").exists()
+        assert not (run.path / "checkpoints").exists()
+
+
+def test_the_best_recipe_trains_and_opens_them_once(recipe: Path, tmp_path: Path) -> None:
+    """Through the real command, from beginning to end."""
+    words = ("tune", recipe, "--option", "dim=4,8", "--trials", 2)
+    done = metricforge(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "best of many" in done.stdout
+    out = tmp_path / "runs" / "mine-tune"
+    assert (
+        f"next    metricforge train --config {out.relative_to(tmp_path)}/best.toml" in done.stdout
+    )
+    assert done.stderr.count("map@r") == 2
+    best = tomllib.loads((out / "best.toml").read_text())
+    assert best["test"] is True
+    trained = metricforge("train", "--config", out / "best.toml", "--out", "final", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    run = Run.open(tmp_path / "final")
+    assert len((run.path / "evaluations.jsonl").read_text().splitlines()) == 1
+    records = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+    # The same numbers as in the search: it was the same training.
+    assert run.validation["map@r"] == max(record["score"] for record in records)
+    listed = metricforge("--help", cwd=tmp_path).stdout
+    assert "Search the best options of a recipe" in listed
+
+
+def test_a_search_that_goes_on_is_the_one_that_never_stopped(recipe: Path, tmp_path: Path) -> None:
+    whole = succeed(recipe, *SPACE, "--trials", 3, "--out", tmp_path / "whole")
+    succeed(recipe, *SPACE, "--trials", 1, "--out", tmp_path / "parts")
+    parts = succeed(recipe, *SPACE, "--trials", 3, "--out", tmp_path / "parts")
+    assert outcomes(parts) == outcomes(whole)
+    again = succeed(recipe, *SPACE, "--trials", 3, "--out", tmp_path / "parts")
+    assert again == parts, "there was nothing left to do"
+
+
+def outcomes(found: dict[str, Any]) -> list[tuple[Any, Any]]:
+    return [(trial["options"], trial["score"]) for trial in found["trials"]]
+
+
+def test_a_trial_that_was_stopped_is_done_again(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(**options: Any) -> Run:
+        raise Interrupted("interrupted and saved at step 1")
+
+    out = tmp_path / "search"
+    with monkeypatch.context() as patched:
+        patched.setattr(search, "train", stop)
+        done = tune(recipe, *SPACE, "--trials", 2, "--out", out)
+    assert isinstance(done.exception, Interrupted)
+    assert "stopped in trial 1" in str(done.exception)
+    stopped = succeed(recipe, *SPACE, "--trials", 1, "--out", out)
+    whole = succeed(recipe, *SPACE, "--trials", 1, "--out", tmp_path / "whole")
+    assert outcomes(stopped) == outcomes(whole)
+
+
+def test_another_search_in_the_folder_is_refused_with_the_difference(
+    recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "search"
+    succeed(recipe, "--option", "dim=4,8", "--trials", 1, "--out", out)
+    before = (out / "trials.jsonl").read_bytes()
+    other = {
+        ("--option", "dim=4,16"): "options: dim=4,8 / dim=4,16",
+        ("--option", "dim=4,8", "--seed", 1): "seed: 0 / 1",
+        ("--option", "dim=4,8", "--epochs", 2): "recipe: epochs = 1 / epochs = 2",
+    }
+    for words, says in other.items():
+        done = tune(recipe, *words, "--out", out)
+        assert isinstance(done.exception, UsageError), done.output
+        assert says in str(done.exception)
+    assert (out / "trials.jsonl").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_left_alone(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_text("")
+    done = tune(recipe, "--option", "dim=4,8", "--out", tmp_path / "photos")
+    assert isinstance(done.exception, UsageError)
+    assert "something else" in str(done.exception)
+
+
+def test_a_trial_that_fails_is_recorded_and_the_others_go_on(recipe: Path, tmp_path: Path) -> None:
+    """random-pairs gives pairs, which the loss triplet does not take."""
+    out = tmp_path / "search"
+    words = ("--option", "sampler=random-pairs,hard-triplet", "--trials", 6, "--out", out)
+    found = succeed(recipe, *words)
+    failed = [trial for trial in found["trials"] if trial["failure"]]
+    measured = [trial for trial in found["trials"] if trial["score"] is not None]
+    assert failed
+    assert measured
+    assert len(failed) + len(measured) == 6
+    for trial in failed:
+        assert trial["options"] == {"sampler": "random-pairs"}
+        assert "losses that fit" in trial["failure"]
+    # The same options are trained once.
+    assert len({trial["run"] for trial in measured}) == 1
+    assert len(list((out / "trials").iterdir())) == 1
+    shown = tune(recipe, *words).stdout
+    assert "failed: loss" in shown
+
+
+def test_when_every_trial_fails_the_last_says_why(recipe: Path, tmp_path: Path) -> None:
+    done = tune(recipe, "--option", "sampler=random-pairs", "--trials", 2, "--out", tmp_path / "s")
+    assert isinstance(done.exception, UsageError)
+    assert "none of 2 trials could be trained; last: loss" in str(done.exception)
+
+
+def test_a_damaged_journal_is_refused(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    words = ("--option", "dim=4,8", "--out", out)
+    succeed(recipe, *words, "--trials", 1)
+    lines = (out / "journal.jsonl").read_text().splitlines(keepends=True)
+    (out / "journal.jsonl").write_text("".join(["nonsense\n", *lines]))
+    done = tune(recipe, *words)
+    assert isinstance(done.exception, ArtefactError), done.exception
+    assert "journal.jsonl is damaged" in str(done.exception)
+
+
+def test_a_journal_that_a_crash_cut_short_goes_on(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    words = (*SPACE, "--out", out)
+    whole = succeed(recipe, *SPACE, "--out", tmp_path / "whole", "--trials", 2)
+    succeed(recipe, *words, "--trials", 1)
+    text = (out / "journal.jsonl").read_text()
+    (out / "journal.jsonl").write_text(text[:-20])
+    assert outcomes(succeed(recipe, *words, "--trials", 2)) == outcomes(whole)
+
+
+def test_the_time_is_kept(recipe: Path, tmp_path: Path) -> None:
+    found = succeed(recipe, *SPACE, "--trials", 9, "--timeout", 0, "--out", tmp_path / "search")
+    assert len(found["trials"]) == 1
+
+
+def test_the_seed_decides_what_is_tried(recipe: Path, tmp_path: Path) -> None:
+    words = (*SPACE, "--trials", 1, "--out")
+    first = succeed(recipe, *words, tmp_path / "first")
+    other = succeed(recipe, *words, tmp_path / "other", "--seed", 1)
+    assert outcomes(first) != outcomes(other)
+
+
+def test_a_recipe_with_an_object_cannot_be_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('sampler = "object mine:Sampler"\n')
+    done = tune(path, "--option", "dim=4,8")
+    assert isinstance(done.exception, UsageError)
+    assert "can't be repeated from the config alone" in str(done.exception)
+
+
+def test_a_folder_that_cannot_be_written_says_so(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    done = tune(recipe, "--option", "dim=4,8", "--out", tmp_path / "search")
+    assert isinstance(done.exception, ResourceError)
+    assert "No space left" in str(done.exception)

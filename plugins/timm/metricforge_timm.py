@@ -1,0 +1,132 @@
+"""timm's image networks as backbones of MetricForge (Wightman 2019, https://timm.fast.ai)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import Preprocessing
+from metricforge.errors import ResourceError, UsageError, unknown
+
+METRICFORGE_API = 1
+
+
+class Timm(nn.Module):
+    """Any of timm's image networks without its last layer, by its name there.
+
+    Images [B, C, H, W] to features [B, F]. The core resizes images to `size` pixels a side
+    (default: what the network was made for). `pretrained` starts from timm's weights, and gives
+    the network images normalised as it was trained; a tag behind a dot chooses among several
+    weights. `drop_path` is the rate of stochastic depth (Huang 2016).
+
+    Raises UsageError for a name, a tag or options that timm does not have, ResourceError when
+    the weights can't be fetched.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        model: str,
+        pretrained: bool = False,
+        size: int | None = None,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(model, pretrained, size, drop_path)
+        options: dict[str, Any] = {"in_chans": in_channels, "num_classes": 0}
+        if drop_path:
+            options["drop_path_rate"] = drop_path
+        if size is not None and _has_fixed_size(model):
+            options["img_size"] = size
+        self.network = _network(model, pretrained, options)
+        self.preprocessing = _preprocessing(self.network, pretrained, size)
+        self.out_features = _features(self.network, model, in_channels, self.preprocessing)
+        # What is saved has its own weights. The names and numbers need no quotes.
+        self.rebuild = f"timm:model={model},pretrained=false,size={_written(size)}"
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(images)
+        return features
+
+
+def _check(model: str, pretrained: bool, size: int | None, drop_path: float) -> None:
+    import timm
+
+    names = timm.list_pretrained() if "." in model else timm.list_models()
+    if model not in names:
+        raise unknown("timm model", model, names)
+    if pretrained and not timm.is_model_pretrained(model):
+        raise UsageError(f"timm has no weights for {model}; use pretrained=false.")
+    if size is not None and size < 1:
+        raise UsageError(f"backbone 'timm' needs size >= 1, not {size}.")
+    if not 0 <= drop_path < 1:
+        raise UsageError(f"backbone 'timm' needs drop_path from 0 to below 1, not {drop_path}.")
+
+
+def _has_fixed_size(model: str) -> bool:
+    """Whether the network is built for one size, as transformers are, or takes images of any."""
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(model)
+    return bool(config and config.fixed_input_size)
+
+
+def _network(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    import timm
+
+    try:
+        network: nn.Module = timm.create_model(model, pretrained=pretrained, **options)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ResourceError(
+            f"the weights of {model} can't be fetched ({reason}); go on without them, "
+            "pretrained=false, or fetch them where there is a network and copy the Hugging Face "
+            "cache (HF_HOME) here."
+        ) from error
+    # How timm's networks refuse a size or an option that they have not.
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        reason = " ".join(str(error).split())
+        raise UsageError(f"timm can't build {model} with {given}: {reason}.") from error
+    return network
+
+
+def _preprocessing(network: nn.Module, pretrained: bool, size: int | None) -> Preprocessing:
+    """What the network wants: its own statistics only where its weights know them."""
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(network)
+    _, height, width = config["input_size"]
+    return Preprocessing(
+        size=(height, width) if size is None else (size, size),
+        mean=tuple(config["mean"]) if pretrained else None,
+        std=tuple(config["std"]) if pretrained else None,
+        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
+    )
+
+
+def _features(network: nn.Module, model: str, channels: int, wanted: Preprocessing) -> int:
+    """How many features the network gives, by trying: what families call that differs."""
+    assert wanted.size is not None, "a timm network always has a size"
+    height, width = wanted.size
+    network.eval()
+    try:  # not in inference mode: some networks keep what they compute once
+        with torch.no_grad():
+            found: Tensor = network(torch.zeros(1, channels, height, width))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"timm's {model} can't take images of {height} x {width} ({reason}); choose another "
+            "size, or none."
+        ) from error
+    network.train()
+    if found.ndim != 2:
+        raise UsageError(f"timm's {model} gives {list(found.shape)}, no features [B, F].")
+    return found.shape[1]
+
+
+def _written(size: int | None) -> str:
+    return "none" if size is None else str(size)
