@@ -1,0 +1,93 @@
+"""The kit that plugin writers run on their components: `check_sampler(MyIdea, size=4)`.
+
+A component is given as a factory, built as the core builds it (ordinary parameters are what it
+asks for, keyword-only ones its options), or as the spec of an installed one, "my-idea:size=4".
+A check of CHECKS that fails raises ContractBroken, an AssertionError that lists all that failed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from metricforge.registry import Registry
+from metricforge.testing.checks import Check
+from metricforge.testing.conformance import CHECKS, examine
+from metricforge.testing.report import ContractBroken, Finding, Report
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "ContractBroken",
+    "Finding",
+    "Report",
+    "check",
+    "check_backbone",
+    "check_dataset",
+    "check_head",
+    "check_loss",
+    "check_miner",
+    "check_protocol",
+    "check_sampler",
+]
+
+
+def check(
+    kind: str,
+    component: Any,
+    /,
+    registry: Registry | None = None,
+    root: str | Path | None = None,
+    **options: Any,
+) -> Report:
+    """The findings of every check of `kind`, without raising when one fails.
+
+    `registry` is where specs are looked up (default: what is installed), `root` what a dataset
+    is offered. A component that can't be built gives one failed finding. Raises UsageError for
+    an unknown kind.
+    """
+    return examine(kind, component, registry, options, root)
+
+
+def check_sampler(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a sampler passes every check; the report has its notes."""
+    return _passing(examine("sampler", component, None, options))
+
+
+def check_miner(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a miner passes every check; the report has its notes."""
+    return _passing(examine("miner", component, None, options))
+
+
+def check_loss(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a loss passes every check; the report has its notes."""
+    return _passing(examine("loss", component, None, options))
+
+
+def check_head(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a head passes every check; the report has its notes."""
+    return _passing(examine("head", component, None, options))
+
+
+def check_backbone(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a backbone passes every check; the report has its notes."""
+    return _passing(examine("backbone", component, None, options))
+
+
+def check_dataset(component: Any, /, root: str | Path | None = None, **options: Any) -> Report:
+    """Raise ContractBroken unless a dataset passes every check; the report has its notes.
+
+    `root` is the folder it is offered (default: $METRICFORGE_DATA or "data").
+    """
+    return _passing(examine("dataset", component, None, options, root))
+
+
+def check_protocol(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a protocol passes every check; the report has its notes."""
+    return _passing(examine("protocol", component, None, options))
+
+
+def _passing(report: Report) -> Report:
+    if not report.passed:
+        raise ContractBroken(report)
+    return report

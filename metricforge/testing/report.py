@@ -1,0 +1,60 @@
+"""What the kit found out about one component."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Outcome: TypeAlias = Literal["passed", "failed", "skipped", "noted"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one check ended: its name, the outcome, and a sentence or two."""
+
+    check: str
+    outcome: Outcome
+    says: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The findings about one component, in the order of the checks."""
+
+    kind: str
+    component: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """The checks that failed."""
+        return tuple(found for found in self.findings if found.outcome == "failed")
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """What is worth knowing and is no failure: time and memory, odd but allowed conduct."""
+        return tuple(found for found in self.findings if found.outcome == "noted")
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
+
+    def __str__(self) -> str:
+        """One line a failure or note, under a line that counts them."""
+        of = f"{self.kind} {self.component}"
+        if not self.failures:
+            head, shown = f"{of} passes {len(self.findings)} checks", self.notes
+        else:
+            head = f"{of} breaks {len(self.failures)} of {len(self.findings)} checks"
+            shown = self.failures
+        lines = [f"  {found.check}: {found.says}" for found in shown]
+        return "\n".join([f"{head}{':' if lines else '.'}", *lines])
+
+
+class ContractBroken(AssertionError):  # noqa: N818 - pytest shows the name, and it says it all
+    """A component fails checks of its kind; `report` has all findings."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report

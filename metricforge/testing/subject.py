@@ -1,0 +1,90 @@
+"""The component under test: found, and built as the core builds it, as often as checks want."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from metricforge.contracts import KINDS
+from metricforge.errors import MetricForgeError
+from metricforge.registry import Registry
+from metricforge.spec import Factory, Spec, asks_of, bind, options_of
+from metricforge.testing.checks import Broken, raised, refusal
+
+
+@dataclass
+class Subject:
+    """A factory with its options; `fixed` are the offers that are the same at each building.
+
+    `kept` is for the checks of one kind, to keep what is slow to make.
+    """
+
+    kind: str
+    name: str
+    factory: Factory
+    options: Mapping[str, Any]
+    registry: Registry
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    def build(self, **offers: Any) -> Any:
+        """A fresh component from what its ordinary parameters ask for of these offers."""
+        offers = {**self.fixed, **offers}
+        offers = {**offers, "build": self.registry.builder(self.kind, offers)}
+        asked = {name: offers[name] for name in asks_of(self.factory)}
+        return self.factory(**asked, **self.options)
+
+
+def find(
+    kind: str,
+    component: Any,
+    registry: Registry,
+    options: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+) -> Subject:
+    """The subject that a factory or a spec names; Broken says why it can't be one."""
+    if isinstance(component, str):
+        name, factory, options = _named(kind, component, registry, options)
+    else:
+        name, factory = getattr(component, "__name__", type(component).__name__), component
+        _check_signature(kind, factory)
+    return Subject(kind, name, factory, options, registry, fixed)
+
+
+def _named(
+    kind: str, text: str, registry: Registry, options: Mapping[str, Any]
+) -> tuple[str, Factory, Mapping[str, Any]]:
+    try:
+        spec = Spec.parse(text)
+        factory = registry.factory(kind, spec)
+        # Options beside a spec stand above those in it.
+        left = {key: value for key, value in spec.options.items() if key not in options}
+        written = {key: _written(value) for key, value in options.items()}
+        what = f"{kind} '{spec.name}'"
+        return text, factory, bind(factory, Spec(spec.name, left | written), what)
+    except MetricForgeError as error:
+        raise Broken(refusal(error)) from error
+
+
+def _check_signature(kind: str, factory: Factory) -> None:
+    """A factory must ask for what the core offers only, and have options that a spec can write."""
+    if not callable(factory):
+        raise Broken(f"is a {type(factory).__name__}; give a class or a function that makes one.")
+    offers = KINDS[kind].offers
+    try:
+        foreign = [name for name in asks_of(factory) if name not in offers]
+        options_of(factory)
+    except MetricForgeError as error:
+        raise Broken(refusal(error)) from error
+    except (ValueError, TypeError) as error:
+        raise Broken(f"{raised(error)}; its signature must be readable.") from error
+    if foreign:
+        raise Broken(
+            f"asks for '{foreign[0]}', which the core does not offer to a {kind}; it offers "
+            f"{', '.join(offers)}. Options are keyword-only: put them behind a *."
+        )
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,180 @@
+"""Every component that ships with MetricForge, held to the kit that plugin writers run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metricforge.contracts import KINDS
+from metricforge.registry import Registry
+from metricforge.spec import Spec, options_of
+from metricforge.testing import check, check_dataset
+
+REGISTRY = Registry.installed()
+OURS = [e for e in REGISTRY.entries() if e.distribution == "metricforge" and e.kind in KINDS]
+# Of the two ResNets one will do: the larger takes twenty seconds.
+PLAIN = [e for e in OURS if not e.family and e.kind != "dataset" and e.name != "resnet50"]
+
+# What the library itself does with newer numpy and torch is not ours to mend.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Using a non-tuple sequence for multi:UserWarning"),
+]
+
+HALF = ("takes-every-precision", "the library's cdist has no bfloat16 on the CPU")
+EMPTY = ("takes-tiny-batches", "the library reduces over the batch, which must not be empty")
+DROPS = ("not-a-number-shows", "the library averages what is above zero, which NaN is not")
+BOTH = (
+    "described-tuples-count-like-listed",
+    "the library compares each pair both ways, and its value is not the same either way",
+)
+EXCUSED = {
+    "miner pml.BatchEasyHardMiner": [EMPTY, HALF],
+    "miner pml.BatchHardMiner": [EMPTY, HALF],
+    "miner pml.DistanceWeightedMiner": [
+        EMPTY,
+        HALF,
+        ("takes-not-a-number", "the library looks for the largest of no weights"),
+        ("global-generators-stay", "the adapter draws from torch when it is built: to be mended"),
+    ],
+    "miner pml.HDCMiner": [HALF],
+    "miner pml.PairMarginMiner": [HALF],
+    "miner pml.TripletMarginMiner": [HALF],
+    "miner pml.UniformHistogramMiner": [
+        HALF,
+        ("takes-not-a-number", "the library joins the tuples of no bin"),
+        ("global-generators-stay", "the adapter draws from torch when it is built: to be mended"),
+    ],
+    "loss pml.CircleLoss": [
+        ("gradient-is-the-derivative", "its weights are detached, as the paper has it"),
+        ("not-a-number-shows", "the library leaves out anchors whose sum is not above zero"),
+        BOTH,
+    ],
+    "loss pml.ContrastiveLoss": [DROPS, HALF],
+    "loss pml.DynamicSoftMarginLoss": [
+        ("gradient-is-the-derivative", "its margins are read off a histogram"),
+        ("steps-follow-each-other", "its histogram keeps the graph of the step before: a defect"),
+        ("unusual-batches-stay-finite", "equal rows fall behind the last bin: a defect"),
+        ("not-a-number-shows", "NaN has no bin"),
+        ("growth", "it can't do two steps"),
+        BOTH,
+        HALF,
+    ],
+    "loss pml.FastAPLoss": [HALF],
+    "loss pml.GeneralizedLiftedStructureLoss": [BOTH, HALF],
+    "loss pml.HistogramLoss": [
+        ("unusual-batches-stay-finite", "a cosine above one falls behind the last bin: a defect"),
+        ("not-a-number-shows", "NaN has no bin"),
+        BOTH,
+    ],
+    "loss pml.LiftedStructureLoss": [BOTH, HALF],
+    "loss pml.MarginLoss": [HALF],
+    "loss pml.MultiSimilarityLoss": [BOTH],
+    "loss pml.NCALoss": [
+        ("unusual-batches-stay-finite", "the mean over no positives: a defect"),
+        HALF,
+    ],
+    "loss pml.NTXentLoss": [BOTH],
+    "loss pml.P2SGradLoss": [
+        ("gradient-is-the-derivative", "its gradient is chosen, and its value only stands for it"),
+        ("unusual-batches-stay-finite", "it divides by the length of an embedding"),
+    ],
+    "loss pml.ProxyNCALoss": [BOTH, HALF],
+    "loss pml.RankedListLoss": [DROPS, HALF],
+    "loss pml.SignalToNoiseRatioContrastiveLoss": [DROPS, BOTH],
+    "loss pml.SmoothAPLoss": [("gradient-is-the-derivative", "it computes in float32")],
+    "loss pml.SupConLoss": [BOTH],
+    "loss pml.TripletMarginLoss": [DROPS, BOTH, HALF],
+    "loss pml.TupletMarginLoss": [
+        ("unusual-batches-stay-finite", "arccos has no slope at one: a defect"),
+        BOTH,
+    ],
+}
+
+
+def members() -> list[tuple[str, str]]:
+    """Every member of the families of losses and miners, with 1 for what it requires."""
+    found = []
+    for entry in OURS:
+        if entry.family and entry.kind in ("loss", "miner"):
+            for name, factory in entry.point.load().items():
+                needed = {
+                    key: "1" for key, option in options_of(factory).items() if option.required
+                }
+                found.append((entry.kind, str(Spec(entry.name + name, needed))))
+    return found
+
+
+def assert_fails_only(kind: str, spec: str, excused: set[str]) -> None:
+    report = check(kind, spec)
+    assert {finding.check for finding in report.failures} == excused, str(report)
+
+
+@pytest.mark.parametrize("entry", PLAIN, ids=lambda entry: f"{entry.kind}-{entry.name}")
+def test_a_component_passes(entry):
+    assert_fails_only(entry.kind, entry.name, set())
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("sampler", "balanced:classes=4,per_class=3"),
+        ("sampler", "hard-triplet:classes=20,per_class=6"),
+        ("sampler", "random-pairs:pairs=16,positive=1"),
+        ("sampler", "random-triplets:triplets=5"),
+        ("loss", "triplet:margin=0,soft=0.1"),
+        ("loss", "triplet:active_only=false"),
+        ("head", "mlp:hidden=3,normalize=false"),
+        ("backbone", "conv4:channels=8"),
+        ("backbone", "torchvision.shufflenet_v2_x0_5"),
+        ("protocol", "oneshot:way=5,shot=5,classifier=nearest,episodes=50"),
+        ("protocol", "retrieval:k=1+100"),
+    ],
+)
+def test_a_component_with_options_passes(kind, spec):
+    assert_fails_only(kind, spec, set())
+
+
+@pytest.mark.parametrize(("kind", "spec"), members())
+def test_a_member_of_the_library_fails_only_what_is_known(kind, spec):
+    name = f"{kind} {Spec.parse(spec).name}"
+    assert_fails_only(kind, spec, {check for check, _ in EXCUSED.get(name, [])})
+
+
+def test_only_what_exists_is_excused():
+    assert set(EXCUSED) <= {f"{kind} {Spec.parse(spec).name}" for kind, spec in members()}
+
+
+def test_digits_pass():
+    assert_fails_only("dataset", "digits", set())
+
+
+def test_mnist_passes(mnist_root):
+    assert check_dataset("mnist", root=mnist_root).passed
+
+
+def test_fashion_mnist_passes(data_root):
+    if not (data_root / "FashionMNIST/raw/train-images-idx3-ubyte").is_file():
+        pytest.skip("METRICFORGE_DATA has no FashionMNIST")
+    assert check_dataset("fashion-mnist", root=data_root).passed
+
+
+def test_omniglot_passes(omniglot_root):
+    assert check_dataset("omniglot:background=small1", root=omniglot_root).passed
+
+
+def test_a_folder_passes(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for group in ("birds", "cats"):
+        for number in range(3):
+            place = tmp_path / group / f"kind{number}"
+            place.mkdir(parents=True)
+            for image in range(4):
+                pixels = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{image}.png")
+    report = check_dataset("folder", path=tmp_path, size=16)
+    assert report.passed
+    assert check_dataset(f"folder:path={tmp_path},color=false").passed
