@@ -1,6 +1,8 @@
 # make demo: a first training.  make test: all checks.  Both build .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
+# Each is a distribution of its own, installed and tested as a user of it would.
+PLUGINS := plugins/example plugins/optuna plugins/timm plugins/xbm
 
 .PHONY: demo test lint clean
 
@@ -8,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/metricforge train --sampler hard-triplet
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -22,8 +24,8 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/installed-test: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+.venv/installed-test: pyproject.toml $(PLUGINS:%=%/pyproject.toml) $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]' $(PLUGINS:%=--editable ./%)
 	touch $@ .venv/installed
 
 clean:

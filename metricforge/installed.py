@@ -37,11 +37,14 @@ def installed_points() -> list[EntryPoint]:
 def owner_of(component: object) -> str:
     """The plugin's distribution and version, as in "metricforge 0.1.0"; "" if it is no plugin."""
     own = component if hasattr(component, "__qualname__") else type(component)
-    package = str(getattr(own, "__module__", "")).partition(".")[0]
-    for point in _of_each_distribution():
-        if point.value.partition(":")[0].partition(".")[0] == package:
-            return " ".join(distribution_of(point))
-    return ""
+    module = str(getattr(own, "__module__", "")).split(".")
+    # Of distributions that share a namespace package, the one whose modules are nearest.
+    nearest = max(
+        _of_each_distribution(), key=lambda point: _shared(module, point), default=None
+    )
+    if nearest is None or _shared(module, nearest) == 0:
+        return ""
+    return " ".join(distribution_of(nearest))
 
 
 def distribution_of(point: EntryPoint) -> tuple[str, str]:
@@ -57,6 +60,12 @@ def distribution_of(point: EntryPoint) -> tuple[str, str]:
 def normalized(name: str) -> str:
     """The name of a distribution as pip compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _shared(module: list[str], point: EntryPoint) -> int:
+    """How many packages a module and an entry point have in common, from the outermost."""
+    named = point.value.partition(":")[0].strip().split(".")
+    return len(os.path.commonprefix([module, named]))
 
 
 def _allowed(points: list[EntryPoint], restriction: str | None) -> list[EntryPoint]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -41,12 +43,18 @@ def read(point: EntryPoint) -> Reading:
     trees = []
     for path in filter(None, map(_python_file, specs)):
         try:
-            trees.append(ast.parse(path.read_bytes()))
-        except (OSError, SyntaxError, ValueError) as error:
+            trees.append(_parsed(path))
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return Reading(fault=f"{path.name} can't be read: {type(error).__name__}: {error}")
     if not trees or not _python_file(specs[-1]):
         return Reading(api=_declared(trees))
     return Reading(_summary(trees[-1], attribute), _declared(trees), _fault(trees, attribute))
+
+
+def _parsed(path: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a listing is no place for what is odd in a source
+        return ast.parse(path.read_bytes())
 
 
 def _specs(module: str) -> list[ModuleSpec] | None:
@@ -72,7 +80,8 @@ def _top(name: str) -> ModuleSpec | None:
 
 
 def _python_file(spec: ModuleSpec) -> Path | None:
-    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    path = Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    return path if path and path.is_file() else None  # in a zip it is none
 
 
 def _declared(trees: list[ast.Module]) -> int | None:
@@ -94,7 +103,7 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr | None]]:
 
 def _fault(trees: list[ast.Module], attribute: str) -> str:
     for top in dict.fromkeys(top for tree in trees for top in _imported(tree)):
-        if _top(top) is None:
+        if top not in sys.modules and _top(top) is None:
             return f"it imports '{top}', which is not installed"
     if attribute and not _may_define(trees[-1], attribute):
         return f"its module does not define '{attribute}'"
@@ -120,12 +129,17 @@ def _may_bind(node: ast.AST, attribute: str) -> bool:
         return node.name in (attribute, "__getattr__")
     if isinstance(node, ast.Name):
         stored = isinstance(node.ctx, ast.Store) and node.id == attribute
-        return stored or node.id in ("globals", "setattr")
-    return isinstance(node, ast.alias) and _bound(node) in (attribute, "*")
-
-
-def _bound(alias: ast.alias) -> str:
-    return alias.asname or alias.name.partition(".")[0]
+        return stored or node.id in ("globals", "locals", "vars", "setattr", "exec")
+    if isinstance(node, ast.MatchAs | ast.MatchStar | ast.MatchMapping):
+        return attribute == (node.rest if isinstance(node, ast.MatchMapping) else node.name)
+    if isinstance(node, ast.Attribute):
+        return node.attr in ("modules", "__dict__")  # of sys, or of the module itself
+    # Importing a part of a package binds the part's name in the package, too.
+    if isinstance(node, ast.ImportFrom):
+        return attribute in (node.module or "").split(".")
+    if isinstance(node, ast.alias):
+        return node.asname == attribute or bool({attribute, "*"} & {*node.name.split(".")})
+    return False
 
 
 def _summary(tree: ast.Module, attribute: str) -> str:

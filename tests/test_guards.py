@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ import pytest
 
 from metricforge.contracts import KINDS
 from metricforge.registry import Entry
+from metricforge.spec import options_of
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "metricforge"
@@ -221,3 +223,11 @@ def test_every_component_file_is_registered():
     for module in STANDARD_MODULES:
         if part_of(module) in kinds and module.count(".") == 2:
             assert module in registered
+
+
+@pytest.mark.parametrize("entry", points(), ids=lambda entry: f"{entry.kind}-{entry.name}")
+def test_every_option_is_told_of_in_the_docstring(entry: Entry):
+    if not entry.family:
+        component = entry.point.load()
+        for name in options_of(component):
+            assert re.search(rf"\b{name}\b", component.__doc__), name

@@ -65,7 +65,8 @@ def _if_shared(entry: Entry, registry: Registry) -> str | None:
 
 def _is_there(registry: Registry, kind: str, spec: Spec) -> bool:
     try:
-        if registry.find(kind, spec).shown != spec.name:
+        entry = registry.find(kind, spec)
+        if spec.name not in (entry.name, entry.shown):
             registry.factory(kind, spec)  # only a family itself knows its members
     except UsageError:
         return False

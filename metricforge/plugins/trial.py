@@ -6,6 +6,7 @@ A plugin that raises is told of; so is one that ends its process or does not com
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -56,18 +57,17 @@ def _import(entries: list[Entry], seconds: float) -> tuple[list[str], str]:
 
 
 def _read(output: Iterable[str], lines: Queue[str | None]) -> None:
-    """The marked lines, then None; what a plugin prints while it is imported is passed over."""
+    """The lines, then None."""
     for line in output:
-        if line.startswith(_MARK):
-            lines.put(line.removeprefix(_MARK))
+        lines.put(line)
     lines.put(None)
-
-
-_MARK = "metricforge-trial "
 
 
 def main(names: str) -> None:
     """Load each of [kind, name, distribution] and print what was wrong with it, line by line."""
+    # A stdout of our own: what plugins print, close or leave to a process of theirs is another.
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     entries = {(e.kind, e.name, e.distribution): e for e in Registry.installed().entries()}
     for key in json.loads(names):
         try:
@@ -76,7 +76,7 @@ def main(names: str) -> None:
         except PluginError as error:
             cause = error.__cause__
             reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
-        print(f"\n{_MARK}{json.dumps(reason)}", flush=True)
+        print(json.dumps(reason), file=told, flush=True)
 
 
 if __name__ == "__main__":

@@ -92,13 +92,15 @@ def resume(
     registry = registry or Registry.installed()
     folder = RunFolder.open(Path(path))
     recorded = Recipe.from_toml(folder.config)
+    finished = Run(folder).finished
+    if not finished:
+        refuse_if_gone(recorded, registry, folder.read("env").get("components", {}))
     if recipe is not None:
         _refuse_other_options(recorded, written_out(recipe, registry), folder)
-    if Run(folder).finished:
+    if finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
     moved = recorded if recipe is None else recorded.but(data_root=recipe.data_root)
-    refuse_if_gone(moved, registry, folder.read("env").get("components", {}))
     assembly = assemble(moved.specs_only(str(folder.config)), registry)
     if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metricforge.testing.checks import Broken, Skipped, raised
 from metricforge.testing.subject import Subject
@@ -36,7 +36,7 @@ def gradients_are_finite(subject: Subject, trial: Trial) -> str | None:
 def gradient_is_the_derivative(subject: Subject, trial: Trial) -> None:
     """In float64 its gradient is that of its output, by a central difference."""
     try:
-        network = warmed(subject, trial).double()
+        network = _off_the_kinks(warmed(subject, trial).double())
         inputs = trial.inputs(2).double().requires_grad_()
         out = network(inputs)
     except RuntimeError as error:
@@ -55,6 +55,15 @@ def gradient_is_the_derivative(subject: Subject, trial: Trial) -> None:
                 f"has a gradient for {what} that is not its derivative ({claimed:.6g} claimed, "
                 f"{found:.6g} measured); look for detach(), .data and own backward functions."
             )
+
+
+def _off_the_kinks(network: nn.Module) -> nn.Module:
+    """The network a small step away: weights that start at zero put ReLUs onto their kink."""
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=rng, dtype=weight.dtype), alpha=1e-2)
+    return network
 
 
 def _slope(
@@ -84,7 +93,7 @@ def runs_in_bfloat16(subject: Subject, trial: Trial) -> None:
     """Under autocast to bfloat16 it gives finite rows of the same shape, and trains."""
     network = trial.made(subject).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = network(trial.inputs(4))
+        out = network(trial.inputs(4).requires_grad_())
     out.float().square().mean().backward()
     bad = [
         n

@@ -46,7 +46,7 @@ class Checkpoints:
         if position.step:
             files["batches.safetensors"] = save_tensors(_joined(position.batches))
         for name, component in _stateful(task):
-            files[f"{name}.safetensors"] = save_tensors(_state_of(component))
+            files[f"{name}.safetensors"] = _state_of(component)
         folder = self.folder / f"step-{position.total_steps:08d}"
         # The best weights first: a checkpoint must never name a best epoch that is not there.
         if position.step == 0 and position.best_epoch == position.epoch:
@@ -137,12 +137,13 @@ def _stateful(task: Task) -> Iterator[tuple[str, Any]]:
     return ((name, part) for name, part in parts.items() if hasattr(part, "state_dict"))
 
 
-def _state_of(component: Any) -> dict[str, Tensor]:
+def _state_of(component: Any) -> bytes:
     """What a component saves; PluginError if it is not named tensors."""
     with blaming(component):
         state = dict(component.state_dict())
-    check_state(component, state)
-    return {name: value.detach().contiguous() for name, value in state.items()}
+        check_state(component, state)
+        # Copies: safetensors refuses two names for one memory.
+        return save_tensors({name: v.detach().clone().contiguous() for name, v in state.items()})
 
 
 def _load_state(component: Any, content: bytes, folder: Path) -> None:

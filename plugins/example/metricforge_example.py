@@ -2,7 +2,7 @@ from metricforge.contracts import Pairs
 
 
 class NearestPairs:
-    """The closest images of the batch, of one class or not."""
+    """The `most` closest pairs of the batch, of one class or not."""
 
     kind = Pairs
 

@@ -1,63 +1,169 @@
-"""The plugin in plugins/README.md is built, installed and trained with, as its reader would."""
+"""plugins/README.md: every block of it is run, and everything that a writer may use is in it."""
 
 from __future__ import annotations
 
-import json
+import ast
 import re
-import subprocess
-import sys
+import shlex
+import tomllib
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from metricforge.contracts import KINDS
-from tests.cli.process import metricforge
+from metricforge.cli.plugins import COMMANDS
+from metricforge.cli.plugins import command as plugins
+from metricforge.contracts import API_VERSION, KINDS
+from metricforge.contracts import COMMANDS as COMMAND_GROUP
+from metricforge.installed import RESTRICTION
+from metricforge.testing import CHECKS, check_backbone, check_head
+from tests.plugins.environment import ROOT, Environment
 
-GUIDE = (Path(__file__).parents[1] / "plugins" / "README.md").read_text()
+GUIDE = (ROOT / "plugins" / "README.md").read_text()
+EXAMPLE = ROOT / "plugins" / "example"
+QUICK = ("--epochs", "1", "--orientations", "1", "--quiet")
 
 
-def block(language: str) -> str:
-    """The first code block of a language."""
-    match = re.search(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
-    assert match, f"plugins/README.md has no {language} block"
-    return match[1]
+def blocks(language: str) -> list[str]:
+    """The text of every fenced block of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the guide's distribution, installed by pip."""
-    package = tmp_path_factory.mktemp("nearest-pairs")
-    (package / "nearest_pairs.py").write_text(block("python"))
-    (package / "pyproject.toml").write_text(block("toml"))
-    target = package / "installed"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target]
-    subprocess.run([*map(str, pip), str(package)], check=True, capture_output=True)
-    return target
+NEAREST, NEAREST_TEST, COMMAND, NETWORKS = blocks("python")
+(PROJECT,) = blocks("toml")
+TO_A_TRAINING, WITH_NEAREST, TO_PUBLISH = blocks("console")
+
+
+def namespace(source: str) -> dict[str, Any]:
+    """What a block of Python defines."""
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(compile(source, "plugins/README.md", "exec"), names)
+    return names
+
+
+def test_no_block_goes_unrun() -> None:
+    # Those named above, by language, are all there are.
+    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (4 + 1 + 3)
 
 
 def test_the_plugin_has_eleven_lines() -> None:
-    assert len([line for line in block("python").splitlines() if line.strip()]) == 11
+    assert len([line for line in NEAREST.splitlines() if line.strip()]) == 11
 
 
-def test_it_is_listed_and_trains(installed: Path, tmp_path: Path) -> None:
-    env = {"PYTHONPATH": str(installed)}
-    records = json.loads(metricforge("plugins", "miner", "--json", env=env).stdout)
-    found = {record["name"]: record for record in records}
-    assert found["nearest-pairs"]["distribution"] == "nearest-pairs"
-    assert (
-        found["nearest-pairs"]["summary"] == "The closest images of the batch, of one class or not."
-    )
-    done = metricforge(
-        "train", "--epochs", "1", "--orientations", "1", "--sampler", "balanced", "--miner",
-        "nearest-pairs:most=8", "--loss", "contrastive", "--out", tmp_path / "r", env=env,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    first = json.loads((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()[0])
-    assert first["tuples"] == 8
+def test_the_tutorial_is_the_example() -> None:
+    assert (EXAMPLE / "metricforge_example.py").read_text() == NEAREST
+    assert (EXAMPLE / "pyproject.toml").read_text() == PROJECT
+    assert (EXAMPLE / "tests" / "test_metricforge_example.py").read_text() == NEAREST_TEST
+    assert tomllib.loads(PROJECT)["project"]["name"] == "metricforge-example"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A fresh environment with metricforge alone."""
+    return Environment.create(tmp_path_factory.mktemp("guide"), [])
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the reader works in, with the eleven-line plugin saved as it says."""
+    desk = tmp_path_factory.mktemp("desk")
+    nearest = desk / "nearest"
+    nearest.mkdir()
+    (nearest / "metricforge_example.py").write_text(NEAREST)
+    (nearest / "test_metricforge_example.py").write_text(NEAREST_TEST)
+    (nearest / "pyproject.toml").write_text(PROJECT)
+    return desk
+
+
+# In the order of the text: each works with what the one before left.
+@pytest.mark.parametrize(
+    "block", [TO_A_TRAINING, WITH_NEAREST, TO_PUBLISH], ids=["new", "nearest", "publish"]
+)
+def test_every_command_does_what_it_says(environment: Environment, desk: Path, block: str) -> None:
+    for line in block.splitlines():
+        words = shlex.split(line)
+        quick = QUICK if words[:2] == ["metricforge", "train"] else ()
+        done = environment.run(*words, *quick, cwd=desk)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    assert (desk / "runs" / "digits-my-idea" / "report.html").is_file()
+
+
+def test_what_was_published_is_a_wheel(desk: Path) -> None:
+    assert [path.name for path in (desk / "dist").iterdir()] == ["my_idea-0.1.0-py3-none-any.whl"]
+
+
+def test_the_command_prints_what_it_says(desk: Path) -> None:
+    command = namespace(COMMAND)["command"]
+    assert isinstance(command, click.Command)
+    done = CliRunner().invoke(command, [str(desk / "runs" / "digits-my-idea")])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^map@r 0\.\d{3}$", done.stdout, re.MULTILINE)
+
+
+def test_the_networks_hold() -> None:
+    found = namespace(NETWORKS)
+    assert found["Plain"](3, 2).unit_length is False
+    assert check_head(found["Plain"]).passed
+    assert check_backbone(found["Pooled"], grid=2).passed
 
 
 def test_every_kind_and_what_it_may_ask_for_is_documented() -> None:
     for kind in KINDS.values():
-        row = next(line for line in GUIDE.splitlines() if f"`{kind.group}`" in line)
+        row = next(line for line in GUIDE.splitlines() if f"| `{kind.group}` |" in line)
         for name in kind.offers:
             assert f"`{name}" in row
+    assert f"| `{COMMAND_GROUP}` |" in GUIDE
+
+
+def looked_for() -> set[str]:
+    """The attributes of a component that the core asks whether it has them."""
+    files = [ROOT / "metricforge" / "model.py"]
+    for package in ("training", "runs"):
+        files += (ROOT / "metricforge" / package).glob("*.py")
+    return {
+        node.args[1].value
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("getattr", "hasattr")
+        and isinstance(node.args[1], ast.Constant)
+    }
+
+
+def test_whatever_the_core_looks_for_is_documented() -> None:
+    found = looked_for()
+    assert {"refresh", "remember", "preprocessing", "accepts"} <= found
+    python_own = {"forward"} | {name for name in found if name.startswith("__")}
+    for name in found - python_own:
+        assert f"`{name}" in GUIDE, name
+
+
+def test_every_command_and_its_options_are_documented() -> None:
+    context = click.Context(plugins)
+    for name in COMMANDS:
+        assert f"`metricforge plugins {name}" in GUIDE
+        command = plugins.get_command(context, name)
+        for parameter in command.params:
+            shown = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name
+            assert shown in GUIDE if shown.startswith("--") else shown.upper() in GUIDE
+
+
+def test_every_check_is_documented_with_what_must_hold() -> None:
+    rows = [
+        f"| {kind} | `{check.name}` | {check.says} |"
+        for kind, checks in CHECKS.items()
+        for check in checks
+    ]
+    between = GUIDE.partition("<!-- checks -->")[2].partition("<!-- end of checks -->")[0]
+    assert between.strip().splitlines()[2:] == rows
+    for kind in KINDS:
+        assert f"`check_{kind}`" in GUIDE
+
+
+def test_the_rest_of_the_door_is_documented() -> None:
+    assert f"The API version** is {API_VERSION}." in GUIDE
+    assert f"`METRICFORGE_API = {API_VERSION}`" in GUIDE
+    assert f"`{RESTRICTION}=a,b`" in GUIDE

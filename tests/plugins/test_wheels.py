@@ -3,74 +3,38 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.plugins import faulty
-
-ROOT = Path(__file__).parents[2]
-# One worker builds the environment, and all of these run there.
-pytestmark = pytest.mark.xdist_group("wheels")
+from tests.plugins.environment import Environment
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pip(*words: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, words)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with metricforge and every faulty plugin, installed from wheels.
-
-    What metricforge depends on comes from the environment of the tests.
-    """
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A fresh environment with metricforge and every faulty plugin."""
     folder = tmp_path_factory.mktemp("wheels")
-    sources = [ROOT]
+    sources = []
     for source in faulty.ALL:
         package = folder / "sources" / source.name
         package.mkdir(parents=True)
         for name, text in source.written().items():
             (package / name).write_text(text)
         sources.append(package)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "built", *sources)
-    fresh = folder / "fresh"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(fresh)], check=True)
-    wheels = sorted((folder / "built").glob("*.whl"))
-    assert len(wheels) == len(faulty.ALL) + 1
-    pip("--python", fresh / "bin" / "python", "install", "--no-deps", "--no-index", *wheels)
-    (site,) = fresh.glob("lib/python*/site-packages")
-    around = sysconfig.get_path("purelib")
-    (site / "dependencies.pth").write_text(f"import site; site.addsitedir({around!r})\n")
-    return fresh
+    return Environment.create(folder, sources)
 
 
 @pytest.fixture(scope="module")
-def run(environment: Path) -> Command:
+def run(environment: Environment) -> Command:
     """The `metricforge` of the fresh environment."""
-
-    def call(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(environment / "bin" / "metricforge"), *map(str, words)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "200", **env},
-            timeout=120,
-        )
-
-    return call
+    return partial(environment.run, "metricforge")
 
 
 def listed(run: Command, *words: str, **env: str) -> dict[tuple[str, str], dict[str, str]]:
@@ -80,9 +44,9 @@ def listed(run: Command, *words: str, **env: str) -> dict[tuple[str, str], dict[
     return {(r["name"], r["distribution"]): r for r in json.loads(done.stdout)}
 
 
-def test_the_command_is_that_of_the_wheel(run: Command, environment: Path) -> None:
+def test_the_command_is_that_of_the_wheel(run: Command, environment: Environment) -> None:
     shown = run("plugins", "show", "sampler", "balanced", "--json")
-    assert json.loads(shown.stdout)["file"].startswith(str(environment))
+    assert json.loads(shown.stdout)["file"].startswith(str(environment.site))
 
 
 def test_help_and_listing_answer_whatever_is_installed(run: Command) -> None:
@@ -113,7 +77,9 @@ def test_what_can_be_told_from_the_source_is(run: Command, name: str, reason: st
     assert record["reason"].startswith(reason)
 
 
-def test_what_only_importing_tells_is_told_by_importing(run: Command, environment: Path) -> None:
+def test_what_only_importing_tells_is_told_by_importing(
+    run: Command, environment: Environment
+) -> None:
     statically = listed(run)
     assert {
         statically[name, name]["status"] for name in ("at-import-raises", "at-import-dies")
@@ -129,9 +95,7 @@ def test_what_only_importing_tells_is_told_by_importing(run: Command, environmen
         "found = tried({e: registry.status(e) for e in entries}, seconds=8)\n"
         "print(json.dumps({e.name: [s.word, s.reason] for e, s in found.items()}))\n"
     )
-    done = subprocess.run(
-        [str(environment / "bin" / "python"), "-c", program], capture_output=True, text=True
-    )
+    done = environment.run("python", "-c", program)
     assert json.loads(done.stdout) == {
         "at-import-dies": ["broken", "importing it ends the process (exit 9)"],
         "at-import-exits": ["broken", "SystemExit: goodbye"],
@@ -275,10 +239,10 @@ def test_mistyped_names_get_the_nearest(run: Command) -> None:
 
 
 # Last: it damages the environment.
-def test_damaged_metadata_of_one_costs_no_other(run: Command, environment: Path) -> None:
-    (damaged,) = environment.glob("lib/python*/site-packages/clash_two-*.dist-info")
+def test_damaged_metadata_of_one_costs_no_other(run: Command, environment: Environment) -> None:
+    (damaged,) = environment.site.glob("clash_two-*.dist-info")
     (damaged / "entry_points.txt").write_text("[metricforge.samplers]\nno equals sign here\n")
-    (nameless,) = environment.glob("lib/python*/site-packages/clash_standard-*.dist-info")
+    (nameless,) = environment.site.glob("clash_standard-*.dist-info")
     (nameless / "METADATA").unlink()
     records = listed(run)
     assert ("twice", "clash-two") not in records

@@ -187,11 +187,18 @@ def test_our_tuples_are_those_that_the_loss_sees():
     assert build("loss", "ContrastiveLoss")(embeddings, labels, pairs).equal(theirs)
 
 
-@pytest.mark.parametrize("described", [AllPairs(), AllTriplets(), None])
-def test_what_describes_the_whole_batch_is_left_to_the_library(described):
+def test_a_whole_batch_is_left_to_the_library():
     embeddings, labels = batch_of()
-    theirs = pml_losses.ContrastiveLoss()(embeddings, labels)
-    assert build("loss", "ContrastiveLoss")(embeddings, labels, described).equal(theirs)
+    theirs = pml_losses.NTXentLoss()(embeddings, labels)
+    assert build("loss", "NTXentLoss")(embeddings, labels, None).equal(theirs)
+
+
+@pytest.mark.parametrize("described", [AllPairs(), AllTriplets(), AllPairs(3), AllTriplets(3)])
+def test_described_tuples_count_like_listed(described):
+    embeddings, labels = batch_of()
+    loss = build("loss", "NTXentLoss")
+    listed = loss(embeddings, labels, described.listed(labels))
+    assert loss(embeddings, labels, described).equal(listed)
 
 
 @pytest.mark.parametrize("name", ["TripletMarginLoss", "ContrastiveLoss", "MultiSimilarityLoss"])

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from metricforge.cli import COMMANDS
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
+from metricforge.errors import UsageError
 
 
 @click.command("new")
@@ -27,6 +29,8 @@ def command(kind: str, name: str, out: Path | None, as_json: bool) -> None:
     """
     from metricforge.scaffold import write_plugin
 
+    if kind == "command" and name in COMMANDS:
+        raise UsageError(f"metricforge has the command '{name}' itself; choose another name.")
     folder = write_plugin(kind, name, out)
     install = f"pip install --editable {folder}"
     use = (

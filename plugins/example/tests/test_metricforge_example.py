@@ -1,5 +1,6 @@
-from metricforge.testing import check_miner
 from metricforge_example import NearestPairs
+
+from metricforge.testing import check_miner
 
 
 def test_nearest_pairs():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets, Tuples
+from metricforge.contracts import Pairs, Triplets, Tuples
 
 Factory = Callable[..., Any]
 
@@ -19,10 +19,14 @@ Factory = Callable[..., Any]
 ASKED = {"num_classes": "num_classes", "embedding_size": "dim", "descriptors_dim": "dim"}
 # Options that no spec can write: other losses and miners, functions.
 UNWRITABLE = frozenset({"loss", "losses", "miner", "mat_based_loss"})
-# Two take no labels, and one wants a batch of triplets laid out in a way of its own: nothing
-# here could call them.
-UNUSABLE = frozenset({"ManifoldLoss", "VICRegLoss", "EmbeddingsAlreadyPackagedAsTriplets"})
-
+# Two take no labels, one wants a batch of triplets laid out in a way of its own, and one keeps
+# the graph of its first step, so that the second fails: nothing here could call them.
+UNUSABLE = frozenset({
+    "DynamicSoftMarginLoss",
+    "EmbeddingsAlreadyPackagedAsTriplets",
+    "ManifoldLoss",
+    "VICRegLoss",
+})  # fmt: skip
 
 # They compare the whole batch in a way of their own, and refuse chosen tuples.
 WHOLE_BATCH = frozenset({"InstanceLoss", "P2SGradLoss", "PNPLoss", "RankedListLoss"})
@@ -50,7 +54,9 @@ class Miner:
     def __init__(self, miner: nn.Module) -> None:
         self.miner = miner
         rng = torch.Generator().manual_seed(0)
-        found = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            found = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
         self.kind = Triplets if len(found) == 3 else Pairs
 
     def __call__(self, embeddings: Tensor, labels: Tensor, rng: np.random.Generator) -> Tuples:
@@ -166,11 +172,10 @@ def _buildable(component: type) -> bool:
 
 
 def _indices(tuples: Tuples | None, labels: Tensor) -> tuple[Tensor, ...] | None:
-    """Our tuples as PML writes them; what describes the whole batch is left to PML."""
-    if isinstance(tuples, AllPairs | AllTriplets) and tuples.anchors is not None:
-        tuples = tuples.listed(labels)
-    if tuples is None or isinstance(tuples, AllPairs | AllTriplets):
+    """Our tuples as PML writes them; without any, PML compares all with all in its own way."""
+    if tuples is None:
         return None
+    tuples = tuples.listed(labels)
     if isinstance(tuples, Triplets):
         return tuple(tuples)
     anchor, other, same = tuples

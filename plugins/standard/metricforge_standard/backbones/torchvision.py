@@ -13,8 +13,9 @@ Factory = Callable[..., nn.Module]
 
 # ImageNet's statistics, with which torchvision's weights were trained.
 IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# They return auxiliary outputs while training, which no loss here could use.
-WITH_AUXILIARY_OUTPUTS = frozenset({"googlenet", "inception_v3"})
+# Two return auxiliary outputs while training, which no loss here could use; two end in a
+# convolution, so that there is no last linear layer to take off.
+UNUSABLE = frozenset({"googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1"})
 
 
 class Trunk(nn.Module):
@@ -68,7 +69,7 @@ class _ByName(Mapping[str, Factory]):
     def _names(self) -> list[str]:
         from torchvision import models
 
-        return [n for n in models.list_models(models) if n not in WITH_AUXILIARY_OUTPUTS]
+        return [n for n in models.list_models(models) if n not in UNUSABLE]
 
 
 BACKBONES = _ByName()

@@ -25,9 +25,10 @@ class OneShot:
     """Random N-way K-shot episodes: tell new classes apart from K images of each.
 
     `way` none means 20, or as many classes as have shot + queries images when they are fewer
-    (a note says so). `queries` are asked of each class. `prototype` answers with the nearest
-    mean of a class (Snell 2017), `nearest` with the class of the nearest support image. The
-    estimate is named after the task, as in accuracy@20way1shot; its interval is over episodes.
+    (a note says so). `queries` are asked of each class, in `episodes` drawn from `seed`. Of the
+    values of `classifier`, `prototype` answers with the nearest mean of a class (Snell 2017),
+    `nearest` with the class of the nearest support image. The estimate is named after the task,
+    as in accuracy@20way1shot; its interval is over episodes.
     """
 
     def __init__(
