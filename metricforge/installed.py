@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
+from itertools import takewhile
 
 from metricforge.contracts import COMMANDS, KINDS
 from metricforge.errors import UsageError
@@ -39,9 +40,7 @@ def owner_of(component: object) -> str:
     own = component if hasattr(component, "__qualname__") else type(component)
     module = str(getattr(own, "__module__", "")).split(".")
     # Of distributions that share a namespace package, the one whose modules are nearest.
-    nearest = max(
-        _of_each_distribution(), key=lambda point: _shared(module, point), default=None
-    )
+    nearest = max(_of_each_distribution(), key=lambda point: _shared(module, point), default=None)
     if nearest is None or _shared(module, nearest) == 0:
         return ""
     return " ".join(distribution_of(nearest))
@@ -65,7 +64,8 @@ def normalized(name: str) -> str:
 def _shared(module: list[str], point: EntryPoint) -> int:
     """How many packages a module and an entry point have in common, from the outermost."""
     named = point.value.partition(":")[0].strip().split(".")
-    return len(os.path.commonprefix([module, named]))
+    pairs = zip(module, named, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _allowed(points: list[EntryPoint], restriction: str | None) -> list[EntryPoint]:

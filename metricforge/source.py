@@ -35,7 +35,8 @@ def read(point: EntryPoint) -> Reading:
     """What there is to be told of the object that an entry point names."""
     try:
         module, attribute = point.module, point.attr.partition(".")[0]
-    except AttributeError:  # what importlib.metadata raises for a value that is no reference
+    # What importlib.metadata raises for a value that is no reference; which, is the release's.
+    except (AttributeError, AssertionError, ValueError):
         return Reading(fault=f"the entry point '{point.value}' is not module:attribute")
     specs = _specs(module)
     if specs is None:
@@ -65,8 +66,8 @@ def _specs(module: str) -> list[ModuleSpec] | None:
         around = found[-1]
         if around is None or around.submodule_search_locations is None:
             return None
-        name = f"{around.name}.{part}"
-        found.append(PathFinder.find_spec(name, list(around.submodule_search_locations)))
+        # By its last name: with all of it, a namespace package would be looked for in sys.modules.
+        found.append(PathFinder.find_spec(part, list(around.submodule_search_locations)))
     specs = [spec for spec in found if spec is not None]
     return specs if len(specs) == len(found) else None
 
@@ -133,12 +134,12 @@ def _may_bind(node: ast.AST, attribute: str) -> bool:
     if isinstance(node, ast.MatchAs | ast.MatchStar | ast.MatchMapping):
         return attribute == (node.rest if isinstance(node, ast.MatchMapping) else node.name)
     if isinstance(node, ast.Attribute):
-        return node.attr in ("modules", "__dict__")  # of sys, or of the module itself
+        return ast.unparse(node) == "sys.modules"
     # Importing a part of a package binds the part's name in the package, too.
     if isinstance(node, ast.ImportFrom):
         return attribute in (node.module or "").split(".")
     if isinstance(node, ast.alias):
-        return node.asname == attribute or bool({attribute, "*"} & {*node.name.split(".")})
+        return bool({attribute, "*"} & ({node.asname} if node.asname else {*node.name.split(".")}))
     return False
 
 

@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         command = self.get_command(ctx, name)
-        # While TAB is answered, an unknown word is no error but has nothing after it.
+        # While TAB is answered, a message would stand in the line that is being typed.
         if command is None and not name.startswith("-") and not ctx.resilient_parsing:
             raise unknown("command", name, self.list_commands(ctx))
         return super().resolve_command(ctx, args) if command is None else (name, command, args[1:])

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import Pairs, Triplets
+from metricforge.errors import MetricForgeError
 from metricforge.installed import COMMAND
 from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Factory, Option, Spec, asks_of, options_of
@@ -16,6 +17,8 @@ from metricforge.spec import Factory, Option, Spec, asks_of, options_of
 # The default sampler gives triplets and suggests a loss for them; for others, these suit.
 SAMPLER_FOR: Mapping[Any, str] = {Pairs: "random-pairs", None: "balanced"}
 LOSS_FOR: Mapping[Any, str] = {Pairs: "contrastive", None: "pml.SupConLoss"}
+# What a factory is offered that has to be asked, built, what it goes with.
+OFFERS: Mapping[str, Any] = {"margin": 0.2, "dim": 64, "num_classes": 10}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         return Description(entry, spec.name, doc, (), {}, (), file, line, example)
     factory = registry.factory(kind, spec)
     options = options_of(factory)
+    full = Spec(spec.name, _required(options), spec.distribution)
     file, line = _place(factory)
     return Description(
         entry=entry,
@@ -60,15 +64,14 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         members=(),
         file=file,
         line=line,
-        example=f"metricforge train {_example(factory, kind, _with_required(spec, options))}",
+        example=f"metricforge train {_example(registry, factory, kind, full)}",
     )
 
 
 def _entry(registry: Registry, kind: str, spec: Spec) -> Entry:
-    for entry in registry.entries(kind):
-        if entry.family and spec.name in (entry.name, entry.shown):
-            return entry
-    return registry.find(kind, spec)
+    family = spec.name.removesuffix("NAME")
+    name = family if family.endswith(".") else spec.name
+    return registry.find(kind, Spec(name, distribution=spec.distribution))
 
 
 def _place(thing: Any) -> tuple[str | None, int | None]:
@@ -82,18 +85,28 @@ def _place(thing: Any) -> tuple[str | None, int | None]:
         return None, None
 
 
-def _with_required(spec: Spec, options: Mapping[str, Option]) -> str:
-    needed = {name: name.upper() for name, option in options.items() if option.required}
-    return str(Spec(spec.name, needed, spec.distribution))
+def _required(options: Mapping[str, Option]) -> dict[str, str]:
+    return {name: name.upper() for name, option in options.items() if option.required}
 
 
-def _example(factory: Factory, kind: str, spec: str) -> str:
+def _example(registry: Registry, factory: Factory, kind: str, spec: Spec) -> str:
     """The words of `metricforge train` that use the component and what must go with it."""
     if kind == "miner":
-        loss = LOSS_FOR.get(getattr(factory, "kind", Triplets))
+        loss = LOSS_FOR.get(_said(registry, factory, kind, spec, "kind"))
         return f"--miner {spec} --loss {loss}" if loss else f"--miner {spec}"
     if kind == "loss":
-        accepted = getattr(factory, "accepts", None) or (Triplets,)
+        accepted = _said(registry, factory, kind, spec, "accepts") or (Triplets,)
         sampler = None if Triplets in accepted else SAMPLER_FOR.get(accepted[0])
         return f"--sampler {sampler} --loss {spec}" if sampler else f"--loss {spec}"
     return f"--{kind} {spec}"
+
+
+def _said(registry: Registry, factory: Factory, kind: str, spec: Spec, name: str) -> Any:
+    """What a component says of itself, if its class does not then once it is built."""
+    said = getattr(factory, name, factory)
+    if said is not factory and not isinstance(said, property):
+        return said
+    try:
+        return getattr(registry.build(kind, spec, OFFERS), name, Triplets if name == "kind" else ())
+    except MetricForgeError:  # it wants options that only a user knows
+        return Triplets if name == "kind" else ()

@@ -65,7 +65,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     train, labels, groups = _train_set(source, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)
-    recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler))
+    recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
     seed_torch(recipe.seed)
     model = build_model(recipe, registry, source.dataset, source.split, source.images)
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)

@@ -161,18 +161,23 @@ def _normalization(wanted: Preprocessing, images: Images, train: Tensor) -> tupl
 
     Measured on an even sample; a backbone's three channels are averaged for grey images.
     """
-    if wanted.mean is not None and wanted.std is not None:
-        mean, std = (torch.tensor(part, dtype=torch.float64) for part in (wanted.mean, wanted.std))
-        if len(mean) != images.shape[0]:
-            mean, std = mean.mean().repeat(images.shape[0]), std.mean().repeat(images.shape[0])
-        return _rounded(mean), _rounded(std)
+    channels = images.shape[0]
+    given = [part and _for_channels(part, channels) for part in (wanted.mean, wanted.std)]
+    if given[0] and given[1]:
+        return given[0], given[1]
     sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
-    total = torch.zeros(2, images.shape[0], dtype=torch.float64)
+    total = torch.zeros(2, channels, dtype=torch.float64)
     for batch in read_ahead(images, sample.split(256)):
         pixels = batch.cpu().double() / 255
         total += torch.stack([pixels.mean((2, 3)).sum(0), pixels.square().mean((2, 3)).sum(0)])
     mean, square = total / len(sample)
-    return _rounded(mean), _rounded((square - mean.square()).clamp(min=1e-4).sqrt())
+    std = (square - mean.square()).clamp(min=1e-4).sqrt()
+    return given[0] or _rounded(mean), given[1] or _rounded(std)
+
+
+def _for_channels(numbers: Numbers, channels: int) -> Numbers:
+    values = torch.tensor(numbers, dtype=torch.float64)
+    return _rounded(values if len(values) == channels else values.mean().repeat(channels))
 
 
 def _rounded(values: Tensor) -> Numbers:

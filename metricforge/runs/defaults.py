@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -53,13 +54,22 @@ def written_out(recipe: Recipe, registry: Registry) -> Recipe:
     )
 
 
-def default_loss(registry: Registry, sampler: Any) -> str:
-    """The spec of the loss that a sampler suggests; UsageError with the choices if it does not."""
+def default_loss(registry: Registry, sampler: Any, named: Any) -> str:
+    """The spec of the loss that a sampler suggests; UsageError with the choices if it does not.
+
+    `named` is how the user chose the sampler. Where two distributions have the suggested loss,
+    it means that of its own: an unrelated plugin must not come between.
+    """
     suggested = getattr(sampler, "default_loss", None)
     if suggested is None:
         names = ", ".join(entry.shown for entry in registry.entries("loss"))
         raise UsageError(f"this sampler suggests no loss; name one with --loss: {names}.")
-    return str(suggested)
+    spec = Spec.parse(str(suggested))
+    owners = {entry.distribution for entry in registry.entries("loss") if entry.name == spec.name}
+    if len(owners) > 1 and spec.distribution is None and isinstance(named, str):
+        own = registry.find("sampler", Spec.parse(named)).distribution
+        spec = replace(spec, distribution=own if own in owners else None)
+    return str(spec)
 
 
 def fitting_losses(registry: Registry, kind: Any) -> str:

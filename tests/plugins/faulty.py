@@ -65,6 +65,11 @@ CLASHING = (
     sampler("clash-two", **{"twice": "Sampler"}),
     sampler("clash-standard", **{"random-pairs": "Sampler"}),
 )
+CLASHING_LOSS = Source(
+    "clash-loss",
+    "def other():\n    'Another triplet loss.'\n    raise RuntimeError('not meant')\n",
+    {"losses": {"triplet": "other"}},
+)
 AT_IMPORT = (
     sampler("at-import-raises", "raise RuntimeError('no licence found')\n"),
     sampler("at-import-exits", "import sys\nsys.exit('goodbye')\n"),
@@ -200,4 +205,4 @@ WRONG = Source(
     },
 )  # fmt: skip
 
-ALL = (GOOD, *CLASHING, *AT_IMPORT, *OTHER_VERSION, GLOBAL_STATE, COMMANDS, WRONG)
+ALL = (GOOD, *CLASHING, CLASHING_LOSS, *AT_IMPORT, *OTHER_VERSION, GLOBAL_STATE, COMMANDS, WRONG)

@@ -14,6 +14,9 @@ import pytest
 from tests.plugins import faulty
 from tests.plugins.environment import Environment
 
+# A plugin here has a loss of that name, too.
+TRIPLET = ("--loss", "metricforge:triplet")
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -107,7 +110,7 @@ def test_what_only_importing_tells_is_told_by_importing(
 
 def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: Path) -> None:
     done = run(
-        "train", "--sampler", "good", "--loss", "triplet", "--epochs", 1, "--orientations", 1,
+        "train", "--sampler", "good", *TRIPLET, "--epochs", 1, "--orientations", 1,
         "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -130,10 +133,23 @@ def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: P
     ],
 )  # fmt: skip
 def test_using_a_broken_one_says_whose_it_is(run: Command, words: str, message: str) -> None:
-    done = run("train", "--sampler", words, "--loss", "triplet", "--epochs", 1)
+    done = run("train", "--sampler", words, *TRIPLET, "--epochs", 1)
     assert done.returncode == 4
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, "one sentence"
+
+
+def test_what_a_sampler_suggests_is_of_its_own_distribution(run: Command, tmp_path: Path) -> None:
+    # hard-triplet suggests `triplet`, a name that an unrelated plugin has taken, too.
+    done = run(
+        "train", "--sampler", "hard-triplet", "--epochs", 1, "--orientations", 1, "--no-test",
+        "--out", tmp_path / "run", "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 'loss = "metricforge:triplet:' in (tmp_path / "run" / "config.toml").read_text()
+    typed = run("train", "--loss", "triplet")
+    assert typed.returncode == 4
+    assert "write clash-loss:triplet or metricforge:triplet." in typed.stderr
 
 
 def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) -> None:
@@ -143,7 +159,7 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
         "clash-two has the name too: write clash-one:twice"
     )
     done = run(
-        "train", "--sampler", "Clash_One:twice:size=32", "--loss", "triplet", "--epochs", 1,
+        "train", "--sampler", "Clash_One:twice:size=32", *TRIPLET, "--epochs", 1,
         "--orientations", 1, "--out", tmp_path / "run", "--quiet", "--no-test",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -152,11 +168,11 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--sampler lists --loss triplet", "wrong_values:Lists of wrong-values 1.2 must yield 1-D "
+        ("--sampler lists", "wrong_values:Lists of wrong-values 1.2 must yield 1-D "
          "int64 tensors of indices; it gave list."),
-        ("--sampler beyond --loss triplet", "wrong_values:Beyond of wrong-values 1.2 must yield "
+        ("--sampler beyond", "wrong_values:Beyond of wrong-values 1.2 must yield "
          "indices from 0 to"),
-        ("--sampler endless --loss triplet", "wrong_values:Endless of wrong-values 1.2 must end "
+        ("--sampler endless", "wrong_values:Endless of wrong-values 1.2 must end "
          "its epoch; it gave"),
         ("--sampler no-miner", "wrong_values:NoMiner of wrong-values 1.2 must bring a miner"),
         ("--miner outside", "wrong_values:Outside of wrong-values 1.2 must return places from 0 "),
@@ -178,8 +194,8 @@ def test_a_wrong_value_is_the_plugins_fault(
     run: Command, tmp_path: Path, words: str, message: str
 ) -> None:
     done = run(
-        "train", *words.split(), "--epochs", 1, "--orientations", 1, "--out", tmp_path / "run",
-        "--quiet",
+        "train", *words.split(), *([] if "--loss" in words else TRIPLET), "--epochs", 1,
+        "--orientations", 1, "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert message in done.stderr
@@ -193,7 +209,8 @@ def test_a_plugin_that_draws_from_global_state_fails_the_kit(run: Command) -> No
     failed = {finding["check"] for finding in record["findings"] if finding["outcome"] == "failed"}
     assert {"global-generators-stay", "same-rng-same-batches"} <= failed
     assert "of sampler global-state" in done.stderr
-    assert run("plugins", "check", "good-plugin").returncode == 0
+    alone = run("plugins", "check", "good-plugin", METRICFORGE_PLUGINS="good-plugin")
+    assert alone.returncode == 0, alone.stdout
 
 
 def test_the_variable_restricts_what_is_used(run: Command) -> None:

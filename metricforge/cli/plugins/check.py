@@ -45,9 +45,9 @@ def command(what: str, kind: str | None, data_root: str | None, as_json: bool) -
         print_json([_record(each) for each in found])
     failed = [f"{each.kind} {each.spec}" for each in found if each.failures]
     if failed:
-        raise PluginError(
-            f"{sum(len(each.failures) for each in found)} checks failed, of {', '.join(failed)}."
-        )
+        count = sum(len(each.failures) for each in found)
+        checks = "check" if count == 1 else "checks"
+        raise PluginError(f"{count} {checks} failed, of {', '.join(failed)}.")
 
 
 def _print(each: Examined) -> None:
