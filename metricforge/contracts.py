@@ -129,7 +129,9 @@ TupleKind: TypeAlias = type[Pairs] | type[Triplets] | None
 
 
 class Miner(Protocol):
-    """Chooses the tuples of one batch; pure, and called without gradient.
+    """Chooses the tuples of one batch, called without gradient.
+
+    Pure, but for a state that it saves (`state_dict`, as a sampler may have).
 
     `kind` is Pairs, Triplets or None; None says that the loss sees the whole batch. A miner that
     draws takes a third argument by the name `rng`, a numpy Generator that is a function of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from metricforge.report.page import Facts, Part, write_page
 from metricforge.runs.folder import RunFolder
@@ -31,10 +33,17 @@ def write_report(folder: RunFolder) -> None:
         closed_set=split["closed_set"],
         command=f"metricforge train --config {folder.config}",
         times_tested=len(folder.records(folder.evaluations)),
-        notes=[*summary["training_notes"], *summary["notes"]],
+        notes=[*_untested(summary), *summary["training_notes"], *summary["notes"]],
         definitions=measured.definitions,
         plots={title: plots[file] for title, file in PLOTS.items() if file in plots},
         config=tomllib.loads(folder.config.read_text()),
         environment=folder.read("env"),
     )
     write_page(folder.report, facts)
+
+
+def _untested(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What a page says that has no results."""
+    if not summary["results"]:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in summary["validation"].items())
+        yield f"The test classes stay closed. On the validation classes, by the chosen epoch: {scores}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ def command(kind: str, name: str, out: Path | None, as_json: bool) -> None:
     if kind == "command" and name in COMMANDS:
         raise UsageError(f"metricforge has the command '{name}' itself; choose another name.")
     folder = write_plugin(kind, name, out)
-    install = f"pip install --editable {folder}"
+    install = f"pip install --editable {shlex.quote(str(folder))}"
     use = (
         f"metricforge {name} --help" if kind == "command" else f"metricforge train --{kind} {name}"
     )
