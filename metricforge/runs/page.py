@@ -46,4 +46,4 @@ def _untested(summary: Mapping[str, Any]) -> Iterator[str]:
     """What a page says that has no results."""
     if not summary["results"]:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in summary["validation"].items())
-        yield f"The test classes stay closed. On the validation classes, by the chosen epoch: {scores}."
+        yield f"The test classes stay closed. Validation classes, by the chosen epoch: {scores}."

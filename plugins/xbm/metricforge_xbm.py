@@ -43,8 +43,8 @@ class XBM:
         self.notes = getattr(self._inner, "notes", ())
         if hasattr(self._inner, "refresh"):
             self.refresh = self._inner.refresh
-        self.size, self.warmup, self._count = size, warmup, len(labels)
-        self._steps = self._seen = 0
+        self.size, self.warmup, self._steps = size, warmup, 0
+        self._seen = torch.zeros(len(labels), dtype=torch.bool)
         self._embeddings: Tensor | None = None
         self._labels = self._images = torch.zeros(0, dtype=torch.int64)
 
@@ -55,7 +55,7 @@ class XBM:
     @property
     def warm(self) -> bool:
         """Whether the warm-up is over."""
-        return self._seen >= self._count if self.warmup is None else self._steps >= self.warmup
+        return bool(self._seen.all()) if self.warmup is None else self._steps >= self.warmup
 
     def remember(self, embeddings: Tensor, labels: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the batch [B, D] is compared with, [M, D] and [M]; M is 0 while warming up.
@@ -75,12 +75,12 @@ class XBM:
         self._labels = torch.cat([memory[1], labels[first]])[-self.size :]
         self._images = torch.cat([before_images[others], images[first]])[-self.size :]
         self._steps += 1
-        self._seen += len(images)
+        self._seen[images.cpu()] = True
         return shown
 
     def state_dict(self) -> dict[str, Tensor]:
         """The memory and how far the warm-up is, and the wrapped sampler's own state."""
-        state = {"progress": torch.tensor([self._steps, self._seen])}
+        state = {"steps": torch.tensor(self._steps), "seen": self._seen}
         if self._embeddings is not None:
             state["embeddings"] = self._embeddings
             state |= {"labels": self._labels, "images": self._images}
@@ -90,7 +90,7 @@ class XBM:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take up what :meth:`state_dict` gave."""
-        self._steps, self._seen = (int(number) for number in state["progress"])
+        self._steps, self._seen = int(state["steps"]), state["seen"]
         self._embeddings = state.get("embeddings")
         if self._embeddings is not None:
             self._labels, self._images = state["labels"], state["images"]
