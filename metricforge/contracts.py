@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,13 @@ KINDS: Mapping[str, Kind] = {
         Kind("protocol", "protocols", ("build",)),
     )
 }
+
+
+InnerSpec: TypeAlias = Annotated[str, "the spec of a component of the same kind"]
+"""The type of an option that is the spec of another component of the same kind, for `build`.
+
+The record of a run then has the other's defaults written out as well.
+"""
 
 
 class Build(Protocol):

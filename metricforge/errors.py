@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+import traceback
+from collections.abc import Iterable, Sized
+from pathlib import Path
+
+MOST_CHOICES = 40
+"""How many names an error lists; of more, the nearest."""
+
+_LIBRARY = re.compile(r"[/\\](torch|numpy|metricforge)[/\\]|<frozen|importlib")
 
 
 class MetricForgeError(Exception):
@@ -54,10 +62,23 @@ class Interrupted(MetricForgeError):  # noqa: N818 - a stop that was asked for i
     exit_code = 130
 
 
+def told(error: BaseException) -> str:
+    """An exception of someone else's code in one line: its kind, what it says, and where."""
+    says = " ".join(str(error).split()).rstrip(".")
+    # The first frame is that of the caller; the last may lie deep in a library.
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if not _LIBRARY.search(frame.filename)]
+    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name})" if own else ""
+    return f"{type(error).__name__}: {says}{place}"
+
+
 def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:
     """A :class:`UsageError` for a name that is not among `choices`, with the nearest one."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
+    if len(known) > MOST_CHOICES:
+        known = difflib.get_close_matches(name, known, n=10, cutoff=0.3) or known[:10]
+        known.append(f"... ({len(set(choices))} in all)" if isinstance(choices, Sized) else "...")
+    listed = ", ".join(known)
     return UsageError(f"unknown {what} '{name}'{hint} Choices: {listed or 'none'}.")

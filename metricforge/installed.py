@@ -17,6 +17,9 @@ COMMAND = "command"
 GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND}
 """Every entry-point group of a plugin, and the kind of its entries."""
 
+PREFIX = "metricforge."
+"""How every such group begins; one that begins so and is none of them is a slip."""
+
 RESTRICTION = "METRICFORGE_PLUGINS"
 """The environment variable that names the distributions whose plugins may be used."""
 
@@ -87,7 +90,7 @@ def _of_each_distribution() -> Iterator[EntryPoint]:
     """Not `importlib.metadata.entry_points`: there one damaged file costs all distributions."""
     seen: set[str] = set()
     for distribution in distributions():
-        points = [point for point in _points_of(distribution) if point.group in GROUPS]
+        points = [point for point in _points_of(distribution) if point.group.startswith(PREFIX)]
         name = normalized(distribution_of(points[0])[0]) if points else ""
         # Of one distribution found twice, the first on the path is the one that Python imports.
         if points and name not in seen:

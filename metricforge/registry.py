@@ -5,22 +5,31 @@ A registry is an object made from entry points; tests pass their own.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
-from metricforge.contracts import API_VERSION, KINDS, Build
-from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError, unknown
+from metricforge.contracts import API_VERSION, KINDS, Build, InnerSpec
+from metricforge.errors import (
+    DataError,
+    MetricForgeError,
+    PluginError,
+    UsageError,
+    told,
+    unknown,
+)
 from metricforge.installed import (
     GROUPS,
+    PREFIX,
     distribution_of,
     installed_points,
     normalized,
 )
 from metricforge.source import Reading, read
-from metricforge.spec import Factory, Spec, asks_of, bind, complete
+from metricforge.spec import Factory, Spec, asks_of, bind, complete, options_of
 
 _ORDER = list(GROUPS.values())
 
@@ -91,6 +100,8 @@ class Registry:
     """The components that these entry points name, by kind and name."""
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
+        points = list(points)
+        self.misplaced = [p for p in points if p.group.startswith(PREFIX) and p.group not in GROUPS]
         self._entries = sorted(
             (Entry(GROUPS[p.group], p.name, p) for p in points if p.group in GROUPS),
             key=lambda entry: (_ORDER.index(entry.kind), entry.name, entry.distribution),
@@ -104,6 +115,15 @@ class Registry:
     def entries(self, kind: str | None = None) -> list[Entry]:
         """All entries, or those of one kind, sorted by name; nothing is imported."""
         return [entry for entry in self._entries if kind in (None, entry.kind)]
+
+    def told_of(self, point: EntryPoint) -> str:
+        """Of an entry point in a group that nobody reads, which one it should be in."""
+        near = difflib.get_close_matches(point.group, GROUPS, n=1)
+        hint = f"did you mean '{near[0]}'" if near else f"there are {', '.join(GROUPS)}"
+        return (
+            f"{distribution_of(point)[0]} registers '{point.name}' in '{point.group}', which is no "
+            f"group; {hint}? Correct its pyproject.toml and install it again."
+        )
 
     def status(self, entry: Entry) -> Status:
         """Whether `entry` can be used by its name; nothing is imported."""
@@ -157,7 +177,8 @@ class Registry:
             if name not in offers:
                 raise PluginError(
                     f"{_blame(entry, spec)} asks for '{name}', which the core does not offer to "
-                    f"a {kind}; it offers {', '.join(offers) or 'nothing'}."
+                    f"a {kind}; it offers {', '.join(offers)}. Options are keyword-only: put them "
+                    "behind a *."
                 )
         return factory
 
@@ -181,17 +202,35 @@ class Registry:
             raise
         except Exception as error:
             blame = _blame(self.find(kind, spec), spec)
-            raise PluginError(f"{blame} failed: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{blame} failed: {told(error)}.") from error
 
     def builder(self, kind: str, offers: Mapping[str, Any]) -> Build:
         """What a component gets that asks for `build`: it makes others of its kind from specs."""
         return lambda spec: self.build(kind, Spec.parse(spec), offers)
 
     def complete(self, kind: str, spec: Spec) -> Spec:
-        """`spec` with all its defaults written out, for the record of a run."""
-        return complete(self.factory(kind, spec), spec, f"{kind} '{spec.name}'")
+        """`spec` with all its defaults written out, for the record of a run.
+
+        So are those of the components that it wraps, by an option of the type InnerSpec.
+        """
+        factory = self.factory(kind, spec)
+        full = complete(factory, spec, f"{kind} '{spec.name}'")
+        inner = {
+            name: str(self.complete(kind, Spec.parse(full.options[name])))
+            for name, option in options_of(factory).items()
+            if option.type == InnerSpec
+        }
+        return replace(full, options={**full.options, **inner})
 
     def _unknown(self, kind: str, spec: Spec) -> UsageError:
+        for point in self.misplaced:
+            if point.name == spec.name:
+                return UsageError(self.told_of(point))
+        if spec.distribution in [entry.name for entry in self.entries(kind)]:
+            return UsageError(
+                f"'{spec}' names a distribution '{spec.distribution}'; for an option of the {kind} "
+                f"'{spec.distribution}' write {spec.distribution}:{spec.name}=VALUE."
+            )
         if spec.distribution:
             owned = {f"{e.distribution}:{e.shown}" for e in self.entries(kind)}
             return unknown(kind, f"{spec.distribution}:{spec.name}", owned)
@@ -206,9 +245,9 @@ def load(entry: Entry) -> Any:
         return entry.point.load()
     # A plugin that calls sys.exit() while importing must cost nobody else anything.
     except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"{_blame(entry)} can't be imported: {type(error).__name__}: {error}"
-        ) from error
+        visible = isinstance(error, ImportError | AttributeError | SyntaxError)
+        reason = (visible and entry.reading.fault) or told(error)
+        raise PluginError(f"{_blame(entry)} can't be imported: {reason}.") from error
 
 
 def _member(family: Any, entry: Entry, spec: Spec) -> Factory:

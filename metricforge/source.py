@@ -55,7 +55,7 @@ def read(point: EntryPoint) -> Reading:
 def _parsed(path: Path) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a listing is no place for what is odd in a source
-        return ast.parse(path.read_bytes())
+        return ast.parse(path.read_bytes(), path.name)
 
 
 def _specs(module: str) -> list[ModuleSpec] | None:

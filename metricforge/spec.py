@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from metricforge.contracts import InnerSpec
 from metricforge.errors import PluginError, UsageError, unknown
 
 Factory = Callable[..., Any]
@@ -133,6 +134,8 @@ def complete(factory: Factory, spec: Spec, what: str) -> Spec:
 def _type_name(kind: Any) -> str:
     if kind is type(None):
         return "none"
+    if kind == InnerSpec:
+        return "spec"
     if get_origin(kind) is Literal:
         return "|".join(str(value) for value in get_args(kind))
     if get_origin(kind) in _UNIONS:
@@ -152,6 +155,8 @@ def _read_option(option: Option, text: str, what: str) -> Any:
 def _read(text: str, kind: Any) -> Any:
     if kind is bool:
         return _one_of(text, {"true": True, "false": False})
+    if kind == InnerSpec:
+        return text
     if kind in (int, float, str, Path):
         return kind(text)
     if get_origin(kind) is Literal:
@@ -215,6 +220,9 @@ def _malformed(text: str, why: str) -> UsageError:
 
 def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
     kind = parameter.annotation
+    if kind is inspect.Parameter.empty:
+        example = f"{parameter.name}: int = 3"
+        raise _untyped(parameter, factory, f"it has no annotation; write one, as in `{example}`")
     if isinstance(kind, str):
         try:
             kind = eval(kind, _namespace(factory))
@@ -228,7 +236,8 @@ def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
 def _expressible(kind: Any) -> bool:
     if get_origin(kind) in _UNIONS:
         return all(part is type(None) or _expressible(part) for part in get_args(kind))
-    return kind in (int, float, bool, str, Path) or get_origin(kind) is Literal
+    plain = (int, float, bool, str, InnerSpec, Path)
+    return kind in plain or get_origin(kind) is Literal
 
 
 def _untyped(parameter: inspect.Parameter, factory: Factory, why: str) -> PluginError:

@@ -10,9 +10,11 @@ from typing import Any
 from metricforge.contracts import Dataset
 from metricforge.data.split import Split
 from metricforge.errors import PluginError, UsageError
+from metricforge.installed import OWN
 from metricforge.registry import Registry
 from metricforge.runs.recipe import Recipe
 from metricforge.spec import Spec
+from metricforge.training.conduct import name_of
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
 
 # A default budget: enough images for the small networks here to settle, in minutes on two cores.
@@ -64,11 +66,18 @@ def default_loss(registry: Registry, sampler: Any, named: Any) -> str:
     if suggested is None:
         names = ", ".join(entry.shown for entry in registry.entries("loss"))
         raise UsageError(f"this sampler suggests no loss; name one with --loss: {names}.")
-    spec = Spec.parse(str(suggested))
+    if not isinstance(suggested, str):
+        given = type(suggested).__name__
+        raise PluginError(f"{name_of(sampler)}: default_loss must be a spec, a str, not {given}.")
+    spec = Spec.parse(suggested)
     owners = {entry.distribution for entry in registry.entries("loss") if entry.name == spec.name}
     if len(owners) > 1 and spec.distribution is None and isinstance(named, str):
         own = registry.find("sampler", Spec.parse(named)).distribution
-        spec = replace(spec, distribution=own if own in owners else None)
+        spec = replace(spec, distribution=own if own in owners else OWN)
+    try:
+        registry.find("loss", spec)
+    except UsageError as error:
+        raise PluginError(f"{name_of(sampler)} suggests a loss by default_loss: {error}") from error
     return str(spec)
 
 

@@ -70,7 +70,7 @@ GUIDANCE = {
 KIT = (
     "The first test is MetricForge's own kit for a $kind: it holds the contract of the kind, and\n"
     "with it what users rely on, so that your tests need only say what your idea does.\n"
-    "`metricforge plugins check $kind my-idea` runs it too."
+    "`metricforge plugins check my-idea` runs it too."
 )
 NO_KIT = "The tests call the command as a user does, through click."
 

@@ -69,9 +69,10 @@ def _off_the_kinks(network: nn.Module) -> nn.Module:
 def _slope(
     network: Any, leaves: list[Tensor], steps: list[Tensor], chosen: slice, weights: Tensor
 ) -> tuple[float, float]:
-    """The slope along the steps by central differences, and how far two widths disagree.
+    """The slope along the steps by central differences, and how rough the way is.
 
-    They disagree where the step crosses the kink of a ReLU or of a pooling.
+    It is rough where two widths disagree, or the two sides: there lies the kink of a ReLU or of a
+    pooling, and neither side is the derivative.
     """
 
     def value(width: float) -> float:
@@ -85,8 +86,11 @@ def _slope(
                 leaf.copy_(old)
         return out
 
-    wide, narrow = ((value(w) - value(-w)) / (2 * w) for w in (2e-7, 1e-7))
-    return narrow, abs(wide - narrow)
+    here = value(0.0)
+    ahead, behind = ((value(w) - here) / w for w in (1e-8, -1e-8))
+    wide = (value(2e-8) - value(-2e-8)) / 4e-8
+    narrow = (ahead + behind) / 2
+    return narrow, abs(wide - narrow) + abs(ahead - behind)
 
 
 def runs_in_bfloat16(subject: Subject, trial: Trial) -> None:

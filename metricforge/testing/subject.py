@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from metricforge.contracts import KINDS
@@ -71,6 +73,9 @@ def _check_signature(kind: str, factory: Factory) -> None:
     """A factory must ask for what the core offers only, and have options that a spec can write."""
     if not callable(factory):
         raise Broken(f"is a {type(factory).__name__}; give a class or a function that makes one.")
+    if not isinstance(factory, type | partial) and not inspect.isroutine(factory):
+        made = type(factory).__name__
+        raise Broken(f"is a finished {made}; give the class, check_{kind}({made}), or a function.")
     offers = KINDS[kind].offers
     try:
         foreign = [name for name in asks_of(factory) if name not in offers]

@@ -23,7 +23,7 @@ from metricforge.contracts import (
     Sampler,
     Triplets,
 )
-from metricforge.errors import MetricForgeError, PluginError, UsageError
+from metricforge.errors import MetricForgeError, PluginError, UsageError, told
 from metricforge.installed import owner_of
 
 # No sampler shows an image a hundred times an epoch; one that never ends does.
@@ -54,7 +54,8 @@ def check_batch(sampler: Sampler, batch: Any, images: int) -> None:
     if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.ndim != 1:
         raise _broken(sampler, "must yield 1-D int64 tensors of indices", _described(batch))
     if len(batch) == 0 or int(batch.min()) < 0 or int(batch.max()) >= images:
-        raise _broken(sampler, f"must yield indices from 0 to {images - 1}", _described(batch))
+        given = f"{int(batch.min())} to {int(batch.max())}" if len(batch) else "an empty batch"
+        raise _broken(sampler, f"must yield indices from 0 to {images - 1}", given)
 
 
 def check_memory(sampler: Sampler, memory: Any, embeddings: Tensor) -> None:
@@ -110,6 +111,22 @@ def _check_listed(miner: Miner, tuples: Pairs | Triplets, labels: Tensor) -> Non
         raise _broken(miner, expected, f"{lowest} to {highest}")
 
 
+def check_labels(miner: Miner, tuples: Any, labels: Tensor) -> None:
+    """Tuples must be what they claim: positives of the anchor's class, negatives of another."""
+    if isinstance(tuples, Pairs):
+        true = tuples.same.equal(labels[tuples.anchor] == labels[tuples.other])
+        wanted = "must return `same` true where two labels agree"
+    elif isinstance(tuples, Triplets):
+        of_anchor = labels[tuples.anchor]
+        positives = bool((labels[tuples.positive] == of_anchor).all())
+        true = positives and bool((labels[tuples.negative] != of_anchor).all())
+        wanted = "must return positives of the anchor's class and negatives of others"
+    else:
+        return
+    if not true:
+        raise _broken(miner, wanted, "other labels; `metricforge plugins check` tells more")
+
+
 def check_loss(loss: Loss, value: Any) -> None:
     """A loss must be a scalar with a graph."""
     if not isinstance(value, Tensor) or value.ndim != 0 or not value.requires_grad:
@@ -145,8 +162,7 @@ def blaming(plugin: object) -> Iterator[None]:
     except MetricForgeError:
         raise
     except Exception as error:
-        fault = " ".join(str(error).split())
-        raise PluginError(f"{blame_of(plugin)} failed: {type(error).__name__}: {fault}") from error
+        raise PluginError(f"{blame_of(plugin)} failed: {told(error)}.") from error
 
 
 def check_miner(sampler: Sampler, miner: Any) -> None:

@@ -19,6 +19,7 @@ from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.conduct import (
     blaming,
+    check_labels,
     check_loss,
     check_memory,
     check_tuples,
@@ -144,7 +145,8 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
             group["lr"] = group["initial_lr"] * task.schedule(spent)
         seed_torch(task.seed, position.epoch, position.step)
         rng = generator(task.seed, position.epoch, position.step)
-        loss, tuples = _step(task, runtime.prepare(shown), batch, rng, runtime)
+        first = position.step == 0
+        loss, tuples = _step(task, runtime.prepare(shown), batch, rng, runtime, first)
         position.step += 1
         position.total_steps += 1
         yield StepRecord(
@@ -180,7 +182,12 @@ def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
 
 
 def _step(
-    task: Task, images: Tensor, batch: Tensor, rng: np.random.Generator, runtime: Runtime
+    task: Task,
+    images: Tensor,
+    batch: Tensor,
+    rng: np.random.Generator,
+    runtime: Runtime,
+    first: bool,
 ) -> tuple[float, Tuples | None]:
     labels = task.labels[batch].to(runtime.device)
     with runtime.autocast():
@@ -189,6 +196,8 @@ def _step(
     with torch.no_grad(), blaming(task.miner):
         tuples = mine(task.miner, compared.detach(), labels, rng)
     check_tuples(task.miner, tuples, labels)
+    if first:
+        check_labels(task.miner, tuples, labels)
     tuples = anchored(tuples, len(batch)) if len(labels) > len(batch) else tuples
     with blaming(task.loss):
         loss = task.loss(compared, labels, tuples)

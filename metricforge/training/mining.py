@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from metricforge.contracts import AllPairs, AllTriplets, Miner, Tuples
 
@@ -23,8 +23,9 @@ def mine(
 def draws(miner: Miner) -> bool:
     """Whether the miner's call takes `rng`."""
     # A module's own call takes anything; what it hands on, `forward` names.
+    call = miner.forward if isinstance(miner, nn.Module) else miner
     try:
-        return "rng" in inspect.signature(getattr(miner, "forward", miner)).parameters
+        return "rng" in inspect.signature(call).parameters
     except (ValueError, TypeError):  # built in C: it has no parameter of that name to read
         return False
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Build, Miner, Sampler
+from metricforge.contracts import Build, InnerSpec, Miner, Sampler
 from metricforge.errors import UsageError
 
 METRICFORGE_API = 1
@@ -29,7 +31,7 @@ class XBM:
         labels: Tensor,
         build: Build,
         *,
-        sampler: str = "hard-triplet",
+        sampler: InnerSpec = "metricforge:hard-triplet",
         size: int = 1024,
         warmup: int | None = None,
     ) -> None:
@@ -39,6 +41,11 @@ class XBM:
         if hasattr(self._inner, "remember"):
             raise UsageError(f"xbm can't wrap '{sampler}', which has a memory of its own.")
         self.miner: Miner = self._inner.miner
+        if not _chooses(self.miner):
+            raise UsageError(
+                f"xbm can't wrap '{sampler}': its miner names places in the batch and would pass "
+                "the memory over; take one that chooses among all images, such as hard-triplet."
+            )
         self.default_loss = getattr(self._inner, "default_loss", None)
         self.notes = getattr(self._inner, "notes", ())
         if hasattr(self._inner, "refresh"):
@@ -98,6 +105,21 @@ class XBM:
             prefix = "sampler."
             inner = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
             self._inner.load_state_dict(inner)
+
+
+def _chooses(miner: Miner) -> bool:
+    """Whether a miner takes any number of images: one that pairs places up would not."""
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    embeddings = torch.nn.functional.one_hot(torch.arange(len(labels))).float()
+    call = getattr(miner, "forward", miner)
+    drawn: dict[str, Any] = (
+        {"rng": np.random.default_rng(0)} if "rng" in signature(call).parameters else {}
+    )
+    try:
+        tuples = miner(embeddings, labels, **drawn)
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    return not isinstance(tuples, tuple) or len({len(part) for part in tuples}) == 1
 
 
 def _first_places(images: Tensor) -> Tensor:

@@ -63,13 +63,21 @@ def plain_function(embeddings: Tensor, labels: Tensor) -> str:
     return "plain"
 
 
-@pytest.mark.parametrize("miner", [Draws(), DrawsByName(), DrawingModule(), function], ids=repr)
+@pytest.mark.parametrize(
+    "miner",
+    [Draws(), DrawsByName(), DrawingModule(), function],
+    ids=lambda miner: getattr(miner, "__name__", type(miner).__name__),
+)
 def test_a_miner_that_asks_is_given_the_generator(miner: Any) -> None:
     assert draws(miner)
     assert mine(miner, ROWS, LABELS, generator(3, 1, 4)) == generator(3, 1, 4).random()
 
 
-@pytest.mark.parametrize("miner", [Plain(), Module(), plain_function], ids=repr)
+@pytest.mark.parametrize(
+    "miner",
+    [Plain(), Module(), plain_function],
+    ids=lambda miner: getattr(miner, "__name__", type(miner).__name__),
+)
 def test_a_miner_that_does_not_ask_is_given_nothing(miner: Any) -> None:
     assert not draws(miner)
     rng = generator(3, 1, 4)
