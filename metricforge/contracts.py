@@ -162,7 +162,8 @@ class Sampler(Protocol):
     - `remember(embeddings [B, D], labels [B], images [B])`, called at each step, after the
       network, with the batch's embeddings without gradient and its images as `epoch` gave them.
       It returns further embeddings [M, D] and labels [M] to compare the batch with: the miner
-      and the loss see [B + M, D], and only tuples whose anchor is in the batch are kept;
+      and the loss see [B + M, D], and only tuples whose anchor is in the batch are kept. A loss
+      that sees whole batches takes the M for further images of it;
     - `state_dict()` and `load_state_dict(state)`, named tensors for the checkpoint, if the next
       epoch or step depends on more than the train set and `rng`. A miner or a loss may, too;
     - `default_loss`, the spec of the loss to use when the user names none;

@@ -93,7 +93,7 @@ def _of_each_distribution() -> Iterator[EntryPoint]:
         points = [point for point in _points_of(distribution) if point.group.startswith(PREFIX)]
         name = normalized(distribution_of(points[0])[0]) if points else ""
         # Of one distribution found twice, the first on the path is the one that Python imports.
-        if points and name not in seen:
+        if points and (name == UNKNOWN or name not in seen):
             seen.add(name)
             yield from points
 

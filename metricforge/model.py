@@ -25,7 +25,7 @@ from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 
-FORMAT = 1
+FORMAT = 2
 """Raised when an older metricforge could not read what this one saves."""
 
 Encodable = Tensor | NDArray[Any] | Sequence[Path | str | Image.Image]

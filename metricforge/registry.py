@@ -6,6 +6,7 @@ A registry is an object made from entry points; tests pass their own.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from metricforge.errors import (
     DataError,
     MetricForgeError,
     PluginError,
+    ResourceError,
     UsageError,
     told,
     unknown,
@@ -28,7 +30,7 @@ from metricforge.installed import (
     installed_points,
     normalized,
 )
-from metricforge.source import Reading, read
+from metricforge.source import DECLARATION, Reading, read
 from metricforge.spec import Factory, Spec, asks_of, bind, complete, options_of
 
 _ORDER = list(GROUPS.values())
@@ -129,7 +131,7 @@ class Registry:
         """Whether `entry` can be used by its name; nothing is imported."""
         if fault := entry.mismatch or entry.reading.fault:
             return Status("broken", fault)
-        others = [e for e in self.entries(entry.kind) if e.name == entry.name and e is not entry]
+        others = [e for e in self._meant(entry.kind, entry.name) if e != entry]
         if others:
             owners = ", ".join(sorted(e.distribution for e in others))
             pick = f"{entry.distribution}:{entry.shown}"
@@ -142,9 +144,7 @@ class Registry:
         Raises UsageError with the nearest name when there is none, and PluginError when two
         distributions register it and the spec does not say which.
         """
-        named = [e for e in self.entries(kind) if e.name == spec.name and not e.family]
-        families = [e for e in self.entries(kind) if e.family and spec.name.startswith(e.name)]
-        exact = named or families
+        exact = self._meant(kind, spec.name)
         if spec.distribution:
             asked = normalized(spec.distribution)
             exact = [e for e in exact if normalized(e.distribution) == asked]
@@ -157,6 +157,17 @@ class Registry:
                 f"write {' or '.join(owners)}."
             )
         return exact[0]
+
+    def _meant(self, kind: str, name: str) -> list[Entry]:
+        """Of each distribution the entry that a name means: its own, else its nearest family."""
+        of: dict[tuple[str, str], Entry] = {}
+        for entry in self.entries(kind):
+            fits = name.startswith(entry.name) if entry.family else name == entry.name
+            owner = (entry.distribution, entry.version)
+            # A name of its own is longer than the beginning that makes a family.
+            if fits and (owner not in of or len(entry.name) > len(of[owner].name)):
+                of[owner] = entry
+        return list(of.values())
 
     def factory(self, kind: str, spec: Spec) -> Factory:
         """Import the one component that `spec` names, and check that it can be asked for.
@@ -200,7 +211,9 @@ class Registry:
             return factory(**asked, **options)
         except MetricForgeError:
             raise
-        except Exception as error:
+        except MemoryError as error:
+            raise ResourceError(f"out of memory while {what} was made.") from error
+        except (Exception, SystemExit) as error:
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {told(error)}.") from error
 
@@ -242,12 +255,29 @@ def load(entry: Entry) -> Any:
     if entry.mismatch:
         raise PluginError(f"{_blame(entry)} was {entry.mismatch}.")
     try:
-        return entry.point.load()
-    # A plugin that calls sys.exit() while importing must cost nobody else anything.
-    except (Exception, SystemExit) as error:
+        loaded = entry.point.load()
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    # A plugin that exits while it is imported, or is skipped as a test is, costs nobody else.
+    except BaseException as error:
         visible = isinstance(error, ImportError | AttributeError | SyntaxError)
         reason = (visible and entry.reading.fault) or told(error)
         raise PluginError(f"{_blame(entry)} can't be imported: {reason}.") from error
+    if (declared := _declared(entry.point.module)) not in (None, API_VERSION):
+        raise PluginError(
+            f"{_blame(entry)} was made for plugin API {declared!r}, and this metricforge has "
+            f"{API_VERSION}."
+        )
+    return loaded
+
+
+def _declared(module: str) -> Any:
+    """The API version that an imported module, or a package around it, declares in any way."""
+    while module:
+        if hasattr(sys.modules.get(module), DECLARATION):
+            return getattr(sys.modules[module], DECLARATION)
+        module = module.rpartition(".")[0]
+    return None
 
 
 def _member(family: Any, entry: Entry, spec: Spec) -> Factory:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -249,10 +248,12 @@ def _untyped(parameter: inspect.Parameter, factory: Factory, why: str) -> Plugin
 
 
 def _namespace(factory: Factory) -> dict[str, Any]:
+    """The names that its annotations may use: those of the module that it is written in."""
     while isinstance(factory, partial):
         factory = factory.func
-    module = sys.modules.get(getattr(factory, "__module__", ""), None)
-    return dict(vars(module)) if module else {}
+    # A class may have its constructor from another module.
+    written: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    return dict(getattr(inspect.unwrap(written), "__globals__", {}))
 
 
 def join_choices(values: Iterable[str]) -> str:

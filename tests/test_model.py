@@ -368,7 +368,7 @@ def test_weights_of_another_architecture_are_refused_with_what_differs(folder: P
 def test_a_newer_format_says_which_version_it_needs(folder: Path):
     fields = json.loads(read_folder(folder)["model.json"]) | {"format": 7, "novelty": 1}
     rewritten(folder, "model.json", json.dumps(fields).encode())
-    refused(folder, "format 7 and this metricforge reads up to 1: upgrade metricforge")
+    refused(folder, "format 7 and this metricforge reads up to 2: upgrade metricforge")
 
 
 @pytest.mark.parametrize(

@@ -357,3 +357,42 @@ def test_the_installed_registry_has_the_standard_components():
         ("dataset", "digits"),
         ("protocol", "retrieval"),
     } <= names
+
+
+def test_a_name_in_anothers_family_is_a_clash_that_the_distribution_settles(plugin):
+    points = named(plugin(FAMILY, kind="loss", x="MEMBERS"), "fam.")
+    points += named(plugin(FAMILY, dist="other", kind="loss", x="small"), "fam.large")
+    with pytest.raises(PluginError, match=r"write other:fam\.large or plug:fam\.large"):
+        build(points, "fam.large", kind="loss")
+    assert build(points, "plug:fam.large", kind="loss") == ("large", 2)
+    assert build(points, "other:fam.large", kind="loss") == ("small", 1)
+    assert build(points, "fam.small", kind="loss") == ("small", 1)
+
+
+def test_of_two_families_of_a_distribution_the_nearer_is_meant(plugin):
+    points = named(plugin(FAMILY, kind="loss", x="MEMBERS"), "fam.")
+    points += named(
+        plugin("def c():\n    return 'nearer'\nM = {'c': c}", kind="loss", x="M"), "fam.b."
+    )
+    assert build(points, "fam.b.c", kind="loss") == "nearer"
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["METRICFORGE_API = '2'", "METRICFORGE_API, x = 2, 3", "if True:\n    METRICFORGE_API = 2"],
+)
+def test_another_api_version_is_refused_however_it_is_declared(plugin, declared):
+    with pytest.raises(PluginError, match=r"made for plugin API '?2'?, and this metricforge has 1"):
+        build(plugin(f"{declared}\n{GOOD}", good="Good"), "good", labels=1)
+
+
+@pytest.mark.parametrize("ending", ["raise SystemExit(3)", "raise BaseException('odd')"])
+def test_whatever_a_plugin_raises_at_import_is_its_own_fault(plugin, ending):
+    with pytest.raises(PluginError, match="can't be imported"):
+        build(plugin(ending, good="Good"), "good", labels=1)
+
+
+def test_options_of_a_constructor_from_another_module_are_read(plugin):
+    source = "from metricforge_standard.protocols.oneshot import OneShot\nclass Mine(OneShot): ..."
+    points = plugin(source, kind="protocol", mine="Mine")
+    assert build(points, "mine:classifier=nearest", kind="protocol").classifier == "nearest"

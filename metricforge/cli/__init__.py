@@ -13,7 +13,7 @@ import click
 
 from metricforge import __version__
 from metricforge.cli.added import WithPlugins
-from metricforge.errors import MetricForgeError
+from metricforge.errors import MetricForgeError, PluginError
 
 COMMANDS = {
     "encode": "Embed images with a trained model, into a .npy file.",
@@ -50,7 +50,8 @@ def main() -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except MetricForgeError as error:
-        _tell(str(error), debug)
+        hidden = isinstance(error, PluginError) and error.__cause__ is not None and not debug
+        _tell(f"{error} (--debug shows the traceback)" if hidden else str(error), debug)
         sys.exit(error.exit_code)
     except Exception as error:
         fault = f"a fault of metricforge, {type(error).__name__}: {error}"

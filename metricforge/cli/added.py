@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
 from metricforge.cli.lazy import LazyGroup
-from metricforge.errors import MetricForgeError, PluginError
+from metricforge.errors import MetricForgeError, PluginError, told
 from metricforge.installed import COMMAND
 from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Spec
+
+CLICK = (click.ClickException, click.exceptions.Exit, click.Abort)
 
 
 class WithPlugins(LazyGroup):
@@ -48,16 +50,19 @@ def _command(entry: Entry) -> click.Command:
 def _blamed(command: click.Command, entry: Entry) -> click.Command:
     """The same command; what goes wrong in it is its distribution's fault, and said to be."""
 
-    def invoke(ctx: click.Context) -> Any:
-        try:
-            return command.invoke(ctx)
-        except (MetricForgeError, click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"command '{entry.name}' of {entry.origin} failed: {type(error).__name__}: {error}"
-            ) from error
+    def blamed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **more: Any) -> Any:
+            try:
+                return call(*args, **more)
+            except (MetricForgeError, *CLICK, BrokenPipeError):
+                raise
+            except Exception as error:
+                whose = f"command '{entry.name}' of {entry.origin}"
+                raise PluginError(f"{whose} failed: {told(error)}.") from error
+
+        return guarded
 
     guarded = copy.copy(command)
-    guarded.invoke = invoke  # type: ignore[method-assign]
+    guarded.invoke = blamed(guarded.invoke)  # type: ignore[method-assign]
+    guarded.make_context = blamed(guarded.make_context)  # type: ignore[method-assign]
     return guarded

@@ -49,6 +49,10 @@ def examine(
             spec = Spec(entry.shown, distribution=_if_shared(entry, registry))
             yield _examined(registry, entry.kind, spec, entry, root)
         return
+    if any(normalized(e.distribution) == normalized(what) for e in registry.entries()):
+        raise UsageError(
+            f"'{what}' has commands only, which the kit does not check: run its tests."
+        )
     spec = Spec.parse(what)
     meant = [each for each in KINDS if kind in (None, each) and _is_there(registry, each, spec)]
     if not meant:
@@ -77,6 +81,10 @@ def _is_there(registry: Registry, kind: str, spec: Spec) -> bool:
 
 def _examined(registry: Registry, kind: str, spec: Spec, entry: Entry, root: str) -> Examined:
     findings = _left_out(registry, kind, spec, entry) or _findings(registry, kind, spec, root)
+    status = registry.status(entry)
+    if status.word == "shadowed":
+        said = f"{status.reason}; users of the plain name are refused, so take another."
+        findings = (Finding("name-is-free", "noted", said), *findings)
     return Examined(kind, str(spec), entry.origin, findings)
 
 
@@ -89,6 +97,9 @@ def _left_out(registry: Registry, kind: str, spec: Spec, entry: Entry) -> tuple[
         options = options_of(registry.factory(kind, spec))
     except MetricForgeError as error:
         return (Finding("builds", "failed", str(error)),)
+    for name in spec.options:
+        if name not in options:
+            raise unknown(f"option of {kind} '{spec.name}':", name, options)
     needed = {n: n.upper() for n, o in options.items() if o.required and n not in spec.options}
     if needed:
         way = f'metricforge plugins check "{Spec(spec.name, needed, spec.distribution)}"'

@@ -14,7 +14,9 @@ from queue import Empty, Queue
 from threading import Thread
 
 from metricforge.errors import PluginError
+from metricforge.installed import COMMAND
 from metricforge.registry import Entry, Registry, Status, load
+from metricforge.spec import Spec, options_of
 
 SECONDS = 60.0
 """How long one component may take to be imported."""
@@ -71,12 +73,21 @@ def main(names: str) -> None:
     entries = {(e.kind, e.name, e.distribution): e for e in Registry.installed().entries()}
     for key in json.loads(names):
         try:
-            load(entries[tuple(key)])
+            entry = entries[tuple(key)]
+            loaded = load(entry)
+            if not entry.family and entry.kind != COMMAND:
+                options_of(Registry.installed().factory(entry.kind, _named(entry)))
+            elif entry.kind == COMMAND and not callable(loaded):
+                raise PluginError(f"it is {type(loaded).__name__}, not a click.Command.")
             reason = ""
         except PluginError as error:
             cause = error.__cause__
             reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
         print(json.dumps(reason), file=told, flush=True)
+
+
+def _named(entry: Entry) -> Spec:
+    return Spec(entry.name, distribution=entry.distribution)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from metricforge.data.split import Split, split_dataset
 from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.components import build_model, component, make_dataset, make_protocol
-from metricforge.runs.defaults import default_loss, fitting_losses, suited, written_out
+from metricforge.runs.defaults import default_loss, fitting_losses, pinned, suited, written_out
 from metricforge.runs.recipe import Recipe
 from metricforge.runs.selection import Selection, evaluated, labelled_part
 from metricforge.runtime import Runtime, seed_torch
 from metricforge.spec import Spec
-from metricforge.training.conduct import check_fit, check_miner
+from metricforge.training.conduct import check_fit, check_miner, sentences
 from metricforge.training.loop import Task
 from metricforge.training.optimizer import make_optimizer, make_schedule
 
@@ -58,6 +58,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     Raises what a user should hear: UsageError for names, options and things that don't fit,
     DataError for images and splits, PluginError for plugins.
     """
+    recipe = pinned(recipe, registry)
     runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last)
     protocols = {text: make_protocol(registry, text) for text in recipe.protocols}
     source = _open(recipe, registry, runtime)
@@ -144,7 +145,7 @@ def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Run
 def _notes(task: Task) -> tuple[str, ...]:
     views = task.views
     turned = f"each class is shown in {views} orientations, which count as {views} classes."
-    return (*((turned,) if views > 1 else ()), *getattr(task.sampler, "notes", ()))
+    return (*((turned,) if views > 1 else ()), *sentences(task.sampler))
 
 
 def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> None:

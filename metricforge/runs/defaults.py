@@ -12,9 +12,9 @@ from metricforge.data.split import Split
 from metricforge.errors import PluginError, UsageError
 from metricforge.installed import OWN
 from metricforge.registry import Registry
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.recipe import KINDS, Recipe, Standard
 from metricforge.spec import Spec
-from metricforge.training.conduct import name_of
+from metricforge.training.conduct import accepted_kinds, name_of
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
 
 # A default budget: enough images for the small networks here to settle, in minutes on two cores.
@@ -39,14 +39,29 @@ def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
     return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
 
 
+def pinned(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with every default that nobody typed naming its distribution, where it must."""
+
+    def own(kind: str, text: Any) -> Any:
+        shared = [e for e in registry.entries(kind) if e.name == text]
+        if isinstance(text, Standard) and len(shared) > 1:
+            return str(Spec(text, distribution=OWN))
+        return str(text) if isinstance(text, Standard) else text
+
+    return recipe.but(
+        **{kind: own(kind, getattr(recipe, kind)) for kind in KINDS},
+        protocols=tuple(own("protocol", text) for text in recipe.protocols),
+        validation=own("protocol", recipe.validation),
+    )
+
+
 def written_out(recipe: Recipe, registry: Registry) -> Recipe:
     """The recipe with every default of every component filled in, for the record."""
 
     def full(kind: str, text: str) -> str:
         return str(registry.complete(kind, Spec.parse(text)))
 
-    kinds = ("dataset", "sampler", "miner", "loss", "backbone", "head")
-    specs = {kind: value for kind in kinds if isinstance(value := getattr(recipe, kind), str)}
+    specs = {kind: value for kind in KINDS if isinstance(value := getattr(recipe, kind), str)}
     return recipe.but(
         **{kind: full(kind, text) for kind, text in specs.items()},
         optimizer=str(complete_optimizer(Spec.parse(recipe.optimizer))),
@@ -90,9 +105,9 @@ def fitting_losses(registry: Registry, kind: Any) -> str:
             continue
         try:
             factory = registry.factory("loss", Spec(entry.name, {}, entry.distribution))
+            accepts = accepted_kinds(factory)
         except PluginError:
             continue
-        accepts = getattr(factory, "accepts", None)
         if accepts is None or kind in accepts:
             fitting.append(entry.name)
     return ", ".join(fitting) or "none"

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from metricforge.errors import PluginError, UsageError
 from metricforge.registry import Registry
-from metricforge.runs.recipe import OBJECT, Recipe
+from metricforge.runs.recipe import KINDS, OBJECT, Recipe
 from metricforge.spec import Spec
-
-KINDS = ("dataset", "sampler", "miner", "loss", "backbone", "head")
 
 
 def origins(recipe: Recipe, registry: Registry) -> dict[str, str]:
@@ -19,12 +17,16 @@ def origins(recipe: Recipe, registry: Registry) -> dict[str, str]:
     }
 
 
-def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, str]) -> None:
-    """PluginError when a component is not there any more, with whose it was."""
+def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, str]) -> list[str]:
+    """Sentences of components that have another version than the run was begun with.
+
+    Raises PluginError when one is not there any more, or is another distribution's now.
+    """
+    said: list[str] = []
     for role, kind, text in _specs(recipe):
         spec = Spec.parse(text)
         try:
-            registry.find(kind, spec)
+            owner = registry.find(kind, spec)
         except UsageError as error:
             if role not in recorded:
                 raise
@@ -33,6 +35,17 @@ def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, st
                 f"the run uses the {kind} '{spec.name}' of {recorded[role]}, which is not "
                 f"installed any more: pip install {name}=={version}."
             ) from error
+        name, _, version = recorded.get(role, owner.origin).rpartition(" ")
+        if name != owner.distribution:
+            raise PluginError(
+                f"the run was begun with the {kind} '{spec.name}' of {recorded[role]}, and now it "
+                f"is of {owner.origin}: pip install {name}=={version}."
+            )
+        if version != owner.version:
+            said.append(
+                f"{kind} '{spec.name}' is of {owner.origin} now, the run began with {version}."
+            )
+    return said
 
 
 def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:

@@ -14,8 +14,15 @@ import tomli_w
 
 from metricforge.errors import UsageError, unknown
 
+KINDS = ("dataset", "sampler", "miner", "loss", "backbone", "head")
+"""The options of a recipe that are components, each by the name of its kind."""
+
 OBJECT = "object "
 """How a record begins for a component that was given as a Python object, not as a spec."""
+
+
+class Standard(str):
+    """A default that nobody typed: it means metricforge's own, whoever else has the name."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +35,20 @@ class Recipe:
     stay closed: for a trial, of which only the validation classes may judge.
     """
 
-    dataset: Any = "digits"
+    dataset: Any = Standard("digits")
     split: str | None = None
-    sampler: Any = "hard-triplet"
+    sampler: Any = Standard("hard-triplet")
     miner: Any = None
     loss: Any = None
-    backbone: Any = "conv4"
-    head: Any = "linear"
+    backbone: Any = Standard("conv4")
+    head: Any = Standard("linear")
     dim: int = 64
     orientations: int | None = None
     epochs: int | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"
-    protocols: tuple[str, ...] = ("retrieval", "oneshot")
-    validation: str = "retrieval"
+    protocols: tuple[str, ...] = (Standard("retrieval"), Standard("oneshot"))
+    validation: str = Standard("retrieval")
     select: str = "map@r"
     seed: int = 0
     device: str = "auto"

@@ -94,7 +94,9 @@ def resume(
     recorded = Recipe.from_toml(folder.config)
     finished = Run(folder).finished
     if not finished:
-        refuse_if_gone(recorded, registry, folder.read("env").get("components", {}))
+        owners = folder.read("env").get("components", {})
+        for sentence in refuse_if_gone(recorded, registry, owners):
+            listener.say(sentence)
     if recipe is not None:
         _refuse_other_options(recorded, written_out(recipe, registry), folder)
     if finished:

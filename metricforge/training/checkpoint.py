@@ -128,19 +128,15 @@ def _parted(tensors: dict[str, Tensor]) -> list[Tensor]:
 
 
 def _stateful(task: Task) -> Iterator[tuple[str, Any]]:
-    """The components that carry something from step to step, by name.
-
-    A miner that the sampler brought is the sampler's to save.
-    """
-    own = task.miner is not getattr(task.sampler, "miner", None)
-    parts = {"loss": task.loss, "sampler": task.sampler, **({"miner": task.miner} if own else {})}
+    """The components that carry something from step to step, by name."""
+    parts = {"loss": task.loss, "sampler": task.sampler, "miner": task.miner}
     return ((name, part) for name, part in parts.items() if hasattr(part, "state_dict"))
 
 
 def _state_of(component: Any) -> bytes:
     """What a component saves; PluginError if it is not named tensors."""
     with blaming(component):
-        state = dict(component.state_dict())
+        state = component.state_dict()
         check_state(component, state)
         # Copies: safetensors refuses two names for one memory.
         return save_tensors({name: v.detach().clone().contiguous() for name, v in state.items()})

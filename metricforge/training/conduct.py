@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from metricforge.contracts import (
     Result,
     Sampler,
     Triplets,
+    TupleKind,
 )
-from metricforge.errors import MetricForgeError, PluginError, UsageError, told
+from metricforge.errors import MetricForgeError, PluginError, ResourceError, UsageError, told
 from metricforge.installed import owner_of
 
 # No sampler shows an image a hundred times an epoch; one that never ends does.
@@ -85,7 +87,7 @@ def check_tuples(miner: Miner, tuples: Any, labels: Tensor) -> None:
         Triplets: (Triplets, AllTriplets),
         None: (type(None),),
     }
-    if miner.kind not in kinds:
+    if not any(miner.kind is kind for kind in kinds):
         raise _broken(miner, "must have the kind Pairs, Triplets or None", f"{miner.kind!r}")
     if not isinstance(tuples, kinds[miner.kind]):
         expected = miner.kind.__name__ if miner.kind else "None"
@@ -137,8 +139,10 @@ def check_result(protocol: EvaluationProtocol, result: Any) -> None:
     """What a protocol measures must be finite numbers within their intervals, by name."""
     if not isinstance(result, Result):
         raise _broken(protocol, "must give a metricforge.contracts.Result", _described(result))
+    if not isinstance(result.estimates, Mapping):
+        raise _broken(protocol, "must give estimates by name", _described(result.estimates))
     for name, estimate in result.estimates.items():
-        if not isinstance(estimate, Estimate):
+        if not isinstance(estimate, Estimate) or not _in_numbers(estimate):
             raise _broken(protocol, f"must give '{name}' as an Estimate", _described(estimate))
         # Said this way round, the comparison is false for NaN.
         if not -math.inf < estimate.low <= estimate.value <= estimate.high < math.inf:
@@ -146,8 +150,14 @@ def check_result(protocol: EvaluationProtocol, result: Any) -> None:
             raise _broken(protocol, f"must give '{name}' finite and in its interval", given)
 
 
+def _in_numbers(estimate: Estimate) -> bool:
+    return all(isinstance(n, Real) for n in (estimate.low, estimate.value, estimate.high))
+
+
 def check_state(component: object, state: Any) -> None:
     """What a component has a checkpoint keep must be tensors by name: nothing is pickled."""
+    if not isinstance(state, Mapping):
+        raise _broken(component, "must give a state_dict of tensors by name", _described(state))
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             wanted = "must give a state_dict of tensors by name"
@@ -161,8 +171,19 @@ def blaming(plugin: object) -> Iterator[None]:
         yield
     except MetricForgeError:
         raise
-    except Exception as error:
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        what = f"out of memory in {name_of(plugin)}"
+        raise ResourceError(f"{what}; a smaller batch or smaller images take less.") from error
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{blame_of(plugin)} failed: {told(error)}.") from error
+
+
+def sentences(sampler: Sampler) -> tuple[str, ...]:
+    """What a sampler has to say of its train set."""
+    notes = getattr(sampler, "notes", ())
+    if not isinstance(notes, tuple | list) or not all(isinstance(note, str) for note in notes):
+        raise _broken(sampler, "must have notes that are a tuple of sentences", _described(notes))
+    return tuple(notes)
 
 
 def check_miner(sampler: Sampler, miner: Any) -> None:
@@ -173,12 +194,23 @@ def check_miner(sampler: Sampler, miner: Any) -> None:
         raise _broken(miner, "must have a kind: Pairs, Triplets or None", "none")
 
 
+def accepted_kinds(loss: Any) -> tuple[TupleKind, ...] | None:
+    """The kinds of tuples that a loss, or its class, says it takes; None: all of them."""
+    kinds = getattr(loss, "accepts", None)
+    if kinds is None:
+        return None
+    whole = isinstance(kinds, tuple | list | set | frozenset)
+    if not whole or not all(kind is None or kind in (Pairs, Triplets) for kind in kinds):
+        raise _broken(loss, "must have in `accepts` a tuple of Pairs, Triplets, None", repr(kinds))
+    return tuple(kinds)
+
+
 def check_fit(miner: Miner, loss: Loss, fitting: Callable[[], str]) -> None:
     """Refuse a miner and a loss that don't fit, before the first step.
 
     `fitting` lists the losses that do fit, for the message.
     """
-    accepts = getattr(loss, "accepts", None)
+    accepts = accepted_kinds(loss)
     if accepts is not None and miner.kind not in accepts:
         gives = miner.kind.__name__.lower() if miner.kind else "the whole batch"
         wants = " or ".join(kind.__name__.lower() if kind else "whole batches" for kind in accepts)

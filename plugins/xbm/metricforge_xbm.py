@@ -41,6 +41,11 @@ class XBM:
         if hasattr(self._inner, "remember"):
             raise UsageError(f"xbm can't wrap '{sampler}', which has a memory of its own.")
         self.miner: Miner = self._inner.miner
+        if self.miner.kind is None:
+            raise UsageError(
+                f"xbm can't wrap '{sampler}': its loss sees whole batches, and would take what is "
+                "remembered for anchors; take one that has a miner, such as hard-triplet."
+            )
         if not _chooses(self.miner):
             raise UsageError(
                 f"xbm can't wrap '{sampler}': its miner names places in the batch and would pass "

@@ -36,7 +36,8 @@ class Environment:
         _pip("--python", fresh / "bin/python", "install", "--no-deps", "--no-index", *wheels)
         (site,) = fresh.glob("lib/python*/site-packages")
         around = sysconfig.get_path("purelib")
-        (site / "dependencies.pth").write_text(f"import site; site.addsitedir({around!r})\n")
+        # A plain line: the editable installs of the checkout, which a .pth there names, stay out.
+        (site / "dependencies.pth").write_text(f"{around}\n")
         _write_pip(fresh / "bin" / "pip", fresh / "bin" / "python")
         return cls(fresh)
 

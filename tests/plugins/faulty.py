@@ -59,11 +59,12 @@ def sampler(name: str, before: str = "", **points: str) -> Source:
     return Source(name, before + SAMPLER, {"samplers": points or {name: "Sampler"}})
 
 
+MISPLACED = Source("misplaced", SAMPLER, {"sampler": {"lost": "Sampler"}})
 GOOD = sampler("good-plugin", **{"good": "Sampler"})
 CLASHING = (
     sampler("clash-one", **{"twice": "Sampler"}),
     sampler("clash-two", **{"twice": "Sampler"}),
-    sampler("clash-standard", **{"random-pairs": "Sampler"}),
+    sampler("clash-standard", **{"random-pairs": "Sampler", "hard-triplet": "Sampler"}),
 )
 CLASHING_LOSS = Source(
     "clash-loss",
@@ -127,6 +128,24 @@ WRONG = Source(
     class Beyond(Lists):
         """An index too many."""
         def epoch(self, rng): yield torch.arange(len(self.labels) + 1)
+
+    class Mislabelled:
+        """Any three images."""
+        kind = Triplets
+        def __call__(self, embeddings, labels):
+            place = torch.arange(len(labels))
+            return Triplets(place, place.roll(1), place.roll(2))
+
+    class Liar(Lists):
+        """Has triplets that are none."""
+        def __init__(self, labels):
+            super().__init__(labels)
+            self.miner = Mislabelled()
+        def epoch(self, rng): yield torch.arange(len(self.labels))
+
+    class Stumbles(Lists):
+        """Falls over."""
+        def epoch(self, rng): return {}["x"]
 
     class Endless(Lists):
         """Never stops."""
@@ -195,6 +214,7 @@ WRONG = Source(
     ''',
     {
         "samplers": {"lists": "Lists", "beyond": "Beyond", "endless": "Endless",
+                     "liar": "Liar", "stumbles": "Stumbles",
                      "no-miner": "NoMiner"},
         "miners": {"outside": "Outside", "elsewhere": "Elsewhere", "other-kind": "OtherKind"},
         "losses": {"vector": "vector_loss", "no-graph": "no_graph_loss"},
@@ -205,4 +225,14 @@ WRONG = Source(
     },
 )  # fmt: skip
 
-ALL = (GOOD, *CLASHING, CLASHING_LOSS, *AT_IMPORT, *OTHER_VERSION, GLOBAL_STATE, COMMANDS, WRONG)
+ALL = (
+    GOOD,
+    MISPLACED,
+    *CLASHING,
+    CLASHING_LOSS,
+    *AT_IMPORT,
+    *OTHER_VERSION,
+    GLOBAL_STATE,
+    COMMANDS,
+    WRONG,
+)

@@ -139,11 +139,36 @@ def test_using_a_broken_one_says_whose_it_is(run: Command, words: str, message: 
     assert len(done.stderr.strip().splitlines()) == 1, "one sentence"
 
 
+def test_a_default_that_nobody_typed_is_metricforges_own(run: Command, tmp_path: Path) -> None:
+    # Other distributions here have samplers by the names of the default one and of random-pairs.
+    short = ("--epochs", 1, "--orientations", 1, "--no-test", "--quiet")
+    done = run("train", *short, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    config = (tmp_path / "run" / "config.toml").read_text()
+    assert 'sampler = "metricforge:hard-triplet:' in config
+    assert 'backbone = "conv4:' in config
+    typed = run("train", "--sampler", "hard-triplet")
+    assert typed.returncode == 4
+    checked = run("plugins", "check", "clash-standard", "--json")
+    noted = [record["findings"][0] for record in json.loads(checked.stdout)]
+    assert {(finding["check"], finding["outcome"]) for finding in noted} == {
+        ("name-is-free", "noted")
+    }
+
+
+def test_a_group_that_nobody_reads_is_told_of(run: Command) -> None:
+    told = "misplaced registers 'lost' in 'metricforge.sampler', which is no group; did you mean "
+    assert told + "'metricforge.samplers'?" in run("plugins").stderr
+    used = run("train", "--sampler", "lost")
+    assert used.returncode == 2
+    assert told in used.stderr
+
+
 def test_what_a_sampler_suggests_is_of_its_own_distribution(run: Command, tmp_path: Path) -> None:
     # hard-triplet suggests `triplet`, a name that an unrelated plugin has taken, too.
     done = run(
-        "train", "--sampler", "hard-triplet", "--epochs", 1, "--orientations", 1, "--no-test",
-        "--out", tmp_path / "run", "--quiet",
+        "train", "--sampler", "metricforge:hard-triplet", "--epochs", 1, "--orientations", 1,
+        "--no-test", "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'loss = "metricforge:triplet:' in (tmp_path / "run" / "config.toml").read_text()
@@ -172,6 +197,10 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
          "int64 tensors of indices; it gave list."),
         ("--sampler beyond", "wrong_values:Beyond of wrong-values 1.2 must yield "
          "indices from 0 to"),
+        ("--sampler liar", "wrong_values:Mislabelled of wrong-values 1.2 must return positives of "
+         "the anchor's class and negatives of others; it gave other labels"),
+        ("--sampler stumbles", "wrong_values:Stumbles of wrong-values 1.2 failed: KeyError: 'x' "
+         "(wrong_values.py:"),
         ("--sampler endless", "wrong_values:Endless of wrong-values 1.2 must end "
          "its epoch; it gave"),
         ("--sampler no-miner", "wrong_values:NoMiner of wrong-values 1.2 must bring a miner"),
@@ -246,6 +275,9 @@ def test_mistyped_names_get_the_nearest(run: Command) -> None:
          "mean 'size'?"),
         (["train", "--sampler", "good:size=many"], "option 'size' of sampler 'good' takes int, not "
          "'many'."),
+        (["train", "--sampler", "good:size"], "write good:size=VALUE"),
+        (["plugins", "check", "good:sise=3"], "did you mean 'size'?"),
+        (["plugins", "check", "some-commands"], "has commands only"),
         (["ecko"], "unknown command 'ecko'; did you mean 'echo'?"),
         (["plugins", "show", "samplr", "good"], "unknown kind 'samplr'; did you mean 'sampler'?"),
         (["plugins", "check", "good-plugn"], "did you mean 'good-plugin'?"),

@@ -37,6 +37,8 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
         from metricforge.plugins.trial import tried
 
         statuses = tried(statuses)
+    for point in registry.misplaced:
+        click.echo(f"note: {registry.told_of(point)}", err=True)
     if as_json:
         print_json([_record(entry, statuses[entry]) for entry in entries])
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,10 +46,11 @@ def _spec(name: str) -> Spec:
 def _print(found: Description) -> None:
     click.secho(f"{found.entry.kind} {found.name}", bold=True, nl=False)
     click.echo(f"  ({found.entry.origin})")
-    for line in found.doc.splitlines():
-        click.echo(f"  {line}".rstrip())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    click.echo(click.wrap_text(found.doc, width, "  ", "  ", preserve_paragraphs=True))
     if found.members:
-        click.echo(f"\nMembers, of which plugins show {found.entry.kind} NAME tells more:")
+        one = f"metricforge plugins show {found.entry.kind} {found.entry.name}NAME"
+        click.echo(f"\nMembers ({one} tells more of one):")
         click.echo(click.wrap_text(", ".join(f"{found.entry.name}{m}" for m in found.members)))
     if found.options:
         click.echo("\nOptions")

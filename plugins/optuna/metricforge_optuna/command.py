@@ -52,8 +52,9 @@ def command(
     from metricforge_optuna.record import Plan, SearchFolder
     from metricforge_optuna.search import Search
 
-    base = Recipe.from_toml(recipe).specs_only(str(recipe))
-    base = base if epochs is None else base.but(epochs=epochs)
+    recipe = recipe / "config.toml" if recipe.is_dir() else recipe
+    whole = Recipe.from_toml(recipe).specs_only(str(recipe))
+    base = whole if epochs is None else whole.but(epochs=epochs)
     space = read_options(options, base, Registry.installed())
     folder = SearchFolder(out or Path("runs") / f"{_name(recipe)}-tune")
 
@@ -67,6 +68,8 @@ def command(
         click.echo(json.dumps(table.as_json(folder, records, base.select), indent=1))
     else:
         table.print_search(folder, records, base.select)
+        if epochs is not None:
+            click.echo(f"        (its epochs are the trials' {epochs}; --epochs N trains longer)")
 
 
 def _name(recipe: Path) -> str:

@@ -58,6 +58,8 @@ class _ByName(Mapping[str, Factory]):
         def backbone(*, weights: bool = False) -> nn.Module:
             return _trunk(name, weights)
 
+        start = "`weights=true` starts from its ImageNet weights."
+        backbone.__doc__ = f"torchvision's {name}; {start}"
         return backbone
 
     def __iter__(self) -> Iterator[str]:
