@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = (
     {"errors", "contracts"},
     {"spec", "source", "installed", "registry"},
-    {"artefact", "data", "model", "runtime"},
+    {"artefact", "data", "model", "runtime", "pairwise"},
     {"training", "evaluation"},
     {"report"},
     {"runs", "testing", "scaffold"},
@@ -113,6 +113,8 @@ def test_plugins_import_the_contract_and_little_else(module: str):
     allowed += {
         "protocols": ["metricforge.evaluation"],
         "datasets": ["metricforge.data.decode"],
+        "miners": ["metricforge.pairwise"],
+        "losses": ["metricforge.pairwise"],
     }.get(kind, [])
     found = imports(STANDARD_MODULES[module], module)
     ours = [n for n in found if n.split(".")[0] in ("metricforge", "metricforge_standard")]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metricforge_standard.losses import all_triplets
 from metricforge_standard.losses.contrastive import Contrastive
-from metricforge_standard.losses.distance import euclidean
 from metricforge_standard.losses.triplet import Triplet
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
@@ -17,6 +17,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
 from metricforge.errors import UsageError
+from metricforge.pairwise import tiling
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 
@@ -253,12 +254,46 @@ def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
     assert torch.allclose(first.grad, second.grad, atol=1e-9)
 
 
-def test_euclidean_is_accurate_where_two_points_almost_coincide():
-    # A matrix product of such rows would cancel to nothing.
-    first = torch.full((1, 4), 1.0)
-    second = first.clone()
-    second[0, 0] += 2.0**-20
-    assert float(euclidean(first, second)) == pytest.approx(2.0**-20)
+@pytest.mark.parametrize("many", [1, 10**9])
+@pytest.mark.parametrize("anchors", [None, 7, 1, 0])
+@pytest.mark.parametrize("classes", [1, 2, 5, 60])
+@pytest.mark.parametrize(
+    ("loss", "described"),
+    [
+        (Contrastive(), AllPairs),
+        (Triplet(), AllTriplets),
+        (Triplet(active_only=False, margin=2.0), AllTriplets),
+        (Triplet(soft=0.3), AllTriplets),
+    ],
+)
+def test_tiles_and_anchors_count_like_what_is_listed(
+    loss, described, classes, anchors, many, monkeypatch
+):
+    monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 7)
+    monkeypatch.setattr(tiling, "ON_CPU", 1)
+    monkeypatch.setattr(all_triplets, "MANY", many)
+    rng = torch.Generator().manual_seed(1)
+    rows = torch.randn(60, 5, generator=rng, dtype=torch.float64)
+    # The last are in one place, with others of their class and without: they have no slope.
+    rows[50:] = rows[50]
+    labels = torch.randint(classes, (60,), generator=rng)
+    first, second = (rows.clone().requires_grad_() for _ in range(2))
+    value = loss(first, labels, described(anchors))
+    active = int(loss.active)
+    expected = loss(second, labels, described(anchors).listed(labels))
+    assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+    # A distance of zero, squared and rooted, may be 1e-16: what counts as pulled then differs.
+    assert active == pytest.approx(int(loss.active), abs=100)
+    value.backward()
+    expected.backward()
+    assert torch.allclose(first.grad, second.grad, atol=1e-10)
+
+
+@every_loss
+def test_the_gradient_of_what_is_described_passes_gradcheck(loss, described):
+    embeddings, labels = random_batch()
+    embeddings.requires_grad_()
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, described), (embeddings,))
 
 
 @pytest.mark.parametrize("name", ["contrastive", "triplet"])

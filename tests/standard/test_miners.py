@@ -1,20 +1,34 @@
-"""Miners and listed tuples against naive loops, on random, tied, duplicate and empty batches."""
+"""Miners against naive loops in float64: random, tied, duplicate, one-class, singleton, empty."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metricforge_standard.miners.batch_hard import BatchHard, squared_distances
+from metricforge_standard.miners.all_pairs import AllPairs
+from metricforge_standard.miners.all_triplets import AllTriplets
+from metricforge_standard.miners.batch_hard import BatchHard
+from metricforge_standard.miners.distance_weighted import DistanceWeighted
+from metricforge_standard.miners.easy_positive import EasyPositive
+from metricforge_standard.miners.hard_pairs import HardPairs
 from metricforge_standard.miners.laid_out import LaidOutPairs, LaidOutTriplets
+from metricforge_standard.miners.multi_similarity import MultiSimilarity
+from metricforge_standard.miners.n_hard import NHard
+from metricforge_standard.miners.random_hard import RandomHard
+from metricforge_standard.miners.semihard import SemiHard
 from metricforge_standard.miners.whole_batch import WholeBatch
 
-from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
+from metricforge import contracts
+from metricforge.contracts import Pairs, Triplets
+from metricforge.errors import UsageError
+from metricforge.pairwise import search, tiling
 
-quick = settings(deadline=None, max_examples=100)
+quick = settings(deadline=None, max_examples=60)
 
 # Whole numbers, so that distances are exact, and few of them, so that ties and duplicates abound.
 points = st.lists(
@@ -28,7 +42,19 @@ BATCHES = {
     "only singletons": [(0, 0, 0), (1, 0, 1), (2, 0, 2)],
     "all in one place": [(1, 1, 0), (1, 1, 0), (1, 1, 1), (1, 1, 1)],
     "ties": [(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 1), (0, -1, 1)],
+    "far off": [(900, 900, 0), (901, 900, 0), (900, 902, 1), (903, 900, 1), (900, 900, 2)],
 }
+DTYPES = [torch.float64, torch.float32]
+
+
+@pytest.fixture(params=["one tile", "tiles", "many tiles, sorted"])
+def tiles(request, monkeypatch):
+    """The sizes of tiles, and of rows to sort, must not matter."""
+    if request.param != "one tile":
+        monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 3)
+        monkeypatch.setattr(tiling, "ON_CPU", 1)
+    if request.param.endswith("sorted"):
+        monkeypatch.setattr(search, "MANY", 1)
 
 
 def batch_of(rows, dtype=torch.float64):
@@ -36,88 +62,344 @@ def batch_of(rows, dtype=torch.float64):
     return embeddings, torch.tensor([row[2] for row in rows], dtype=torch.int64)
 
 
+def random_rows(count, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    places = rng.integers(-20, 20, (count, 2))
+    return [(int(x), int(y), int(c)) for (x, y), c in zip(places, rng.integers(classes, size=count),
+                                                        strict=True)]  # fmt: skip
+
+
 def distance(rows, first, second):
     return math.dist(rows[first][:2], rows[second][:2])
 
 
-def hardest_distances(rows):
-    """For each anchor that has both: how far its farthest positive and nearest negative are."""
-    found = {}
-    for anchor in range(len(rows)):
-        positives = [
-            distance(rows, anchor, i)
-            for i in range(len(rows))
-            if i != anchor and rows[i][2] == rows[anchor][2]
-        ]
-        negatives = [
-            distance(rows, anchor, i) for i in range(len(rows)) if rows[i][2] != rows[anchor][2]
-        ]
-        if positives and negatives:
-            found[anchor] = (max(positives), min(negatives))
-    return found
+class Naive:
+    """Every question about a batch, answered by a loop."""
+
+    def __init__(self, rows):
+        self.rows, self.places = rows, range(len(rows))
+
+    def positives(self, a):
+        return [i for i in self.places if i != a and self.rows[i][2] == self.rows[a][2]]
+
+    def negatives(self, a):
+        return [i for i in self.places if self.rows[i][2] != self.rows[a][2]]
+
+    def far(self, a):
+        return sorted((distance(self.rows, a, i) for i in self.positives(a)), reverse=True)
+
+    def near(self, a):
+        return sorted(distance(self.rows, a, i) for i in self.negatives(a))
 
 
-def check_batch_hard(rows, dtype):
-    triplets = BatchHard()(*batch_of(rows, dtype))
+def mined(miner, rows, dtype=torch.float64):
+    """The triplets as (anchor, d(anchor, positive), d(anchor, negative)), checked to be true."""
+    triplets = miner(*batch_of(rows, dtype))
     assert isinstance(triplets, Triplets)
     assert all(part.dtype == torch.int64 and part.ndim == 1 for part in triplets)
-    found = {}
+    found = []
     for anchor, positive, negative in zip(*(part.tolist() for part in triplets), strict=True):
-        assert anchor not in found
         assert positive != anchor
         assert rows[positive][2] == rows[anchor][2] != rows[negative][2]
-        found[anchor] = (distance(rows, anchor, positive), distance(rows, anchor, negative))
-    assert found == hardest_distances(rows)
+        found.append((anchor, distance(rows, anchor, positive), distance(rows, anchor, negative)))
+    return sorted(found)
 
 
-# Half precision holds these whole numbers, too: it is widened before the distances.
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def batch_hard(rows):
+    naive = Naive(rows)
+    both = [a for a in naive.places if naive.positives(a) and naive.negatives(a)]
+    return [(a, naive.far(a)[0], naive.near(a)[0]) for a in both]
+
+
+def semihard(rows):
+    naive = Naive(rows)
+    beyond = [
+        (a, far, [near for near in naive.near(a) if near > far])
+        for a in naive.places
+        for far in naive.far(a)
+    ]
+    return sorted((a, far, near[0]) for a, far, near in beyond if near)
+
+
+def easy_positive(rows):
+    naive = Naive(rows)
+    nearest = [(a, naive.far(a)[-1]) for a in naive.places if naive.positives(a)]
+    beyond = [(a, d, [near for near in naive.near(a) if near > d]) for a, d in nearest]
+    return [(a, d, near[0]) for a, d, near in beyond if near]
+
+
+def easy_positive_hard(rows):
+    naive = Naive(rows)
+    both = [a for a in naive.places if naive.positives(a) and naive.negatives(a)]
+    return [(a, naive.far(a)[-1], naive.near(a)[0]) for a in both]
+
+
+def n_hard(rows, positives, negatives):
+    naive = Naive(rows)
+    return sorted(
+        (a, far, near)
+        for a in naive.places
+        for far in naive.far(a)[:positives]
+        for near in naive.near(a)[:negatives]
+    )
+
+
+SELECTORS = {
+    "batch-hard": (BatchHard(), batch_hard),
+    "semihard": (SemiHard(), semihard),
+    "easy-positive": (EasyPositive(), easy_positive),
+    "easy-positive:negative=hard": (EasyPositive(negative="hard"), easy_positive_hard),
+    "n-hard": (NHard(), lambda rows: n_hard(rows, 2, 2)),
+    "n-hard:positives=1,negatives=5": (
+        NHard(positives=1, negatives=5),
+        lambda rows: n_hard(rows, 1, 5),
+    ),
+}
+every_selector = pytest.mark.parametrize("selector", SELECTORS)
+
+
+@every_selector
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", BATCHES)
-def test_batch_hard_on_what_is_special(name, dtype):
-    check_batch_hard(BATCHES[name], dtype)
+def test_a_selector_on_what_is_special(selector, name, dtype):
+    miner, naive = SELECTORS[selector]
+    assert mined(miner, BATCHES[name], dtype) == naive(BATCHES[name])
 
 
+@every_selector
+@pytest.mark.usefixtures("tiles")
+def test_a_selector_on_a_larger_batch_is_the_naive_loop(selector):
+    # More than a run of `lowest`, so that the rows are searched in two steps.
+    miner, naive = SELECTORS[selector]
+    for classes in (3, 40):
+        rows = random_rows(150, classes)
+        assert mined(miner, rows) == naive(rows)
+
+
+@every_selector
 @quick
-@given(points)
-def test_batch_hard_is_the_naive_loop(rows):
-    check_batch_hard(rows, torch.float64)
+@given(rows=points)
+def test_a_selector_is_the_naive_loop(selector, rows):
+    miner, naive = SELECTORS[selector]
+    assert mined(miner, rows) == naive(rows)
 
 
 def test_batch_hard_finds_far_apart_what_bfloat16_would_round_together():
     # 257 and 256, the squared distances of the two negatives, are one number in bfloat16.
     rows = [(16, 0, 0), (15, 0, 0), (0, 1, 1), (0, 0, 1)]
-    check_batch_hard(rows, torch.bfloat16)
+    assert mined(BatchHard(), rows, torch.bfloat16) == batch_hard(rows)
 
 
-def test_batch_hard_leaves_the_embeddings_alone_and_repeats_itself():
-    embeddings = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(12) % 3
-    before = embeddings.clone()
-    first, again = BatchHard()(embeddings, labels), BatchHard()(embeddings, labels)
-    assert embeddings.equal(before)
-    assert all(a.equal(b) for a, b in zip(first, again, strict=True))
+def test_a_near_duplicate_far_from_the_origin_is_found_in_float32():
+    # By a bare product of matrices all these distances would round to the same.
+    embeddings = torch.full((4, 8), 100.0)
+    embeddings[1, 0] += 3e-4
+    embeddings[2, 0] += 1e-4
+    embeddings[3, 0] += 2e-4
+    triplets = BatchHard()(embeddings, torch.tensor([0, 0, 1, 1]))
+    assert triplets.negative[triplets.anchor == 0].tolist() == [2]
+    assert triplets.negative[triplets.anchor == 1].tolist() == [3]
+
+
+def random_hard(rows, margin):
+    """For each anchor and positive the negatives it may get."""
+    naive = Naive(rows)
+    return {
+        (a, p): {
+            n for n in naive.negatives(a)
+            if distance(rows, a, n) < distance(rows, a, p) + margin
+        }
+        for a in naive.places
+        for p in naive.positives(a)
+    }  # fmt: skip
+
+
+def check_random_hard(rows, margin, seed=0):
+    triplets = RandomHard(margin)(*batch_of(rows), np.random.default_rng(seed))
+    allowed = random_hard(rows, margin)
+    found = {}
+    for anchor, positive, negative in zip(*(part.tolist() for part in triplets), strict=True):
+        assert (anchor, positive) not in found
+        assert negative in allowed[anchor, positive]
+        found[anchor, positive] = negative
+    assert set(found) == {pair for pair, negatives in allowed.items() if negatives}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_random_hard_on_what_is_special(name):
+    check_random_hard(BATCHES[name], 0.2)
+
+
+@pytest.mark.usefixtures("tiles")
+def test_random_hard_on_a_larger_batch():
+    check_random_hard(random_rows(150, 30), 0.2)
+
+
+@quick
+@given(points, st.sampled_from([0.1, 0.7]))
+def test_random_hard_is_the_naive_loop(rows, margin):
+    check_random_hard(rows, margin)
+
+
+@pytest.mark.usefixtures("tiles")
+def test_random_hard_draws_each_violating_negative_as_often():
+    rows = [(0, 0, 0), (2, 0, 0), *((1, y, 1) for y in range(5)), (50, 0, 2)]
+    counts = Counter()
+    for seed in range(600):
+        triplets = RandomHard(1.0)(*batch_of(rows), np.random.default_rng(seed))
+        counts.update(triplets.negative[triplets.anchor == 0].tolist())
+    # Nearer than 2 + 1 are three of the five, with 200 draws expected of each (deviation 12).
+    assert set(counts) == {2, 3, 4}
+    assert all(abs(count - 200) < 50 for count in counts.values())
+
+
+def test_random_hard_takes_the_margin_of_the_loss_or_a_default():
+    assert RandomHard(0.7).margin == 0.7
+    assert RandomHard(None).margin == 0.2
+
+
+def check_hard_pairs(rows, dtype=torch.float64):
+    pairs = HardPairs()(*batch_of(rows, dtype))
+    assert isinstance(pairs, Pairs)
+    listed = list(zip(*(part.tolist() for part in pairs), strict=True))
+    assert len({frozenset(pair[:2]) for pair in listed}) == len(listed)
+    naive = Naive(rows)
+    positives = {frozenset((a, p)) for a in naive.places for p in naive.positives(a)}
+    assert {frozenset(pair[:2]) for pair in listed if pair[2]} == positives
+    negatives = [(a, n) for a in naive.places for n in naive.negatives(a) if a < n]
+    nearest = sorted(distance(rows, *pair) for pair in negatives)[: len(positives)]
+    assert sorted(distance(rows, a, n) for a, n, same in listed if not same) == nearest
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BATCHES)
+def test_hard_pairs_on_what_is_special(name, dtype):
+    check_hard_pairs(BATCHES[name], dtype)
+
+
+@pytest.mark.usefixtures("tiles")
+def test_hard_pairs_on_a_larger_batch():
+    check_hard_pairs(random_rows(150, 30))
 
 
 @quick
 @given(points)
-def test_squared_distances_are_those_of_the_loop(rows):
-    found = squared_distances(batch_of(rows)[0])
-    assert found.shape == (len(rows), len(rows))
-    for first in range(len(rows)):
-        for second in range(len(rows)):
-            expected = distance(rows, first, second) ** 2
-            assert float(found[first, second]) == pytest.approx(expected)
+def test_hard_pairs_is_the_naive_loop(rows):
+    check_hard_pairs(rows)
+
+
+def multi_similarity(embeddings, labels, epsilon):
+    rows = [[v / math.hypot(*row) for v in row] for row in embeddings.tolist()]
+    same = [[a == b for b in labels.tolist()] for a in labels.tolist()]
+    cosine = [[math.sumprod(a, b) if hasattr(math, "sumprod") else sum(
+        x * y for x, y in zip(a, b, strict=True)) for b in rows] for a in rows]  # fmt: skip
+    found = set()
+    for a in range(len(rows)):
+        others = [i for i in range(len(rows)) if i != a]
+        positives = [cosine[a][i] for i in others if same[a][i]]
+        negatives = [cosine[a][i] for i in others if not same[a][i]]
+        for i in others:
+            if same[a][i] and negatives and cosine[a][i] < max(negatives) + epsilon:
+                found.add((a, i, True))
+            if not same[a][i] and positives and cosine[a][i] > min(positives) - epsilon:
+                found.add((a, i, False))
+    return found
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5])
+@pytest.mark.usefixtures("tiles")
+def test_multi_similarity_is_the_naive_loop(epsilon):
+    rng = torch.Generator().manual_seed(0)
+    for count, classes in ((40, 6), (12, 1), (12, 12), (2, 2), (1, 1)):
+        embeddings = torch.randn(count, 5, generator=rng, dtype=torch.float64)
+        labels = torch.arange(count) % classes
+        pairs = MultiSimilarity(epsilon=epsilon)(embeddings, labels)
+        listed = list(zip(*(part.tolist() for part in pairs), strict=True))
+        assert len(listed) == len(set(listed))
+        assert set(listed) == multi_similarity(embeddings, labels, epsilon)
+
+
+def on_sphere(count, dim, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    rows = torch.randn(count, dim, generator=rng, dtype=torch.float64)
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def weight(distance, dim, nearest):
+    d = max(distance, nearest)
+    return d ** (2 - dim) * (1 - d * d / 4) ** ((3 - dim) / 2)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 8])
+@pytest.mark.usefixtures("tiles")
+def test_distance_weighted_draws_by_the_inverse_density(dim):
+    embeddings, labels = on_sphere(10, dim), torch.tensor([0, 0, *range(1, 9)])
+    miner = DistanceWeighted(nearest=0.5, farthest=1.9)
+    draws = defaultdict(Counter)
+    for seed in range(2000):
+        triplets = miner(embeddings, labels, np.random.default_rng(seed))
+        assert triplets.positive.tolist() == [1, 0]
+        for anchor, negative in zip(triplets.anchor.tolist(), triplets.negative.tolist(),
+                                    strict=True):  # fmt: skip
+            draws[anchor][negative] += 1
+    for anchor in (0, 1):
+        apart = {i: math.dist(embeddings[anchor], embeddings[i]) for i in range(2, 10)}
+        weights = {i: weight(d, dim, 0.5) for i, d in apart.items() if d < 1.9}
+        total = sum(weights.values())
+        assert set(draws[anchor]) <= set(weights)
+        for i, w in weights.items():
+            share = w / total
+            deviation = math.sqrt(2000 * share * (1 - share))
+            assert abs(draws[anchor][i] - 2000 * share) < 5 * deviation + 1
+
+
+@pytest.mark.usefixtures("tiles")
+def test_distance_weighted_draws_from_all_when_none_is_in_reach():
+    embeddings = torch.tensor([[1.0, 0], [1, 0], [-1, 0.1], [-1, 0], [-1, -0.1]])
+    labels = torch.tensor([0, 0, 1, 2, 3])
+    seen = set()
+    for seed in range(60):
+        triplets = DistanceWeighted()(embeddings, labels, np.random.default_rng(seed))
+        seen.update(triplets.negative[triplets.anchor == 0].tolist())
+    assert seen == {2, 3, 4}
+
+
+@quick
+@given(points)
+def test_distance_weighted_gives_each_positive_pair_a_negative(rows):
+    triplets = DistanceWeighted()(*batch_of(rows), np.random.default_rng(0))
+    naive = Naive(rows)
+    listed = list(zip(*(part.tolist() for part in triplets), strict=True))
+    expected = [(a, p) for a in naive.places for p in naive.positives(a) if naive.negatives(a)]
+    assert sorted((a, p) for a, p, _ in listed) == expected
+    assert all(rows[a][2] != rows[n][2] for a, _, n in listed)
+
+
+def test_all_are_described_and_not_listed():
+    embeddings, labels = batch_of(BATCHES["ties"])
+    assert AllPairs()(embeddings, labels) == contracts.AllPairs()
+    assert AllTriplets()(embeddings, labels) == contracts.AllTriplets()
+    assert (AllPairs.kind, AllTriplets.kind) == (Pairs, Triplets)
+
+
+@pytest.mark.parametrize("build", [
+    lambda: NHard(positives=0), lambda: NHard(negatives=0), lambda: DistanceWeighted(nearest=0),
+    lambda: DistanceWeighted(nearest=1.5, farthest=1.4), lambda: DistanceWeighted(farthest=2.5),
+])  # fmt: skip
+def test_options_that_choose_nothing_are_refused(build):
+    with pytest.raises(UsageError, match="needs"):
+        build()
 
 
 def check_listed(labels):
     numbers = range(len(labels))
-    pairs = AllPairs().listed(torch.tensor(labels, dtype=torch.int64))
+    pairs = contracts.AllPairs().listed(torch.tensor(labels, dtype=torch.int64))
     assert isinstance(pairs, Pairs)
     assert pairs.same.dtype == torch.bool
     assert list(zip(*(part.tolist() for part in pairs), strict=True)) == [
-        (a, b, labels[a] == labels[b]) for a in numbers for b in numbers if a < b
+        (a, b, labels[a] == labels[b]) for a in numbers for b in numbers if a != b
     ]
-    triplets = AllTriplets().listed(torch.tensor(labels, dtype=torch.int64))
+    triplets = contracts.AllTriplets().listed(torch.tensor(labels, dtype=torch.int64))
     assert isinstance(triplets, Triplets)
     assert list(zip(*(part.tolist() for part in triplets), strict=True)) == [
         (a, p, n)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import AllTriplets, Triplets
 from metricforge.errors import UsageError
-from metricforge_standard.losses.distance import euclidean
+from metricforge.pairwise import distances, scored
+from metricforge_standard.losses.all_triplets import sum_over_all_triplets
 
 
 class Triplet:
@@ -16,10 +18,12 @@ class Triplet:
     With v = d(a, p) - d(a, n) + margin and euclidean d: the mean of max(0, v) over the triplets
     that violate the margin (`active_only`), or over all. `soft` T puts T log(1 + exp(v / T)) in
     its place, the mean over all: it goes on pulling where the hinge lets go, and the hardest
-    triplets no longer hold the whole batch at the margin. No triplets give zero, with a graph.
+    triplets no longer hold the whole batch at the margin. All triplets of a batch are summed up
+    without being listed. No triplets give zero, with a graph.
     """
 
     accepts = (Triplets,)
+    active: Tensor | None = None
 
     def __init__(
         self, *, margin: float = 0.2, active_only: bool = True, soft: float | None = None
@@ -33,16 +37,25 @@ class Triplet:
     def __call__(
         self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets
     ) -> Tensor:
-        triplets = tuples.listed(labels)
-        if len(triplets.anchor) == 0:
-            return embeddings.sum() * 0.0
-        anchor = embeddings[triplets.anchor]
-        near = euclidean(anchor, embeddings[triplets.positive])
-        far = euclidean(anchor, embeddings[triplets.negative])
+        if isinstance(tuples, AllTriplets):
+            return self._of_all(embeddings, labels, tuples.anchors)
+        near = distances(embeddings, tuples.anchor, tuples.positive)
+        far = distances(embeddings, tuples.anchor, tuples.negative)
         violation = near - far + self.margin
+        self.active = (violation.detach() > 0).sum()
+        if len(violation) == 0:
+            return embeddings.sum() * 0.0
         if self.soft is not None:
             return F.softplus(violation / self.soft).mean() * self.soft
-        violation = violation.clamp(min=0)
         if not self.active_only:
-            return violation.mean()
-        return violation.sum() / (violation > 0).sum().clamp(min=1)
+            return violation.clamp(min=0).mean()
+        return violation.clamp(min=0).sum() / self.active.clamp(min=1)
+
+    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+        found = sum_over_all_triplets(embeddings, labels, anchors, self.margin, self.soft)
+        self.active = found.active
+        total = torch.as_tensor(found.total, device=found.active.device)
+        mean_over = found.active if self.active_only and self.soft is None else total
+        count = mean_over.clamp(min=1)
+        dtype = found.gradient.dtype
+        return scored(embeddings, (found.loss / count).to(dtype), found.gradient / count.to(dtype))

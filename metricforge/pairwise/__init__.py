@@ -1,0 +1,28 @@
+"""All images of a batch against each other, in tiles: what fast miners and losses are made of.
+
+Plugins may import it. A miner or loss goes through a batch in tiles of anchors x images, so that
+no B x B matrix is ever kept: see :class:`Tiling`.
+"""
+
+from metricforge.pairwise.chosen import ChosenPairs, ChosenTriplets
+from metricforge.pairwise.classes import Classes
+from metricforge.pairwise.gradient import Gradient, scored
+from metricforge.pairwise.listed import distances, dot_products
+from metricforge.pairwise.search import lowest, nearest_beyond, nth_below
+from metricforge.pairwise.tiling import Tile, Tiling, anchors_of
+
+__all__ = [
+    "ChosenPairs",
+    "ChosenTriplets",
+    "Classes",
+    "Gradient",
+    "Tile",
+    "Tiling",
+    "anchors_of",
+    "distances",
+    "dot_products",
+    "lowest",
+    "nearest_beyond",
+    "nth_below",
+    "scored",
+]

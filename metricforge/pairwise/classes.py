@@ -1,0 +1,94 @@
+"""Where the classes of a batch lie, as the host knows them."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The images of a batch sorted by class: class c is `order[start[c] : start[c] + size[c]]`.
+
+    `order` int64 [B], `start` and `size` int64 [C], all on the host. Everything whose shape
+    depends on the labels is computed from these, so that a GPU need not be waited for.
+    """
+
+    order: Indices
+    start: Indices
+    size: Indices
+    device: torch.device
+
+    @classmethod
+    def of(cls, labels: Tensor) -> Classes:
+        """The classes of labels [B]; found once for each labels tensor."""
+        version, known = _KNOWN.get(labels, (None, None))
+        if known is None or version != labels._version:
+            return cls.remember(labels, labels)
+        return known
+
+    @classmethod
+    def remember(cls, labels: Tensor, on_host: Tensor) -> Classes:
+        """The same, from a copy of the labels on the host: later calls of `of` wait for nothing."""
+        values = on_host.detach().cpu().numpy()
+        _, size = np.unique(values, return_counts=True)
+        order = np.argsort(values, kind="stable")
+        found = cls(order, np.cumsum(size) - size, size, labels.device)
+        _KNOWN[labels] = (labels._version, found)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def largest(self) -> int:
+        """How many images the largest class has; 0 for an empty batch."""
+        return int(self.size.max(initial=0))
+
+    @cached_property
+    def of_row(self) -> Indices:
+        """The class of each sorted row, int64 [B]."""
+        return np.repeat(np.arange(len(self.size)), self.size)
+
+    @cached_property
+    def order_there(self) -> Tensor:
+        """`order` on the device of the labels."""
+        return self.there(self.order)
+
+    @cached_property
+    def of_row_there(self) -> Tensor:
+        """The class of each sorted row on the device of the labels, int32 [B]."""
+        return self.there(self.of_row.astype(np.int32))
+
+    def positives(self, rows: Indices) -> Indices:
+        """How many others of its class each sorted row has, int64 like `rows`."""
+        counts: Indices = self.size[self.of_row[rows]] - 1
+        return counts
+
+    def negatives(self, rows: Indices) -> Indices:
+        """How many images of other classes each sorted row has, int64 like `rows`."""
+        counts: Indices = len(self) - 1 - self.positives(rows)
+        return counts
+
+    def anchor_rows(self, anchors: int | None) -> Indices:
+        """The sorted rows of the first `anchors` images of the batch (None: all), ascending."""
+        if anchors is None or anchors >= len(self):
+            return np.arange(len(self))
+        return np.flatnonzero(self.order < anchors)
+
+    def there(self, values: NDArray[np.generic]) -> Tensor:
+        """A host array on the device of the labels, without waiting for it."""
+        return torch.from_numpy(values).to(self.device, non_blocking=True)
+
+
+# By tensor, not by value; a tensor that is gone takes its entry with it.
+_KNOWN: MutableMapping[Tensor, tuple[int, Classes]] = WeakTensorKeyDictionary()

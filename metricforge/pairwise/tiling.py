@@ -1,0 +1,162 @@
+"""A batch gone through in tiles: some anchors against all images, without a B x B matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metricforge.pairwise.classes import Classes, Indices
+
+# Numbers in a tile: few enough for a processor's cache, enough to keep a GPU busy.
+ON_CPU, ON_DEVICE = 2**20, 2**25
+# A tile of fewer anchors makes a matrix product slow.
+FEWEST_ANCHORS = 32
+# Squared distances under this share of the mean squared length have lost digits to cancellation.
+CLOSE = 1e-3
+# Of a tile with a larger share of close pairs none are computed anew: they coincide anyway.
+MOST_CLOSE = 1 / 16
+
+
+@dataclass
+class Tile:
+    """Some anchors against all images of the batch, everything in sorted order (see `Classes`).
+
+    `values` [R, B] may be worked on in place; it is gone when the next tile comes. `rows` int64
+    [R] on the host and `own` int64 [R] on the device are the sorted rows of the anchors. Images
+    of an anchor's class lie in the columns `window` alone, a slice of width W, and `same` bool
+    [R, W] says which they are, the anchor itself included.
+    """
+
+    values: Tensor
+    rows: Indices
+    own: Tensor
+    window: slice
+    same: Tensor
+
+    @property
+    def near(self) -> Tensor:
+        """The columns of the window, [R, W]: a view of `values`."""
+        return self.values[:, self.window]
+
+    @property
+    def positive(self) -> Tensor:
+        """Which images of the window are positives, bool [R, W]: `same` without the anchors."""
+        return self.same.scatter(1, (self.own - self.window.start)[:, None], False)
+
+    def positives(self, most: int, missing: float, largest: bool) -> tuple[Tensor, Tensor]:
+        """The values of each anchor's positives and their columns, [R, most] each, sorted.
+
+        `most` is at least the number of positives of any anchor here; what is missing has the
+        value `missing` and any column.
+        """
+        chosen = torch.where(self.positive, self.near, missing)
+        values, places = chosen.topk(min(most, chosen.shape[1]), dim=1, largest=largest)
+        return values, places + self.window.start
+
+    def hide_same(self, value: float) -> None:
+        """Overwrite the values of images of the anchor's class, itself included."""
+        self.near.masked_fill_(self.same, value)
+
+
+class Tiling:
+    """A batch sorted by class, to be gone through in tiles of anchors x all images.
+
+    `rows` [B, D] are the sorted embeddings, `centred` the same about their mean, `norms` [B]
+    the squared lengths of those. Embeddings of any floating type are widened to float32 at
+    least: half precision has no digits to spare for a difference of squares. `anchors`: only
+    the first so many images of the batch are anchors (None: all). The tiles share their memory.
+    """
+
+    def __init__(self, embeddings: Tensor, labels: Tensor, anchors: int | None = None) -> None:
+        self.classes = Classes.of(labels)
+        self.anchors = self.classes.anchor_rows(anchors)
+        wide = embeddings.detach()
+        wide = wide if wide.dtype == torch.float64 else wide.float()
+        self.rows = wide.index_select(0, self.classes.order_there)
+        # A centre of few digits leaves differences of round numbers as exact as they were.
+        self.centred = self.rows - self.rows.mean(0).bfloat16()
+        self.norms = self.centred.square().sum(1)
+        numbers = ON_CPU if wide.device.type == "cpu" else ON_DEVICE
+        self.height = min(max(FEWEST_ANCHORS, numbers // max(len(self.rows), 1)), len(self.anchors))
+        self._spare: list[Tensor] = []
+
+    def squared_distances(self) -> Iterator[Tile]:
+        """Tiles of squared euclidean distances; an anchor's own is exactly zero.
+
+        One matrix product cancels where two embeddings almost coincide: an error of about 1e-6
+        of the squared length. So the mean is taken off first, and on a processor the pairs with
+        less than a thousandth of the mean squared length between them are computed anew from
+        their difference; on a GPU, where finding them would mean waiting, they are not.
+        """
+        rows, norms = self.centred, self.norms
+        close = CLOSE * norms.mean() if rows.device.type == "cpu" else None
+        for tile in self._tiles():
+            torch.addmm(norms, anchors_of(rows, tile), rows.T, alpha=-2, out=tile.values)
+            tile.values.add_(anchors_of(norms, tile)[:, None]).clamp_(min=0)
+            if close is not None:
+                self._sharpen(tile, rows, close)
+            tile.values.scatter_(1, tile.own[:, None], 0.0)
+            yield tile
+
+    def similarities(self) -> Iterator[Tile]:
+        """Tiles of dot products."""
+        for tile in self._tiles():
+            torch.mm(anchors_of(self.rows, tile), self.rows.T, out=tile.values)
+            yield tile
+
+    @property
+    def least_distance(self) -> Tensor:
+        """The distance under which its own rounding makes up a gradient, 0-d."""
+        numbers = torch.finfo(self.norms.dtype)
+        return (self.norms.mean() * numbers.eps).clamp(min=numbers.tiny).sqrt()
+
+    def spare(self, tile: Tile, number: int = 0) -> Tensor:
+        """Scratch memory [R, B] like the tile's values, of undefined content; by number."""
+        while len(self._spare) <= number:
+            self._spare.append(self.rows.new_empty(self.height, len(self.rows)))
+        return self._spare[number][: len(tile.rows)]
+
+    def places(self, columns: Tensor) -> Tensor:
+        """Sorted rows, of any shape, to places in the batch as it came."""
+        return self.classes.order_there[columns]
+
+    def _tiles(self) -> Iterator[Tile]:
+        classes, total = self.classes, len(self.rows)
+        if not len(self.anchors):
+            return
+        values = self.rows.new_empty(self.height, total)
+        for first in range(0, len(self.anchors), self.height):
+            rows = self.anchors[first : first + self.height]
+            own = classes.there(rows)
+            of_row = classes.of_row[rows]
+            window = slice(0, total)
+            if classes.device.type == "cpu":
+                last = int(of_row[-1])
+                end = int(classes.start[last] + classes.size[last])
+                window = slice(int(classes.start[of_row[0]]), end)
+            same = classes.of_row_there[own][:, None] == classes.of_row_there[window]
+            yield Tile(values[: len(rows)], rows, own, window, same)
+
+    @staticmethod
+    def _sharpen(tile: Tile, rows: Tensor, close: Tensor) -> None:
+        """Compute anew from differences what is close, an anchor's own distance apart."""
+        tile.values.scatter_(1, tile.own[:, None], torch.inf)
+        if not bool(tile.values.amin() < close):
+            return
+        first, second = (tile.values < close).nonzero(as_tuple=True)
+        if len(first) > MOST_CLOSE * tile.values.numel():
+            return
+        for part in torch.arange(len(first)).split(2**14):
+            a, b = first[part], second[part]
+            tile.values[a, b] = (rows[tile.own[a]] - rows[b]).square().sum(1)
+
+
+def anchors_of(values: Tensor, tile: Tile) -> Tensor:
+    """The anchors' part of values [B, ...], [R, ...]; a view where they lie side by side."""
+    first, last = int(tile.rows[0]), int(tile.rows[-1])
+    if last - first + 1 == len(tile.rows):
+        return values[first : last + 1]
+    return values[tile.own]

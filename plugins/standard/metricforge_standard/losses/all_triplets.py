@@ -1,0 +1,111 @@
+"""The triplet loss over all triplets of a batch, exact, and without listing one of them.
+
+An anchor's positive at the distance d contributes with every negative nearer than d + margin. So
+all that the sum and its gradient need is, for each positive, how many negatives are nearer than
+its threshold, and for each negative, how many thresholds lie beyond it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metricforge.pairwise import Gradient, Tile, Tiling
+
+# From this many positives an anchor, ranking beats a pass over the negatives for each.
+MANY = 40
+
+
+@dataclass
+class AllTripletsSum:
+    """The sum of a loss over all triplets, how many count, how many there are, and the gradient.
+
+    `loss` and `active` are 0-d float64 tensors, `gradient` is [B, D].
+    """
+
+    loss: Tensor
+    active: Tensor
+    total: int
+    gradient: Tensor
+
+
+def sum_over_all_triplets(
+    embeddings: Tensor, labels: Tensor, anchors: int | None, margin: float, soft: float | None
+) -> AllTripletsSum:
+    """The hinge max(0, v), or soft * log(1 + exp(v / soft)), of v = d(a, p) - d(a, n) + margin.
+
+    Summed over all triplets of embeddings [B, D] with labels [B]. Memory is O(tile x B); time
+    that of three products of B x B x D and, for the hinge, O(B^2 log B); for `soft`, which has
+    no such short cut, O(B^2) for each positive of an anchor.
+    """
+    tiling = Tiling(embeddings, labels, anchors)
+    gradient = Gradient(tiling)
+    classes = tiling.classes
+    positives, negatives = (f(tiling.anchors) for f in (classes.positives, classes.negatives))
+    loss, active = torch.zeros(2, dtype=torch.float64, device=embeddings.device)
+    for tile in tiling.squared_distances():
+        most = int(classes.positives(tile.rows).max())
+        if most == 0:
+            continue
+        distances = tile.values.sqrt_()
+        near, columns = tile.positives(most, missing=-torch.inf, largest=True)
+        tile.hide_same(torch.inf)
+        if most >= MANY and soft is None:
+            slopes, nearer, found = _ranked(tiling, tile, near + margin)
+        else:
+            slopes, nearer, found = _one_by_one(tiling, tile, near + margin, soft)
+        loss, active = loss + found[0], active + found[1]
+        # Back in their places, the positives pull where the negatives push.
+        there = near > -torch.inf
+        distances.scatter_(1, columns, torch.where(there, near, distances.gather(1, columns)))
+        slopes.neg_().scatter_add_(1, columns, nearer)
+        gradient.of_distances(tile, slopes, distances)
+    total = int((positives * negatives).sum())
+    return AllTripletsSum(loss, active, total, gradient.in_batch_order())
+
+
+Counted = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]
+
+
+def _one_by_one(tiling: Tiling, tile: Tile, thresholds: Tensor, soft: float | None) -> Counted:
+    """The slopes by each negative [R, B] and each positive [R, K], the loss and the active count.
+
+    A pass over the negatives for each of the K thresholds.
+    """
+    distances = tile.values
+    slopes, beyond = tiling.spare(tile, 0).zero_(), tiling.spare(tile, 1)
+    nearer = torch.zeros_like(thresholds)
+    loss = active = thresholds.new_zeros((), dtype=torch.float64)
+    for k in range(thresholds.shape[1]):
+        torch.sub(thresholds[:, k, None], distances, out=beyond)
+        if soft is None:
+            loss = loss + beyond.relu_().sum(1).double().sum()
+            active = active + beyond.sign_().sum(1).double().sum()
+        else:
+            violated = torch.sign(beyond, out=tiling.spare(tile, 2)).clamp_(min=0)
+            active = active + violated.sum(1).double().sum()
+            loss = loss + F.softplus(beyond.div_(soft)).sum(1).double().sum() * soft
+            beyond.sigmoid_()
+        nearer[:, k] = beyond.sum(1)
+        slopes.add_(beyond)
+    return slopes, nearer, (loss, active)
+
+
+def _ranked(tiling: Tiling, tile: Tile, thresholds: Tensor) -> Counted:
+    """The same for a hinge with many thresholds: each negative looks up its rank among them."""
+    distances = tile.values
+    ordered = thresholds.flip(1).contiguous()
+    rank = torch.searchsorted(ordered, distances, right=True)
+    most = thresholds.shape[1]
+    ones = thresholds.new_ones(()).expand_as(distances)
+    histogram = thresholds.new_zeros(len(thresholds), most + 1).scatter_add_(1, rank, ones)
+    nearer = histogram.cumsum(1)[:, :-1]
+    slopes = tiling.spare(tile, 0).copy_(rank).neg_().add_(most)
+    # What is hidden has no slope, and must not make it NaN.
+    tile.hide_same(1.0)
+    pushed = torch.mul(slopes, distances, out=tiling.spare(tile, 1)).sum(1).double().sum()
+    pulled = (torch.where(nearer > 0, ordered, 0.0).double() * nearer).sum()
+    return slopes, nearer.flip(1), (pulled - pushed, nearer.double().sum())

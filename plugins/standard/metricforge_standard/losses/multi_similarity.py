@@ -1,0 +1,109 @@
+"""The loss `multi-similarity`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metricforge.contracts import AllPairs, Pairs
+from metricforge.errors import UsageError
+from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, scored
+from metricforge_standard.losses.by_anchor import highest, log_sum_exp
+
+
+class MultiSimilarity:
+    """Weighs each pair by its similarity and by those of its anchor's other pairs (Wang 2019).
+
+    The mean over anchors with pairs of log(1 + sum of exp(-alpha (s - base))) / alpha over their
+    positives plus log(1 + sum of exp(beta (s - base))) / beta over their negatives, s the cosine
+    of two embeddings. `epsilon` leaves to each anchor only the negatives with s above that of its
+    farthest positive - epsilon, and the positives with s below that of its nearest negative +
+    epsilon, as the paper's mining does; none: all. All pairs, or a whole batch, are gone through
+    in tiles. No pairs give zero, with a graph.
+    """
+
+    accepts = (Pairs, None)
+    active: Tensor | None = None
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 2.0,
+        beta: float = 50.0,
+        base: float = 0.5,
+        epsilon: float | None = None,
+    ) -> None:
+        if alpha <= 0 or beta <= 0:
+            raise UsageError("multi-similarity needs alpha > 0 and beta > 0.")
+        self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
+
+    def __call__(
+        self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
+    ) -> Tensor:
+        rows = F.normalize(embeddings if embeddings.dtype.itemsize > 2 else embeddings.float())
+        if isinstance(tuples, Pairs):
+            return self._of_listed(rows, tuples)
+        return self._of_all(rows, labels, tuples.anchors if tuples else None)
+
+    def _of_listed(self, rows: Tensor, pairs: Pairs) -> Tensor:
+        similarity, count = dot_products(rows, pairs.anchor, pairs.other), len(rows)
+        chosen = torch.ones_like(pairs.same)
+        if self.epsilon is not None:
+            known, hidden = similarity.detach(), -torch.inf
+            nearest = torch.where(pairs.same, hidden, known)
+            farthest = torch.where(pairs.same, -known, hidden)
+            nearest = highest(nearest, pairs.anchor, count, hidden)[pairs.anchor]
+            farthest = -highest(farthest, pairs.anchor, count, hidden)[pairs.anchor]
+            close, far = known > farthest - self.epsilon, known < nearest + self.epsilon
+            chosen = torch.where(pairs.same, far, close)
+        self.active = chosen.sum()
+        anchors = torch.zeros(count, device=rows.device).index_fill_(0, pairs.anchor, 1.0).sum()
+        loss = rows.new_zeros(())
+        for wanted, scale in ((pairs.same, -self.alpha), (~pairs.same, self.beta)):
+            kept = (wanted & chosen).nonzero().squeeze(1)
+            powers = scale * (similarity[kept] - self.base)
+            loss = loss + log_sum_exp(powers, pairs.anchor[kept], count, 0.0).sum() / abs(scale)
+        return (loss + rows.sum() * 0.0) / anchors.clamp(min=1)
+
+    def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+        tiling = Tiling(rows, labels, anchors)
+        gradient = Gradient(tiling)
+        loss, active = torch.zeros(2, dtype=torch.float64, device=rows.device)
+        for tile in tiling.similarities() if len(labels) > 1 else ():
+            found, count, slopes = self._of_tile(tiling, tile)
+            loss, active = loss + found.double().sum(), active + count.double().sum()
+            gradient.of_similarities(tile, slopes)
+        self.active = active
+        anchored = max(len(tiling.anchors), 1)
+        value, slope = loss / anchored, gradient.in_batch_order() / anchored
+        return scored(rows, value.to(slope.dtype), slope)
+
+    def _of_tile(self, tiling: Tiling, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss [R] of each anchor, its pairs that count [R], and the slopes [R, B]."""
+        positive, mask = tile.positive, tiling.spare(tile, 1)
+        together = torch.where(positive, tile.near, torch.inf)
+        tile.hide_same(-torch.inf)
+        if self.epsilon is not None:
+            farthest, nearest = together.amin(1), tile.values.amax(1)
+            together.masked_fill_(together >= nearest[:, None] + self.epsilon, torch.inf)
+            torch.sub(tile.values, farthest[:, None] - self.epsilon, out=mask)
+            mask.sign_().clamp_(min=0)
+        slopes = tile.values.sub_(self.base).mul_(self.beta)
+        apart, pushes = _log_one_plus_sum_exp(slopes, mask if self.epsilon is not None else None)
+        pull, pulls = _log_one_plus_sum_exp((together - self.base).mul_(-self.alpha), None)
+        count = pulls.count_nonzero(1) + (
+            mask.sum(1) if self.epsilon is not None else torch.zeros_like(pull)
+        )
+        slopes[:, tile.window].sub_(pulls)
+        return apart / self.beta + pull / self.alpha, count, pushes
+
+
+def _log_one_plus_sum_exp(powers: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """log(1 + sum of exp) over each row [R, M], and its slope by each power, in their place."""
+    top = powers.amax(1).clamp(min=0)
+    powers.sub_(top[:, None]).exp_()
+    if mask is not None:
+        powers.mul_(mask)
+    total = powers.sum(1) + (-top).exp()
+    return top + total.log(), powers.div_(total[:, None])

@@ -1,0 +1,38 @@
+"""The miner `multi-similarity`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metricforge.contracts import Pairs
+from metricforge.pairwise import ChosenPairs, Tiling
+
+
+class MultiSimilarity:
+    """The pairs that are hard beside the other pairs of their anchor (Wang 2019).
+
+    A negative more similar than the anchor's farthest positive - epsilon, a positive less similar
+    than its nearest negative + epsilon; similarity is the cosine. Embeddings [B, D] and labels
+    [B] to the pairs, listed: early in a training nearly all B(B-1) of them. The loss
+    `multi-similarity` has `epsilon`, too, and then lists none.
+    """
+
+    kind = Pairs
+
+    def __init__(self, *, epsilon: float = 0.1) -> None:
+        self.epsilon = epsilon
+
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Pairs:
+        rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+        tiling = Tiling(F.normalize(rows), labels)
+        chosen = ChosenPairs(tiling)
+        for tile in tiling.similarities():
+            together = torch.where(tile.positive, tile.near, torch.inf)
+            farthest = together.amin(1, keepdim=True)
+            tile.hide_same(-torch.inf)
+            nearest = tile.values.amax(1, keepdim=True)
+            chosen.add_where(tile, together < nearest + self.epsilon, tile.window.start, same=True)
+            chosen.add_where(tile, tile.values > farthest - self.epsilon, 0, same=False)
+        return chosen.pairs()

@@ -1,0 +1,38 @@
+"""The sampler `easy-positive`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.easy_positive import EasyPositive as Miner
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class EasyPositive:
+    """P x K batches; each anchor's nearest positive with a semi-hard negative (Xuan 2020).
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `negative` is
+    "semihard", the nearest beyond the positive, or "hard", the nearest.
+    """
+
+    default_loss = "triplet"
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        classes: int | None = None,
+        per_class: int | None = 4,
+        negative: Literal["semihard", "hard"] = "semihard",
+    ) -> None:
+        self.miner = Miner(negative=negative)
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)

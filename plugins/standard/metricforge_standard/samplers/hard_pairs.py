@@ -1,0 +1,35 @@
+"""The sampler `hard-pairs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.hard_pairs import HardPairs as Miner
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class HardPairs:
+    """P x K batches; all positive pairs, and as many of the nearest negative pairs.
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    """
+
+    default_loss = "contrastive"
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        classes: int | None = None,
+        per_class: int | None = 4,
+    ) -> None:
+        self.miner = Miner()
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)

@@ -1,0 +1,37 @@
+"""The sampler `multi-similarity`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.all_pairs import AllPairs
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class MultiSimilarity:
+    """P x K batches; pairs that are hard beside the others of their anchor (Wang 2019).
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). The loss does the
+    choosing, `epsilon` deep, so that no pair is listed; for another loss take the miner of this
+    name.
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        classes: int | None = None,
+        per_class: int | None = 4,
+        epsilon: float = 0.1,
+    ) -> None:
+        self.miner = AllPairs()
+        self.default_loss = f"multi-similarity:epsilon={epsilon}"
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)

@@ -1,0 +1,36 @@
+"""The sampler `random-hard-triplet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.random_hard import RandomHard
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class RandomHardTriplet:
+    """P x K batches; for each positive pair a random negative that violates the margin.
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `margin` is that of
+    the loss, too, if none is named.
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        classes: int | None = None,
+        per_class: int | None = 4,
+        margin: float = 0.2,
+    ) -> None:
+        self.miner = RandomHard(margin)
+        self.default_loss = f"triplet:margin={margin}"
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)

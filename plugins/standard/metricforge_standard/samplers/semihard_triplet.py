@@ -1,0 +1,35 @@
+"""The sampler `semihard-triplet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge_standard.miners.semihard import SemiHard
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+
+
+class SemiHardTriplet:
+    """P x K batches; for each positive pair the nearest negative beyond it (Schroff 2015).
+
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    """
+
+    default_loss = "triplet"
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        classes: int | None = None,
+        per_class: int | None = 4,
+    ) -> None:
+        self.miner = SemiHard()
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        return self._batches.epoch(rng)
