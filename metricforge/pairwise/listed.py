@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Pairs at a time: their rows stay in a processor's cache.
-PART = 2**13
+PART = 2**10
 
 
 def distances(embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -38,9 +38,8 @@ class _Distances(torch.autograd.Function):
     def forward(ctx: Any, embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
         rows = _widened(embeddings)
         found = rows.new_empty(len(first))
-        for part in _parts(first):
-            difference = rows.index_select(0, first[part]) - rows.index_select(0, second[part])
-            torch.linalg.vector_norm(difference, dim=1, out=found[part])
+        for part, one, other in _parts(rows, first, second):
+            torch.linalg.vector_norm(one.sub_(other), dim=1, out=found[part])
         ctx.save_for_backward(embeddings, first, second, found)
         return found
 
@@ -52,11 +51,10 @@ class _Distances(torch.autograd.Function):
         gradient = torch.zeros_like(rows)
         # Between rows that coincide the difference is zero: so is the gradient then, not NaN.
         scale = slope / found.clamp(min=torch.finfo(found.dtype).tiny)
-        for part in _parts(first):
-            difference = rows.index_select(0, first[part]) - rows.index_select(0, second[part])
-            difference *= scale[part, None]
-            gradient.index_add_(0, first[part], difference)
-            gradient.index_add_(0, second[part], difference, alpha=-1)
+        for part, one, other in _parts(rows, first, second):
+            pull = one.sub_(other).mul_(scale[part, None])
+            gradient.index_add_(0, first[part], pull)
+            gradient.index_add_(0, second[part], pull, alpha=-1)
         return gradient.to(embeddings.dtype), None, None
 
 
@@ -65,9 +63,8 @@ class _Dots(torch.autograd.Function):
     def forward(ctx: Any, embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
         rows = _widened(embeddings)
         found = rows.new_empty(len(first))
-        for part in _parts(first):
-            product = rows.index_select(0, first[part]) * rows.index_select(0, second[part])
-            torch.sum(product, dim=1, out=found[part])
+        for part, one, other in _parts(rows, first, second):
+            torch.sum(one.mul_(other), dim=1, out=found[part])
         ctx.save_for_backward(embeddings, first, second)
         return found
 
@@ -77,10 +74,9 @@ class _Dots(torch.autograd.Function):
         embeddings, first, second = ctx.saved_tensors
         rows = _widened(embeddings)
         gradient = torch.zeros_like(rows)
-        for part in _parts(first):
-            one, other = first[part], second[part]
-            gradient.index_add_(0, one, rows.index_select(0, other) * slope[part, None])
-            gradient.index_add_(0, other, rows.index_select(0, one) * slope[part, None])
+        for part, one, other in _parts(rows, first, second):
+            gradient.index_add_(0, first[part], other.mul_(slope[part, None]))
+            gradient.index_add_(0, second[part], one.mul_(slope[part, None]))
         return gradient.to(embeddings.dtype), None, None
 
 
@@ -88,7 +84,14 @@ def _widened(rows: Tensor) -> Tensor:
     return rows if rows.dtype == torch.float64 else rows.float()
 
 
-def _parts(listed: Tensor) -> Iterator[slice]:
+def _parts(rows: Tensor, first: Tensor, second: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Part by part: which pairs, and their rows, in memory that is used again for the next."""
     # A GPU is kept busy by more, and has no cache to stay in.
-    size = PART if listed.device.type == "cpu" else 64 * PART
-    return (slice(first, first + size) for first in range(0, len(listed), size))
+    size = min(PART if rows.device.type == "cpu" else 256 * PART, len(first))
+    one, other = rows.new_empty(2, size, rows.shape[1])
+    for begin in range(0, len(first), max(size, 1)):
+        part = slice(begin, min(begin + size, len(first)))
+        count = part.stop - part.start
+        torch.index_select(rows, 0, first[part], out=one[:count])
+        torch.index_select(rows, 0, second[part], out=other[:count])
+        yield part, one[:count], other[:count]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Values that one look at a row reduces to one, before the row is looked at for a place.
-RUN = 64
+# Values that a row is reduced to, before one of them is looked at for a place.
+WIDTH = 64
 # From this many thresholds a row, sorting it is cheaper than a pass for each.
 MANY = 48
 
@@ -14,16 +14,16 @@ MANY = 48
 def lowest(values: Tensor) -> tuple[Tensor, Tensor]:
     """The lowest value of each row [R, B] and its column, [R] each; B is at least 1.
 
-    Reductions that only want the value run at the speed of memory and those that also want the
-    place do not: so the row is reduced to its lowest of each run, and only one run searched.
+    Reductions that only want the value run at the speed of memory, and those that also want the
+    place do not: so the row is reduced to the lowest of each run of columns, and one run searched.
     """
-    width = values.shape[1] // RUN
-    if width < 2:
+    length = values.shape[1] // WIDTH
+    if length < 2:
         return values.min(1)
-    whole = width * RUN
-    # Every width-th value makes a run: the reduction then goes along the row.
-    run = values[:, :whole].unflatten(1, (RUN, width)).amin(1).argmin(1)
-    columns = run[:, None] + width * torch.arange(RUN, device=values.device)
+    whole = length * WIDTH
+    # A run is every 64th column: the reduction then goes along the row.
+    run = values[:, :whole].unflatten(1, (length, WIDTH)).amin(1).argmin(1)
+    columns = run[:, None] + WIDTH * torch.arange(length, device=values.device)
     if whole < values.shape[1]:
         rest = torch.arange(whole, values.shape[1], device=values.device)
         columns = torch.cat([columns, rest.expand(len(values), -1)], dim=1)

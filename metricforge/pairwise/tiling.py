@@ -11,9 +11,9 @@ from torch import Tensor
 from metricforge.pairwise.classes import Classes, Indices
 
 # Numbers in a tile: few enough for a processor's cache, enough to keep a GPU busy.
-ON_CPU, ON_DEVICE = 2**20, 2**25
+ON_CPU, ON_DEVICE = 2**18, 2**25
 # A tile of fewer anchors makes a matrix product slow.
-FEWEST_ANCHORS = 32
+FEWEST_ANCHORS = 128
 # Squared distances under this share of the mean squared length have lost digits to cancellation.
 CLOSE = 1e-3
 # Of a tile with a larger share of close pairs none are computed anew: they coincide anyway.
@@ -53,8 +53,11 @@ class Tile:
         value `missing` and any column.
         """
         chosen = torch.where(self.positive, self.near, missing)
-        values, places = chosen.topk(min(most, chosen.shape[1]), dim=1, largest=largest)
-        return values, places + self.window.start
+        if most == 1:
+            reduced = chosen.max(1, keepdim=True) if largest else chosen.min(1, keepdim=True)
+            return reduced.values, reduced.indices + self.window.start
+        values, columns = chosen.topk(min(most, chosen.shape[1]), dim=1, largest=largest)
+        return values, columns + self.window.start
 
     def hide_same(self, value: float) -> None:
         """Overwrite the values of images of the anchor's class, itself included."""
@@ -78,7 +81,7 @@ class Tiling:
         self.rows = wide.index_select(0, self.classes.order_there)
         # A centre of few digits leaves differences of round numbers as exact as they were.
         self.centred = self.rows - self.rows.mean(0).bfloat16()
-        self.norms = self.centred.square().sum(1)
+        self.norms = torch.linalg.vecdot(self.centred, self.centred)
         numbers = ON_CPU if wide.device.type == "cpu" else ON_DEVICE
         self.height = min(max(FEWEST_ANCHORS, numbers // max(len(self.rows), 1)), len(self.anchors))
         self._spare: list[Tensor] = []
