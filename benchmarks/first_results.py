@@ -1,6 +1,6 @@
 """Runs the commands below and writes what they measured into RESULTS.md, with a picture.
 
-    python benchmarks/first_results.py --data-root DIR [--only NAME ...]
+    python -m benchmarks.first_results --data-root DIR [--only NAME ...]
 
 DIR holds MNIST and Omniglot in torchvision's layout. About half an hour on two CPU cores.
 Finished runs in runs/first-results are taken as they are, so that a stopped call goes on.
@@ -9,19 +9,14 @@ Finished runs in runs/first-results are taken as they are, so that a stopped cal
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "runs" / "first-results"
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+from benchmarks.sections import ROOT, Runs, cell, write_section
+
+RUNS = Runs("first-results")
 
 CLOSED = "--dataset mnist --split official --dim 2 --backbone lenet-prelu --epochs 3 --sampler"
 HELD_OUT = "--dataset mnist --split classes:train=0-4,validation=5-6,test=7-9 --epochs 1 --sampler"
@@ -46,41 +41,27 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS))
     options = parser.parse_args()
     for name in options.only:
-        if not (RUNS / name / "report.html").is_file():
-            train(name, options.data_root)
-    RESULTS.write_text("\n".join(report(name for name in COMMANDS if finished(name))) + "\n")
+        RUNS.train(name, COMMANDS[name], options.data_root)
+    finished = [name for name in COMMANDS if RUNS.finished(name)]
+    write_section("training", report(finished))
     for name, picture in PICTURES.items():
-        if finished(name):
-            shutil.copy(RUNS / name / "plots" / "test.png", ROOT / "docs" / picture)
-
-
-def train(name: str, data_root: str) -> None:
-    """One command, as a user would run it."""
-    words = [sys.executable, "-m", "metricforge", "train", *shlex.split(COMMANDS[name])]
-    out = str(RUNS / name)
-    subprocess.run([*words, "--data-root", data_root, "--out", out, "--overwrite"], check=True)
-
-
-def finished(name: str) -> bool:
-    """Whether the run came to its end."""
-    return (RUNS / name / "report.html").is_file()
+        if name in finished:
+            shutil.copy(RUNS.folder(name) / "plots" / "test.png", ROOT / "docs" / picture)
 
 
 def report(names: Iterable[str]) -> list[str]:
-    """RESULTS.md: a section a run."""
+    """The section of RESULTS.md: a part for each run."""
     lines = [
-        "# Results",
+        "## First results",
         "",
-        "Made by `python benchmarks/first_results.py --data-root DIR`; one seed (0) each, 95 % "
+        "Made by `python -m benchmarks.first_results --data-root DIR`; one seed (0) each, 95 % "
         "intervals in brackets (over classes where there are ten or more, else over the "
         "queries of the few; accuracy over 1,000 episodes). Timings are of a shared machine.",
     ]
     for name in names:
-        run = RUNS / name
-        summary = json.loads((run / "summary.json").read_text())
-        environment = json.loads((run / "env.json").read_text())
-        lines += ["", f"## {name}", "", *section(name, summary, environment)]
-    return lines
+        summary, environment = RUNS.records(name)
+        lines += ["", f"### {name}", "", *section(name, summary, environment)]
+    return [*lines, ""]
 
 
 def section(name: str, summary: dict[str, Any], environment: dict[str, Any]) -> list[str]:
@@ -104,11 +85,6 @@ def section(name: str, summary: dict[str, Any], environment: dict[str, Any]) -> 
         *(f"| {row} | " + " | ".join(cell(found[row]) for found in results.values()) + " |"
           for row in rows),
     ]  # fmt: skip
-
-
-def cell(estimate: dict[str, Any]) -> str:
-    """0.912 [0.900, 0.924]"""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Triplets(NamedTuple):
 
 @dataclass(frozen=True)
 class AllPairs:
-    """Every unordered pair of a batch, described; a loss with a closed form never lists them.
+    """Every pair of a batch from either side, described; one with a closed form never lists them.
 
     `anchors`: only the first so many images are anchors (None: all); see `Sampler.remember`.
     """
@@ -104,13 +104,11 @@ class AllPairs:
     anchors: int | None = None
 
     def listed(self, labels: Tensor) -> Pairs:
-        """The pairs of a batch with these labels [B], anchor < other: B(B-1)/2 of them if all."""
+        """The pairs (a, o) with a != o of a batch with these labels [B]: B(B-1) of them if all."""
         import torch
 
-        rows = len(labels) if self.anchors is None else min(self.anchors, len(labels))
-        anchor, other = torch.triu_indices(
-            rows, len(labels), offset=1, device=labels.device
-        ).unbind()
+        images = torch.arange(len(labels), device=labels.device)
+        anchor, other = (images[: self.anchors, None] != images).nonzero().unbind(1)
         return Pairs(anchor, other, labels[anchor] == labels[other])
 
 
@@ -156,8 +154,12 @@ class Miner(Protocol):
 class Sampler(Protocol):
     """Decides which images meet in a batch, and brings the miner that suits.
 
-    A sampler may also have
+    `epoch` may take a second argument by the name `number`, that of the epoch, from 0. A sampler
+    may also have
 
+    - `miner_at(epoch, step)`, both from 0: the miner of that step, for a sampler that changes it.
+      All are of the kind of `miner`, the first; what they save, the sampler saves. Where the user
+      names a miner, it is not asked;
     - `refresh(embeddings [N, D])`, called between epochs with the embeddings of the train set;
     - `remember(embeddings [B, D], labels [B], images [B])`, called at each step, after the
       network, with the batch's embeddings without gradient and its images as `epoch` gave them.
@@ -182,7 +184,8 @@ class Loss(Protocol):
 
     A loss may also have `accepts`, the tuple kinds it takes (absent: all of them), and
     `margin`, which is then given to a miner that asks for it. Without tuples it is zero, with a
-    graph.
+    graph. And `active`, read after each call: how many of the tuples have a share in the loss, an
+    int or a 0-d tensor (which spares a GPU the wait), or None. It is shown while training.
     """
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:

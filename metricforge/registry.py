@@ -205,7 +205,9 @@ class Registry:
         asked = {name: offers.get(name) for name in asks_of(factory)}
         for name, value in asked.items():
             if value is None:
-                raise DataError(f"{what} asks for {name}, which this run does not have.")
+                raise DataError(
+                    f"{what} asks for {name}, which this run does not have{_instead(name)}"
+                )
         options = bind(factory, spec, what)
         try:
             return factory(**asked, **options)
@@ -230,7 +232,7 @@ class Registry:
         full = complete(factory, spec, f"{kind} '{spec.name}'")
         inner = {
             name: str(self.complete(kind, Spec.parse(full.options[name])))
-            for name, option in options_of(factory).items()
+            for name, option in options_of(factory, full.options).items()
             if option.type == InnerSpec
         }
         return replace(full, options={**full.options, **inner})
@@ -248,6 +250,13 @@ class Registry:
             owned = {f"{e.distribution}:{e.shown}" for e in self.entries(kind)}
             return unknown(kind, f"{spec.distribution}:{spec.name}", owned)
         return unknown(kind, spec.name, {e.shown for e in self.entries(kind)})
+
+
+def _instead(offer: str) -> str:
+    """What to do where a run has nothing to offer by this name."""
+    if offer == "groups":
+        return ": take a dataset whose classes have groups (omniglot's are alphabets), or another."
+    return "."
 
 
 def load(entry: Entry) -> Any:

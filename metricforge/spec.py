@@ -1,7 +1,8 @@
 """Specs, `name:key=value,...`, and the typed options that a factory's signature declares.
 
 Ordinary parameters are what a factory asks of the core; keyword-only parameters are its
-options. Nothing else is declared: the signature is the schema.
+options, and `**stages: InnerSpec` takes options of that type by any further names. Nothing else
+is declared: the signature is the schema.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -92,14 +93,34 @@ def asks_of(factory: Factory) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind in kinds)
 
 
-def options_of(factory: Factory) -> dict[str, Option]:
+def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]:
     """The keyword-only parameters of a factory, by name, with their types.
 
+    To these come, of the names that a user gave (`named`), those that only `**stages` takes.
     Raises PluginError for a parameter without a type that a spec can express.
     """
-    parameters = inspect.signature(factory).parameters.values()
-    found = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {p.name: Option(p.name, _annotation(p, factory), p.default) for p in found}
+    parameters = inspect.signature(factory).parameters
+    found = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    options = {p.name: Option(p.name, _annotation(p, factory), p.default) for p in found}
+    if further := further_of(factory):
+        free = [name for name in named if name not in parameters]
+        options |= {name: replace(further, name=name) for name in free}
+    return options
+
+
+def further_of(factory: Factory) -> Option | None:
+    """What `**stages: InnerSpec` says of options whose names a user chooses; None without such.
+
+    One without a type that a spec can express, `**options: Any`, is none.
+    """
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            try:
+                kind = _annotation(parameter, factory)
+            except PluginError:
+                return None
+            return Option(parameter.name, kind, inspect.Parameter.empty)
+    return None
 
 
 def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
@@ -108,7 +129,7 @@ def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
     `what` names the component in errors, as in "sampler 'hard-triplet'". Raises UsageError
     for an unknown option (with the nearest), a bad value, or a missing required option.
     """
-    options = options_of(factory)
+    options = options_of(factory, spec.options)
     for key in spec.options:
         if key not in options:
             raise unknown(f"option of {what}:", key, options)

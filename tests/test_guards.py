@@ -76,7 +76,7 @@ def test_the_guards_see_the_code():
     assert "metricforge_standard._pml" in STANDARD_MODULES
     parts = {part_of(name) for name in CORE_MODULES} - {""}
     assert parts == set(ROW), "every part of the core has its row above"
-    found = imports(CORE / "training" / "loop.py", "loop")
+    found = imports(CORE / "training" / "step.py", "step")
     assert {"torch", "metricforge.errors.DivergedError"} <= found
 
 

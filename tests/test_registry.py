@@ -346,6 +346,22 @@ def wrap(labels, build, *, around: InnerSpec = "good"):
     assert registry.build("sampler", Spec.parse(str(nested)), {"labels": 1}).size == 3
 
 
+def test_complete_writes_the_defaults_of_stages_that_a_user_named(plugin):
+    source = (
+        GOOD
+        + """
+from metricforge.contracts import InnerSpec
+def stages(labels, build, *, blend: int = 0, **stages: InnerSpec):
+    return {name: build(spec) for name, spec in stages.items()}
+"""
+    )
+    registry = Registry(plugin(source, stages="stages", good="Good"))
+    full = registry.complete("sampler", Spec.parse("stages:0=good,7=good:size=5"))
+    assert str(full) == "stages:blend=0,0=good:size=3,7=good:size=5"
+    built = registry.build("sampler", full, {"labels": 1})
+    assert {name: made.size for name, made in built.items()} == {"0": 3, "7": 5}
+
+
 def test_the_installed_registry_has_the_standard_components():
     names = {(e.kind, e.shown) for e in Registry.installed().entries()}
     assert {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import string
 import sys
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metricforge.contracts import InnerSpec
 from metricforge.errors import PluginError, UsageError
-from metricforge.spec import Option, Spec, asks_of, bind, complete, options_of
+from metricforge.spec import Option, Spec, asks_of, bind, complete, further_of, options_of
 
 NAME_START = string.ascii_letters + string.digits + "_"
 names = st.builds(
@@ -192,6 +194,43 @@ def test_a_literal_or_none_takes_its_choices():
     with pytest.raises(ValueError, match="max"):
         option.read("max")
     assert option.type_name == "mean|sum or none"
+
+
+def further(labels: Any, *, blend: int = 0, **stages: InnerSpec) -> dict[str, str]:
+    """A component whose further options have names of the user's choosing."""
+    return stages
+
+
+def test_a_typed_var_keyword_takes_options_of_any_further_name():
+    spec = Spec.parse('f:0=one,x_2="two:a=1,b=2",blend=3')
+    assert bind(further, spec, "f") == {"0": "one", "x_2": "two:a=1,b=2", "blend": 3}
+    assert further(None, **bind(further, spec, "f")) == {"0": "one", "x_2": "two:a=1,b=2"}
+    assert complete(further, Spec.parse("f:5=one"), "f") == Spec("f", {"blend": "0", "5": "one"})
+    assert further_of(further) == Option("stages", InnerSpec, inspect.Parameter.empty)
+
+
+def test_further_options_are_of_the_type_of_the_var_keyword():
+    def numbers(labels: Any, **sizes: int) -> None: ...
+
+    assert bind(numbers, Spec.parse("n:a=1,b=2"), "n") == {"a": 1, "b": 2}
+    with pytest.raises(UsageError, match="option 'b' of n takes int, not 'x'"):
+        bind(numbers, Spec.parse("n:a=1,b=x"), "n")
+
+
+def test_what_the_core_offers_and_the_var_keyword_itself_are_no_further_options():
+    for name in ("labels", "stages"):
+        with pytest.raises(UsageError, match=f"unknown option of f: '{name}'"):
+            bind(further, Spec("f", {name: "x"}), "f")
+
+
+def test_a_var_keyword_without_a_type_that_a_spec_can_express_takes_nothing():
+    def untyped(**options): ...
+    def anything(**options: Any) -> None: ...
+
+    for factory in (untyped, anything):
+        assert further_of(factory) is None
+        with pytest.raises(UsageError, match="unknown option of f: 'a'"):
+            bind(factory, Spec("f", {"a": "1"}), "f")
 
 
 def test_complete_writes_every_default_and_keeps_what_is_given():

@@ -114,7 +114,8 @@ class Tiling:
     def least_distance(self) -> Tensor:
         """The distance under which its own rounding makes up a gradient, 0-d."""
         numbers = torch.finfo(self.norms.dtype)
-        return (self.norms.mean() * numbers.eps).clamp(min=numbers.tiny).sqrt()
+        squared: Tensor = self.norms.mean() * numbers.eps
+        return squared.clamp(min=numbers.tiny).sqrt()
 
     def spare(self, tile: Tile, number: int = 0) -> Tensor:
         """Scratch memory [R, B] like the tile's values, of undefined content; by number."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from metricforge.contracts import Pairs, Triplets
+from metricforge.contracts import InnerSpec, Pairs, Triplets
 from metricforge.errors import MetricForgeError
 from metricforge.installed import COMMAND
 from metricforge.registry import Entry, Registry, load
-from metricforge.spec import Factory, Option, Spec, asks_of, options_of
+from metricforge.spec import Factory, Option, Spec, asks_of, further_of, options_of
 
 # The default sampler gives triplets and suggests a loss for them; for others, these suit.
 SAMPLER_FOR: Mapping[Any, str] = {Pairs: "random-pairs", None: "balanced"}
@@ -52,7 +52,10 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         example = f"metricforge {spec.name} --help"
         return Description(entry, spec.name, doc, (), {}, (), file, line, example)
     factory = registry.factory(kind, spec)
-    options = options_of(factory)
+    options, further = options_of(factory), further_of(factory)
+    if further:
+        # Under its own name, which is no option's: any name will do.
+        options |= {further.name: replace(further, name="NAME")}
     full = Spec(spec.name, _required(options), spec.distribution)
     file, line = _place(factory)
     return Description(
@@ -86,7 +89,8 @@ def _place(thing: Any) -> tuple[str | None, int | None]:
 
 
 def _required(options: Mapping[str, Option]) -> dict[str, str]:
-    return {name: name.upper() for name, option in options.items() if option.required}
+    needed = [option for option in options.values() if option.required]
+    return {o.name: "SPEC" if o.type == InnerSpec else o.name.upper() for o in needed}
 
 
 def _example(registry: Registry, factory: Factory, kind: str, spec: Spec) -> str:

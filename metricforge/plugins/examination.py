@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from metricforge.contracts import KINDS
+from metricforge.contracts import KINDS, InnerSpec
 from metricforge.errors import MetricForgeError, PluginError, UsageError, unknown
 from metricforge.installed import normalized
 from metricforge.registry import Entry, Registry
-from metricforge.spec import Spec, options_of
+from metricforge.spec import Spec, further_of, options_of
 from metricforge.testing import Finding, check
 
 
@@ -94,13 +94,17 @@ def _left_out(registry: Registry, kind: str, spec: Spec, entry: Entry) -> tuple[
         way = f"name a member: metricforge plugins check {entry.name}NAME"
         return (Finding("builds", "skipped", f"a family; {way}"),)
     try:
-        options = options_of(registry.factory(kind, spec))
+        factory = registry.factory(kind, spec)
+        options = options_of(factory, spec.options)
     except MetricForgeError as error:
         return (Finding("builds", "failed", str(error)),)
     for name in spec.options:
         if name not in options:
             raise unknown(f"option of {kind} '{spec.name}':", name, options)
     needed = {n: n.upper() for n, o in options.items() if o.required and n not in spec.options}
+    further = further_of(factory)
+    if further and not set(spec.options) - set(options_of(factory)):
+        needed["NAME"] = "SPEC" if further.type == InnerSpec else "VALUE"
     if needed:
         way = f'metricforge plugins check "{Spec(spec.name, needed, spec.distribution)}"'
         return (Finding("builds", "skipped", f"it needs {', '.join(needed)}: {way}"),)

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
@@ -91,6 +92,42 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+def health_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw, by epoch, the share of active tuples and the spread, and beside them the rank.
+
+    Records are those of a run's metrics.jsonl, of which the epochs' `active_share`, `spread` and
+    `effective_rank` are drawn where they are known; `collapsed` ones are crossed.
+    """
+    epochs = [r for r in records if r.get("epoch_end")]
+    figure = Figure(figsize=(WIDTH, 2.9), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    shares, rank = figure.subplots(1, 2)
+    _by_epoch(shares, epochs, "active_share", "tab:blue", "active tuples")
+    _by_epoch(shares, epochs, "spread", "tab:orange", "spread")
+    fallen = [r for r in epochs if r.get("collapsed")]
+    if fallen:
+        at, values = [r["epoch"] for r in fallen], [r["spread"] for r in fallen]
+        shares.plot(at, values, "x", color="tab:red", ms=8, mew=2, label="collapsed")
+    ranks = _by_epoch(rank, epochs, "effective_rank", "tab:green", "effective rank")
+    shares.set_ylim(-0.03, 1.03)
+    rank.set_ylim(0, 1.1 * max([1.0, *ranks]))
+    for axes in (shares, rank):
+        _styled(axes)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False)
+    _save(figure, path)
+
+
+def _by_epoch(
+    axes: Axes, epochs: Sequence[Mapping[str, Any]], key: str, colour: str, label: str
+) -> list[float]:
+    known = [r for r in epochs if r.get(key) is not None]
+    at, values = [r["epoch"] for r in known], [r[key] for r in known]
+    axes.plot(at, values, "o-", color=colour, ms=4, label=label if known else f"{label}: unknown")
+    return values
+
+
 def _choose(labels: Ints) -> tuple[Ints, str]:
     """The rows to draw, and what the title must say of the others."""
     names, counts = np.unique(labels, return_counts=True)
@@ -156,9 +193,13 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    _styled(axes)
+    return figure, axes
+
+
+def _styled(axes: Axes) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _entitle(axes: Axes, title: str, remarks: str) -> None:

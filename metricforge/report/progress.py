@@ -11,14 +11,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from metricforge.report.page import printable
-from metricforge.training.loop import EpochRecord, StepRecord
-
-Record = StepRecord | EpochRecord
+from metricforge.training.records import EpochRecord, Record, StepRecord
 
 # Plain lines no oftener than this, so that a log of a long run stays readable.
 SECONDS_BETWEEN_LINES = 10.0
-# Weight of the newest step in the smoothed loss and speed.
+# Weight of the newest step in the smoothed loss, shares and speed.
 SMOOTHING = 0.1
+LEAST_BAR, MOST_BAR = 8, 16
 
 
 class Listener:
@@ -32,15 +31,18 @@ class Listener:
 
 
 class ProgressLine(Listener):
-    """Shows loss, images a second and the time left, on stderr; a context manager."""
+    """Shows loss, score, shares of tuples, speed and time left, on stderr; a context manager.
+
+    A terminal that is too narrow for all of it is told what matters most.
+    """
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stderr, highlight=False)
         self._live = self._console.is_terminal
+        self._meter = BarColumn(bar_width=MOST_BAR)
+        self._texts = TextColumn("{task.description}"), TextColumn("{task.fields[told]}")
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[told]}"),
+            *self._texts,
             console=self._console,
             disable=not self._live,
             transient=True,
@@ -49,6 +51,7 @@ class ProgressLine(Listener):
         self._began: tuple[float, float] | None = None
         self._last_line = 0.0
         self._loss = self._images = self._seconds = float("nan")
+        self._active = self._chosen = float("nan")
         self._left = 0.0
         self._score = ""
 
@@ -71,29 +74,54 @@ class ProgressLine(Listener):
     def record(self, record: Record, epochs: int) -> None:
         if isinstance(record, EpochRecord):
             name, value = next(iter(record.validation.items()), ("", 0.0))
-            self._score = f"val {name} {value:.3f}" if name else ""
+            # While training there are scores on validation classes only: it need not be said.
+            self._score = f"{name} {value:.3f}" if name else ""
             self._plain(record.epoch, epochs, always=record.epoch == epochs)
             return
         now = time.monotonic()
         if self._began is None:
             self._began, self._last_line = (now, record.spent), now
+        self._follow(record)
+        self._left = self._seconds_left(now, record.spent)
+        if self._live:
+            self._draw(f"epoch {record.epoch}/{epochs}", record.spent)
+        self._plain(record.epoch, epochs)
+
+    def _follow(self, record: StepRecord) -> None:
         self._loss = _smooth(self._loss, record.loss)
         # Apart, so that a short last batch does not count like a full one.
         self._images = _smooth(self._images, record.images)
         self._seconds = _smooth(self._seconds, record.seconds)
-        self._left = self._seconds_left(now, record.spent)
-        self._bar.update(
-            self._task,
-            completed=record.spent,
-            description=f"epoch {record.epoch}/{epochs}",
-            told=self._told(),
-        )
-        self._plain(record.epoch, epochs)
+        self._active = _smooth(self._active, record.active_share)
+        self._chosen = _smooth(self._chosen, record.chosen_share)
 
-    def _told(self) -> str:
+    def _draw(self, description: str, spent: float) -> None:
+        """The line: what fits of the text, and a bar in the room that is left."""
+        width = self._console.width - len(description) - 1
+        told = self._told(width)
+        room = min(width - len(told) - 1, MOST_BAR)
+        self._meter.bar_width = room
+        bar = (self._meter,) if room >= LEAST_BAR else ()
+        self._bar.columns = (self._texts[0], *bar, self._texts[1])
+        self._bar.update(self._task, completed=spent, description=description, told=told)
+
+    def _told(self, width: int | None = None) -> str:
+        """Loss, score, shares, speed and time left; if need be without those of lower rank."""
         speed = f"{self._images / max(self._seconds, 1e-9):,.0f} images/s"
-        left = f"{clock(self._left)} left"
-        return " · ".join(filter(None, (f"loss {self._loss:.4f}", self._score, speed, left)))
+        ranked = [
+            (1, f"loss {self._loss:.4f}"),
+            (3, self._score),
+            (5, _percent("active", self._active)),
+            (6, _percent("chosen", self._chosen)),
+            (4, speed),
+            (2, f"{clock(self._left)} left"),
+        ]
+        ranked = [(rank, text) for rank, text in ranked if text]
+        while True:
+            told = " · ".join(text for _, text in ranked)
+            if width is None or len(told) <= width or len(ranked) == 1:
+                return told
+            ranked.remove(max(ranked))
 
     def _plain(self, epoch: int, epochs: int, always: bool = False) -> None:
         now = time.monotonic()
@@ -114,5 +142,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _smooth(before: float, value: float) -> float:
+def _percent(name: str, share: float) -> str:
+    """A share by name, "" if it is unknown (NaN)."""
+    if share != share:
+        return ""
+    # Of few among many the first digit still tells.
+    return f"{name} {100 * share:{'.0f' if share >= 0.1 else '.1g'}}%"
+
+
+def _smooth(before: float, value: float | None) -> float:
+    if value is None:
+        return before
     return value if before != before else before + SMOOTHING * (value - before)

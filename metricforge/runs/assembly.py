@@ -22,8 +22,8 @@ from metricforge.runs.selection import Selection, evaluated, labelled_part
 from metricforge.runtime import Runtime, seed_torch
 from metricforge.spec import Spec
 from metricforge.training.conduct import check_fit, check_miner, sentences
-from metricforge.training.loop import Task
 from metricforge.training.optimizer import make_optimizer, make_schedule
+from metricforge.training.task import Task
 
 REHEARSED_IMAGES = 5_000
 
@@ -88,6 +88,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         epochs=recipe.epochs or 1,
         seed=recipe.seed,
         views=recipe.orientations or 1,
+        # A miner that the user names is that of every step.
+        miner_at=None if recipe.miner else getattr(sampler, "miner_at", None),
     )
     return Assembly(
         recipe=written_out(recipe, registry),

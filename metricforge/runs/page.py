@@ -14,6 +14,8 @@ PLOTS = {
     "Test embeddings": "test.png",
     "Train embeddings": "train.png",
     "Loss and validation": "loss.png",
+    "By epoch: the share of tuples that are active, and spread (0: one point; 1: around the "
+    "origin) and effective rank of the embeddings": "health.png",
 }
 
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from metricforge.artefact import write_file
 from metricforge.errors import DataError, Interrupted, UsageError
 from metricforge.registry import Registry
-from metricforge.report.plots import loss_curve, scatter
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.assembly import Assembly, assemble
+from metricforge.runs.collapse import collapse
 from metricforge.runs.defaults import written_out
 from metricforge.runs.folder import RunFolder, environment, free_name
+from metricforge.runs.history import best_scores, cut_back, first_collapse, line
 from metricforge.runs.interruption import Interruption
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Measured, measure, pixels
 from metricforge.runs.origins import origins, refuse_if_gone
 from metricforge.runs.page import write_report
+from metricforge.runs.plots import draw_plots
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
-from metricforge.training.loop import EpochRecord, Position, StepRecord, embed_images, fit
-
-Record = StepRecord | EpochRecord
+from metricforge.training.loop import embed_images, fit
+from metricforge.training.records import EpochRecord, StepRecord
+from metricforge.training.task import Position
 
 
 def train(
@@ -124,20 +124,25 @@ def _train(
 ) -> Run:
     task = assembly.task
     untrained = copy.deepcopy(task.model.state_dict())
+    earlier: list[StepRecord] = []
     if position is None:
         position = _restore(assembly, folder, listener)
+        earlier = cut_back(folder, position)
+    collapse_told = first_collapse(folder) is not None
     for note in assembly.notes:
-        listener.say(note)
-        folder.log(note)
+        _tell(note, folder, listener)
     began = time.perf_counter()
     with Interruption() as interruption:
-        for record in fit(task, position, assembly.runtime):
-            folder.append(folder.metrics, _line(record))
+        for record in fit(task, position, assembly.runtime, earlier):
+            folder.append(folder.metrics, line(record))
             listener.record(record, task.epochs)
             if isinstance(record, EpochRecord):
                 folder.checkpoints.save(task, position)
                 if record.empty_batches:
                     listener.say(f"epoch {record.epoch}: {record.empty_batches} empty batches.")
+                if record.collapsed and not collapse_told:
+                    collapse_told = True
+                    _tell(collapse(record, assembly), folder, listener)
             if interruption.signal and position.epoch < task.epochs:
                 _stop(assembly, folder, position, interruption)
     seconds = time.perf_counter() - began
@@ -145,14 +150,14 @@ def _train(
     task.model.save(folder.model)
     tested = assembly.recipe.test
     measured, embeddings = _test(assembly, untrained) if tested else (Measured({}), {})
-    _draw(assembly, folder, embeddings)
+    draw_plots(assembly, folder, embeddings)
     _record(assembly, folder, measured, position, seconds)
     write_report(folder)
     return Run(folder)
 
 
 def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Position:
-    """The newest checkpoint put into the task, and the metrics cut back to it."""
+    """The newest checkpoint put into the task."""
     if not folder.checkpoints.all():
         listener.say("there is no checkpoint yet: beginning anew.")
         position = Position()
@@ -160,9 +165,7 @@ def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Posit
         position, damaged = folder.checkpoints.restore_newest(assembly.task)
         for sentence in damaged:
             listener.say(f"passed over a checkpoint: {sentence}")
-    done = position.total_steps
-    folder.rewrite(folder.metrics, folder.records(folder.metrics, lambda r: r["step"] <= done))
-    folder.log(f"resumed at step {done}")
+    folder.log(f"resumed at step {position.total_steps}")
     return position
 
 
@@ -206,11 +209,11 @@ def _record(
         "split_hash": split.hash,
         "selected_epoch": position.best_epoch,
         "selected_by": f"{assembly.recipe.select} on validation classes",
-        "validation": _best_scores(folder),
+        "validation": best_scores(folder),
         "epochs": position.epoch,
         "steps": position.total_steps,
         "seconds": round(seconds, 3),
-        "training_notes": list(assembly.notes),
+        "training_notes": _notes(assembly, folder),
     }
     if assembly.recipe.test:
         opened = {"part": "test", "split_hash": split.hash, "by": "train"}
@@ -219,34 +222,15 @@ def _record(
     folder.log("finished")
 
 
-def _best_scores(folder: RunFolder) -> dict[str, float]:
-    """The scores on validation classes of the epoch that was chosen."""
-    best = folder.records(folder.metrics, lambda record: record.get("best", False))
-    scores: dict[str, float] = best[-1]["validation"]
-    return scores
+def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
+    """What was said of the training, a collapse before the run was resumed included."""
+    fallen = first_collapse(folder)
+    return [*assembly.notes, *([collapse(fallen, assembly)] if fallen else [])]
 
 
-def _draw(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
-    task, dataset, split = assembly.task, assembly.dataset, assembly.split
-    # Sorted by class before it is thinned: a stride could miss whole classes that alternate.
-    train = split.train[torch.argsort(dataset.labels[split.train], stable=True)]
-    train = train[:: max(1, len(train) // 5_000)]
-    parts = {
-        "train": (embed_images(task.model, assembly.images, train, assembly.runtime), train),
-    }
-    if TRAINED in embeddings:
-        parts["test"] = (embeddings[TRAINED], split.test)
-    for part, (rows, indices) in parts.items():
-        title = f"{dataset.name}, {part} {'images' if split.closed_set else 'classes'}"
-        labels = dataset.labels[indices].numpy()
-        scatter(rows.numpy(), labels, dataset.classes, folder.plots / f"{part}.png", title)
-    loss_curve(folder.records(folder.metrics), folder.plots / "loss.png")
-
-
-def _line(record: Record) -> dict[str, Any]:
-    if isinstance(record, EpochRecord):
-        return {"epoch_end": True, **dataclasses.asdict(record)}
-    return dataclasses.asdict(record)
+def _tell(sentence: str, folder: RunFolder, listener: Listener) -> None:
+    listener.say(sentence)
+    folder.log(sentence)
 
 
 def _name(recipe: Recipe) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Tuples
+from metricforge.contracts import Miner, Tuples
 from metricforge.runtime import generator
 from metricforge.testing.checks import Broken, obey
 from metricforge.testing.memories import step_through
 from metricforge.testing.subject import Subject
 from metricforge.testing.trainsets import TrainSet, unit_rows
-from metricforge.training.conduct import check_tuples, taken_batches
+from metricforge.training.conduct import check_tuples, miner_of_step, taken_batches
 from metricforge.training.mining import mine
+
+CHANGES = 4  # epochs in which a sampler may change its miner
 
 
 def made(subject: Subject, case: TrainSet) -> Any:
@@ -25,16 +28,36 @@ def made(subject: Subject, case: TrainSet) -> Any:
 def drawn(sampler: Any, case: TrainSet, epoch: int = 0, seed: int = 0) -> list[Tensor]:
     """The batches of an epoch, with the rng that the core would give, taken as the core does."""
     batches: list[Tensor] = []
-    obey(lambda: batches.extend(taken_batches(sampler, generator(seed, epoch), case.size)))
+    rng = generator(seed, epoch)
+    obey(lambda: batches.extend(taken_batches(sampler, rng, case.size, epoch)))
     return batches
 
 
-def mined(sampler: Any, case: TrainSet, batch: Tensor) -> Tuples | None:
-    """What its miner gives for one of its batches, of the agreed form."""
-    labels = case.labels[batch]
-    tuples = mine(sampler.miner, unit_rows(len(batch), seed=7), labels, generator(0, 0, 0))
-    obey(check_tuples, sampler.miner, tuples, labels)
+def mined(
+    sampler: Any, case: TrainSet, batch: Tensor, step: int = 0, epoch: int = 0
+) -> Tuples | None:
+    """What its miner of a step gives for the batch of that step, of the agreed form."""
+    labels, miner = case.labels[batch], miner_of(sampler, epoch, step)
+    tuples = mine(miner, unit_rows(len(batch), seed=7), labels, generator(0, epoch, step))
+    obey(check_tuples, miner, tuples, labels)
     return tuples
+
+
+def miner_of(sampler: Any, epoch: int, step: int) -> Miner:
+    """The miner of a step, as the core asks for it."""
+    miner: Miner = sampler.miner
+    if hasattr(sampler, "miner_at"):
+        found: list[Miner] = []
+        obey(lambda: found.append(miner_of_step(sampler, sampler.miner_at, epoch, step, miner)))
+        (miner,) = found
+    return miner
+
+
+def all_mined(sampler: Any, case: TrainSet) -> Iterator[tuple[Tensor, Tuples | None]]:
+    """Each batch with its tuples: of one epoch, or of more for a sampler that changes its miner."""
+    for epoch in range(CHANGES if hasattr(sampler, "miner_at") else 1):
+        for step, batch in enumerate(drawn(sampler, case, epoch)):
+            yield batch, mined(sampler, case, batch, step, epoch)
 
 
 def lived_through(sampler: Any, case: TrainSet, epoch: int) -> list[Tensor]:

@@ -6,15 +6,18 @@ import torch
 
 from metricforge.testing.checks import Broken, Skipped
 from metricforge.testing.epochs import (
+    CHANGES,
     check_complete,
     drawn,
     lived_through,
     made,
+    mined,
     same_batches,
 )
 from metricforge.testing.states import put_state, state_of
 from metricforge.testing.subject import Subject
 from metricforge.testing.trainsets import BALANCED, ORDINARY
+from metricforge.testing.tuples import alike
 
 EPOCHS = 3
 
@@ -36,6 +39,28 @@ def resumes_exactly(subject: Subject) -> None:
                         f"drew another epoch {epoch + 1} when it was built anew than when it went "
                         "on; keep what it depends on in state_dict and load_state_dict."
                     )
+
+
+def miners_resume(subject: Subject) -> None:
+    """Given its saved state in the middle of an epoch, its miners of that epoch are the same."""
+    if not hasattr(made(subject, BALANCED), "miner_at"):
+        raise Skipped("it has no miner_at.")
+    for case in ORDINARY:
+        with case.given():
+            straight = made(subject, case)
+            for epoch in range(CHANGES):
+                batches = lived_through(straight, case, epoch)
+                resumed = made(subject, case)
+                put_state(resumed, state_of(straight))
+                # As the core does: it has kept the batches, and asks for the miners alone.
+                for step, batch in enumerate(batches):
+                    expected = mined(straight, case, batch, step, epoch)
+                    if not alike(mined(resumed, case, batch, step, epoch), expected):
+                        raise Broken(
+                            f"named another miner for step {step} of epoch {epoch} when it was "
+                            "built anew; keep what miner_at depends on in state_dict and "
+                            "load_state_dict."
+                        )
 
 
 def refresh_keeps_epochs_whole(subject: Subject) -> None:

@@ -14,7 +14,7 @@ from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.states import put_state, state_of
 from metricforge.testing.subject import Subject
 from metricforge.testing.trainsets import BALANCED, ORDINARY, TrainSet, unit_rows
-from metricforge.training.conduct import check_memory
+from metricforge.training.conduct import check_memory, taken_batches
 
 Memory = tuple[Tensor, Tensor]
 
@@ -33,7 +33,7 @@ def remembers_as_agreed(subject: Subject) -> None:
         for case in ORDINARY:
             with case.given():
                 sampler = _made(subject, case)
-                step_through(sampler, case, _batches(sampler), dtype=dtype)
+                step_through(sampler, case, _batches(sampler, case), dtype=dtype)
 
 
 def remembers_true_labels(subject: Subject) -> None:
@@ -43,7 +43,7 @@ def remembers_true_labels(subject: Subject) -> None:
         with case.given():
             sampler = _made(subject, case)
             came_with: dict[bytes, int] = {}
-            for (rows, labels), memory in _steps(sampler, case, _batches(sampler)):
+            for (rows, labels), memory in _steps(sampler, case, _batches(sampler, case)):
                 came_with |= dict(zip(_keys(rows), labels.tolist(), strict=True))
                 _check_true(memory, came_with, case)
 
@@ -54,7 +54,7 @@ def remembers_no_row_of_the_batch(subject: Subject) -> None:
     for case in ORDINARY:
         with case.given():
             sampler = _made(subject, case)
-            for (rows, _), memory in _steps(sampler, case, _batches(sampler)):
+            for (rows, _), memory in _steps(sampler, case, _batches(sampler, case)):
                 again = set(_keys(rows)) & set(_keys(memory[0]))
                 if again:
                     raise Broken(
@@ -70,7 +70,7 @@ def remembering_changes_nothing(subject: Subject) -> None:
     for seed in (1, 2):
         set_globals(seed)
         sampler = _made(subject, BALANCED)
-        batches = _batches(sampler)
+        batches = _batches(sampler, BALANCED)
         kept = [batch.clone() for batch in batches]
         with untouched("remember"):
             found.append(step_through(sampler, BALANCED, batches))
@@ -86,7 +86,7 @@ def memory_resumes(subject: Subject) -> None:
     for case in ORDINARY:
         with case.given():
             straight = _made(subject, case)
-            batches = _batches(straight)
+            batches = _batches(straight, case)
             half = max(1, len(batches) // 2)
             step_through(straight, case, batches[:half])
             saved = state_of(straight)
@@ -139,9 +139,13 @@ def _made(subject: Subject, case: TrainSet) -> Any:
     return subject.build(labels=case.labels.clone(), groups=case.groups)
 
 
-def _batches(sampler: Any) -> list[Tensor]:
+def _batches(sampler: Any, case: TrainSet) -> list[Tensor]:
     """Two epochs of batches: enough for a memory to fill and to come round."""
-    return [batch for epoch in range(2) for batch in sampler.epoch(generator(0, epoch))]
+    return [
+        batch
+        for epoch in range(2)
+        for batch in taken_batches(sampler, generator(0, epoch), case.size, epoch)
+    ]
 
 
 def _keys(rows: Tensor) -> list[bytes]:

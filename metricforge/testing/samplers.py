@@ -7,6 +7,7 @@ from metricforge.errors import MetricForgeError
 from metricforge.spec import Spec
 from metricforge.testing.checks import Broken, Skipped, checks, obey
 from metricforge.testing.epochs import (
+    all_mined,
     check_complete,
     drawn,
     made,
@@ -14,7 +15,7 @@ from metricforge.testing.epochs import (
     same_batches,
 )
 from metricforge.testing.growth import Usage, measured, told
-from metricforge.testing.later import refresh_keeps_epochs_whole, resumes_exactly
+from metricforge.testing.later import miners_resume, refresh_keeps_epochs_whole, resumes_exactly
 from metricforge.testing.memories import MEMORY_CHECKS
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
@@ -95,8 +96,8 @@ def global_generators_stay(subject: Subject) -> None:
             with untouched("epoch"):
                 batches = drawn(sampler, case)
             with untouched("its miner"):
-                for batch in batches[:3]:
-                    mined(sampler, case, batch)
+                for step, batch in enumerate(batches[:3]):
+                    mined(sampler, case, batch, step)
 
 
 def labels_stay(subject: Subject) -> None:
@@ -113,18 +114,16 @@ def its_miner_gives_true_tuples(subject: Subject) -> None:
     """Its miner names, for each of its batches, tuples whose labels are as they claim."""
     for case in EVERY:
         with case.given():
-            sampler = made(subject, case)
-            for batch in drawn(sampler, case):
-                check_labels_agree(mined(sampler, case, batch), case.labels[batch])
+            for batch, tuples in all_mined(made(subject, case), case):
+                check_labels_agree(tuples, case.labels[batch])
 
 
 def never_pairs_an_image_with_itself(subject: Subject) -> None:
     """No pair and no positive is the anchor's own image, even where a batch holds it twice."""
     for case in EVERY:
         with case.given():
-            sampler = made(subject, case)
-            for batch in drawn(sampler, case):
-                check_no_self(mined(sampler, case, batch), case.labels[batch], batch)
+            for batch, tuples in all_mined(made(subject, case), case):
+                check_no_self(tuples, case.labels[batch], batch)
 
 
 def default_loss_fits(subject: Subject) -> None:
@@ -164,6 +163,7 @@ SAMPLER_CHECKS = checks(
     global_generators_stay,
     labels_stay,
     resumes_exactly,
+    miners_resume,
     its_miner_gives_true_tuples,
     never_pairs_an_image_with_itself,
     refresh_keeps_epochs_whole,

@@ -20,8 +20,9 @@ from torch.optim import Optimizer
 from metricforge.artefact import read_folder, write_folder
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
-from metricforge.training.conduct import blaming, check_state, name_of
-from metricforge.training.loop import Position, Task
+from metricforge.training.blame import blaming, name_of
+from metricforge.training.conduct import check_state
+from metricforge.training.task import Position, Task
 
 FORMAT = 1
 KEEP = 2

@@ -3,136 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Sampler, Tuples
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
-from metricforge.errors import DivergedError
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator, seed_torch
-from metricforge.training.conduct import (
-    blaming,
-    check_labels,
-    check_loss,
-    check_memory,
-    check_tuples,
-    taken_batches,
-)
-from metricforge.training.mining import anchored, mine
-from metricforge.training.optimizer import Schedule
-
-Scores = Mapping[str, float]
+from metricforge.training.blame import blaming
+from metricforge.training.conduct import taken_batches
+from metricforge.training.health import FEWEST, collapsed, effective_rank, spread
+from metricforge.training.records import EpochRecord, Record, StepRecord
+from metricforge.training.step import Outcome, take_step
+from metricforge.training.tally import Tally
+from metricforge.training.task import Position, Task
 
 
-@dataclass(frozen=True)
-class Task:
-    """Everything that a training needs, finished.
-
-    `train` [N] are the indices in `images` of those to train on, and `labels` [N] their
-    classes 0 .. C-1; image i of the dataset has the indices i * views .. i * views + views - 1.
-    `validate` measures the model on validation classes;
-    its first score is the one to select by.
-    """
-
-    model: EmbeddingModel
-    loss: Loss
-    sampler: Sampler
-    miner: Miner
-    images: Images
-    train: Tensor
-    labels: Tensor
-    optimizer: Optimizer
-    schedule: Schedule
-    validate: Callable[[EmbeddingModel], Scores]
-    epochs: int
-    seed: int
-    views: int = 1
-
-
-@dataclass
-class Position:
-    """How far a training is: whole epochs done, then steps done in the one that is open.
-
-    `batches` are those of the open epoch, each int64 [B] into the train set.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    total_steps: int = 0
-    best_score: float = float("-inf")
-    best_epoch: int = 0
-    batches: list[Tensor] = field(default_factory=list, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One step: its loss, how many tuples it saw, its images and seconds.
-
-    `spent` is the share of the whole budget, 0 to 1, that is behind it.
-    """
-
-    epoch: int
-    step: int
-    steps_in_epoch: int
-    loss: float
-    tuples: int | None
-    images: int
-    seconds: float
-    lr: float
-    spent: float
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch: its mean loss, the scores on validation classes, whether they are the best."""
-
-    epoch: int
-    step: int
-    loss: float
-    empty_batches: int
-    validation: Scores
-    best: bool
-    seconds: float
-
-
-@dataclass
-class _Epoch:
-    """What is summed up over the steps of an epoch."""
-
-    began: float = field(default_factory=time.perf_counter)
-    loss: float = 0.0
-    steps: int = 0
-    empty: int = 0
-
-    def add(self, record: StepRecord) -> None:
-        self.loss += record.loss
-        self.steps += 1
-        self.empty += record.tuples == 0
-
-
-def fit(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord | EpochRecord]:
+def fit(
+    task: Task, position: Position, runtime: Runtime, earlier: Iterable[StepRecord] = ()
+) -> Iterator[Record]:
     """Train from `position` to the end, yielding a record after each step and each epoch.
 
     `position` is kept up to date, so the caller may save or stop at any record. All randomness
     is a function of (seed, epoch, step): a training that stops and goes on draws the same.
+    `earlier` are the records of the steps that the open epoch has behind it, for its sums.
     Raises DivergedError before the step when the loss or an embedding is not finite.
     """
     while position.epoch < task.epochs:
-        summary = _Epoch()
-        for record in _epoch(task, position, runtime):
-            summary.add(record)
+        tally = Tally(earlier)
+        earlier = ()
+        for record in _epoch(task, position, runtime, tally):
+            tally.add(record)
             yield record
-        yield _close_epoch(task, position, summary)
+        yield _close_epoch(task, position, tally)
 
 
-def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord]:
+def _epoch(task: Task, position: Position, runtime: Runtime, tally: Tally) -> Iterator[StepRecord]:
     batches = _batches(task, position, runtime)
     remaining = batches[position.step :]
     task.model.train()
@@ -144,23 +52,30 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
         for group in task.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * task.schedule(spent)
         seed_torch(task.seed, position.epoch, position.step)
-        rng = generator(task.seed, position.epoch, position.step)
-        first = position.step == 0
-        loss, tuples = _step(task, runtime.prepare(shown), batch, rng, runtime, first)
+        outcome = take_step(task, runtime.prepare(shown), batch, position, runtime)
+        tally.sample.add(outcome.embeddings)
         position.step += 1
         position.total_steps += 1
-        yield StepRecord(
-            epoch=position.epoch + 1,
-            step=position.total_steps,
-            steps_in_epoch=len(batches),
-            loss=loss,
-            tuples=count(tuples),
-            images=len(batch),
-            seconds=time.perf_counter() - began,
-            lr=task.optimizer.param_groups[0]["lr"],
-            spent=(position.epoch + position.step / len(batches)) / task.epochs,
-        )
+        yield _record(task, position, outcome, time.perf_counter() - began)
         began = time.perf_counter()
+
+
+def _record(task: Task, position: Position, outcome: Outcome, seconds: float) -> StepRecord:
+    """The record of the step that was just taken."""
+    steps = len(position.batches)
+    return StepRecord(
+        epoch=position.epoch + 1,
+        step=position.total_steps,
+        steps_in_epoch=steps,
+        loss=outcome.loss,
+        tuples=outcome.tuples,
+        images=len(outcome.embeddings),
+        seconds=seconds,
+        lr=task.optimizer.param_groups[0]["lr"],
+        spent=(position.epoch + position.step / steps) / task.epochs,
+        possible=outcome.possible,
+        active=outcome.active,
+    )
 
 
 def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
@@ -177,58 +92,11 @@ def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
         with blaming(task.sampler):
             refresh(embeddings)
     rng = generator(task.seed, position.epoch)
-    position.batches = taken_batches(task.sampler, rng, len(task.train))
+    position.batches = taken_batches(task.sampler, rng, len(task.train), position.epoch)
     return position.batches
 
 
-def _step(
-    task: Task,
-    images: Tensor,
-    batch: Tensor,
-    rng: np.random.Generator,
-    runtime: Runtime,
-    first: bool,
-) -> tuple[float, Tuples | None]:
-    labels = task.labels[batch].to(runtime.device)
-    with runtime.autocast():
-        embeddings = task.model(images)
-    compared, labels = _with_memory(task.sampler, embeddings, labels, batch)
-    with torch.no_grad(), blaming(task.miner):
-        tuples = mine(task.miner, compared.detach(), labels, rng)
-    check_tuples(task.miner, tuples, labels)
-    if first:
-        check_labels(task.miner, tuples, labels)
-    tuples = anchored(tuples, len(batch)) if len(labels) > len(batch) else tuples
-    with blaming(task.loss):
-        loss = task.loss(compared, labels, tuples)
-    check_loss(task.loss, loss)
-    if not bool(loss.isfinite() & embeddings.isfinite().all()):
-        rows = ", ".join(str(int(i) // task.views) for i in task.train[batch][:16])
-        more = ", ..." if len(batch) > 16 else ""
-        raise DivergedError(
-            f"the loss is {float(loss.detach())} for the batch of images {rows}{more}; no step "
-            "was taken. Try a lower learning rate (--optimizer adamw:lr=...)."
-        )
-    task.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    task.optimizer.step()
-    return float(loss.detach()), tuples
-
-
-def _with_memory(
-    sampler: Sampler, embeddings: Tensor, labels: Tensor, batch: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The batch, followed by what the sampler remembers to compare it with."""
-    remember = getattr(sampler, "remember", None)
-    if remember is None:
-        return embeddings, labels
-    with torch.no_grad(), blaming(sampler):
-        memory = remember(embeddings.detach(), labels, batch)
-    check_memory(sampler, memory, embeddings)
-    return torch.cat([embeddings, memory[0]]), torch.cat([labels, memory[1]])
-
-
-def _close_epoch(task: Task, position: Position, summary: _Epoch) -> EpochRecord:
+def _close_epoch(task: Task, position: Position, tally: Tally) -> EpochRecord:
     position.epoch += 1
     position.step = 0
     scores = task.validate(task.model)
@@ -240,12 +108,29 @@ def _close_epoch(task: Task, position: Position, summary: _Epoch) -> EpochRecord
     return EpochRecord(
         epoch=position.epoch,
         step=position.total_steps,
-        loss=summary.loss / max(summary.steps, 1),
-        empty_batches=summary.empty,
+        loss=tally.loss,
+        empty_batches=tally.empty,
         validation=scores,
         best=best,
-        seconds=time.perf_counter() - summary.began,
+        seconds=tally.seconds,
+        active_share=tally.active_share,
+        chosen_share=tally.chosen_share,
+        **_health(task, tally),
     )
+
+
+def _health(task: Task, tally: Tally) -> dict[str, Any]:
+    """Of the embeddings of the epoch's last steps; nothing where there are none to judge."""
+    rows = tally.sample.rows()
+    if rows is None:
+        return {}
+    apart, margin = spread(rows), getattr(task.loss, "margin", None)
+    return {
+        "spread": apart,
+        "effective_rank": effective_rank(rows),
+        "collapsed": len(rows) >= FEWEST
+        and collapsed(apart, tally.loss, margin, tally.active_share),
+    }
 
 
 def embed_images(
@@ -253,10 +138,3 @@ def embed_images(
 ) -> Tensor:
     """Embeddings [M, D] on the CPU of the images [M] at `indices`."""
     return model.embed(read_ahead(images, indices.split(batch)), runtime)
-
-
-def count(tuples: Tuples | None) -> int | None:
-    """How many tuples there are; None when the loss sees the whole batch or a description."""
-    if tuples is None or isinstance(tuples, AllPairs | AllTriplets):
-        return None
-    return len(tuples.anchor)

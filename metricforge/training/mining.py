@@ -23,9 +23,13 @@ def mine(
 def draws(miner: Miner) -> bool:
     """Whether the miner's call takes `rng`."""
     # A module's own call takes anything; what it hands on, `forward` names.
-    call = miner.forward if isinstance(miner, nn.Module) else miner
+    return asks(miner.forward if isinstance(miner, nn.Module) else miner, "rng")
+
+
+def asks(call: Any, name: str) -> bool:
+    """Whether what a plugin has the core call takes an argument by this name."""
     try:
-        return "rng" in inspect.signature(call).parameters
+        return name in inspect.signature(call).parameters
     except (ValueError, TypeError):  # built in C: it has no parameter of that name to read
         return False
 

@@ -223,6 +223,57 @@ class ForgetsWhenStopped(Remembers):
     state_dict = load_state_dict = property()
 
 
+class Evens:
+    """Of all pairs those whose places have an even sum."""
+
+    kind = Pairs
+
+    def __call__(self, embeddings, labels):
+        found = AllPairs()(embeddings, labels)
+        even = (found.anchor + found.other) % 2 == 0
+        return Pairs(*(part[even] for part in found))
+
+
+class TakesTurns(Sound):
+    """Each step has one of two miners, drawn with the epoch's batches, and this is saved."""
+
+    miner, other = AllPairs(), Evens()
+
+    def __init__(self, labels):
+        super().__init__(labels)
+        self.turns = torch.zeros(0, dtype=torch.int64)
+
+    def epoch(self, rng, number):
+        self.turns = torch.from_numpy(rng.integers(0, 2, len(self.labels)))
+        return super().epoch(rng)
+
+    def miner_at(self, epoch, step):
+        return self.other if len(self.turns) and self.turns[step] else self.miner
+
+    def state_dict(self):
+        return {"turns": self.turns}
+
+    def load_state_dict(self, state):
+        self.turns = state["turns"]
+
+
+class ForgetsTurns(TakesTurns):
+    def load_state_dict(self, state):
+        pass
+
+
+class LiesLater(Sound):
+    """Its miner is true in the first epoch only."""
+
+    miner = AllPairs()
+
+    def epoch(self, rng, number):
+        return super().epoch(rng)
+
+    def miner_at(self, epoch, step):
+        return AllSame() if epoch else self.miner
+
+
 class NamesNoLoss(Sound):
     default_loss = "no-such-loss"
 
@@ -241,7 +292,8 @@ BROKEN = {
     "global-generators-stay": [Seeds, DrawsPython],
     "labels-stay": [Sorts],
     "resumes-exactly": [CountsEpochs],
-    "its-miner-gives-true-tuples": [LyingMiner],
+    "miners-resume": [ForgetsTurns],
+    "its-miner-gives-true-tuples": [LyingMiner, LiesLater],
     "never-pairs-an-image-with-itself": [Twice, WholeTwice],
     "refresh-keeps-epochs-whole": [LosesWhenRefreshed, NormalisesInRefresh],
     "remembers-as-agreed": [RemembersFloats],
@@ -264,7 +316,7 @@ def test_every_check_has_its_broken_sampler():
     assert_all_are_broken("sampler", BROKEN)
 
 
-@pytest.mark.parametrize("component", [Sound, CountsAndSaves, Remembers])
+@pytest.mark.parametrize("component", [Sound, CountsAndSaves, Remembers, TakesTurns])
 def test_a_sound_sampler_passes(component):
     report = check_sampler(component)
     assert report.passed

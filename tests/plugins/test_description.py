@@ -217,6 +217,8 @@ NEEDS = {
     "omniglot": "a download",
     "pml.RankedListLoss": "numbers for its required options",
     "folder": "a folder",
+    "grouped": "a dataset with groups",
+    "schedule": "stages",
 }
 
 
@@ -259,6 +261,7 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
     [
         ("dataset", "folder", "--dataset folder:path=PATH"),
         ("dataset", "mnist", "--dataset mnist"),
+        ("sampler", "schedule", "--sampler schedule:NAME=SPEC"),
         ("loss", "pml.RankedListLoss", "pml.RankedListLoss:margin=MARGIN,Tn=TN"),
     ],
 )

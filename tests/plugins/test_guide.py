@@ -13,12 +13,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from metricforge import pairwise
 from metricforge.cli.plugins import COMMANDS
 from metricforge.cli.plugins import command as plugins
 from metricforge.contracts import API_VERSION, KINDS
 from metricforge.contracts import COMMANDS as COMMAND_GROUP
 from metricforge.installed import RESTRICTION
-from metricforge.testing import CHECKS, check_backbone, check_head
+from metricforge.testing import CHECKS, check_backbone, check_head, check_miner, check_sampler
 from tests.plugins.environment import ROOT, Environment
 
 GUIDE = (ROOT / "plugins" / "README.md").read_text()
@@ -31,7 +32,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
-NEAREST, NEAREST_TEST, COMMAND, NETWORKS = blocks("python")
+NEAREST, NEAREST_TEST, COMMAND, NETWORKS, TILES = blocks("python")
 (PROJECT,) = blocks("toml")
 TO_A_TRAINING, WITH_NEAREST, TO_PUBLISH = blocks("console")
 
@@ -45,7 +46,7 @@ def namespace(source: str) -> dict[str, Any]:
 
 def test_no_block_goes_unrun() -> None:
     # Those named above, by language, are all there are.
-    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (4 + 1 + 3)
+    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (5 + 1 + 3)
 
 
 def test_the_plugin_has_eleven_lines() -> None:
@@ -167,3 +168,15 @@ def test_the_rest_of_the_door_is_documented() -> None:
     assert f"The API version** is {API_VERSION}." in GUIDE
     assert f"`METRICFORGE_API = {API_VERSION}`" in GUIDE
     assert f"`{RESTRICTION}=a,b`" in GUIDE
+
+
+def test_the_sampler_and_its_miner_in_tiles_hold() -> None:
+    found = namespace(TILES)
+    check_miner(found["BeyondHard"])
+    check_sampler(found["BeyondHardTriplet"])
+
+
+def test_all_of_pairwise_is_documented() -> None:
+    documented = GUIDE.partition("| in `metricforge.pairwise` |")[2].partition("\n\n")[0]
+    for name in set(pairwise.__all__) - {"anchors_of"}:
+        assert f"`{name}" in documented, f"`{name}` is not in the guide's table"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metricforge.report import plots
-from metricforge.report.plots import loss_curve, scatter
+from metricforge.report.plots import health_curves, loss_curve, scatter
 
 
 def pixels(path):
@@ -193,6 +193,59 @@ def test_a_long_run_is_thinned(tmp_path, monkeypatch):
     figures = recorded(monkeypatch)
     loss_curve([{"step": s, "loss": 1.0} for s in range(12_000)], tmp_path / "x")
     assert len(figures[0].axes[0].get_lines()[0].get_xdata()) == 4000
+
+
+def epochs(**health):
+    """The ends of epochs, with these values by name, between steps."""
+    many = len(next(iter(health.values())))
+    ends = [
+        {"epoch_end": True, "epoch": n + 1, **{name: values[n] for name, values in health.items()}}
+        for n in range(many)
+    ]
+    return [{"step": 1, "epoch": 1, "loss": 1.0}, *ends]
+
+
+def drawn(axes):
+    return {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.get_lines()
+    }
+
+
+def test_health_is_drawn_by_epoch_and_a_collapse_is_crossed(tmp_path, monkeypatch):
+    records = epochs(
+        active_share=[0.9, 0.7, 1.0],
+        spread=[0.5, 0.3, 0.01],
+        effective_rank=[9.0, 8.0, 1.5],
+        collapsed=[False, False, True],
+    )
+    health_curves(records, tmp_path / "health.png")
+    assert 850 <= pixels(tmp_path / "health.png").shape[1] <= 950
+    assert len(colours(tmp_path / "health.png")) > 3
+    figures = recorded(monkeypatch)
+    health_curves(records, tmp_path / "x")
+    shares, rank = figures[0].axes
+    assert drawn(shares) == {
+        "active tuples": ([1, 2, 3], [0.9, 0.7, 1.0]),
+        "spread": ([1, 2, 3], [0.5, 0.3, 0.01]),
+        "collapsed": ([3], [0.01]),
+    }
+    assert drawn(rank) == {"effective rank": ([1, 2, 3], [9.0, 8.0, 1.5])}
+    assert rank.get_ylim()[1] > 9.0
+
+
+def test_health_that_is_unknown_is_left_out_and_said(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    health_curves(epochs(active_share=[None, None], spread=[None, 0.3]), tmp_path / "x")
+    shares, rank = figures[0].axes
+    assert drawn(shares) == {"active tuples: unknown": ([], []), "spread": ([2], [0.3])}
+    assert drawn(rank) == {"effective rank: unknown": ([], [])}
+
+
+@pytest.mark.parametrize("records", [[], epochs(spread=[0.3]), [{"epoch_end": True, "epoch": 1}]])
+def test_health_of_hardly_any_epochs_can_be_drawn(tmp_path, records):
+    health_curves(records, tmp_path / "health.png")
+    assert inked(tmp_path / "health.png") > 0.001
 
 
 def test_pyplot_stays_out():

@@ -308,11 +308,19 @@ def test_no_pairs_are_zero_with_a_graph(name):
     assert float(embeddings.grad.abs().max()) == 0
 
 
-@pytest.mark.parametrize("build", [
-    lambda: MultiSimilarity(alpha=0), lambda: MultiSimilarity(beta=-1), lambda: NTXent(temperature=0),
-    lambda: SupCon(temperature=-1), lambda: Prototypical(shot=0), lambda: Prototypical(temperature=0),
-    lambda: Margin(margin=0), lambda: Margin(beta=0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: MultiSimilarity(alpha=0),
+        lambda: MultiSimilarity(beta=-1),
+        lambda: NTXent(temperature=0),
+        lambda: SupCon(temperature=-1),
+        lambda: Prototypical(shot=0),
+        lambda: Prototypical(temperature=0),
+        lambda: Margin(margin=0),
+        lambda: Margin(beta=0),
+    ],
+)
 def test_options_that_make_no_loss_are_refused(build):
     with pytest.raises(UsageError, match="needs"):
         build()

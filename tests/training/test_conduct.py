@@ -15,7 +15,16 @@ from metricforge_standard.miners.whole_batch import WholeBatch
 
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
 from metricforge.errors import PluginError, UsageError
-from metricforge.training.conduct import check_batch, check_fit, check_loss, check_tuples, name_of
+from metricforge.training.conduct import (
+    check_active,
+    check_active_form,
+    check_batch,
+    check_fit,
+    check_loss,
+    check_tuples,
+    name_of,
+    taken_batches,
+)
 
 PLACES = torch.tensor([0, 1, 2])
 LABELS = torch.zeros(5, dtype=torch.int64)
@@ -32,7 +41,7 @@ class Odd:
 
 @pytest.mark.parametrize("batch", [torch.tensor([0]), torch.tensor([9, 0, 0, 5])])
 def test_a_good_batch_passes(batch):
-    check_batch(Odd(), batch, 10)
+    check_batch(Odd(), batch)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +56,93 @@ def test_a_good_batch_passes(batch):
         torch.tensor([[0, 1]]),
         torch.tensor(3),
         torch.zeros(0, dtype=torch.int64),
-        torch.tensor([0, 10]),
-        torch.tensor([-1, 0]),
     ],
     ids=str,
 )
 def test_a_bad_batch_names_the_sampler(batch):
     with pytest.raises(PluginError, match=r"test_conduct:Odd must yield .*; it gave "):
-        check_batch(Odd(), batch, 10)
+        check_batch(Odd(), batch)
+
+
+class Numbered:
+    """A sampler whose batches tell the number of the epoch that it was given."""
+
+    def epoch(self, rng, number):
+        yield torch.tensor([number, 0])
+
+
+class NumberedByName:
+    def epoch(self, rng, *, number=7):
+        yield torch.tensor([number, 0])
+
+
+class Plain:
+    """A sampler of batches that it was made with."""
+
+    def __init__(self, *batches):
+        self.batches = [torch.tensor(batch) for batch in batches]
+
+    def epoch(self, rng):
+        yield from self.batches
+
+
+@pytest.mark.parametrize("sampler", [Numbered(), NumberedByName()])
+def test_a_sampler_that_asks_is_told_the_number_of_the_epoch(sampler):
+    rng = np.random.default_rng(0)
+    assert [b.tolist() for b in taken_batches(sampler, rng, 10, 3)] == [[3, 0]]
+    assert [b.tolist() for b in taken_batches(sampler, rng, 10)] == [[0, 0]]
+
+
+def test_a_sampler_that_does_not_ask_is_not_told():
+    batches = taken_batches(Plain([0, 9], [3]), np.random.default_rng(0), 10, 3)
+    assert [batch.tolist() for batch in batches] == [[0, 9], [3]]
+
+
+@pytest.mark.parametrize(
+    ("batches", "given"),
+    [([[0, 1], [2, 10]], "0 to 10"), ([[5, -1], [9, 9]], "-1 to 9"), ([[10]], "10 to 10")],
+)
+def test_an_index_that_no_image_has_names_the_sampler(batches, given):
+    told = rf"test_conduct:Plain must yield indices from 0 to 9; it gave {given}\."
+    with pytest.raises(PluginError, match=told):
+        taken_batches(Plain(*batches), np.random.default_rng(0), 10)
+
+
+@pytest.mark.parametrize(
+    "active", [None, 0, 3, torch.tensor(3), torch.tensor(2.0), torch.tensor(3, dtype=torch.int32)]
+)
+def test_active_tuples_may_be_an_int_or_a_tensor_without_dimensions(active):
+    check_active_form(Odd(), active)
+
+
+@pytest.mark.parametrize(
+    "active",
+    [True, 0.5, "3", [3], np.int64(3), torch.tensor([3]), torch.tensor(True), len],
+    ids=str,
+)
+def test_active_tuples_that_are_no_number_name_the_loss(active):
+    with pytest.raises(PluginError, match=r"test_conduct:Odd must have in `active` how many .*;"):
+        check_active_form(Odd(), active)
+
+
+@pytest.mark.parametrize(("active", "tuples"), [(None, 3), (None, None), (0, 0), (3, 3), (9, None)])
+def test_active_tuples_in_range_pass(active, tuples):
+    check_active(Odd(), active, tuples)
+
+
+@pytest.mark.parametrize(
+    ("active", "tuples", "given"),
+    [
+        (-1, 3, "-1 of 3"),
+        (4, 3, "4 of 3"),
+        (-1, None, "-1"),
+        (float("nan"), 3, "nan of 3"),
+        (float("inf"), None, "inf"),
+    ],
+)
+def test_active_tuples_out_of_range_name_the_loss(active, tuples, given):
+    with pytest.raises(PluginError, match=rf"test_conduct:Odd must have in `active` .* {given}\."):
+        check_active(Odd(), active, tuples)
 
 
 @pytest.mark.parametrize(

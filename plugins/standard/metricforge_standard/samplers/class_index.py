@@ -12,12 +12,16 @@ from metricforge.errors import DataError
 
 Indices = NDArray[np.int64]
 
+SLAB = 1 << 16
+"""How many images an epoch is laid out at a time: little memory, and it stays in the cache."""
+
 
 @dataclass(frozen=True)
 class ClassIndex:
     """Images sorted by class: class c is `order[start[c] : start[c] + size[c]]`.
 
-    `order` is int64 [N], `start` and `size` are int64 [C], for the C classes that occur.
+    `order` is int64 [N], `start` and `size` are int64 [C], for the C classes that occur, which
+    are numbered by size: those of one size lie together, as the rows of a block.
     """
 
     order: Indices
@@ -27,18 +31,29 @@ class ClassIndex:
     @classmethod
     def of(cls, labels: Tensor) -> ClassIndex:
         """The index of labels [N]; DataError when nothing can be told apart."""
-        values = labels.cpu().numpy()
-        _, size = np.unique(values, return_counts=True)
+        values, size = np.unique(labels.cpu().numpy(), return_counts=True)
         if len(size) < 2:
             raise DataError(f"the train set has {len(size)} class; comparing needs at least two.")
-        order = np.argsort(values, kind="stable")
-        return cls(order, np.cumsum(size) - size, size)
+        by_size = np.argsort(size, kind="stable")
+        number = np.empty_like(by_size)
+        number[by_size] = np.arange(len(size))
+        of_image = number[np.searchsorted(values, labels.cpu().numpy())]
+        size = size[by_size]
+        return cls(np.argsort(of_image, kind="stable"), np.cumsum(size) - size, size)
 
     def shuffled(self, rng: np.random.Generator) -> Indices:
         """`order` with the images of each class in random order, still sorted by class."""
-        of_class = np.repeat(np.arange(len(self.size)), self.size)
-        shuffle = rng.permutation(len(self.order))
-        return self.order[shuffle[np.argsort(of_class[shuffle], kind="stable")]]
+        order = self.order.copy()
+        # There are at most sqrt(2 N) sizes, so these are few calls, each within the cache.
+        sizes, first, classes = np.unique(self.size, return_index=True, return_counts=True)
+        for size, begin, rows in zip(sizes, self.start[first], classes, strict=True):
+            block = order[begin : begin + size * rows].reshape(rows, size)
+            rng.permuted(block, axis=1, out=block)
+        return order
+
+    def chunks(self, images: int) -> Indices:
+        """How many chunks of so many images each class makes [C], a short last one counted."""
+        return -(-self.size // images)
 
     def smaller_than(self, images: int) -> int:
         """How many classes have fewer images than this."""

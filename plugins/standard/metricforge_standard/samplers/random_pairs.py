@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metricforge.errors import UsageError
 from metricforge_standard.miners.laid_out import LaidOutPairs
-from metricforge_standard.samplers.class_index import ClassIndex
+from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices
 from metricforge_standard.samplers.partners import Partners
 
 
@@ -30,16 +30,21 @@ class RandomPairs:
         self.pairs, self.positive = pairs, positive
         self._index = ClassIndex.of(labels)
         self._partners = Partners(self._index)
-        single = self._index.smaller_than(2)
+        # Classes are sorted by size, so these are the first places.
+        self._single = single = self._index.smaller_than(2)
         self.notes = (f"{single} classes have one image: never a positive.",) if single else ()
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [2 * pairs], laid out as [a1, b1, a2, b2, ...]."""
-        anchor = rng.permutation(len(self._index.order))
-        alone = self._index.size[self._partners.of_class[anchor]] < 2
-        same = (rng.random(len(anchor)) < self.positive) & ~alone
+        anchors = rng.permutation(len(self._index.order))
+        rows = self.pairs * max(1, SLAB // self.pairs)
+        for begin in range(0, len(anchors), rows):
+            laid_out = self._laid_out(anchors[begin : begin + rows], rng)
+            yield from torch.from_numpy(laid_out).split(2 * self.pairs)
+
+    def _laid_out(self, anchor: Indices, rng: np.random.Generator) -> Indices:
+        """The images of pairs, one behind the other, for anchors given as places."""
+        same = (rng.random(len(anchor)) < self.positive) & (anchor >= self._single)
         other = self._partners.negatives(anchor, rng)
         other[same] = self._partners.positives(anchor[same], rng)
-        laid_out = self._index.order[np.stack([anchor, other], axis=1)]
-        for first in range(0, len(anchor), self.pairs):
-            yield torch.from_numpy(laid_out[first : first + self.pairs].reshape(-1))
+        return self._index.order[np.stack([anchor, other], axis=1).reshape(-1)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.laid_out import LaidOutTriplets
-from metricforge_standard.samplers.class_index import ClassIndex
+from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices
 from metricforge_standard.samplers.partners import Partners
 
 
@@ -30,7 +30,7 @@ class RandomTriplets:
         self.triplets = triplets
         self._index = ClassIndex.of(labels)
         self._partners = Partners(self._index)
-        single = self._index.smaller_than(2)
+        self._single = single = self._index.smaller_than(2)
         if single == len(self._index.size):
             raise DataError("every class of the train set has one image: there are no triplets.")
         self.notes = (f"{single} classes have one image: negatives only.",) if single else ()
@@ -38,13 +38,21 @@ class RandomTriplets:
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [3 * triplets], laid out as [a1, p1, n1, a2, p2, n2, ...]."""
         place = rng.permutation(len(self._index.order))
-        alone = self._index.size[self._partners.of_class[place]] < 2
-        anchor, lone = place[~alone], place[alone]
-        # Where lone images outnumber the anchors, anchors come again until each was shown.
-        anchor = np.resize(anchor, max(len(anchor), len(lone)))
+        # Classes are sorted by size, so lone images have the first places.
+        lone = place[place < self._single]
+        # Where they outnumber the anchors, anchors come again until each was shown.
+        anchors = place if len(lone) == 0 else place[place >= self._single]
+        anchors = np.resize(anchors, max(len(anchors), len(lone)))
+        rows = self.triplets * max(1, SLAB // self.triplets)
+        for begin in range(0, len(anchors), rows):
+            some = slice(begin, begin + rows)
+            laid_out = self._laid_out(anchors[some], lone[some], rng)
+            yield from torch.from_numpy(laid_out).split(3 * self.triplets)
+
+    def _laid_out(self, anchor: Indices, lone: Indices, rng: np.random.Generator) -> Indices:
+        """The images of triplets, one behind the other; the first negatives are the lone ones."""
         positive = self._partners.positives(anchor, rng)
         negative = self._partners.negatives(anchor, rng)
         negative[: len(lone)] = lone
-        laid_out = self._index.order[np.stack([anchor, positive, negative], axis=1)]
-        for rows in np.split(laid_out, range(self.triplets, len(laid_out), self.triplets)):
-            yield torch.from_numpy(rows.reshape(-1))
+        places = np.stack([anchor, positive, negative], axis=1)
+        return self._index.order[places.reshape(-1)]

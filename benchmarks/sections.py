@@ -1,0 +1,89 @@
+"""RESULTS.md, put together from sections that benchmarks write, and the runs they measure."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+
+
+def write_section(name: str, lines: Iterable[str]) -> None:
+    """Put the lines into the section `name`, in the place of what it had; new ones come last."""
+    text = RESULTS.read_text() if RESULTS.is_file() else "# Results\n"
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    section = begin + "\n".join(lines) + "\n" + end
+    found = re.search(re.escape(begin) + ".*?" + re.escape(end), text, re.DOTALL)
+    if found:
+        text = text[: found.start()] + section + text[found.end() :]
+    else:
+        text = text.rstrip("\n") + "\n\n" + section
+    RESULTS.write_text(text)
+
+
+def machine() -> str:
+    """The processor, the GPU if there is one, threads and versions."""
+    model = "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        named = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        model = named[1] if named else platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} threads{gpu}; torch {torch.__version__.partition('+')[0]}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """A table in Markdown."""
+    head = list(head)
+    return [
+        "| " + " | ".join(head) + " |",
+        "|---" * len(head) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Trainings of a benchmark, in runs/NAME; those that are finished are taken as they are."""
+
+    name: str
+
+    def folder(self, run: str) -> Path:
+        return ROOT / "runs" / self.name / run
+
+    def finished(self, run: str) -> bool:
+        """Whether the run came to its end."""
+        return (self.folder(run) / "report.html").is_file()
+
+    def train(self, run: str, command: str, data_root: str) -> None:
+        """One command, as a user would run it, unless it was run before."""
+        if self.finished(run):
+            return
+        words = [sys.executable, "-m", "metricforge", "train", *shlex.split(command)]
+        places = ["--data-root", data_root, "--out", str(self.folder(run)), "--overwrite"]
+        subprocess.run([*words, *places], check=True)
+
+    def records(self, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a run's summary.json and env.json say."""
+        summary, environment = (
+            json.loads((self.folder(run) / name).read_text())
+            for name in ("summary.json", "env.json")
+        )
+        return summary, environment
+
+
+def cell(estimate: dict[str, Any]) -> str:
+    """0.912 [0.900, 0.924]"""
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

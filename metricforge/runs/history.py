@@ -1,0 +1,52 @@
+"""What a run's metrics.jsonl tells: a line for each step and each epoch that was done."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from metricforge.runs.folder import RunFolder
+from metricforge.training.records import EpochRecord, Record, StepRecord
+from metricforge.training.task import Position
+
+_OF_A_STEP = {field.name for field in dataclasses.fields(StepRecord)}
+
+
+def line(record: Record) -> dict[str, Any]:
+    """A record as a line: its fields and, of a step, the shares of its tuples."""
+    fields = dataclasses.asdict(record)
+    if isinstance(record, EpochRecord):
+        return {"epoch_end": True, **fields}
+    return fields | {"active_share": record.active_share, "chosen_share": record.chosen_share}
+
+
+def cut_back(folder: RunFolder, position: Position) -> list[StepRecord]:
+    """Drop the lines of what came after `position`; the steps of the epoch that is open there."""
+    done = position.total_steps
+    lines = folder.records(folder.metrics, lambda entry: entry["step"] <= done)
+    # The last step of an epoch has the number of its end, which may not have been saved.
+    lines = [entry for entry in lines if entry["epoch"] <= position.epoch or not _ends(entry)]
+    folder.rewrite(folder.metrics, lines)
+    return [
+        StepRecord(**{name: value for name, value in entry.items() if name in _OF_A_STEP})
+        for entry in lines
+        if entry["epoch"] == position.epoch + 1 and not _ends(entry)
+    ]
+
+
+def best_scores(folder: RunFolder) -> dict[str, float]:
+    """The scores on validation classes of the epoch that was chosen."""
+    best = folder.records(folder.metrics, lambda entry: entry.get("best", False))
+    scores: dict[str, float] = best[-1]["validation"]
+    return scores
+
+
+def first_collapse(folder: RunFolder) -> EpochRecord | None:
+    """The first epoch whose embeddings had collapsed, if there is one."""
+    for entry in folder.records(folder.metrics, lambda entry: entry.get("collapsed", False)):
+        return EpochRecord(**{key: value for key, value in entry.items() if key != "epoch_end"})
+    return None
+
+
+def _ends(entry: dict[str, Any]) -> bool:
+    return bool(entry.get("epoch_end"))

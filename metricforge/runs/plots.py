@@ -1,0 +1,32 @@
+"""The plots of a run: its embeddings, its loss, its health."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metricforge.report.plots import health_curves, loss_curve, scatter
+from metricforge.runs.assembly import Assembly
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.measure import TRAINED
+from metricforge.training.loop import embed_images
+
+
+def draw_plots(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
+    """Draw them into the run's folder; `embeddings` [M, D] are those of the test part, by model."""
+    task, dataset, split = assembly.task, assembly.dataset, assembly.split
+    # Sorted by class before it is thinned: a stride could miss whole classes that alternate.
+    train = split.train[torch.argsort(dataset.labels[split.train], stable=True)]
+    train = train[:: max(1, len(train) // 5_000)]
+    parts = {
+        "train": (embed_images(task.model, assembly.images, train, assembly.runtime), train),
+    }
+    if TRAINED in embeddings:
+        parts["test"] = (embeddings[TRAINED], split.test)
+    for part, (rows, indices) in parts.items():
+        title = f"{dataset.name}, {part} {'images' if split.closed_set else 'classes'}"
+        labels = dataset.labels[indices].numpy()
+        scatter(rows.numpy(), labels, dataset.classes, folder.plots / f"{part}.png", title)
+    records = folder.records(folder.metrics)
+    loss_curve(records, folder.plots / "loss.png")
+    health_curves(records, folder.plots / "health.png")

@@ -1,0 +1,70 @@
+"""What a training tells of each step and each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step: its loss, its tuples, its images and seconds.
+
+    - `tuples`: how many the miner chose; None when the loss sees the whole batch.
+    - `possible`: how many of that kind the batch holds, an image that it holds twice being two;
+      of a memory's rows none is an anchor.
+    - `active`: how many of the tuples have a share in the loss; None when the loss does not say.
+    - `spent`: the share of the whole budget, 0 to 1, that is behind it.
+    """
+
+    epoch: int
+    step: int
+    steps_in_epoch: int
+    loss: float
+    tuples: int | None
+    images: int
+    seconds: float
+    lr: float
+    spent: float
+    possible: int | None = None
+    active: int | None = None
+
+    @property
+    def active_share(self) -> float | None:
+        """Of the tuples that the miner chose, the share that is active."""
+        return share(self.active, self.tuples)
+
+    @property
+    def chosen_share(self) -> float | None:
+        """Of the possible tuples, the share that the miner chose."""
+        return share(self.tuples, self.possible)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: its mean loss, the scores on validation classes, whether they are the best.
+
+    The shares are those of all its tuples together. `spread` and `effective_rank` are those of
+    its last embeddings (see `health`), None where it took no step since it was resumed.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    empty_batches: int
+    validation: Mapping[str, float]
+    best: bool
+    seconds: float
+    active_share: float | None = None
+    chosen_share: float | None = None
+    spread: float | None = None
+    effective_rank: float | None = None
+    collapsed: bool = False
+
+
+Record = StepRecord | EpochRecord
+
+
+def share(part: int | None, whole: int | None) -> float | None:
+    """What part of a whole there is, 0 to 1; None where that is unknown, or there is no whole."""
+    return part / whole if part is not None and whole else None

@@ -1,0 +1,57 @@
+"""The sampler `episodic`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.errors import DataError, UsageError
+from metricforge_standard.miners.whole_batch import WholeBatch
+from metricforge_standard.samplers.class_balanced import USUAL_CLASSES, ClassBalanced
+from metricforge_standard.samplers.class_index import ClassIndex
+
+
+class Episodic:
+    """Each batch is an N-way K-shot episode, for prototypes (Snell 2017).
+
+    `way` classes (default: all, up to 32) with `shot` + `queries` images each. Of each class, the
+    first `shot` images of the batch are its support and the others are queries, as the loss
+    `prototypical` takes them. An epoch shows every image; a class with fewer images comes whole,
+    with fewer queries. More ways than at test time are said to help: Snell trains 60-way.
+    """
+
+    def __init__(
+        self, labels: Tensor, *, way: int | None = None, shot: int = 1, queries: int = 3
+    ) -> None:
+        if (way is not None and way < 2) or shot < 1 or queries < 1:
+            raise UsageError("episodic needs way >= 2, shot >= 1 and queries >= 1.")
+        self.miner = WholeBatch()
+        self.default_loss = f"prototypical:shot={shot}"
+        there = len(ClassIndex.of(labels).size)
+        way = min(there, USUAL_CLASSES) if way is None else way
+        if way > there:
+            raise DataError(
+                f"episodic asks for {way} ways and the train set has {there} classes; set "
+                f"way={there} or less."
+            )
+        self._batches = ClassBalanced(labels, classes=way, per_class=shot + queries)
+        self.notes = _notes(self._batches.index, shot, queries)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= way * (shot + queries)] that together show every image."""
+        return self._batches.epoch(rng)
+
+
+def _notes(index: ClassIndex, shot: int, queries: int) -> tuple[str, ...]:
+    unasked, small = index.smaller_than(shot + 1), index.smaller_than(shot + queries)
+    notes = []
+    if unasked:
+        notes.append(f"{unasked} classes have no more than shot={shot} images: no queries.")
+    if small > unasked:
+        notes.append(
+            f"{small - unasked} classes have fewer than shot + queries = {shot + queries} images: "
+            "they come whole."
+        )
+    return tuple(notes)

@@ -1,0 +1,103 @@
+"""The sampler `grouped`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.errors import DataError
+from metricforge_standard.miners.batch_hard import BatchHard
+from metricforge_standard.samplers.chunks import Chunks
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers.class_index import ClassIndex, Indices
+from metricforge_standard.samplers.deal import batches_of, deal
+
+USUAL_CLASSES = 16
+
+
+class Grouped:
+    """P x K batches whose classes are of one group, an alphabet or a category: hard negatives.
+
+    `classes` is P (default: all, up to 16), `per_class` is K. A group of fewer than P classes
+    shares its batches with the next larger one. A class with images in several groups counts for
+    that of its first image. DataError where the dataset has no groups.
+    """
+
+    # See hard-triplet: hinges hold the loss of hard triplets at its margin.
+    default_loss = "triplet:margin=0,soft=0.1"
+
+    def __init__(
+        self,
+        labels: Tensor,
+        groups: Tensor | None,
+        *,
+        classes: int | None = None,
+        per_class: int = 4,
+    ) -> None:
+        if groups is None:
+            raise DataError(
+                "grouped batches need groups, which this dataset does not have; take hard-triplet, "
+                "or a dataset whose classes have groups: omniglot, or a folder of folders."
+            )
+        self.miner = BatchHard()
+        there = len(labels.unique())
+        classes = min(there, USUAL_CLASSES) if classes is None else classes
+        plain = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self._index, self._places = plain.index, classes
+        of_class = _group_of_class(self._index, groups)
+        self._sets = _sets(of_class, classes)
+        self._chunks = _cut(self._index, self._sets, classes, per_class)
+        self.notes = (*plain.notes, *_notes(of_class, classes))
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [<= P * K] that together show every image."""
+        order, chunks = self._index.shuffled(rng), self._chunks
+        dealt = [
+            deal(chunks.begin[classes], chunks.count[classes], self._places, rng)
+            for classes in self._sets
+        ]
+        yield from chunks.laid_out(order, rng.permutation(np.concatenate(dealt)))
+
+
+def _group_of_class(index: ClassIndex, groups: Tensor) -> Indices:
+    """The group of each class [C], that of its first image."""
+    found: Indices = groups.cpu().numpy()[index.order[index.start]]
+    return found
+
+
+def _sets(of_class: Indices, least: int) -> list[Indices]:
+    """The classes that may meet: those of a group, or of several until there are `least`."""
+    _, size = np.unique(of_class, return_counts=True)
+    by_group = np.split(np.argsort(of_class, kind="stable"), np.cumsum(size)[:-1])
+    sets: list[Indices] = []
+    waiting = of_class[:0]
+    # Small groups first, so that they fill up each other before they dilute a large one.
+    for number in np.argsort(size, kind="stable"):
+        waiting = np.concatenate([waiting, by_group[number]])
+        if len(waiting) >= least:
+            sets.append(waiting)
+            waiting = waiting[:0]
+    if len(waiting):
+        sets[-1:] = [np.concatenate([*sets[-1:], waiting])]
+    return sets
+
+
+def _cut(index: ClassIndex, sets: list[Indices], places: int, per_class: int) -> Chunks:
+    count = index.chunks(per_class)
+    batches = np.empty_like(count)
+    for classes in sets:
+        batches[classes] = batches_of(int(count[classes].sum()), places)
+    return Chunks.of(index, per_class, batches)
+
+
+def _notes(of_class: Indices, classes: int) -> tuple[str, ...]:
+    _, size = np.unique(of_class, return_counts=True)
+    small = int((size < classes).sum())
+    if not small:
+        return ()
+    return (
+        f"{small} of {len(size)} groups have fewer than classes={classes} classes: they share "
+        "batches with the next larger group.",
+    )

@@ -1,0 +1,167 @@
+"""The sampler `schedule`."""
+
+from __future__ import annotations
+
+import inspect
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Build, InnerSpec, Miner, Sampler, TupleKind
+from metricforge.errors import UsageError
+
+EXAMPLE = "schedule:0=random-triplets,5=hard-triplet"
+
+
+class Schedule:
+    """Other samplers one after the other, by epoch: 0=random-triplets,5=hard-triplet.
+
+    Each option names the epoch, from 0, at which a stage begins, and is the spec of its sampler;
+    one with a comma goes in quotes, 5="hard-triplet:classes=8,per_class=2". Easy stages first are
+    a cure for collapse. In the `blend` epochs from each change on, batches of both stages mix, and
+    the share of the new one rises linearly; whichever has the larger share shows every image.
+
+    The miners of all stages must be of one kind, for one loss takes them all: by default that of
+    the last stage that names one, since it decides how the training ends. With a stage that is
+    refreshed, as global-hard is, the train set is embedded after every epoch.
+    """
+
+    def __init__(
+        self, labels: Tensor, build: Build, *, blend: int = 0, **stages: InnerSpec
+    ) -> None:
+        if blend < 0:
+            raise UsageError("schedule needs blend >= 0.")
+        specs = _by_epoch(stages)
+        self.blend, self._starts = blend, tuple(specs)
+        self._stages: tuple[Any, ...] = tuple(build(spec) for spec in specs.values())
+        _check(list(specs.values()), self._stages)
+        self.miner: Miner = self._stages[0].miner
+        losses = [getattr(stage, "default_loss", None) for stage in self._stages]
+        self.default_loss = next(filter(None, reversed(losses)), None)
+        notes = [note for stage in self._stages for note in getattr(stage, "notes", ())]
+        self.notes = tuple(dict.fromkeys(notes))
+        self._embeddings: Tensor | None = None
+        if any(hasattr(stage, "refresh") for stage in self._stages):
+            self.refresh = self._keep
+        # Of a blended epoch, the number and whose each batch is.
+        self._blended, self._owners = -1, torch.zeros(0, dtype=torch.int64)
+
+    def epoch(self, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
+        """The batches of the stage of epoch `number`, from 0, or of the two that blend there."""
+        stage, share = self._stage(number), self._share(number)
+        if share == 1:
+            yield from self._drawn(stage, rng, number)
+            return
+        old = list(self._drawn(stage - 1, rng, number))
+        new = list(self._drawn(stage, rng, number))
+        steps = _mixed(len(old), len(new), share, rng)
+        self._blended = number
+        self._owners = torch.tensor([stage - 1 + owner for owner, _ in steps])
+        for owner, place in steps:
+            yield (old, new)[owner][place]
+
+    def miner_at(self, epoch: int, step: int) -> Miner:
+        """The miner of the stage that a step's batch is from; epoch and step count from 0."""
+        blended = epoch == self._blended
+        stage = int(self._owners[step]) if blended else self._stage(epoch)
+        miner: Miner = self._stages[stage].miner
+        return miner
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Whose the batches of a blended epoch are, and what the stages and their miners keep."""
+        state = {"blended": torch.tensor(self._blended), "owners": self._owners}
+        for prefix, part in self._parts():
+            state |= {prefix + name: value for name, value in part.state_dict().items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+        self._blended, self._owners = int(state["blended"]), state["owners"]
+        for prefix, part in self._parts():
+            names = [name for name in state if name.startswith(prefix)]
+            part.load_state_dict({name.removeprefix(prefix): state[name] for name in names})
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        for start, stage in zip(self._starts, self._stages, strict=True):
+            for name, part in (("sampler", stage), ("miner", stage.miner)):
+                if hasattr(part, "state_dict"):
+                    yield f"{start}.{name}.", part
+
+    def _keep(self, embeddings: Tensor) -> None:
+        """Keep the embeddings [N, D] of the train set for the stages of the coming epoch."""
+        self._embeddings = embeddings
+
+    def _stage(self, number: int) -> int:
+        """The place of the stage that an epoch belongs to."""
+        return bisect_right(self._starts, number) - 1
+
+    def _share(self, number: int) -> float:
+        """The share of an epoch's batches that its stage has; the one before has the others."""
+        stage = self._stage(number)
+        since = number - self._starts[stage]
+        return 1.0 if stage == 0 or since >= self.blend else (since + 1) / (self.blend + 1)
+
+    def _drawn(self, place: int, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
+        """The batches of the stage at a place, for epoch `number`."""
+        stage = self._stages[place]
+        if self._embeddings is not None and hasattr(stage, "refresh"):
+            stage.refresh(self._embeddings)
+        asks = "number" in inspect.signature(stage.epoch).parameters
+        batches: Iterator[Tensor] = stage.epoch(rng, number) if asks else stage.epoch(rng)
+        return batches
+
+
+def _by_epoch(stages: Mapping[str, str]) -> dict[int, str]:
+    """The specs by the epochs at which they begin, in order; UsageError for what is no epoch."""
+    for key in stages:
+        if not key.isdecimal() or str(int(key)) != key:
+            raise UsageError(
+                f"schedule can't begin a stage at '{key}': beside blend, its options are numbers "
+                f"of epochs, from 0, as in {EXAMPLE}."
+            )
+    if "0" not in stages:
+        raise UsageError(f"schedule needs a stage that begins at epoch 0, as in {EXAMPLE}.")
+    return {int(key): stages[key] for key in sorted(stages, key=int)}
+
+
+def _check(specs: list[str], stages: tuple[Sampler, ...]) -> None:
+    """UsageError for samplers that can't follow each other."""
+    for spec, stage in zip(specs, stages, strict=True):
+        if hasattr(stage, "remember"):
+            raise UsageError(
+                f"schedule can't have the stage '{spec}', which has a memory of its own; leave "
+                "it out, or train with it alone."
+            )
+        if hasattr(stage, "miner_at"):
+            raise UsageError(
+                f"schedule can't have the stage '{spec}', which changes its miner itself; write "
+                "its stages into this one."
+            )
+        if stage.miner.kind is not stages[0].miner.kind:
+            first, other = _gives(stages[0].miner.kind), _gives(stage.miner.kind)
+            raise UsageError(
+                f"schedule can't go from '{specs[0]}' to '{spec}': one compares {first}, the "
+                f"other {other}, and one loss must take both; take stages of one kind."
+            )
+
+
+def _gives(kind: TupleKind) -> str:
+    return kind.__name__.lower() if kind else "whole batches"
+
+
+def _mixed(old: int, new: int, share: float, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Whose (0 old, 1 new) and which batch comes at each step of a blended epoch, at random.
+
+    The one with the larger share comes whole; of the other's batches, as many as make its share.
+    """
+    if share >= 0.5:
+        old_shown, new_shown = min(old, round(new * (1 - share) / share)), new
+    else:
+        old_shown, new_shown = old, min(new, round(old * share / (1 - share)))
+    steps = [(0, place) for place in rng.permutation(old)[:old_shown].tolist()]
+    steps += [(1, place) for place in rng.permutation(new)[:new_shown].tolist()]
+    return [steps[number] for number in rng.permutation(len(steps))]

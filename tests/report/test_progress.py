@@ -1,0 +1,111 @@
+"""The progress line: what it shows, and that it fits into the terminal, whatever its width."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from metricforge.report.progress import ProgressLine
+from metricforge.training.records import EpochRecord, StepRecord
+
+STEP = StepRecord(
+    epoch=2,
+    step=30,
+    steps_in_epoch=20,
+    loss=0.0676,
+    tuples=64,
+    images=64,
+    seconds=0.05,
+    lr=0.1,
+    spent=0.5,
+    possible=3968,
+    active=32,
+)
+EPOCH = EpochRecord(
+    epoch=1,
+    step=20,
+    loss=0.1,
+    empty_batches=0,
+    validation={"map@r": 0.67, "x": 1.0},
+    best=True,
+    seconds=1.0,
+)
+
+
+def shown(capsys, monkeypatch, width, *records, epochs=3):
+    """The lines on a terminal of that width, as it would show them."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    with ProgressLine() as line:
+        for record in records:
+            line.record(record, epochs)
+        line._bar.refresh()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    return [text.rstrip() for text in re.split(r"[\r\n]+", plain) if text.strip()]
+
+
+def test_on_a_wide_terminal_all_is_shown(capsys, monkeypatch):
+    last = shown(capsys, monkeypatch, 140, EPOCH, STEP)[-1]
+    assert last.startswith("epoch 2/3 ━")
+    assert last.endswith(
+        "loss 0.0676 · map@r 0.670 · active 50% · chosen 2% · 1,280 images/s · 0:00 left"
+    )
+
+
+def test_eighty_columns_hold_loss_score_shares_speed_and_time(capsys, monkeypatch):
+    last = shown(capsys, monkeypatch, 80, EPOCH, STEP)[-1]
+    assert last == ("epoch 2/3 loss 0.0676 · map@r 0.670 · active 50% · 1,280 images/s · 0:00 left")
+    long = EpochRecord(**{**vars(EPOCH), "validation": {"accuracy@5way1shot": 0.912}})
+    last = shown(capsys, monkeypatch, 80, long, replace(STEP, epoch=12), epochs=40)[-1]
+    assert "loss 0.0676 · accuracy@5way1shot 0.912 · 1,280 images/s · 0:00 left" in last
+
+
+@pytest.mark.parametrize("width", [22, 30, 45, 60, 79, 80, 90, 100, 120, 200])
+@pytest.mark.parametrize("records", [(STEP,), (EPOCH, STEP), (EPOCH, replace(STEP, active=None))])
+def test_it_stays_on_one_line_and_is_cut_nowhere(capsys, monkeypatch, width, records):
+    for text in shown(capsys, monkeypatch, width, *records):
+        assert len(text) <= width
+        assert "…" not in text
+        assert "epoch" not in text or "loss 0.0676" in text
+
+
+def test_the_least_important_goes_first(capsys, monkeypatch):
+    gone = []
+    for width in range(140, 20, -1):
+        last = shown(capsys, monkeypatch, width, EPOCH, STEP)[-1]
+        for part in ("chosen", "active", "images/s", "map@r", "left"):
+            if part not in last and part not in gone:
+                gone.append(part)
+    assert gone == ["chosen", "active", "images/s", "map@r", "left"]
+
+
+@pytest.mark.parametrize(
+    ("active", "chosen", "expected"),
+    [(0, 3968, "active 0% · chosen 2%"), (64, 64, "active 100% · chosen 100%"),
+     (1, 10**6, "active 2% · chosen 0.006%"), (None, 128, "chosen 50%"), (7, 500, "active 11%")],
+)  # fmt: skip
+def test_shares_in_few_characters(capsys, monkeypatch, active, chosen, expected):
+    record = replace(STEP, active=active, possible=chosen)
+    assert expected in shown(capsys, monkeypatch, 140, record)[-1]
+
+
+def test_a_loss_that_sees_whole_batches_has_no_shares(capsys, monkeypatch):
+    record = replace(STEP, tuples=None, possible=None, active=None)
+    last = shown(capsys, monkeypatch, 140, record)[-1]
+    assert "active" not in last
+    assert "chosen" not in last
+
+
+def test_elsewhere_it_is_a_plain_line_of_all(capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with ProgressLine() as line:
+        line.record(STEP, 2)
+        line.record(replace(EPOCH, epoch=2), 2)
+    assert capsys.readouterr().err == (
+        "epoch 2/2 · loss 0.0676 · map@r 0.670 · active 50% · chosen 2% · 1,280 images/s · "
+        "0:00 left\n"
+    )

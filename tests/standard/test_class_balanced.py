@@ -1,0 +1,181 @@
+"""P x K batches: whole epochs, distinct classes, even batches, and free company of classes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers.deal import NONE, deal
+
+from metricforge.errors import DataError, UsageError
+from tests.standard.trainsets import build, epoch, labels_of, quick, seeds, sizes
+
+CLASS_BALANCED = ("balanced", "hard-triplet")
+class_balanced = pytest.mark.parametrize("name", CLASS_BALANCED)
+counts = st.lists(st.one_of(st.integers(1, 9), st.just(60)), min_size=2, max_size=12)
+
+
+def dealt_of(counts, places, seed):
+    count = np.array(counts)
+    return deal(np.cumsum(count) - count, count, places, np.random.default_rng(seed))
+
+
+@quick
+@given(counts=counts, places=st.integers(2, 9), seed=seeds)
+def test_a_deal_is_whole_even_and_holds_a_class_once_where_it_can(counts, places, seed):
+    count = np.array(counts)
+    dealt = dealt_of(counts, places, seed)
+    batches = len(dealt)
+    assert sorted(dealt[dealt != NONE]) == list(range(sum(counts)))
+    assert batches == -(-sum(counts) // places)
+    filled = (dealt != NONE).sum(1)
+    assert filled.max() - filled.min() <= 1
+    of_class = np.repeat(np.arange(len(count)), count)
+    for batch in dealt:
+        held = np.bincount(of_class[batch[batch != NONE]], minlength=len(count))
+        # Evenly: a class of at most one chunk a batch is there once, a larger one as it must.
+        assert (held <= -(-count // batches)).all()
+        assert (held >= count // batches).all()
+
+
+@quick
+@given(large=st.integers(20, 90), others=st.integers(1, 60), places=st.integers(2, 9), seed=seeds)
+def test_a_batch_of_one_class_only_comes_where_the_others_run_out(large, others, places, seed):
+    dealt = dealt_of([large, *[1] * others], places, seed)
+    lonely = int((np.where(dealt == NONE, 0, dealt) < large).all(1).sum())
+    # With an odd number of chunks, batches of two leave one alone.
+    assert lonely <= max(0, len(dealt) - others) + (places == 2)
+
+
+def test_all_classes_meet_and_are_not_dealt_in_blocks():
+    of_class = np.repeat(np.arange(40), 5)
+    met, company = Counter(), []
+    for seed in range(60):
+        classes = of_class[dealt_of([5] * 40, 8, seed)]
+        for batch in classes:
+            met.update(combinations(sorted(batch.tolist()), 2))
+        company.append(len(set(classes[(classes == 0).any(1)].ravel().tolist())))
+    pairs = [met[pair] for pair in combinations(range(40), 2)]
+    # 5 batches of 7 others, 60 times, among 39: 54 meetings of a pair, give or take.
+    assert 25 < min(pairs) <= max(pairs) < 95
+    # In one epoch its 35 companions are some 23 of the 39, not the same 7 again and again.
+    assert 20 < np.mean(company) < 27
+
+
+@quick
+@given(sizes=sizes, classes=st.integers(2, 6), per_class=st.integers(2, 6), seed=seeds)
+def test_an_image_comes_twice_only_to_top_a_short_chunk_up(sizes, classes, per_class, seed):
+    labels = labels_of(sizes, seed)
+    sampler = ClassBalanced(labels, classes=min(classes, len(sizes)), per_class=per_class)
+    batches = epoch(sampler, seed)
+    shown = torch.bincount(torch.cat(batches), minlength=len(labels))
+    assert int(shown.min()) == 1
+    for label in labels.unique():
+        images = shown[labels == label]
+        chunks = -(-len(images) // per_class)
+        topped_up = chunks * per_class if len(images) >= per_class else len(images)
+        # A class that a batch holds twice is cut evenly, and each image comes once.
+        assert int(images.sum()) == (len(images) if chunks > len(batches) else topped_up)
+
+
+@pytest.mark.parametrize("classes", [10, 5_000])
+def test_an_epoch_takes_little_memory(classes):
+    labels = torch.arange(100_000) % classes
+    sampler = ClassBalanced(labels, classes=None, per_class=None)
+    tracemalloc.start()
+    for _ in sampler.epoch(np.random.default_rng(0)):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The shuffled order and the deal; beside them the few batches of a slab, about 4 MB.
+    assert peak < 24 * len(labels) + 4e6
+
+
+@class_balanced
+@quick
+@given(sizes=sizes, classes=st.integers(2, 6), per_class=st.integers(2, 6), seed=seeds)
+def test_a_class_balanced_batch_holds_no_image_twice(name, sizes, classes, per_class, seed):
+    labels = labels_of(sizes, seed)
+    classes = min(classes, len(sizes))
+    sampler = build(f"{name}:classes={classes},per_class={per_class}", labels)
+    for batch in epoch(sampler, seed):
+        assert len(batch.unique()) == len(batch) <= classes * per_class
+
+
+@class_balanced
+@quick
+@given(
+    there=st.integers(2, 9),
+    size=st.integers(2, 20),
+    classes=st.integers(2, 9),
+    per_class=st.integers(2, 6),
+    seed=seeds,
+)
+def test_balanced_data_gives_p_classes_of_k_images(name, there, size, classes, per_class, seed):
+    labels = labels_of([size] * there, seed)
+    classes = min(classes, there)
+    sampler = build(f"{name}:classes={classes},per_class={per_class}", labels)
+    batches = epoch(sampler, seed)
+    each = min(per_class, size)
+    for batch in batches:
+        assert set(Counter(labels[batch].tolist()).values()) == {each}
+    chunks = there * -(-size // per_class)
+    assert len(batches) == -(-chunks // classes)
+    # Rather one class less in some batches than a last one that has next to none.
+    fewest = chunks // len(batches)
+    assert {len(batch) // each for batch in batches} <= {fewest, fewest + 1}
+
+
+@class_balanced
+def test_p_defaults_to_all_classes_and_k_to_a_batch_of_128_or_to_2(name):
+    batches = epoch(build(name, labels_of([50] * 10)))
+    assert len(batches[0]) == 10 * (2 if name == "hard-triplet" else 12)
+    batches = epoch(build(name, labels_of([50] * 64)))
+    assert len(batches[0]) == 32 * (2 if name == "hard-triplet" else 4)
+    assert len(labels_of([50] * 64)[batches[0]].unique()) == 32
+
+
+@class_balanced
+@pytest.mark.parametrize("seed", range(3))
+def test_a_class_of_half_of_all_images_leaves_others_to_compare_with(name, seed):
+    labels = labels_of([400] + [20] * 20)
+    batches = epoch(build(f"{name}:classes=4,per_class=4", labels), seed)
+    lonely = sum(len(labels[batch].unique()) == 1 for batch in batches)
+    assert lonely == 0, f"{lonely} of {len(batches)} batches have one class: nothing to compare"
+
+
+@class_balanced
+def test_the_images_of_a_class_are_shuffled_between_epochs(name):
+    labels = torch.arange(4).repeat_interleave(8)
+    sampler = build(f"{name}:classes=4,per_class=4", labels)
+
+    def company(seed):
+        return {frozenset(b[labels[b] == 0].tolist()) for b in epoch(sampler, seed)}
+
+    assert len({frozenset(company(seed)) for seed in range(6)}) > 1
+
+
+@class_balanced
+def test_more_classes_than_there_are_is_refused_with_their_number(name):
+    with pytest.raises(DataError, match=r"asks for 9 classes .* has 5; set classes=5 or less"):
+        build(f"{name}:classes=9", labels_of([4] * 5))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"{name}:{bad}" for name in CLASS_BALANCED for bad in ("classes=1", "classes=0")),
+        *(f"{name}:{bad}" for name in CLASS_BALANCED for bad in ("classes=-1", "per_class=1")),
+        *(f"{name}:classes=2,per_class=0" for name in CLASS_BALANCED),
+    ],
+)
+def test_options_out_of_range_are_refused(text):
+    with pytest.raises(UsageError, match=r" needs? "):
+        build(text, labels_of([4] * 5))

@@ -1,0 +1,108 @@
+"""Grouped batches: the classes of a batch share a group, as far as the groups reach."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from metricforge_standard.samplers.grouped import Grouped
+
+from metricforge.errors import DataError, UsageError
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+from metricforge.testing import check_sampler
+from tests.standard.trainsets import build, epoch, labels_of, quick, seeds, sizes
+
+
+def test_the_classes_of_a_batch_are_of_one_group():
+    labels = labels_of([7] * 30)
+    groups = labels // 3 % 3  # three groups of ten classes, which are not neighbours
+    sampler = Grouped(labels, groups, classes=4, per_class=3)
+    company = set()
+    for seed in range(4):
+        for batch in epoch(sampler, seed):
+            assert len(groups[batch].unique()) == 1
+            assert len(labels[batch].unique()) in (3, 4)
+            company.add(tuple(labels[batch].unique().tolist()))
+    assert len(company) > 60, "the same classes of a group meet again and again"
+    assert sampler.notes == ()
+
+
+def test_batches_of_different_groups_follow_each_other_at_random():
+    labels = labels_of([20] * 20)
+    sampler = Grouped(labels, labels // 30, classes=5, per_class=4)
+    first = [int(labels[batch][0]) // 30 for batch in epoch(sampler)]
+    changes = sum(a != b for a, b in pairwise(first))
+    assert changes > len(first) / 5
+
+
+@quick
+@given(
+    sizes=sizes,
+    groups=st.lists(st.integers(0, 4), min_size=12, max_size=12),
+    classes=st.integers(2, 6),
+    per_class=st.integers(2, 5),
+    seed=seeds,
+)
+def test_any_groups_make_whole_epochs(sizes, groups, classes, per_class, seed):
+    labels = labels_of(sizes, seed)
+    classes = min(classes, len(sizes))
+    of_image = torch.tensor(groups)[labels // 3]
+    batches = epoch(Grouped(labels, of_image, classes=classes, per_class=per_class), seed)
+    assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
+    for batch in batches:
+        assert len(batch.unique()) == len(batch) <= classes * per_class
+
+
+def test_small_groups_are_counted_and_share_batches_with_the_next():
+    labels = labels_of([8] * 14)
+    groups = torch.tensor([0] * 8 + [1] * 3 + [2] * 2 + [3])[labels // 3]
+    sampler = Grouped(labels, groups, classes=4, per_class=4)
+    assert sampler.notes == (
+        "3 of 4 groups have fewer than classes=4 classes: they share batches with the next "
+        "larger group.",
+    )
+    together = {tuple(groups[batch].unique().tolist()) for batch in epoch(sampler)}
+    assert (0,) in together
+    assert all(0 not in some for some in together - {(0,)}), "the large group stays by itself"
+    assert {group for some in together for group in some} == {0, 1, 2, 3}
+
+
+def test_a_single_small_group_is_no_obstacle():
+    labels = labels_of([8] * 3)
+    sampler = Grouped(labels, torch.zeros_like(labels), classes=3, per_class=4)
+    assert all(len(labels[batch].unique()) == 3 for batch in epoch(sampler))
+    groups = labels // 3
+    assert all(
+        len(labels[batch].unique()) == 3
+        for batch in epoch(Grouped(labels, groups, classes=3, per_class=4))
+    )
+
+
+def test_a_dataset_without_groups_is_refused_with_what_to_do():
+    labels = labels_of([8] * 4)
+    with pytest.raises(DataError, match=r"need groups, which .* take hard-triplet"):
+        Grouped(labels, None)
+    offers = {"labels": labels, "groups": None}
+    with pytest.raises(DataError, match="take a dataset whose classes have groups"):
+        Registry.installed().build("sampler", Spec("grouped"), offers)
+
+
+@pytest.mark.parametrize("options", [{"classes": 1}, {"per_class": 1}])
+def test_options_out_of_range_are_refused(options):
+    labels = labels_of([8] * 4)
+    with pytest.raises(UsageError, match="need classes >= 2 and per_class >= 2"):
+        Grouped(labels, labels, **options)
+
+
+def test_more_classes_than_there_are_is_refused():
+    with pytest.raises(DataError, match="set classes=4 or less"):
+        build("grouped:classes=5", labels_of([8] * 4))
+
+
+@pytest.mark.parametrize("options", [{}, {"classes": 6, "per_class": 3}, {"classes": 2}])
+def test_the_kit_finds_nothing(options):
+    check_sampler(Grouped, **options)
