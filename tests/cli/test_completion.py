@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from tests.cli.process import COMMAND, metricforge
 
-SAMPLERS = {"balanced", "hard-triplet", "random-pairs", "random-triplets"}
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+SAMPLERS = set(PROJECT["entry-points"]["metricforge.samplers"])
 PROGRAM = (
     "import sys\n"
     "from metricforge.cli import main\n"
@@ -46,7 +49,8 @@ def offered(*words: str, shell: str = "bash") -> set[str]:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_is_offered_the_samplers(shell: str) -> None:
     assert offered("train", "--sampler", "", shell=shell) >= SAMPLERS
-    assert offered("train", "--sampler", "rand", shell=shell) == {"random-pairs", "random-triplets"}
+    random = {"random-hard-triplet", "random-pairs", "random-triplets"}
+    assert offered("train", "--sampler", "rand", shell=shell) == random
 
 
 def test_zsh_and_fish_are_told_what_each_is() -> None:

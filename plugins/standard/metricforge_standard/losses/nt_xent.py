@@ -39,7 +39,7 @@ class NTXent:
         power = dot_products(rows, pairs.anchor, pairs.other) / self.temperature
         positive, negative = (part.nonzero().squeeze(1) for part in (pairs.same, ~pairs.same))
         others = log_sum_exp(power[negative], pairs.anchor[negative], len(rows), -torch.inf)
-        loss = F.softplus(others[pairs.anchor[positive]] - power[positive])
+        loss = -F.logsigmoid(power[positive] - others[pairs.anchor[positive]])
         return (loss.sum() + rows.sum() * 0.0) / max(len(positive), 1)
 
     def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
@@ -68,4 +68,5 @@ class NTXent:
         share = outweighed.sigmoid()
         power.mul_(share.sum(1, keepdim=True) / total)
         power[:, tile.window].sub_(share)
-        return F.softplus(outweighed).sum(1), power
+        # softplus would leave out the last digits of a large value.
+        return -F.logsigmoid(-outweighed).sum(1), power
