@@ -1,6 +1,6 @@
 """Where a training step's time goes: the network, or the loop around it.
 
-    python benchmarks/speed/loop.py --data-root DIR [--steps 100] [--repeats 5]
+    python -m benchmarks.speed.loop --data-root DIR [--steps 100] [--repeats 5]
 
 MNIST, lenet-prelu, hard-triplet with batches of 250 (10 classes x 25), on the CPU. Forward,
 backward and optimiser are timed inside the steps of the real loop, so that a busy machine slows
