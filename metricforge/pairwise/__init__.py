@@ -7,6 +7,7 @@ no B x B matrix is ever kept: see :class:`Tiling`.
 from metricforge.pairwise.chosen import ChosenPairs, ChosenTriplets
 from metricforge.pairwise.classes import Classes
 from metricforge.pairwise.gradient import Gradient, scored
+from metricforge.pairwise.hardest import hardest
 from metricforge.pairwise.listed import distances, dot_products
 from metricforge.pairwise.search import lowest, nearest_beyond, nth_below
 from metricforge.pairwise.tiling import Tile, Tiling, anchors_of
@@ -21,6 +22,7 @@ __all__ = [
     "anchors_of",
     "distances",
     "dot_products",
+    "hardest",
     "lowest",
     "nearest_beyond",
     "nth_below",

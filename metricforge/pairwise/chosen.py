@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import Pairs, Triplets
+from metricforge.pairwise.classes import Indices
 from metricforge.pairwise.tiling import Tile, Tiling
 
 
@@ -24,15 +24,14 @@ class ChosenTriplets:
         parts = (tile.own.view(shape), positive, negative)
         self._parts.append(tuple(part.expand_as(where)[where] for part in parts))
 
-    def add_one_each(self, tile: Tile, positive: Tensor, negative: Tensor) -> None:
-        """Take a triplet for each anchor that has a positive and a negative, from columns [R].
+    def add_one_each(self, rows: Indices, positive: Tensor, negative: Tensor) -> None:
+        """Take a triplet for each of the sorted rows [R] that has a positive and a negative.
 
         Which have is known to the host: a GPU need not be waited for.
         """
         classes = self._tiling.classes
-        both: NDArray[np.bool_] = classes.positives(tile.rows) > 0
-        both &= classes.negatives(tile.rows) > 0
-        parts: tuple[Tensor, ...] = (tile.own, positive, negative)
+        both = (classes.positives(rows) > 0) & (classes.negatives(rows) > 0)
+        parts: tuple[Tensor, ...] = (classes.there(rows), positive, negative)
         if not both.all():
             kept = classes.there(np.flatnonzero(both))
             parts = tuple(part[kept] for part in parts)

@@ -1,34 +1,39 @@
-"""Searching the rows of a tile: the lowest value, the lowest beyond a threshold."""
+"""Searching a tile: the lowest value of a row, the lowest beyond a threshold."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Values that a row is reduced to, before one of them is looked at for a place.
-WIDTH = 64
+# Runs that the values of a row, or of a column, are reduced to. Along a row, fewer than 32 would
+# be reduced one by one.
+RUNS = (16, 64)
 # From this many thresholds a row, sorting it is cheaper than a pass for each.
 MANY = 48
 
 
-def lowest(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest value of each row [R, B] and its column, [R] each; B is at least 1.
+def lowest(values: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
+    """The lowest value of each row of [R, B] and its column, [R] each; B is at least 1.
 
-    Reductions that only want the value run at the speed of memory, and those that also want the
-    place do not: so the row is reduced to the lowest of each run of columns, and one run searched.
+    With `dim` 0, that of each column and its row. Reductions that only want the value run at the
+    speed of memory, and those that also want the place do not: so the values are reduced to the
+    lowest of each run, and one run is searched.
     """
-    length = values.shape[1] // WIDTH
-    if length < 2:
-        return values.min(1)
-    whole = length * WIDTH
-    # A run is every 64th column: the reduction then goes along the row.
-    run = values[:, :whole].unflatten(1, (length, WIDTH)).amin(1).argmin(1)
-    columns = run[:, None] + WIDTH * torch.arange(length, device=values.device)
-    if whole < values.shape[1]:
-        rest = torch.arange(whole, values.shape[1], device=values.device)
-        columns = torch.cat([columns, rest.expand(len(values), -1)], dim=1)
-    found, place = values.gather(1, columns).min(1)
-    return found, columns.gather(1, place[:, None]).squeeze(1)
+    length, runs = values.shape[dim], RUNS[dim]
+    if length < 2 * runs:
+        return values.min(dim)
+    whole = length // runs * runs
+    # A run is every 64th column, or every 16th row: the reduction then goes with the memory.
+    reduced = values.narrow(dim, 0, whole).unflatten(dim, (-1, runs)).amin(dim)
+    along = (1, -1) if dim else (-1, 1)
+    steps = torch.arange(0, whole, runs, device=values.device).view(along)
+    places = reduced.argmin(dim, keepdim=True) + steps
+    if whole < length:
+        rest = torch.arange(whole, length, device=values.device).view(along)
+        lines = (len(values), -1) if dim else (-1, values.shape[1])
+        places = torch.cat([places, rest.expand(lines)], dim=dim)
+    found, place = values.gather(dim, places).min(dim)
+    return found, places.gather(dim, place.unsqueeze(dim)).squeeze(dim)
 
 
 def nearest_beyond(values: Tensor, thresholds: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,8 @@ class Tile:
     `values` [R, B] may be worked on in place; it is gone when the next tile comes. `rows` int64
     [R] on the host and `own` int64 [R] on the device are the sorted rows of the anchors. Images
     of an anchor's class lie in the columns `window` alone, a slice of width W, and `same` bool
-    [R, W] says which they are, the anchor itself included.
+    [R, W] says which they are, the anchor itself included. `first` is the column that `values`
+    begin with: not 0 in tiles of the upper triangle, which are [R, B - first].
     """
 
     values: Tensor
@@ -35,11 +36,12 @@ class Tile:
     own: Tensor
     window: slice
     same: Tensor
+    first: int = 0
 
     @property
     def near(self) -> Tensor:
         """The columns of the window, [R, W]: a view of `values`."""
-        return self.values[:, self.window]
+        return self.values[:, self.window.start - self.first : self.window.stop - self.first]
 
     @property
     def positive(self) -> Tensor:
@@ -86,8 +88,11 @@ class Tiling:
         self.height = min(max(FEWEST_ANCHORS, numbers // max(len(self.rows), 1)), len(self.anchors))
         self._spare: list[Tensor] = []
 
-    def squared_distances(self) -> Iterator[Tile]:
+    def squared_distances(self, upper: bool = False) -> Iterator[Tile]:
         """Tiles of squared euclidean distances; an anchor's own is exactly zero.
+
+        `upper`, where all images are anchors: each tile begins with the column of its first
+        anchor, so that a pair stands in one tile alone, and half of the products do.
 
         One matrix product cancels where two embeddings almost coincide: an error of about 1e-6
         of the squared length. So the mean is taken off first, and on a processor the pairs with
@@ -96,12 +101,13 @@ class Tiling:
         """
         rows, norms = self.centred, self.norms
         close = CLOSE * norms.mean() if rows.device.type == "cpu" else None
-        for tile in self._tiles():
-            torch.addmm(norms, anchors_of(rows, tile), rows.T, alpha=-2, out=tile.values)
+        for tile in self._tiles(upper):
+            others, first = slice(tile.first, None), anchors_of(rows, tile)
+            torch.addmm(norms[others], first, rows[others].T, alpha=-2, out=tile.values)
             tile.values.add_(anchors_of(norms, tile)[:, None]).clamp_(min=0)
             if close is not None:
                 self._sharpen(tile, rows, close)
-            tile.values.scatter_(1, tile.own[:, None], 0.0)
+            tile.values.scatter_(1, tile.own[:, None] - tile.first, 0.0)
             yield tile
 
     def similarities(self) -> Iterator[Tile]:
@@ -127,27 +133,30 @@ class Tiling:
         """Sorted rows, of any shape, to places in the batch as it came."""
         return self.classes.order_there[columns]
 
-    def _tiles(self) -> Iterator[Tile]:
+    def _tiles(self, upper: bool = False) -> Iterator[Tile]:
         classes, total = self.classes, len(self.rows)
         if not len(self.anchors):
             return
-        values = self.rows.new_empty(self.height, total)
-        for first in range(0, len(self.anchors), self.height):
-            rows = self.anchors[first : first + self.height]
-            own = classes.there(rows)
+        # Tiles of the upper triangle are half as wide, on average.
+        height = min(max(self.height, 2 * FEWEST_ANCHORS), total) if upper else self.height
+        values = self.rows.new_empty(height * total)
+        for begin in range(0, len(self.anchors), height):
+            rows = self.anchors[begin : begin + height]
+            own, first = classes.there(rows), begin if upper else 0
             of_row = classes.of_row[rows]
-            window = slice(0, total)
+            window = slice(first, total)
             if classes.device.type == "cpu":
                 last = int(of_row[-1])
                 end = int(classes.start[last] + classes.size[last])
-                window = slice(int(classes.start[of_row[0]]), end)
+                window = slice(max(first, int(classes.start[of_row[0]])), end)
             same = classes.of_row_there[own][:, None] == classes.of_row_there[window]
-            yield Tile(values[: len(rows)], rows, own, window, same)
+            shape = (len(rows), total - first)
+            yield Tile(values[: shape[0] * shape[1]].view(shape), rows, own, window, same, first)
 
     @staticmethod
     def _sharpen(tile: Tile, rows: Tensor, close: Tensor) -> None:
         """Compute anew from differences what is close, an anchor's own distance apart."""
-        tile.values.scatter_(1, tile.own[:, None], torch.inf)
+        tile.values.scatter_(1, tile.own[:, None] - tile.first, torch.inf)
         if not bool(tile.values.amin() < close):
             return
         first, second = (tile.values < close).nonzero(as_tuple=True)
@@ -155,7 +164,7 @@ class Tiling:
             return
         for part in torch.arange(len(first)).split(2**14):
             a, b = first[part], second[part]
-            tile.values[a, b] = (rows[tile.own[a]] - rows[b]).square().sum(1)
+            tile.values[a, b] = (rows[tile.own[a]] - rows[b + tile.first]).square().sum(1)
 
 
 def anchors_of(values: Tensor, tile: Tile) -> Tensor:

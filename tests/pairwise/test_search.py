@@ -16,12 +16,16 @@ def rows_of(width, seed=0):
     return torch.randint(0, 50, (7, width), generator=rng).double()
 
 
-@pytest.mark.parametrize("width", [1, 2, 63, 64, 127, 128, 129, 200, 640])
+@pytest.mark.parametrize("width", [1, 2, 127, 128, 129, 200, 255, 256, 300, 640, 1025])
 def test_the_lowest_of_a_row(width):
     values = rows_of(width)
     found, columns = lowest(values)
     assert found.tolist() == [min(row) for row in values.tolist()]
     assert values.gather(1, columns[:, None]).squeeze(1).equal(found)
+    assert (found == lowest(values.T.contiguous(), dim=0)[0]).all()
+    below, rows = lowest(values.T, dim=0)
+    assert below.equal(found)
+    assert values.T.gather(0, rows[None]).squeeze(0).equal(found)
 
 
 @pytest.fixture(params=[1, 10**6])

@@ -7,34 +7,20 @@ its threshold, and for each negative, how many thresholds lie beyond it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.pairwise import Gradient, Tile, Tiling
+from metricforge_standard.losses.triplet_sum import TripletSum
 
 # From this many positives an anchor, ranking beats a pass over the negatives for each.
 MANY = 40
 
 
-@dataclass
-class AllTripletsSum:
-    """The sum of a loss over all triplets, how many count, how many there are, and the gradient.
-
-    `loss` and `active` are 0-d float64 tensors, `gradient` is [B, D].
-    """
-
-    loss: Tensor
-    active: Tensor
-    total: int
-    gradient: Tensor
-
-
 def sum_over_all_triplets(
     embeddings: Tensor, labels: Tensor, anchors: int | None, margin: float, soft: float | None
-) -> AllTripletsSum:
+) -> TripletSum:
     """The hinge max(0, v), or soft * log(1 + exp(v / soft)), of v = d(a, p) - d(a, n) + margin.
 
     Summed over all triplets of embeddings [B, D] with labels [B]. Memory is O(tile x B); time
@@ -64,7 +50,7 @@ def sum_over_all_triplets(
         slopes.neg_().scatter_add_(1, columns, nearer)
         gradient.of_distances(tile, slopes, distances)
     total = int((positives * negatives).sum())
-    return AllTripletsSum(loss, active, total, gradient.in_batch_order())
+    return TripletSum(loss, active, total, gradient.in_batch_order())
 
 
 Counted = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import AllTriplets, Triplets
 from metricforge.errors import UsageError
-from metricforge.pairwise import distances, scored
+from metricforge.pairwise import scored
 from metricforge_standard.losses.all_triplets import sum_over_all_triplets
+from metricforge_standard.losses.listed_triplets import sum_over_listed
 
 
 class Triplet:
@@ -37,22 +37,11 @@ class Triplet:
     def __call__(
         self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets
     ) -> Tensor:
+        rule = (self.margin, self.soft)
         if isinstance(tuples, AllTriplets):
-            return self._of_all(embeddings, labels, tuples.anchors)
-        near = distances(embeddings, tuples.anchor, tuples.positive)
-        far = distances(embeddings, tuples.anchor, tuples.negative)
-        violation = near - far + self.margin
-        self.active = (violation.detach() > 0).sum()
-        if len(violation) == 0:
-            return embeddings.sum() * 0.0
-        if self.soft is not None:
-            return F.softplus(violation / self.soft).mean() * self.soft
-        if not self.active_only:
-            return violation.clamp(min=0).mean()
-        return violation.clamp(min=0).sum() / self.active.clamp(min=1)
-
-    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
-        found = sum_over_all_triplets(embeddings, labels, anchors, self.margin, self.soft)
+            found = sum_over_all_triplets(embeddings, labels, tuples.anchors, *rule)
+        else:
+            found = sum_over_listed(embeddings, tuples, *rule)
         self.active = found.active
         total = torch.as_tensor(found.total, device=found.active.device)
         mean_over = found.active if self.active_only and self.soft is None else total

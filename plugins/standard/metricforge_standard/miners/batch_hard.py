@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from metricforge.contracts import Triplets
-from metricforge.pairwise import ChosenTriplets, Tiling, lowest
+from metricforge.pairwise import ChosenTriplets, Tiling, hardest
 
 
 class BatchHard:
@@ -21,8 +20,5 @@ class BatchHard:
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
         tiling = Tiling(embeddings, labels)
         chosen = ChosenTriplets(tiling)
-        for tile in tiling.squared_distances():
-            _, farthest = tile.positives(1, missing=-torch.inf, largest=True)
-            tile.hide_same(torch.inf)
-            chosen.add_one_each(tile, farthest.squeeze(1), lowest(tile.values)[1])
+        chosen.add_one_each(tiling.anchors, *hardest(tiling))
         return chosen.triplets()

@@ -32,7 +32,7 @@ class EasyPositive:
             near, positive = tile.positives(1, missing=torch.inf, largest=False)
             tile.hide_same(torch.inf)
             if self.negative == "hard":
-                chosen.add_one_each(tile, positive.squeeze(1), lowest(tile.values)[1])
+                chosen.add_one_each(tile.rows, positive.squeeze(1), lowest(tile.values)[1])
             else:
                 negative, there = nearest_beyond(tile.values, near, tiling.spare(tile))
                 chosen.add(tile, positive, negative, there)

@@ -1,0 +1,66 @@
+"""The hardest positive and negative of each image, from half of all products."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metricforge.pairwise.search import lowest
+from metricforge.pairwise.tiling import Tiling
+
+
+# Classes of up to so many images are compared within themselves, apart from the tiles.
+SMALL = 8
+
+
+def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
+    """The farthest image of its class and the nearest of the others, for each image [B].
+
+    Everything in sorted rows (see `Classes`), int64; any row where there is none. All images
+    must be anchors: then each pair is looked at once, for both.
+    """
+    farthest, nearest = _Lowest(tiling.rows), _Lowest(tiling.rows)
+    small = tiling.classes.largest <= SMALL
+    if small:
+        _compare_within(tiling, farthest)
+    for tile in tiling.squared_distances(upper=True):
+        if not small:
+            apart = torch.where(tile.positive, -tile.near, torch.inf)
+            farthest.add(apart, tile.first, tile.window.start)
+        tile.hide_same(torch.inf)
+        nearest.add(tile.values, tile.first, tile.first)
+    return farthest.place, nearest.place
+
+
+def _compare_within(tiling: Tiling, farthest: _Lowest) -> None:
+    """Compare each image with the next of its class, then with the one after, and so on."""
+    rows, of_row = tiling.centred, tiling.classes.of_row_there
+    image = torch.arange(len(rows), device=rows.device)
+    for step in range(1, tiling.classes.largest):
+        apart = -(rows[step:] - rows[:-step]).square_().sum(1)
+        apart.masked_fill_(of_row[step:] != of_row[:-step], torch.inf)
+        farthest.keep(0, apart, image[step:])
+        farthest.keep(step, apart, image[:-step])
+
+
+class _Lowest:
+    """The lowest value of each image's pairs so far, and with whom."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.value = rows.new_full((len(rows),), torch.inf)
+        self.place = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+
+    def add(self, values: Tensor, row: int, column: int) -> None:
+        """Take in values [R, W], from a row and a column on that are the same image or later."""
+        found, place = lowest(values)
+        self.keep(row, found, place + column)
+        beyond = row + len(values) - column
+        if beyond < values.shape[1]:
+            found, place = lowest(values[:, beyond:], dim=0)
+            self.keep(column + beyond, found, place + row)
+
+    def keep(self, first: int, found: Tensor, place: Tensor) -> None:
+        """Keep what was found [M] with `place` [M] where it is lower, from an image on."""
+        value, known = (kept[first : first + len(found)] for kept in (self.value, self.place))
+        known.copy_(torch.where(found < value, place, known))
+        torch.minimum(value, found, out=value)
