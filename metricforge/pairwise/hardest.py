@@ -8,7 +8,6 @@ from torch import Tensor
 from metricforge.pairwise.search import lowest
 from metricforge.pairwise.tiling import Tiling
 
-
 # Classes of up to so many images are compared within themselves, apart from the tiles.
 SMALL = 8
 
@@ -60,7 +59,11 @@ class _Lowest:
             self.keep(column + beyond, found, place + row)
 
     def keep(self, first: int, found: Tensor, place: Tensor) -> None:
-        """Keep what was found [M] with `place` [M] where it is lower, from an image on."""
+        """Keep what was found [M] with `place` [M] where it is lower, from an image on.
+
+        NaN counts as lowest: it is found where there is a pair, and what is kept must be one.
+        """
+        found = found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         value, known = (kept[first : first + len(found)] for kept in (self.value, self.place))
         known.copy_(torch.where(found < value, place, known))
         torch.minimum(value, found, out=value)

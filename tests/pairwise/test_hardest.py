@@ -51,6 +51,16 @@ def test_ties_and_duplicates(images):
     check(torch.tensor([image[1:] for image in images]).reshape(-1, 2).double(), labels)
 
 
+@pytest.mark.parametrize("per_class", [2, 3, 20])
+def test_of_nan_embeddings_the_labels_are_right_all_the_same(per_class):
+    embeddings, labels = torch.randn(60, 4), torch.arange(60) // per_class
+    embeddings[7, 0] = torch.nan
+    farthest, nearest = hardest(Tiling(embeddings, labels))
+    assert (labels[farthest] == labels).all()
+    assert (farthest != torch.arange(60)).all()
+    assert (labels[nearest] != labels).all()
+
+
 @pytest.mark.parametrize("upper", [False, True])
 def test_the_upper_triangle_has_the_same_distances(upper):
     rng = torch.Generator().manual_seed(0)
