@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.errors import DivergedError
+from metricforge.evaluation.deep import deepest
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.int64]
@@ -21,6 +22,8 @@ Ints: TypeAlias = NDArray[np.int64]
 # About 100 MB: a neighbour costs 12 bytes in faiss and some 40 in what is made of it.
 ENTRIES_PER_TILE = 2_000_000
 QUERIES_PER_TILE = 4_096
+# Beyond so many neighbours faiss takes longer than sorting what is near.
+DEEP = 256
 
 
 def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
@@ -33,20 +36,31 @@ def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[I
     """
     points = centred(embeddings)
     count = len(points)
-    # faiss keeps the earlier of two equal distances. Data usually lies class by class, so in
+    # Searches keep the earlier of two equal distances. Data usually lies class by class, so in
     # its own order a model that maps all images to one point would find its own class. A
     # shuffled gallery makes a tie go to any class by its share: a collapsed model scores chance.
     order = np.random.default_rng(seed).permutation(count)
-    index = faiss.IndexFlatL2(points.shape[1])
-    index.add(points[order])
-    wanted = min(k + 1, count)
-    step = max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, wanted)))
-    for start in range(0, count, step):
-        rows = np.arange(start, min(start + step, count))
-        _, places = index.search(points[rows], wanted)
+    start = 0
+    for places in _places(points, points[order], min(k + 1, count)):
+        rows = np.arange(start, start + len(places))
+        start += len(places)
+        yield rows, _others(order[places], rows)
+
+
+def _places(queries: NDArray[np.float32], gallery: NDArray[np.float32], k: int) -> Iterator[Ints]:
+    """The places of the k nearest, tile by tile [Q, k]."""
+    step = max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, k)))
+    if k > DEEP:
+        for found in deepest(queries, gallery, k):
+            yield from np.array_split(found, -(-len(found) // step))
+        return
+    index = faiss.IndexFlatL2(queries.shape[1])
+    index.add(gallery)
+    for start in range(0, len(queries), step):
+        _, places = index.search(queries[start : start + step], k)
         # -1 means "none found"; as an index it would silently name the last image.
         assert (places >= 0).all(), "a finite query found too few neighbours"
-        yield rows, _others(order[places], rows)
+        yield places
 
 
 def _others(found: Ints, rows: Ints) -> Ints:

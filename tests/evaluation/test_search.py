@@ -11,6 +11,12 @@ from metricforge.errors import DivergedError
 from metricforge.evaluation import search
 
 
+@pytest.fixture(params=[search.DEEP, 0], autouse=True, ids=["faiss", "deep"])
+def either_search(request, monkeypatch):
+    """faiss for few neighbours and sorting for many must not differ in anything."""
+    monkeypatch.setattr(search, "DEEP", request.param)
+
+
 def collect(points, k, **options):
     tiles = list(search.neighbours(np.asarray(points, dtype=np.float32), k, **options))
     rows = np.concatenate([rows for rows, _ in tiles])

@@ -1,0 +1,52 @@
+"""Thousands of neighbours: the same as sorting everything, whatever the sample says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metricforge.evaluation import deep
+
+
+@pytest.mark.parametrize("count", [1, 2, 100, 5000])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_the_lowest_are_those_of_a_whole_sort(count, share):
+    distances = np.random.default_rng(count).random(count).astype(np.float32)
+    distances[::7] = 0.25
+    k = max(1, round(share * count))
+    found = deep.nearest_in(distances, k)
+    assert found.tolist() == np.argsort(distances, kind="stable")[:k].tolist()
+
+
+def test_a_sample_that_misleads_is_not_believed():
+    # All that the sample sees is nearer than anything else.
+    distances = np.ones(3200, dtype=np.float32)
+    distances[:: deep.STRIDE] = 0.5
+    expected = np.argsort(distances, kind="stable")[:1000]
+    assert deep.nearest_in(distances, 1000).tolist() == expected.tolist()
+    # And the other way round.
+    distances = np.zeros(3200, dtype=np.float32)
+    distances[:: deep.STRIDE] = 0.5
+    expected = np.argsort(distances, kind="stable")[:1000]
+    assert deep.nearest_in(distances, 1000).tolist() == expected.tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from([0.0, 1e-30, 1.0, 2.0, 1e30]), min_size=1, max_size=80), st.data())
+def test_ties_go_to_the_earlier(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    distances = np.array(values, dtype=np.float32)
+    expected = np.argsort(distances, kind="stable")[:k]
+    assert deep.nearest_in(distances, k).tolist() == expected.tolist()
+
+
+def test_tiles_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.random((2, 70, 3)).astype(np.float32)
+    whole = np.concatenate(list(deep.deepest(queries, gallery, 40)))
+    monkeypatch.setattr(deep, "ENTRIES_PER_TILE", 500)
+    tiles = list(deep.deepest(queries, gallery, 40))
+    assert len(tiles) > 5
+    assert (np.concatenate(tiles) == whole).mean() > 0.99
