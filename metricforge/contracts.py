@@ -140,7 +140,8 @@ class Miner(Protocol):
 
     `kind` is Pairs, Triplets or None; None says that the loss sees the whole batch. A miner that
     draws takes a third argument by the name `rng`, a numpy Generator that is a function of
-    (seed, epoch, step), and draws from nothing else. NaN embeddings must not make it raise:
+    (seed, epoch, step), and draws from nothing else. One whose attribute `margin` is None is given
+    that of the loss before it is called. NaN embeddings must not make it raise:
     the core reports them.
     """
 
@@ -184,8 +185,9 @@ class Loss(Protocol):
 
     A loss may also have `accepts`, the tuple kinds it takes (absent: all of them), and
     `margin`, which is then given to a miner that asks for it. Without tuples it is zero, with a
-    graph. And `active`, read after each call: how many of the tuples have a share in the loss, an
-    int or a 0-d tensor (which spares a GPU the wait), or None. It is shown while training.
+    graph. And `active`, read after each call: how many of the tuples have a share in the loss (of
+    a smooth one: violate the margin), an int or a 0-d tensor (which spares a GPU the wait), or
+    None. It is shown while training.
     """
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:

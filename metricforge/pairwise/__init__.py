@@ -10,7 +10,7 @@ from metricforge.pairwise.gradient import Gradient, scored
 from metricforge.pairwise.hardest import hardest
 from metricforge.pairwise.listed import distances, dot_products
 from metricforge.pairwise.search import lowest, nearest_beyond, nth_below
-from metricforge.pairwise.tiling import Tile, Tiling, anchors_of
+from metricforge.pairwise.tiling import Tile, Tiling, anchors_of, precise
 
 __all__ = [
     "ChosenPairs",
@@ -26,5 +26,6 @@ __all__ = [
     "lowest",
     "nearest_beyond",
     "nth_below",
+    "precise",
     "scored",
 ]

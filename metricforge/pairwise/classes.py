@@ -30,7 +30,12 @@ class Classes:
 
     @classmethod
     def of(cls, labels: Tensor) -> Classes:
-        """The classes of labels [B]; found once for each labels tensor."""
+        """The classes of labels [B]; found once for each labels tensor, as long as torch sees it.
+
+        A change through `.numpy()` or `.data` is not seen.
+        """
+        if labels.is_inference():  # it has no version
+            return cls._sorted(labels, labels.device)
         version, known = _KNOWN.get(labels, (None, None))
         if known is None or version != labels._version:
             return cls.remember(labels, labels)
@@ -39,12 +44,17 @@ class Classes:
     @classmethod
     def remember(cls, labels: Tensor, on_host: Tensor) -> Classes:
         """The same, from a copy of the labels on the host: later calls of `of` wait for nothing."""
-        values = on_host.detach().cpu().numpy()
+        found = cls._sorted(on_host, labels.device)
+        if not labels.is_inference():
+            _KNOWN[labels] = (labels._version, found)
+        return found
+
+    @classmethod
+    def _sorted(cls, labels: Tensor, device: torch.device) -> Classes:
+        values = labels.detach().cpu().numpy()
         _, size = np.unique(values, return_counts=True)
         order = np.argsort(values, kind="stable")
-        found = cls(order, np.cumsum(size) - size, size, labels.device)
-        _KNOWN[labels] = (labels._version, found)
-        return found
+        return cls(order, np.cumsum(size) - size, size, device)
 
     def __len__(self) -> int:
         return len(self.order)

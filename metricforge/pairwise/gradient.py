@@ -15,7 +15,7 @@ class Gradient:
     """Sums up the gradient by the embeddings from that by the values of each tile."""
 
     def __init__(self, tiling: Tiling) -> None:
-        self._tiling = tiling
+        self.tiling = tiling
         self._least = tiling.least_distance
         self._sum = torch.zeros_like(tiling.rows)
 
@@ -26,13 +26,15 @@ class Gradient:
 
         A slope s of the distance d of an anchor x and an image y pulls the anchor by
         s (x - y) / d and the image by as much the other way. Nearer than `least_distance`, where
-        the direction is rounding, the pull falls to zero. `symmetric`: all images are anchors
+        the direction is rounding, the pull falls to zero. Both are finite, where a slope is zero
+        as well. `symmetric`: all images are anchors
         and the slopes of (a, j) and (j, a) are the same; one product of matrices then does for
         two.
         """
         # Without the mean, which a difference does not have, the sums here lose fewer digits.
-        rows = self._tiling.centred
-        weights = slopes.div_(torch.maximum(distances, self._least, out=distances))
+        rows = self.tiling.centred
+        weights = slopes.mul_(distances)
+        weights.div_(torch.maximum(distances, self._least, out=distances).square_())
         anchors, factor = anchors_of(rows, tile), 2.0 if symmetric else 1.0
         pull = torch.addmm(weights.sum(1)[:, None] * anchors, weights, rows, alpha=-1)
         self._sum.index_add_(0, tile.own, pull, alpha=factor)
@@ -42,14 +44,14 @@ class Gradient:
 
     def of_similarities(self, tile: Tile, slopes: Tensor) -> None:
         """Add what slopes [R, B] by the dot products of a tile give."""
-        rows = self._tiling.rows
+        rows = self.tiling.rows
         self._sum.index_add_(0, tile.own, slopes @ rows)
         self._sum.addmm_(slopes.T, anchors_of(rows, tile))
 
     def in_batch_order(self) -> Tensor:
         """The gradient [B, D], the images in the order that they came in."""
         result = torch.empty_like(self._sum)
-        result[self._tiling.classes.order_there] = self._sum
+        result[self.tiling.classes.order_there] = self._sum
         return result
 
 

@@ -22,11 +22,11 @@ def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
     small = tiling.classes.largest <= SMALL
     if small:
         _compare_within(tiling, farthest)
-    for tile in tiling.squared_distances(upper=True):
+    for tile in tiling.squared_distances(upper=True, within=not small):
         if not small:
             apart = torch.where(tile.positive, -tile.near, torch.inf)
             farthest.add(apart, tile.first, tile.window.start)
-        tile.hide_same(torch.inf)
+            tile.hide_same(torch.inf)
         nearest.add(tile.values, tile.first, tile.first)
     return farthest.place, nearest.place
 

@@ -50,7 +50,8 @@ class _Distances(torch.autograd.Function):
         rows = _widened(embeddings)
         gradient = torch.zeros_like(rows)
         # Between rows that coincide the difference is zero: so is the gradient then, not NaN.
-        scale = slope / found.clamp(min=torch.finfo(found.dtype).tiny)
+        # The square of a smaller distance has no digits, and no slope must overflow.
+        scale = slope / found.clamp(min=torch.finfo(found.dtype).tiny ** 0.5)
         for part, one, other in _parts(rows, first, second):
             pull = one.sub_(other).mul_(scale[part, None])
             gradient.index_add_(0, first[part], pull)

@@ -64,12 +64,14 @@ def nth_below(
     """For each threshold [R, K] one of the values [R, B] below it, by share [R, K], and whether.
 
     A share in [0, 1) picks among the values below: uniform shares pick each as likely. `spare`
-    is scratch memory like `values`. Returns the columns, int64 [R, K].
+    is scratch memory like `values`. Returns the columns, int64 [R, K]. Nothing is below NaN.
     """
     if thresholds.shape[1] >= MANY:
         ordered, columns = values.sort(1)
         count = torch.searchsorted(ordered, thresholds.contiguous())
-        return columns.gather(1, (share * count).long().clamp(max=values.shape[1] - 1)), count > 0
+        return columns.gather(1, (share * count).long().clamp(max=values.shape[1] - 1)), (
+            (count > 0) & ~thresholds.isnan()
+        )
     columns = torch.zeros_like(thresholds, dtype=torch.int64)
     there = torch.zeros_like(thresholds, dtype=torch.bool)
     for k in range(thresholds.shape[1]):

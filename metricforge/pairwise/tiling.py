@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,10 +15,10 @@ from metricforge.pairwise.classes import Classes, Indices
 ON_CPU, ON_DEVICE = 2**18, 2**25
 # A tile of fewer anchors makes a matrix product slow.
 FEWEST_ANCHORS = 128
-# Squared distances under this share of the mean squared length have lost digits to cancellation.
+# Squared distances under this share of the squared length have lost digits to cancellation.
 CLOSE = 1e-3
-# Of a tile with a larger share of close pairs none are computed anew: they coincide anyway.
-MOST_CLOSE = 1 / 16
+# Of a tile with a larger share of close pairs none are computed anew: all is in one point.
+MOST_CLOSE, FEW_CLOSE = 1 / 16, 2**12
 
 
 @dataclass
@@ -88,27 +89,48 @@ class Tiling:
         self.height = min(max(FEWEST_ANCHORS, numbers // max(len(self.rows), 1)), len(self.anchors))
         self._spare: list[Tensor] = []
 
-    def squared_distances(self, upper: bool = False) -> Iterator[Tile]:
+    def squared_distances(self, upper: bool = False, within: bool = True) -> Iterator[Tile]:
         """Tiles of squared euclidean distances; an anchor's own is exactly zero.
 
         `upper`, where all images are anchors: each tile begins with the column of its first
         anchor, so that a pair stands in one tile alone, and half of the products do.
 
         One matrix product cancels where two embeddings almost coincide: an error of about 1e-6
-        of the squared length. So the mean is taken off first, and on a processor the pairs with
-        less than a thousandth of the mean squared length between them are computed anew from
-        their difference; on a GPU, where finding them would mean waiting, they are not.
+        of their squared lengths. So the mean is taken off first, and within a class, where a
+        training makes them coincide, that of the class (`within`; without it those distances are
+        inf). What then is less than a thousandth of an anchor's squared length is computed anew
+        from the difference, on a processor and if it is little: on a GPU, finding it would mean
+        waiting, and much of it are embeddings in one point.
         """
-        rows, norms = self.centred, self.norms
-        close = CLOSE * norms.mean() if rows.device.type == "cpu" else None
         for tile in self._tiles(upper):
-            others, first = slice(tile.first, None), anchors_of(rows, tile)
-            torch.addmm(norms[others], first, rows[others].T, alpha=-2, out=tile.values)
-            tile.values.add_(anchors_of(norms, tile)[:, None]).clamp_(min=0)
-            if close is not None:
-                self._sharpen(tile, rows, close)
-            tile.values.scatter_(1, tile.own[:, None] - tile.first, 0.0)
+            columns = slice(tile.first, len(self.rows))
+            _squared(tile.values, self.centred, self.norms, tile, columns)
+            tile.hide_same(torch.inf)
+            _sharpen(tile.values, self.centred, self.norms, tile, columns)
+            if within:
+                self._within(tile)
             yield tile
+
+    def _within(self, tile: Tile) -> None:
+        """Put in the distances of images of one class."""
+        rows, norms = self.about_classes
+        found = norms.new_empty(tile.same.shape)
+        _squared(found, rows, norms, tile, tile.window)
+        found.masked_fill_(~tile.positive, torch.inf)
+        _sharpen(found, rows, norms, tile, tile.window)
+        tile.near.copy_(torch.where(tile.same, found, tile.near))
+        tile.values.scatter_(1, tile.own[:, None] - tile.first, 0.0)
+
+    @cached_property
+    def about_classes(self) -> tuple[Tensor, Tensor]:
+        """The sorted embeddings about the means of their classes [B, D], and squared lengths."""
+        of_row = self.classes.of_row_there.long()
+        sizes = self.classes.there(self.classes.size).to(self.centred.dtype)
+        sums = self.centred.new_zeros(len(sizes), self.centred.shape[1])
+        sums.index_add_(0, of_row, self.centred)
+        # A centre of few digits, as above.
+        rows = self.centred - (sums / sizes[:, None]).bfloat16()[of_row]
+        return rows, torch.linalg.vecdot(rows, rows)
 
     def similarities(self) -> Iterator[Tile]:
         """Tiles of dot products."""
@@ -118,10 +140,10 @@ class Tiling:
 
     @property
     def least_distance(self) -> Tensor:
-        """The distance under which its own rounding makes up a gradient, 0-d."""
+        """The distance at which rounding makes up a hundredth of a gradient, 0-d."""
         numbers = torch.finfo(self.norms.dtype)
-        squared: Tensor = self.norms.mean() * numbers.eps
-        return squared.clamp(min=numbers.tiny).sqrt()
+        length: Tensor = self.norms.mean().sqrt() * (100 * numbers.eps)
+        return length.clamp(min=numbers.tiny**0.5)
 
     def spare(self, tile: Tile, number: int = 0) -> Tensor:
         """Scratch memory [R, B] like the tile's values, of undefined content; by number."""
@@ -153,18 +175,26 @@ class Tiling:
             shape = (len(rows), total - first)
             yield Tile(values[: shape[0] * shape[1]].view(shape), rows, own, window, same, first)
 
-    @staticmethod
-    def _sharpen(tile: Tile, rows: Tensor, close: Tensor) -> None:
-        """Compute anew from differences what is close, an anchor's own distance apart."""
-        tile.values.scatter_(1, tile.own[:, None] - tile.first, torch.inf)
-        if not bool(tile.values.amin() < close):
-            return
-        first, second = (tile.values < close).nonzero(as_tuple=True)
-        if len(first) > MOST_CLOSE * tile.values.numel():
-            return
-        for part in torch.arange(len(first)).split(2**14):
-            a, b = first[part], second[part]
-            tile.values[a, b] = (rows[tile.own[a]] - rows[b + tile.first]).square().sum(1)
+
+def _squared(out: Tensor, rows: Tensor, norms: Tensor, tile: Tile, columns: slice) -> None:
+    """Squared distances of a tile's anchors to rows [B, D] of some columns, into `out` [R, W]."""
+    torch.addmm(norms[columns], anchors_of(rows, tile), rows[columns].T, alpha=-2, out=out)
+    out.add_(anchors_of(norms, tile)[:, None]).clamp_(min=0)
+
+
+def _sharpen(values: Tensor, rows: Tensor, norms: Tensor, tile: Tile, columns: slice) -> None:
+    """Compute anew from differences what is close of a tile's `values` [R, W]; inf stays."""
+    if values.device.type != "cpu":
+        return
+    close = CLOSE * anchors_of(norms, tile)[:, None]
+    if not bool((values.amin(1, keepdim=True) < close).any()):
+        return
+    first, second = (values < close).nonzero(as_tuple=True)
+    if len(first) > max(MOST_CLOSE * values.numel(), FEW_CLOSE):
+        return
+    for part in torch.arange(len(first)).split(2**14):
+        a, b = first[part], second[part]
+        values[a, b] = (rows[tile.own[a]] - rows[b + columns.start]).square().sum(1)
 
 
 def anchors_of(values: Tensor, tile: Tile) -> Tensor:
@@ -173,3 +203,8 @@ def anchors_of(values: Tensor, tile: Tile) -> Tensor:
     if last - first + 1 == len(tile.rows):
         return values[first : last + 1]
     return values[tile.own]
+
+
+def precise(device: torch.device) -> torch.dtype:
+    """The type to sum up many numbers in: float64, where the device has it (MPS does not)."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -53,7 +53,7 @@ class ProgressLine(Listener):
         self._loss = self._images = self._seconds = float("nan")
         self._active = self._chosen = float("nan")
         self._left = 0.0
-        self._score = ""
+        self._score = self._spread = self._rank = ""
 
     def __enter__(self) -> ProgressLine:
         self._bar.start()
@@ -76,6 +76,9 @@ class ProgressLine(Listener):
             name, value = next(iter(record.validation.items()), ("", 0.0))
             # While training there are scores on validation classes only: it need not be said.
             self._score = f"{name} {value:.3f}" if name else ""
+            self._spread = "" if record.spread is None else f"spread {record.spread:.2f}"
+            rank = record.effective_rank
+            self._rank = "" if rank is None else f"rank {rank:.1f}"
             self._plain(record.epoch, epochs, always=record.epoch == epochs)
             return
         now = time.monotonic()
@@ -106,13 +109,15 @@ class ProgressLine(Listener):
         self._bar.update(self._task, completed=spent, description=description, told=told)
 
     def _told(self, width: int | None = None) -> str:
-        """Loss, score, shares, speed and time left; if need be without those of lower rank."""
+        """Loss, score, shares, spread, speed, time; if need be without those of lower rank."""
         speed = f"{self._images / max(self._seconds, 1e-9):,.0f} images/s"
         ranked = [
             (1, f"loss {self._loss:.4f}"),
             (3, self._score),
             (5, _percent("active", self._active)),
-            (6, _percent("chosen", self._chosen)),
+            (8, _percent("chosen", self._chosen)),
+            (6, self._spread),
+            (7, self._rank),
             (4, speed),
             (2, f"{clock(self._left)} left"),
         ]

@@ -90,6 +90,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         views=recipe.orientations or 1,
         # A miner that the user names is that of every step.
         miner_at=None if recipe.miner else getattr(sampler, "miner_at", None),
+        replaced=bool(recipe.miner),
     )
     return Assembly(
         recipe=written_out(recipe, registry),

@@ -15,6 +15,9 @@ FEWEST = 32
 # with hard triplets in two dimensions; 0.05 to 0.07 after an epoch of runs that went on to learn.
 POINT, NEAR_POINT = 0.02, 0.04
 AT_MARGIN, NEARLY_ALL = 0.02, 0.95
+# In one point a smooth loss finds about half of its tuples violated. Embeddings of free length may
+# lie close together by their length and yet apart: then hardly any is.
+HARDLY_ANY = 0.25
 
 
 class Sample:
@@ -82,8 +85,9 @@ def collapsed(spread: float, loss: float, margin: object, active_share: float | 
     A loss that stays at its margin holds them there: d(a, p) and d(a, n) are alike in every
     triplet. `loss` and `active_share` are an epoch's means.
     """
-    stuck = at_margin(loss, margin) and (active_share is None or active_share >= NEARLY_ALL)
-    return spread < POINT or (stuck and spread < NEAR_POINT)
+    active = 1.0 if active_share is None else active_share
+    stuck = at_margin(loss, margin) and active >= NEARLY_ALL
+    return (spread < POINT and active >= HARDLY_ANY) or (stuck and spread < NEAR_POINT)
 
 
 def at_margin(loss: float, margin: object) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from metricforge.data.batches import read_ahead
@@ -92,8 +93,17 @@ def _batches(task: Task, position: Position, runtime: Runtime) -> list[Tensor]:
         with blaming(task.sampler):
             refresh(embeddings)
     rng = generator(task.seed, position.epoch)
-    position.batches = taken_batches(task.sampler, rng, len(task.train), position.epoch)
+    batches = taken_batches(task.sampler, rng, len(task.train), position.epoch)
+    # Samplers that lay their tuples out repeat images; another miner would pair them with
+    # themselves.
+    position.batches = [once(batch) for batch in batches] if task.replaced else batches
     return position.batches
+
+
+def once(batch: Tensor) -> Tensor:
+    """The images of a batch [B], each where it comes first."""
+    images, first = np.unique(batch.numpy(), return_index=True)
+    return batch if len(images) == len(batch) else batch[np.sort(first)]
 
 
 def _close_epoch(task: Task, position: Position, tally: Tally) -> EpochRecord:

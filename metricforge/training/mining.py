@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from metricforge.contracts import AllPairs, AllTriplets, Miner, Tuples
+from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Tuples
 
 
 def mine(
@@ -18,6 +18,12 @@ def mine(
     """What the miner chooses for embeddings [B, D] with labels [B]; `rng` is for one that draws."""
     drawn: Any = {"rng": rng} if draws(miner) else {}
     return miner(embeddings, labels, **drawn)
+
+
+def give_margin(miner: Miner, loss: Loss) -> None:
+    """A miner that was made with a sampler, before the loss, is given the loss's margin."""
+    if getattr(miner, "margin", 0.0) is None:
+        vars(miner)["margin"] = getattr(loss, "margin", None)
 
 
 def draws(miner: Miner) -> bool:

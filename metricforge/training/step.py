@@ -23,7 +23,7 @@ from metricforge.training.conduct import (
     miner_of_step,
 )
 from metricforge.training.counting import Count, chosen, possible
-from metricforge.training.mining import anchored, mine
+from metricforge.training.mining import anchored, give_margin, mine
 from metricforge.training.task import Position, Task
 
 
@@ -91,6 +91,7 @@ def _mined(
     miner: Miner = task.miner
     if task.miner_at is not None:
         miner = miner_of_step(task.sampler, task.miner_at, position.epoch, position.step, miner)
+    give_margin(miner, task.loss)
     rng = generator(task.seed, position.epoch, position.step)
     with torch.no_grad(), blaming(miner):
         tuples = mine(miner, embeddings, labels, rng)

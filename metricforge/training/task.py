@@ -24,7 +24,8 @@ class Task:
     classes 0 .. C-1; image i of the dataset has the indices i * views .. i * views + views - 1.
     `validate` measures the model on validation classes;
     its first score is the one to select by. `miner_at` gives the miner of an epoch and step, both
-    from 0, where it changes from step to step; without it `miner` is that of all.
+    from 0, where it changes from step to step; without it `miner` is that of all. `replaced` says
+    that `miner` is not the sampler's own: it knows nothing of images that a batch repeats.
     """
 
     model: EmbeddingModel
@@ -41,6 +42,7 @@ class Task:
     seed: int
     views: int = 1
     miner_at: Callable[[int, int], Miner] | None = None
+    replaced: bool = False
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from inspect import signature
 from typing import Any
 
@@ -46,23 +47,25 @@ class XBM:
                 f"xbm can't wrap '{sampler}': its loss sees whole batches, and would take what is "
                 "remembered for anchors; take one that has a miner, such as hard-triplet."
             )
-        if not _chooses(self.miner):
-            raise UsageError(
-                f"xbm can't wrap '{sampler}': its miner names places in the batch and would pass "
-                "the memory over; take one that chooses among all images, such as hard-triplet."
-            )
+        self._spec, self._fit = sampler, list[Miner]()
+        self._fitting(self.miner)
         self.default_loss = getattr(self._inner, "default_loss", None)
         self.notes = getattr(self._inner, "notes", ())
         if hasattr(self._inner, "refresh"):
             self.refresh = self._inner.refresh
+        if hasattr(self._inner, "miner_at"):
+            self.miner_at = self._miner_at
         self.size, self.warmup, self._steps = size, warmup, 0
         self._seen = torch.zeros(len(labels), dtype=torch.bool)
         self._embeddings: Tensor | None = None
         self._labels = self._images = torch.zeros(0, dtype=torch.int64)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """The wrapped sampler's batches, int64 indices [B]."""
-        return self._inner.epoch(rng)
+    def epoch(self, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
+        """The wrapped sampler's batches of epoch `number`, from 0: int64 indices [B]."""
+        inner: Any = self._inner
+        asks = "number" in signature(inner.epoch).parameters
+        batches: Iterator[Tensor] = inner.epoch(rng, number) if asks else inner.epoch(rng)
+        return batches
 
     @property
     def warm(self) -> bool:
@@ -90,6 +93,24 @@ class XBM:
         self._seen[images.cpu()] = True
         return shown
 
+    def _miner_at(self, epoch: int, step: int) -> Miner:
+        """The wrapped sampler's miner of a step, both from 0; UsageError if it can't be used."""
+        # What a schedule's later miners are shows when their epochs come, and not before.
+        inner: Any = self._inner
+        return self._fitting(inner.miner_at(epoch, step))
+
+    def _fitting(self, miner: Miner) -> Miner:
+        """The same miner, if it chooses among all the images it is shown."""
+        if not any(miner is fit for fit in self._fit):
+            if not _chooses(miner):
+                raise UsageError(
+                    f"xbm can't wrap '{self._spec}': its miner names places in the batch and "
+                    "would pass the memory over; take one that chooses among all images, such as "
+                    "hard-triplet."
+                )
+            self._fit.append(miner)
+        return miner
+
     def state_dict(self) -> dict[str, Tensor]:
         """The memory and how far the warm-up is, and the wrapped sampler's own state."""
         state = {"steps": torch.tensor(self._steps), "seen": self._seen}
@@ -116,6 +137,8 @@ def _chooses(miner: Miner) -> bool:
     """Whether a miner takes any number of images: one that pairs places up would not."""
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
     embeddings = torch.nn.functional.one_hot(torch.arange(len(labels))).float()
+    # A copy, so that what the miner keeps from batch to batch knows nothing of this one.
+    miner = deepcopy(miner)
     call = getattr(miner, "forward", miner)
     drawn: dict[str, Any] = (
         {"rng": np.random.default_rng(0)} if "rng" in signature(call).parameters else {}

@@ -73,3 +73,19 @@ def test_no_pairs_are_no_values_with_a_graph(function):
     assert found.shape == (0,)
     found.sum().backward()
     assert float(rows.grad.abs().max()) == 0
+
+
+@pytest.mark.parametrize("slope", [1.0, 1e6, 1e12])
+def test_no_slope_makes_the_gradient_of_coinciding_rows_nan(slope):
+    rows = torch.ones(4, 3, requires_grad=True)
+    first, second = torch.tensor([0, 1]), torch.tensor([2, 3])
+    (distances(rows, first, second).sum() * slope).backward()
+    assert rows.grad.equal(torch.zeros(4, 3))
+
+
+def test_of_rows_that_almost_coincide_the_gradient_is_no_more_than_the_slope():
+    rows = torch.zeros(2, 3)
+    rows[1] = 1e-25
+    rows.requires_grad_()
+    distances(rows, torch.tensor([0]), torch.tensor([1])).sum().backward()
+    assert float(rows.grad.norm(dim=1).max()) <= 1

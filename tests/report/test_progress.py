@@ -56,6 +56,13 @@ def test_on_a_wide_terminal_all_is_shown(capsys, monkeypatch):
     )
 
 
+def test_spread_and_rank_of_the_last_epoch_are_shown(capsys, monkeypatch):
+    epoch = replace(EPOCH, spread=0.934, effective_rank=15.23)
+    last = shown(capsys, monkeypatch, 160, epoch, STEP)[-1]
+    assert " · chosen 2% · spread 0.93 · rank 15.2 · 1,280 images/s · " in last
+    assert "spread" not in shown(capsys, monkeypatch, 80, epoch, STEP)[-1]
+
+
 def test_eighty_columns_hold_loss_score_shares_speed_and_time(capsys, monkeypatch):
     last = shown(capsys, monkeypatch, 80, EPOCH, STEP)[-1]
     assert last == ("epoch 2/3 loss 0.0676 · map@r 0.670 · active 50% · 1,280 images/s · 0:00 left")

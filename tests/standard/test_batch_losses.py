@@ -324,3 +324,15 @@ def test_no_pairs_are_zero_with_a_graph(name):
 def test_options_that_make_no_loss_are_refused(build):
     with pytest.raises(UsageError, match="needs"):
         build()
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.1])
+def test_multi_similarity_counts_the_pairs_that_count(epsilon):
+    rng = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(24, 5, generator=rng, dtype=torch.float64), torch.arange(24) % 4
+    rows.requires_grad_()
+    described, listed = (MultiSimilarity(epsilon=epsilon) for _ in range(2))
+    described(rows, labels, AllPairs())
+    listed(rows, labels, AllPairs().listed(labels))
+    assert int(described.active) == int(listed.active)
+    assert epsilon is not None or int(described.active) == 24 * 23

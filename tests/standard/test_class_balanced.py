@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers.class_index import ClassIndex
 from metricforge_standard.samplers.deal import NONE, deal
 
 from metricforge.errors import DataError, UsageError
@@ -69,20 +70,41 @@ def test_all_classes_meet_and_are_not_dealt_in_blocks():
     assert 20 < np.mean(company) < 27
 
 
+some_sizes = st.lists(st.one_of(st.integers(1, 40), st.just(150)), min_size=2, max_size=12)
+
+
 @quick
-@given(sizes=sizes, classes=st.integers(2, 6), per_class=st.integers(2, 6), seed=seeds)
-def test_an_image_comes_twice_only_to_top_a_short_chunk_up(sizes, classes, per_class, seed):
+@given(sizes=some_sizes, classes=st.integers(2, 6), per_class=st.integers(2, 16), seed=seeds)
+def test_an_epoch_shows_each_image_exactly_once(sizes, classes, per_class, seed):
     labels = labels_of(sizes, seed)
     sampler = ClassBalanced(labels, classes=min(classes, len(sizes)), per_class=per_class)
-    batches = epoch(sampler, seed)
-    shown = torch.bincount(torch.cat(batches), minlength=len(labels))
-    assert int(shown.min()) == 1
-    for label in labels.unique():
-        images = shown[labels == label]
-        chunks = -(-len(images) // per_class)
-        topped_up = chunks * per_class if len(images) >= per_class else len(images)
-        # A class that a batch holds twice is cut evenly, and each image comes once.
-        assert int(images.sum()) == (len(images) if chunks > len(batches) else topped_up)
+    shown = torch.cat(epoch(sampler, seed))
+    assert shown.sort().values.equal(torch.arange(len(labels)))
+
+
+@quick
+@given(sizes=some_sizes, per_class=st.integers(2, 16), least=st.integers(2, 6), seed=seeds)
+def test_a_class_is_cut_evenly_into_as_few_chunks_as_it_can_be(sizes, per_class, least, seed):
+    least = min(least, per_class)
+    sampler = ClassBalanced(labels_of(sizes), classes=2, per_class=per_class, least=least)
+    chunks = sampler.chunks
+    assert np.array_equal(np.bincount(chunks.of_class, chunks.length), sampler.index.size)
+    for size, begin, count in zip(sampler.index.size, chunks.begin, chunks.count, strict=True):
+        length = chunks.length[begin : begin + count]
+        assert length.max() - length.min() <= 1
+        assert length.min() >= min(size, least)
+        # K is passed only where one more chunk would leave one with too few.
+        assert length.max() <= per_class or size // (count + 1) < least
+        assert count == 1 or -(-size // (count - 1)) > per_class
+
+
+@pytest.mark.parametrize(
+    ("size", "per_class", "lengths"),
+    [(17, 16, [8, 9]), (16, 16, [16]), (5, 2, [2, 3]), (3, 2, [3]), (1, 2, [1]), (7, 3, [2, 2, 3])],
+)
+def test_a_cut_by_hand(size, per_class, lengths):
+    sampler = ClassBalanced(labels_of([size] * 2), classes=2, per_class=per_class)
+    assert sampler.chunks.length.tolist() == lengths * 2
 
 
 @pytest.mark.parametrize("classes", [10, 5_000])
@@ -106,7 +128,8 @@ def test_a_class_balanced_batch_holds_no_image_twice(name, sizes, classes, per_c
     classes = min(classes, len(sizes))
     sampler = build(f"{name}:classes={classes},per_class={per_class}", labels)
     for batch in epoch(sampler, seed):
-        assert len(batch.unique()) == len(batch) <= classes * per_class
+        # With K = 2, a chunk of a class with an odd number of images has three.
+        assert len(batch.unique()) == len(batch) <= classes * max(per_class, 3)
 
 
 @class_balanced
@@ -118,28 +141,31 @@ def test_a_class_balanced_batch_holds_no_image_twice(name, sizes, classes, per_c
     per_class=st.integers(2, 6),
     seed=seeds,
 )
-def test_balanced_data_gives_p_classes_of_k_images(name, there, size, classes, per_class, seed):
+def test_balanced_data_gives_p_classes_of_about_k_images(
+    name, there, size, classes, per_class, seed
+):
     labels = labels_of([size] * there, seed)
     classes = min(classes, there)
     sampler = build(f"{name}:classes={classes},per_class={per_class}", labels)
     batches = epoch(sampler, seed)
-    each = min(per_class, size)
-    for batch in batches:
-        assert set(Counter(labels[batch].tolist()).values()) == {each}
-    chunks = there * -(-size // per_class)
+    each = min(-(-size // per_class), size // 2)  # chunks of a class
+    held = [Counter(labels[batch].tolist()) for batch in batches]
+    for counts in held:
+        assert set(counts.values()) <= {size // each, -(-size // each)}
+    chunks = there * each
     assert len(batches) == -(-chunks // classes)
     # Rather one class less in some batches than a last one that has next to none.
     fewest = chunks // len(batches)
-    assert {len(batch) // each for batch in batches} <= {fewest, fewest + 1}
+    assert {len(counts) for counts in held} <= {fewest, fewest + 1}
 
 
 @class_balanced
 def test_p_defaults_to_all_classes_and_k_to_a_batch_of_128_or_to_2(name):
-    batches = epoch(build(name, labels_of([50] * 10)))
+    batches = epoch(build(name, labels_of([48] * 10)))
     assert len(batches[0]) == 10 * (2 if name == "hard-triplet" else 12)
-    batches = epoch(build(name, labels_of([50] * 64)))
+    batches = epoch(build(name, labels_of([48] * 64)))
     assert len(batches[0]) == 32 * (2 if name == "hard-triplet" else 4)
-    assert len(labels_of([50] * 64)[batches[0]].unique()) == 32
+    assert len(labels_of([48] * 64)[batches[0]].unique()) == 32
 
 
 @class_balanced
@@ -149,6 +175,40 @@ def test_a_class_of_half_of_all_images_leaves_others_to_compare_with(name, seed)
     batches = epoch(build(f"{name}:classes=4,per_class=4", labels), seed)
     lonely = sum(len(labels[batch].unique()) == 1 for batch in batches)
     assert lonely == 0, f"{lonely} of {len(batches)} batches have one class: nothing to compare"
+
+
+def test_a_class_that_fills_batches_alone_is_said_before_training():
+    # 200 chunks of the one class and 20 of others make 55 batches.
+    labels = labels_of([800] + [4] * 20)
+    sampler = build("balanced:classes=4,per_class=4", labels)
+    assert sampler.notes == (
+        "At least 35 of 55 batches hold one class alone, as it has 90 % of the images that may "
+        "meet: they have no negatives.",
+    )
+    assert sum(len(labels[batch].unique()) == 1 for batch in epoch(sampler)) == 35
+    # 66 others with 200 chunks make 67 batches, 67 others as many.
+    for others, notes in ((66, 1), (67, 0)):
+        labels = labels_of([800] + [4] * others)
+        assert len(build("balanced:classes=4,per_class=4", labels).notes) == notes
+
+
+@quick
+@given(sizes=some_sizes, classes=st.integers(3, 6), per_class=st.integers(2, 6), seed=seeds)
+def test_as_many_batches_are_alone_as_was_said(sizes, classes, per_class, seed):
+    labels = labels_of(sizes, seed)
+    sampler = ClassBalanced(labels, classes=min(classes, len(sizes)), per_class=per_class)
+    alone = sum(len(labels[batch].unique()) == 1 for batch in epoch(sampler, seed))
+    said = [int(note.split()[2]) for note in sampler.notes if note.startswith("At least")]
+    # Of two classes a batch, an odd number of chunks leaves one alone as well.
+    assert 0 <= alone - sum(said) <= (sampler.classes == 2)
+
+
+def test_classes_of_one_size_are_each_shuffled_in_their_own_way():
+    index = ClassIndex.of(torch.arange(50).repeat_interleave(6))
+    shuffled = index.shuffled(np.random.default_rng(0)).reshape(50, 6)
+    assert (shuffled // 6 == np.arange(50)[:, None]).all()
+    # Of 720 orders, 50 draws are nearly all different.
+    assert len({tuple(row) for row in (shuffled % 6).tolist()}) > 40
 
 
 @class_balanced

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given
@@ -24,9 +26,14 @@ def test_an_epoch_of_episodes_is_whole(sizes, way, shot, queries, seed):
     labels = labels_of(sizes, seed)
     sampler = Episodic(labels, way=min(way, len(sizes)), shot=shot, queries=queries)
     batches = epoch(sampler, seed)
-    assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
+    shown = torch.cat(batches)
+    assert shown.sort().values.equal(torch.arange(len(labels)))
+    size = {label: int((labels == label).sum()) for label in labels.unique().tolist()}
     for batch in batches:
-        assert len(batch.unique()) == len(batch) <= way * (shot + queries)
+        assert len(batch.unique()) == len(batch)
+        for label, images in Counter(labels[batch].tolist()).items():
+            # Each has a query, however its images are cut.
+            assert images >= min(size[label], shot + 1)
 
 
 def test_an_episode_has_n_ways_with_support_and_queries():
@@ -58,6 +65,11 @@ def test_small_classes_are_said():
         "2 classes have no more than shot=2 images: no queries.",
         "1 classes have fewer than shot + queries = 5 images: they come whole.",
     )
+
+
+def test_a_class_that_fills_episodes_alone_is_said():
+    (note,) = Episodic(labels_of([400] + [4] * 5), way=3, shot=1, queries=3).notes
+    assert note.startswith("At least 30 of 35 batches hold one class alone, as it has 95 %")
 
 
 @pytest.mark.parametrize("options", [{"way": 1}, {"shot": 0}, {"queries": 0}, {"way": -2}])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metricforge_standard.losses import all_triplets
 from metricforge_standard.losses.contrastive import Contrastive
+from metricforge_standard.losses.margin import Margin
 from metricforge_standard.losses.triplet import Triplet
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
@@ -264,6 +265,7 @@ def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
         (Triplet(), AllTriplets),
         (Triplet(active_only=False, margin=2.0), AllTriplets),
         (Triplet(soft=0.3), AllTriplets),
+        (Margin(margin=0.5, beta=1.0), AllTriplets),
     ],
 )
 def test_tiles_and_anchors_count_like_what_is_listed(
@@ -308,3 +310,51 @@ def test_losses_say_what_they_take_and_their_margin():
     assert Triplet.accepts == (Triplets,)
     assert Contrastive(margin=0.7).margin == 0.7
     assert Triplet(margin=0.7).margin == 0.7
+
+
+@pytest.mark.parametrize("loss", [Contrastive(), Triplet(), Triplet(soft=0.1), Margin()])
+def test_no_tuples_are_zero_in_half_precision_too(loss):
+    rows = torch.ones(8192, 32, dtype=torch.float16, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    tuples = Pairs(none, none, none.bool()) if Pairs in loss.accepts else Triplets(none, none, none)
+    value = loss(rows, torch.zeros(8192, dtype=torch.int64), tuples)
+    value.backward()
+    assert float(value.detach()) == 0
+    assert rows.grad.equal(torch.zeros_like(rows))
+
+
+@pytest.mark.parametrize("loss", [Contrastive(margin=5.0), Triplet(margin=300.0)])
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_coinciding_rows_have_a_finite_gradient_whatever_the_scale(loss, scale):
+    rows = torch.ones(6, 3, requires_grad=True)
+    labels = torch.arange(6) % 2
+    kind = AllPairs() if Pairs in loss.accepts else AllTriplets()
+    (loss(rows, labels, kind.listed(labels)) * scale).backward()
+    assert rows.grad.equal(torch.zeros(6, 3))
+
+
+def test_beta_of_the_margin_loss_has_the_same_gradient_from_all_triplets():
+    rng = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(30, 4, generator=rng, dtype=torch.float64), torch.arange(30) % 4
+    slopes, active = [], []
+    for tuples in (AllTriplets(), AllTriplets().listed(labels)):
+        loss = Margin(margin=0.5, beta=2.0).double()
+        loss(rows.clone().requires_grad_(), labels, tuples).backward()
+        slopes.append(float(loss.beta.grad))
+        active.append(int(loss.active))
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-9)
+    assert active[0] == active[1] > 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Triplet(margin=float("nan")),
+        lambda: Triplet(soft=float("nan")),
+        lambda: Contrastive(margin=float("nan")),
+        lambda: Margin(beta=float("nan")),
+    ],
+)
+def test_an_option_that_is_no_number_is_refused(make):
+    with pytest.raises(UsageError):
+        make()

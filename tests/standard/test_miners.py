@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metricforge_standard.losses.triplet import Triplet
 from metricforge_standard.miners.all_pairs import AllPairs
 from metricforge_standard.miners.all_triplets import AllTriplets
 from metricforge_standard.miners.batch_hard import BatchHard
@@ -27,6 +28,7 @@ from metricforge import contracts
 from metricforge.contracts import Pairs, Triplets
 from metricforge.errors import UsageError
 from metricforge.pairwise import search, tiling
+from metricforge.training.mining import give_margin
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -254,8 +256,17 @@ def test_random_hard_draws_each_violating_negative_as_often():
 
 
 def test_random_hard_takes_the_margin_of_the_loss_or_a_default():
-    assert RandomHard(0.7).margin == 0.7
-    assert RandomHard(None).margin == 0.2
+    rows, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+    rng = np.random.default_rng(0)
+    # The second image's negative lies 0.5 nearer than its positive, the first's 0.5 farther.
+    assert RandomHard(None)(rows, labels, rng).anchor.tolist() == [1]
+    assert RandomHard(0.7)(rows, labels, rng).anchor.tolist() == [0, 1]
+    miner = RandomHard(None)
+    give_margin(miner, Triplet(margin=0.7))
+    assert miner(rows, labels, rng).anchor.tolist() == [0, 1]
+    given = RandomHard(0.1)
+    give_margin(given, Triplet(margin=0.7))
+    assert given.margin == 0.1
 
 
 def check_hard_pairs(rows, dtype=torch.float64):
@@ -450,3 +461,46 @@ def test_an_empty_batch_lays_out_nothing(miner):
     tuples = miner(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
     assert isinstance(tuples, miner.kind)
     assert all(len(part) == 0 for part in tuples)
+
+
+def test_hard_pairs_go_out_from_the_first_of_the_batch():
+    # So that with a memory behind the batch, none is lost for being anchored in it.
+    rows = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    pairs = HardPairs()(rows, torch.arange(40) % 7)
+    assert (pairs.anchor < pairs.other).all()
+
+
+def test_a_pair_beyond_twice_what_is_wanted_is_still_found(monkeypatch):
+    monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 1)
+    monkeypatch.setattr(tiling, "ON_CPU", 1)
+    rng = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(60, 4, generator=rng, dtype=torch.float64), torch.arange(60) // 4
+    pairs = HardPairs()(rows, labels)
+    apart = torch.cdist(rows, rows)
+    negatives = apart[(labels[:, None] < labels)].sort().values[: int(pairs.same.sum())]
+    found = apart[pairs.anchor, pairs.other][~pairs.same].sort().values
+    assert torch.allclose(found, negatives)
+
+
+@pytest.mark.parametrize("per_class", [4, 60])
+def test_nan_is_no_threshold_of_random_hard(per_class):
+    rows = torch.randn(120, 3, generator=torch.Generator().manual_seed(0))
+    rows[5] = torch.nan
+    labels = torch.arange(120) // per_class
+    triplets = RandomHard(0.2)(rows, labels, np.random.default_rng(0))
+    assert (labels[triplets.negative] != labels[triplets.anchor]).all()
+
+
+@pytest.mark.parametrize(("classes", "per_class"), [(20, 6), (10, 13), (6, 40)])
+def test_the_hardest_positive_of_a_tight_class_is_right_in_float32(classes, per_class):
+    """As after a good training, where most of a tile is close."""
+    rng = torch.Generator().manual_seed(0)
+    centres = torch.randn(classes, 64, generator=rng, dtype=torch.float64)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    noise = 1e-4 * torch.randn(len(labels), 64, generator=rng, dtype=torch.float64) / 8
+    rows = torch.nn.functional.normalize(centres[labels] + noise).float()
+    triplets = BatchHard()(rows, labels)
+    exact = torch.cdist(rows.double(), rows.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    exact[labels[:, None] != labels] = 0.0
+    found = exact[triplets.anchor, triplets.positive]
+    assert (found > 0.999 * exact.amax(1)[triplets.anchor]).all()

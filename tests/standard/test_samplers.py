@@ -24,6 +24,8 @@ from tests.standard.trainsets import (
     usual,
 )
 
+LAID_OUT = ("random-pairs", "random-triplets", "schedule")
+"""Samplers that draw partners, which come as often as chance has it; or may wrap one that does."""
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
 
@@ -42,6 +44,8 @@ def test_an_epoch_shows_every_image(name, small, sizes, seed):
         assert len(batch) > 0
     shown = torch.cat(batches)
     assert set(shown.tolist()) == set(range(len(labels)))
+    if name not in LAID_OUT:
+        assert len(shown) == len(labels), "an image is shown more than once"
 
 
 @every_sampler

@@ -88,6 +88,8 @@ def test_every_epoch_shows_every_image_with_true_tuples(sizes, starts, blend, nu
     labels = labels_of(sizes, seed)
     names = ("random-triplets", "hard-triplet", "random-triplets:triplets=3")
     stages = ["0=hard-triplet", *(f"{s}={n}" for s, n in zip(starts, names, strict=False))]
+    ends = sorted(starts)
+    blend = min([blend, *(end - start for start, end in pairwise(ends))])
     sampler = build(f"schedule:blend={blend},{','.join(stages)}", labels)
     batches = epoch(sampler, seed, number)
     assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
@@ -123,6 +125,62 @@ def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path):
 
     middles, epochs = same_from_everywhere(made, tmp_path)
     assert (middles >= 12, epochs) == (True, 2)
+
+
+class Kept:
+    """A sampler and a miner in one, each with a number that it saves, of batches by epoch."""
+
+    kind = Triplets
+
+    def __init__(self):
+        self.miner, self.value = self, 0
+
+    def epoch(self, rng, number):
+        yield torch.tensor([number])
+
+    def state_dict(self):
+        return {"value": torch.tensor(self.value)}
+
+    def load_state_dict(self, state):
+        self.value = int(state["value"])
+
+
+def kept(values):
+    """A schedule of two stages, of which samplers and miners have these numbers to save."""
+    stages = {"a": Kept(), "b": Kept()}
+    for stage in stages.values():
+        stage.miner = Kept()
+    parts = [part for stage in stages.values() for part in (stage, stage.miner)]
+    for part, value in zip(parts, values, strict=True):
+        part.value = value
+    return Schedule(LABELS, stages.__getitem__, **{"0": "a", "10": "b"}), parts
+
+
+def test_what_stages_and_their_miners_keep_is_saved_and_loaded():
+    saved, _ = kept([1, 2, 3, 4])
+    loaded, parts = kept([0, 0, 0, 0])
+    loaded.load_state_dict(saved.state_dict())
+    assert [part.value for part in parts] == [1, 2, 3, 4]
+    assert set(saved.state_dict()) == {
+        "blended", "owners", "0.sampler.value", "0.miner.value", "10.sampler.value",
+        "10.miner.value",
+    }  # fmt: skip
+
+
+def test_a_stage_that_asks_is_told_the_number_of_the_epoch():
+    sampler, _ = kept([0] * 4)
+    for number in (0, 7, 10, 12):
+        assert [batch.tolist() for batch in epoch(sampler, 0, number)] == [[number]]
+
+
+def test_a_blended_stage_of_few_batches_gives_all_it_has_and_no_more():
+    # 3 batches of 40 triplets beside 30 of 4 images: 3 are fewer than a half or a quarter.
+    sampler = build(
+        'schedule:blend=3,0="random-triplets:triplets=40",1="hard-triplet:classes=2,per_class=2"',
+        LABELS,
+    )
+    for number in (2, 3):
+        assert Counter(map(len, epoch(sampler, 0, number))) == {120: 3, 4: 30}
 
 
 class Counting(GlobalHard):
@@ -172,6 +230,9 @@ def test_it_suggests_the_loss_of_the_last_stage_and_says_the_notes_of_all():
         ("schedule:0=hard-triplet,x=balanced", "can't begin a stage at 'x': beside blend"),
         ("schedule:0=hard-triplet,05=hard-triplet", "can't begin a stage at '05'"),
         ("schedule:0=hard-triplet,blend=-1", "needs blend >= 0"),
+        ("schedule:blend=4,0=hard-triplet,2=hard-triplet,3=hard-triplet",
+         "can't blend for 4 epochs into the stage of epoch 2, which ends at 3; set blend=1 or "
+         "less, or begin the next stage at 6 or later"),
         ("schedule:0=hard-triplet,3=random-pairs",
          "from 'hard-triplet' to 'random-pairs': one compares triplets, the other pairs"),
         ("schedule:0=random-pairs,3=balanced", "compares pairs, the other whole batches"),
@@ -213,7 +274,7 @@ def test_a_run_changes_its_sampler_and_records_every_stage(tmp_path: Path):
 
 
 def test_the_kit_finds_nothing():
-    check_sampler("schedule:0=random-triplets,1=global-hard,2=hard-triplet,blend=2")
+    check_sampler("schedule:0=random-triplets,1=global-hard,2=hard-triplet,blend=1")
     check_sampler("schedule:0=random-pairs")
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from metricforge.contracts import Pairs, Triplets
 from metricforge.errors import DivergedError, PluginError
 from metricforge.runtime import Runtime, generator
-from metricforge.training.loop import EpochRecord, Position, StepRecord, fit
+from metricforge.training.loop import EpochRecord, Position, StepRecord, fit, once
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -64,7 +64,8 @@ def test_records_tell_each_step_and_each_epoch(make_task):
     assert [r.epoch for r in steps] == [1] * per_epoch + [2] * per_epoch
     assert [r.epoch for r in epochs] == [1, 2]
     assert steps[-1].spent == pytest.approx(1.0)
-    assert all(r.tuples == 9 for r in steps[: per_epoch - 1])
+    # Each of the 48 images is an anchor once.
+    assert sum(r.tuples for r in steps[:per_epoch]) == 48
     for record, part in zip(epochs, (steps[:per_epoch], steps[per_epoch:]), strict=True):
         assert record.loss == pytest.approx(sum(r.loss for r in part) / per_epoch)
         assert set(record.validation) == {"score"}
@@ -261,3 +262,9 @@ def test_a_loss_that_learns_is_trained(make_task):
     before = proxies.detach().clone()
     run(task)
     assert not proxies.detach().equal(before)
+
+
+def test_a_replaced_miner_never_meets_an_image_twice(make_task):
+    assert once(torch.tensor([4, 2, 4, 7, 2])).tolist() == [4, 2, 7]
+    batch = torch.tensor([3, 1, 2])
+    assert once(batch) is batch

@@ -180,7 +180,11 @@ def test_it_passes_on_what_it_wraps() -> None:
     assert sampler.default_loss == "triplet:margin=0.5"
     assert sampler.notes == ("a note.",)
     assert not hasattr(sampler, "refresh")
-    mine, theirs = (s.epoch(np.random.default_rng(3)) for s in (sampler, inner))
+    assert not hasattr(sampler, "miner_at")
+    mine, theirs = (
+        sampler.epoch(np.random.default_rng(3), 0),
+        inner.epoch(np.random.default_rng(3)),
+    )
     assert [batch.tolist() for batch in mine] == [batch.tolist() for batch in theirs]
 
 
@@ -239,6 +243,38 @@ INNER = "hard-triplet:classes=3,per_class=4"
 def test_it_keeps_the_contract() -> None:
     assert check_sampler(XBM, sampler=INNER, size=32, warmup=2).passed
     assert check_sampler("xbm").passed
+
+
+SCHEDULE = "schedule:0=semihard-triplet,1=hard-triplet"
+
+
+def test_it_wraps_a_schedule() -> None:
+    sampler = XBM(LABELS, installed(), sampler=SCHEDULE)
+    alone = installed()(SCHEDULE)
+    for number, miner in enumerate(("SemiHard", "BatchHard")):
+        mine, theirs = (s.epoch(np.random.default_rng(3), number) for s in (sampler, alone))
+        assert [batch.tolist() for batch in mine] == [batch.tolist() for batch in theirs]
+        assert type(sampler.miner_at(number, 0)).__name__ == miner
+    assert check_sampler("xbm", sampler=SCHEDULE, size=32, warmup=2).passed
+
+
+def test_a_schedules_later_miner_that_passes_the_memory_over_is_refused_when_it_comes() -> None:
+    sampler = XBM(LABELS, installed(), sampler="schedule:0=hard-triplet,1=random-triplets")
+    assert sampler.miner_at(0, 0) is sampler.miner
+    with pytest.raises(UsageError, match="its miner names places in the batch"):
+        sampler.miner_at(1, 0)
+
+
+def test_trying_a_miner_leaves_what_it_keeps_as_it_is() -> None:
+    class Counts(Inner):
+        calls = 0
+
+        def __call__(self, embeddings: Tensor, labels: Tensor) -> None:
+            self.calls += 1
+
+    inner = Counts()
+    wrapping(inner)
+    assert inner.calls == 0
 
 
 def start(*words: object) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.pairwise import Gradient, Tile, Tiling
+from metricforge.pairwise import Gradient, Tile, Tiling, precise
 from metricforge_standard.losses.triplet_sum import TripletSum
 
 # From this many positives an anchor, ranking beats a pass over the negatives for each.
@@ -31,7 +31,7 @@ def sum_over_all_triplets(
     gradient = Gradient(tiling)
     classes = tiling.classes
     positives, negatives = (f(tiling.anchors) for f in (classes.positives, classes.negatives))
-    loss, active = torch.zeros(2, dtype=torch.float64, device=embeddings.device)
+    loss, active = torch.zeros(2, dtype=precise(embeddings.device), device=embeddings.device)
     for tile in tiling.squared_distances():
         most = int(classes.positives(tile.rows).max())
         if most == 0:
@@ -64,19 +64,21 @@ def _one_by_one(tiling: Tiling, tile: Tile, thresholds: Tensor, soft: float | No
     distances = tile.values
     slopes, beyond = tiling.spare(tile, 0).zero_(), tiling.spare(tile, 1)
     nearer = torch.zeros_like(thresholds)
-    loss = active = thresholds.new_zeros((), dtype=torch.float64)
+    loss = active = thresholds.new_zeros((), dtype=precise(thresholds.device))
     for k in range(thresholds.shape[1]):
         torch.sub(thresholds[:, k, None], distances, out=beyond)
         if soft is None:
-            loss = loss + beyond.relu_().sum(1).double().sum()
-            active = active + beyond.sign_().sum(1).double().sum()
+            loss = loss + beyond.relu_().sum(1).to(loss.dtype).sum()
+            active = active + beyond.sign_().sum(1).to(loss.dtype).sum()
         else:
             violated = torch.sign(beyond, out=tiling.spare(tile, 2)).clamp_(min=0)
-            active = active + violated.sum(1).double().sum()
-            loss = loss + F.softplus(beyond.div_(soft)).sum(1).double().sum() * soft
+            active = active + violated.sum(1).to(loss.dtype).sum()
+            loss = loss + F.softplus(beyond.div_(soft)).sum(1).to(loss.dtype).sum() * soft
             beyond.sigmoid_()
         nearer[:, k] = beyond.sum(1)
         slopes.add_(beyond)
+    # What is hidden has no slope, and must not make it NaN.
+    tile.hide_same(1.0)
     return slopes, nearer, (loss, active)
 
 
@@ -92,6 +94,7 @@ def _ranked(tiling: Tiling, tile: Tile, thresholds: Tensor) -> Counted:
     slopes = tiling.spare(tile, 0).copy_(rank).neg_().add_(most)
     # What is hidden has no slope, and must not make it NaN.
     tile.hide_same(1.0)
-    pushed = torch.mul(slopes, distances, out=tiling.spare(tile, 1)).sum(1).double().sum()
-    pulled = (torch.where(nearer > 0, ordered, 0.0).double() * nearer).sum()
-    return slopes, nearer.flip(1), (pulled - pushed, nearer.double().sum())
+    exact = precise(distances.device)
+    pushed = torch.mul(slopes, distances, out=tiling.spare(tile, 1)).sum(1).to(exact).sum()
+    pulled = (torch.where(nearer > 0, ordered, 0.0).to(exact) * nearer).sum()
+    return slopes, nearer.flip(1), (pulled - pushed, nearer.to(exact).sum())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import UsageError
-from metricforge.pairwise import Gradient, Tiling, distances, scored
+from metricforge.pairwise import Gradient, Tiling, distances, precise, scored
 
 
 class Contrastive:
@@ -22,7 +22,7 @@ class Contrastive:
     active: Tensor | None = None
 
     def __init__(self, *, margin: float = 1.0) -> None:
-        if margin <= 0:
+        if not margin > 0:
             raise UsageError("contrastive needs margin > 0.")
         self.margin = margin
 
@@ -33,13 +33,13 @@ class Contrastive:
         apart = torch.where(tuples.same, distance, (self.margin - distance).clamp(min=0))
         self.active = (apart.detach() > 0).sum()
         if len(distance) == 0:
-            return embeddings.sum() * 0.0
+            return embeddings[:0].sum()
         return apart.square().mean() / 2
 
     def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
         tiling = Tiling(embeddings, labels, anchors)
         gradient = Gradient(tiling)
-        loss, active = torch.zeros(2, dtype=torch.float64, device=embeddings.device)
+        loss, active = torch.zeros(2, dtype=precise(embeddings.device), device=embeddings.device)
         symmetric = len(tiling.anchors) == len(labels)
         for tile in tiling.squared_distances():
             distance = tile.values.sqrt_()
@@ -48,8 +48,8 @@ class Contrastive:
             together = torch.where(tile.same, tile.near, 0.0)
             torch.sub(self.margin, distance, out=slopes).clamp_(min=0).neg_()
             slopes[:, tile.window].masked_fill_(tile.same, 0.0).add_(together)
-            loss += torch.mul(slopes, slopes, out=scratch).sum(1).double().sum()
-            active += torch.sign(slopes, out=scratch).abs_().sum(1).double().sum()
+            loss += torch.mul(slopes, slopes, out=scratch).sum(1).to(loss.dtype).sum()
+            active += torch.sign(slopes, out=scratch).abs_().sum(1).to(loss.dtype).sum()
             gradient.of_distances(tile, slopes, distance, symmetric)
         self.active = active
         count = max(len(tiling.anchors) * (len(labels) - 1), 1)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Triplets
+from metricforge.pairwise import precise
 from metricforge_standard.losses.triplet_sum import TripletSum
 
 # Triplets at a time: their rows stay in a processor's cache; a GPU is kept busy by more.
@@ -24,7 +25,7 @@ def sum_over_listed(
     rows = embeddings.detach()
     rows = rows if rows.dtype == torch.float64 else rows.float()
     gradient = torch.zeros_like(rows)
-    loss, active = torch.zeros(2, dtype=torch.float64, device=rows.device)
+    loss, active = torch.zeros(2, dtype=precise(rows.device), device=rows.device)
     part = ON_CPU if rows.device.type == "cpu" else ON_DEVICE
     for anchor, positive, negative in zip(*(t.split(part) for t in triplets), strict=True):
         anchors = rows.index_select(0, anchor)
@@ -34,7 +35,7 @@ def sum_over_listed(
         violation = near - far + margin
         active += (violation > 0).sum()
         found, slope = _hinge(violation) if soft is None else _smooth(violation, soft)
-        loss += found.double().sum()
+        loss += found.to(loss.dtype).sum()
         toward.mul_(_per_distance(slope, near))
         away.mul_(_per_distance(slope, far))
         gradient.index_add_(0, positive, toward)
@@ -55,4 +56,5 @@ def _smooth(violation: Tensor, soft: float) -> tuple[Tensor, Tensor]:
 
 def _per_distance(slope: Tensor, distance: Tensor) -> Tensor:
     """[M, 1]; between rows that coincide the difference is zero: so is the gradient, not NaN."""
-    return (slope / distance.clamp(min=torch.finfo(distance.dtype).tiny))[:, None]
+    # The square of a smaller distance has no digits.
+    return (slope / distance.clamp(min=torch.finfo(distance.dtype).tiny ** 0.5))[:, None]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metricforge.contracts import AllTriplets, Triplets
 from metricforge.errors import UsageError
-from metricforge.pairwise import distances
+from metricforge.pairwise import Gradient, Tile, Tiling, distances, precise, scored
 
 
 class Margin(nn.Module):
@@ -15,26 +15,65 @@ class Margin(nn.Module):
 
     The sum over triplets of max(0, d(a, p) - beta + margin) + max(0, beta - d(a, n) + margin),
     divided by how many of these terms are above zero; d is the euclidean distance. beta, a
-    boundary between near and far for all classes, is learned (`learn`) from where it starts. No
-    triplets give zero, with a graph.
+    boundary between near and far for all classes, is learned (`learn`) from where it starts. All
+    triplets of a batch are summed up without being listed. No triplets give zero, with a graph.
     """
 
     accepts = (Triplets,)
 
     def __init__(self, *, margin: float = 0.2, beta: float = 1.2, learn: bool = True) -> None:
         super().__init__()
-        if margin <= 0 or beta <= 0:
+        if not (margin > 0 and beta > 0):
             raise UsageError("margin needs margin > 0 and beta > 0.")
         self.margin = margin
         self.beta = nn.Parameter(torch.tensor(float(beta)), requires_grad=learn)
         self.active: Tensor | None = None
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets) -> Tensor:
-        triplets = tuples.listed(labels)
-        near = distances(embeddings, triplets.anchor, triplets.positive)
-        far = distances(embeddings, triplets.anchor, triplets.negative)
+        if isinstance(tuples, AllTriplets):
+            return self._of_all(embeddings, labels, tuples.anchors)
+        near = distances(embeddings, tuples.anchor, tuples.positive)
+        far = distances(embeddings, tuples.anchor, tuples.negative)
         inside, outside = near - self.beta + self.margin, self.beta - far + self.margin
         counted = (inside.detach() > 0).sum() + (outside.detach() > 0).sum()
         self.active = ((inside.detach() > 0) | (outside.detach() > 0)).sum()
         loss = inside.clamp(min=0).sum() + outside.clamp(min=0).sum()
-        return (loss + embeddings.sum() * 0.0) / counted.clamp(min=1)
+        return (loss + embeddings[:0].sum()) / counted.clamp(min=1)
+
+    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+        """Each positive stands with all negatives of its anchor, and each negative likewise."""
+        tiling = Tiling(embeddings, labels, anchors)
+        gradient = Gradient(tiling)
+        exact = precise(embeddings.device)
+        sums = torch.zeros(4, dtype=exact, device=embeddings.device)
+        for tile in tiling.squared_distances():
+            sums += torch.stack([part.to(exact).sum() for part in self._of_tile(tile, gradient)])
+        loss, counted, self.active, by_beta = sums
+        count = counted.clamp(min=1)
+        slope = gradient.in_batch_order() / count.to(tiling.rows.dtype)
+        value = scored(embeddings, (loss / count).to(slope.dtype), slope)
+        return value + scored(self.beta, torch.zeros_like(value), by_beta / count)
+
+    def _of_tile(self, tile: Tile, gradient: Gradient) -> tuple[Tensor, ...]:
+        """Of each anchor [R] the loss, the terms above zero, the active triplets, d loss / d beta.
+
+        What the distances pull is added to the gradient.
+        """
+        distance, tiling = tile.values.sqrt_(), gradient.tiling
+        positives, negatives = (
+            tiling.classes.there(count(tile.rows)).to(distance.dtype)
+            for count in (tiling.classes.positives, tiling.classes.negatives)
+        )
+        beta = self.beta.detach().to(distance.dtype)
+        near = torch.where(tile.positive, tile.near, 0.0)
+        inside = torch.where(tile.positive, near - beta + self.margin, 0.0).clamp_(min=0)
+        outside = torch.sub(beta + self.margin, distance, out=tiling.spare(tile)).clamp_(min=0)
+        outside[:, tile.window].masked_fill_(tile.same, 0.0)
+        loss = negatives * inside.sum(1) + positives * outside.sum(1)
+        pulls, pushes = inside.sign_().sum(1), outside.sign_().sum(1)
+        pulled, pushed = negatives * pulls, positives * pushes
+        idle = (positives - pulls) * (negatives - pushes)
+        slopes = outside.mul_(-positives[:, None])
+        slopes[:, tile.window].add_(inside * negatives[:, None])
+        gradient.of_distances(tile, slopes, distance)
+        return loss, pulled + pushed, positives * negatives - idle, pushed - pulled

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import UsageError
-from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, scored
+from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
 from metricforge_standard.losses.by_anchor import highest, log_sum_exp
 
 
@@ -34,7 +34,7 @@ class MultiSimilarity:
         base: float = 0.5,
         epsilon: float | None = None,
     ) -> None:
-        if alpha <= 0 or beta <= 0:
+        if not (alpha > 0 and beta > 0):
             raise UsageError("multi-similarity needs alpha > 0 and beta > 0.")
         self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
 
@@ -64,15 +64,15 @@ class MultiSimilarity:
             kept = (wanted & chosen).nonzero().squeeze(1)
             powers = scale * (similarity[kept] - self.base)
             loss = loss + log_sum_exp(powers, pairs.anchor[kept], count, 0.0).sum() / abs(scale)
-        return (loss + rows.sum() * 0.0) / anchors.clamp(min=1)
+        return (loss + rows[:0].sum()) / anchors.clamp(min=1)
 
     def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
         tiling = Tiling(rows, labels, anchors)
         gradient = Gradient(tiling)
-        loss, active = torch.zeros(2, dtype=torch.float64, device=rows.device)
+        loss, active = torch.zeros(2, dtype=precise(rows.device), device=rows.device)
         for tile in tiling.similarities() if len(labels) > 1 else ():
             found, count, slopes = self._of_tile(tiling, tile)
-            loss, active = loss + found.double().sum(), active + count.double().sum()
+            loss, active = loss + found.to(loss.dtype).sum(), active + count.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
         self.active = active
         anchored = max(len(tiling.anchors), 1)
@@ -81,20 +81,19 @@ class MultiSimilarity:
 
     def _of_tile(self, tiling: Tiling, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
         """The loss [R] of each anchor, its pairs that count [R], and the slopes [R, B]."""
-        positive, mask = tile.positive, tiling.spare(tile, 1)
-        together = torch.where(positive, tile.near, torch.inf)
+        together = torch.where(tile.positive, tile.near, torch.inf)
         tile.hide_same(-torch.inf)
+        mask, count = None, tiling.classes.there(tiling.classes.negatives(tile.rows))
         if self.epsilon is not None:
+            mask = tiling.spare(tile, 1)
             farthest, nearest = together.amin(1), tile.values.amax(1)
             together.masked_fill_(together >= nearest[:, None] + self.epsilon, torch.inf)
             torch.sub(tile.values, farthest[:, None] - self.epsilon, out=mask)
-            mask.sign_().clamp_(min=0)
+            count = mask.sign_().clamp_(min=0).sum(1)
+        count = count + (together < torch.inf).sum(1)
         slopes = tile.values.sub_(self.base).mul_(self.beta)
-        apart, pushes = _log_one_plus_sum_exp(slopes, mask if self.epsilon is not None else None)
+        apart, pushes = _log_one_plus_sum_exp(slopes, mask)
         pull, pulls = _log_one_plus_sum_exp((together - self.base).mul_(-self.alpha), None)
-        count = pulls.count_nonzero(1) + (
-            mask.sum(1) if self.epsilon is not None else torch.zeros_like(pull)
-        )
         slopes[:, tile.window].sub_(pulls)
         return apart / self.beta + pull / self.alpha, count, pushes
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import UsageError
-from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, scored
+from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
 from metricforge_standard.losses.by_anchor import log_sum_exp
 
 
@@ -23,7 +23,7 @@ class NTXent:
     accepts = (Pairs, None)
 
     def __init__(self, *, temperature: float = 0.1) -> None:
-        if temperature <= 0:
+        if not temperature > 0:
             raise UsageError("nt-xent needs temperature > 0.")
         self.temperature = temperature
 
@@ -40,16 +40,16 @@ class NTXent:
         positive, negative = (part.nonzero().squeeze(1) for part in (pairs.same, ~pairs.same))
         others = log_sum_exp(power[negative], pairs.anchor[negative], len(rows), -torch.inf)
         loss = -F.logsigmoid(power[positive] - others[pairs.anchor[positive]])
-        return (loss.sum() + rows.sum() * 0.0) / max(len(positive), 1)
+        return (loss.sum() + rows[:0].sum()) / max(len(positive), 1)
 
     def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
         tiling = Tiling(rows, labels, anchors)
         gradient = Gradient(tiling)
-        loss = torch.zeros((), dtype=torch.float64, device=rows.device)
+        loss = torch.zeros((), dtype=precise(rows.device), device=rows.device)
         count = int(tiling.classes.positives(tiling.anchors).sum())
         for tile in tiling.similarities() if count and len(tiling.classes.size) > 1 else ():
             found, slopes = self._of_tile(tiling, tile)
-            loss += found.double().sum()
+            loss += found.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
         scale = max(count, 1)
         slope = gradient.in_batch_order() / (scale * self.temperature)

@@ -22,7 +22,7 @@ class Prototypical:
     accepts = (None,)
 
     def __init__(self, *, shot: int = 1, temperature: float = 0.1) -> None:
-        if shot < 1 or temperature <= 0:
+        if shot < 1 or not temperature > 0:
             raise UsageError("prototypical needs shot >= 1 and temperature > 0.")
         self.shot, self.temperature = shot, temperature
 
@@ -35,7 +35,7 @@ class Prototypical:
         support, queries = (classes.there((place < self.shot).nonzero()[0]), place >= self.shot)
         of_query = classes.there(queries.nonzero()[0])
         if len(of_query) == 0:
-            return wide.sum() * 0.0
+            return wide[:0].sum()
         members = classes.of_row_there.long()
         prototypes = rows.new_zeros(len(classes.size), rows.shape[1])
         prototypes = prototypes.index_add(0, members[support], rows[support])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import UsageError
-from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, scored
+from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
 from metricforge_standard.losses.by_anchor import log_sum_exp, sums
 
 
@@ -24,7 +24,7 @@ class SupCon:
     accepts = (Pairs, None)
 
     def __init__(self, *, temperature: float = 0.1) -> None:
-        if temperature <= 0:
+        if not temperature > 0:
             raise UsageError("supcon needs temperature > 0.")
         self.temperature = temperature
 
@@ -44,17 +44,17 @@ class SupCon:
         anchor = pairs.anchor[positive]
         loss = sums(everything[anchor] - power[positive], anchor, count)
         positives = sums(torch.ones_like(loss)[anchor], anchor, count)
-        loss = (loss / positives.clamp(min=1)).sum() + rows.sum() * 0.0
+        loss = (loss / positives.clamp(min=1)).sum() + rows[:0].sum()
         return loss / (positives > 0).sum().clamp(min=1)
 
     def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
         tiling = Tiling(rows, labels, anchors)
         gradient = Gradient(tiling)
-        loss = torch.zeros((), dtype=torch.float64, device=rows.device)
+        loss = torch.zeros((), dtype=precise(rows.device), device=rows.device)
         with_positives = int((tiling.classes.positives(tiling.anchors) > 0).sum())
         for tile in tiling.similarities() if with_positives else ():
             found, slopes = self._of_tile(tiling, tile)
-            loss += found.double().sum()
+            loss += found.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
         scale = max(with_positives, 1)
         slope = gradient.in_batch_order() / (scale * self.temperature)

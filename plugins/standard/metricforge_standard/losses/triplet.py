@@ -28,9 +28,9 @@ class Triplet:
     def __init__(
         self, *, margin: float = 0.2, active_only: bool = True, soft: float | None = None
     ) -> None:
-        if margin < 0 or (margin == 0 and soft is None):
+        if not margin >= 0 or (margin == 0 and soft is None):
             raise UsageError("triplet needs margin > 0, or margin 0 with soft.")
-        if soft is not None and soft <= 0:
+        if soft is not None and not soft > 0:
             raise UsageError("triplet needs soft > 0.")
         self.margin, self.active_only, self.soft = margin, active_only, soft
 

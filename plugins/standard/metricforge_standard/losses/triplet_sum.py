@@ -11,7 +11,7 @@ from torch import Tensor
 class TripletSum:
     """The sum of a loss over triplets, how many are active, how many there are, the gradient.
 
-    `loss` and `active` are 0-d float64 tensors, `gradient` is [B, D].
+    `loss` and `active` are 0-d tensors, float64 where there is that, `gradient` is [B, D].
     """
 
     loss: Tensor

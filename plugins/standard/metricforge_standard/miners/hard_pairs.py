@@ -12,9 +12,9 @@ from metricforge.pairwise import ChosenPairs, Tiling
 class HardPairs:
     """All positive pairs of the batch, and as many of its nearest negative pairs.
 
-    Each pair is listed once, whatever its order. Embeddings [B, D] and labels [B] to as many
-    positives as there are and at most as many negatives. Distances are euclidean; memory is
-    O(tile x B), and that of the pairs.
+    Each pair is listed once, from the image that comes first in the batch. Embeddings [B, D] and
+    labels [B] to as many positives as there are and at most as many negatives. Distances are
+    euclidean; memory is O(tile x B), and that of the pairs.
     """
 
     kind = Pairs
@@ -30,8 +30,9 @@ class HardPairs:
             chosen.add_where(tile, tile.positive & later, tile.window.start, same=True)
             tile.hide_same(torch.inf)
             nearest.add(tile.values, tile.own)
-        chosen.add(nearest.anchor, nearest.other, same=False)
-        return chosen.pairs()
+        chosen.add(*nearest.chosen(), same=False)
+        one, other, same = chosen.pairs()
+        return Pairs(torch.minimum(one, other), torch.maximum(one, other), same)
 
 
 class _Nearest:
@@ -39,17 +40,31 @@ class _Nearest:
 
     def __init__(self, most: int, rows: Tensor) -> None:
         self.most = most
-        self.values = rows.new_zeros(0)
-        self.anchor = self.other = torch.zeros(0, dtype=torch.int64, device=rows.device)
+        self._limit = rows.new_full((), torch.inf if most else -torch.inf)
+        place = torch.zeros(0, dtype=torch.int64, device=rows.device)
+        self._parts = [(rows.new_zeros(0), place, place)]
+        self._size = 0
 
     def add(self, values: Tensor, own: Tensor) -> None:
         """Take in a tile [R, B]; of each pair only the place above the diagonal counts."""
-        full = len(self.values) == self.most
-        limit = self.values.max() if full and self.most else torch.inf
-        row, column = (values < limit).nonzero().T
+        row, column = (values < self._limit).nonzero().T
         upper = column > own[row]
         row, column = row[upper], column[upper]
-        found = torch.cat([self.values, values[row, column]])
-        anchor, other = torch.cat([self.anchor, own[row]]), torch.cat([self.other, column])
-        kept = found.topk(min(self.most, len(found)), largest=False)[1]
-        self.values, self.anchor, self.other = found[kept], anchor[kept], other[kept]
+        self._parts.append((values[row, column], own[row], column))
+        self._size += len(row)
+        # Not at every tile: choosing takes as long as there are pairs.
+        if self._size > 2 * self.most + values.numel():
+            self._choose()
+
+    def chosen(self) -> tuple[Tensor, Tensor]:
+        """The two rows of each pair."""
+        return self._choose()[1:]
+
+    def _choose(self) -> tuple[Tensor, Tensor, Tensor]:
+        found, anchor, other = (torch.cat(part) for part in zip(*self._parts, strict=True))
+        kept = found.topk(min(self.most, len(found)), largest=False, sorted=False)[1]
+        best = (found[kept], anchor[kept], other[kept])
+        self._parts, self._size = [best], len(kept)
+        if 0 < self.most == len(kept):
+            self._limit = best[0].max()
+        return best

@@ -22,18 +22,20 @@ class RandomHard:
     kind = Triplets
 
     def __init__(self, margin: float | None = None) -> None:
-        self.margin = 0.2 if margin is None else margin
+        # None is replaced by the loss's, when there is one.
+        self.margin = margin
 
     def __call__(self, embeddings: Tensor, labels: Tensor, rng: np.random.Generator) -> Triplets:
         tiling = Tiling(embeddings, labels)
         chosen = ChosenTriplets(tiling)
+        margin = 0.2 if self.margin is None else self.margin
         for tile in tiling.squared_distances():
             most = int(tiling.classes.positives(tile.rows).max())
             tile.values.sqrt_()
             near, positive = tile.positives(most, missing=-torch.inf, largest=True)
             tile.hide_same(torch.inf)
             draw = tiling.classes.there(rng.random((len(tile.rows), near.shape[1])))
-            thresholds = near + self.margin
+            thresholds = near + margin
             negative, there = nth_below(tile.values, thresholds, draw, tiling.spare(tile))
             chosen.add(tile, positive, negative, there)
         return chosen.triplets()

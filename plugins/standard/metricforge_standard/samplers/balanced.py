@@ -17,7 +17,7 @@ class Balanced:
     `classes` is P (default: all, up to 32), `per_class` is K (default: a batch of about 128).
     """
 
-    default_loss = "pml.SupConLoss"
+    default_loss = "supcon"
 
     def __init__(
         self, labels: Tensor, *, classes: int | None = None, per_class: int | None = None
@@ -27,5 +27,5 @@ class Balanced:
         self.notes = self._batches.notes
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [<= P * K] that together show every image."""
+        """Batches of int64 indices [about P * K] that show every image once."""
         return self._batches.epoch(rng)

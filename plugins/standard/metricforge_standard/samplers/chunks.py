@@ -12,15 +12,13 @@ from torch import Tensor
 from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices
 from metricforge_standard.samplers.deal import NONE
 
-ALL = slice(None)
-
 
 @dataclass(frozen=True)
 class Chunks:
-    """Runs of up to K images of a class: chunk i is the `length[i]` images from place `first[i]`.
+    """All images in runs of one class: chunk i is the `length[i]` images from place `first[i]`.
 
-    Places are those of `ClassIndex.order`; `first` and `length` are [M], for all M chunks, sorted
-    by class. Class c has the `count[c]` chunks from the number `begin[c]` on, both [C].
+    Places are those of `ClassIndex.order`; `first` and `length` are [M], for all M chunks, one
+    behind the other. Class c has the `count[c]` chunks from the number `begin[c]` on, both [C].
     """
 
     begin: Indices
@@ -29,24 +27,19 @@ class Chunks:
     length: Indices
 
     @classmethod
-    def of(cls, index: ClassIndex, per_class: int, batches: int | Indices) -> Chunks:
-        """Every class cut into chunks of `per_class`, to be dealt to so many batches, or [C].
+    def of(cls, index: ClassIndex, per_class: int, least: int) -> Chunks:
+        """Every class cut evenly, into the fewest chunks of up to `per_class` images.
 
-        A short last chunk is topped up with images of the one before. A class that a batch may
-        hold twice, having more chunks than there are batches, is cut evenly instead: its last
-        two chunks may meet, and no image must meet itself. A small class is one chunk.
+        No chunk has fewer than `least`, but of a class that has fewer itself: rather, chunks are
+        larger than `per_class`.
         """
-        count = index.chunks(per_class)
+        fewest = -(-index.size // per_class)
+        count = np.minimum(fewest, np.maximum(index.size // least, 1))
         begin = np.cumsum(count) - count
         of_class = np.repeat(np.arange(len(count)), count)
         rank = np.arange(len(of_class)) - begin[of_class]
-        size, start = index.size[of_class], index.start[of_class]
-        first = np.minimum(rank * per_class, np.maximum(size - per_class, 0))
-        length = np.minimum(size, per_class)
-        even = (count > batches)[of_class]
-        cuts = size[even] * np.stack([rank[even], rank[even] + 1]) // count[of_class[even]]
-        first[even], length[even] = cuts[0], cuts[1] - cuts[0]
-        return cls(begin, count, start + first, length)
+        first = index.start[of_class] + rank * index.size[of_class] // count[of_class]
+        return cls(begin, count, first, np.diff(first, append=len(index.order)))
 
     def laid_out(self, order: Indices, dealt: Indices) -> Iterator[Tensor]:
         """The images of each batch, int64 [B], from `order` and the batches' chunks [b, P]."""
@@ -57,7 +50,7 @@ class Chunks:
             sizes = np.where(there, self.length[slab], 0).sum(1)
             yield from torch.from_numpy(order[self.places(slab[there])]).split(sizes.tolist())
 
-    def places(self, chunks: Indices | slice = ALL) -> Indices:
+    def places(self, chunks: Indices) -> Indices:
         """The places in `order` of the images of these chunks, one chunk behind the other."""
         length = self.length[chunks]
         # Each image's place: its chunk's first, and on from there.

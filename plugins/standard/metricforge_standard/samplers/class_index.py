@@ -51,10 +51,6 @@ class ClassIndex:
             rng.permuted(block, axis=1, out=block)
         return order
 
-    def chunks(self, images: int) -> Indices:
-        """How many chunks of so many images each class makes [C], a short last one counted."""
-        return -(-self.size // images)
-
     def smaller_than(self, images: int) -> int:
         """How many classes have fewer images than this."""
         return int((self.size < images).sum())

@@ -16,10 +16,11 @@ from metricforge_standard.samplers.class_index import ClassIndex
 class Episodic:
     """Each batch is an N-way K-shot episode, for prototypes (Snell 2017).
 
-    `way` classes (default: all, up to 32) with `shot` + `queries` images each. Of each class, the
-    first `shot` images of the batch are its support and the others are queries, as the loss
-    `prototypical` takes them. An epoch shows every image; a class with fewer images comes whole,
-    with fewer queries. More ways than at test time are said to help: Snell trains 60-way.
+    `way` classes (default: all, up to 32) with about `shot` + `queries` images each. Of each
+    class, the first `shot` images of the batch are its support and the others are queries, as the
+    loss `prototypical` takes them. An epoch shows every image exactly once: the number of queries
+    gives way, but to none only in a class of too few images. More ways than at test time are said
+    to help: Snell trains 60-way.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Episodic:
                 f"episodic asks for {way} ways and the train set has {there} classes; set "
                 f"way={there} or less."
             )
-        self._batches = ClassBalanced(labels, classes=way, per_class=shot + queries)
-        self.notes = _notes(self._batches.index, shot, queries)
+        # Each class of an episode shall have a query, however its images are cut.
+        self._batches = ClassBalanced(labels, classes=way, per_class=shot + queries, least=shot + 1)
+        small = _notes(self._batches.index, shot, queries)
+        self.notes = (*small, *self._batches.lonely([np.arange(there)]))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [<= way * (shot + queries)] that together show every image."""
+        """Batches of int64 indices [about way * (shot + queries)], each image once."""
         return self._batches.epoch(rng)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from metricforge.errors import UsageError
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import Indices
-from metricforge_standard.samplers.confusion import NOBODY, Confusion, Suspects
+from metricforge_standard.samplers.class_index import ClassIndex, Indices
+from metricforge_standard.samplers.confusion import EVIDENCE, NOBODY, Confusion, Suspects
 from metricforge_standard.samplers.gathering import gathered
 
 
@@ -26,7 +26,8 @@ class GlobalHard:
 
     An image that lies in the midst of another class, or where an image of another class does,
     may have a wrong label: it is shown as any other, but does not choose. `suspected` has them
-    after each `refresh`. The first epoch is random.
+    after each `refresh`. To find one in the midst of another class takes 4 neighbours, and 4 other
+    images of its own. The first epoch is random.
     """
 
     # See hard-triplet: hinges hold the loss of hard triplets at its margin.
@@ -47,7 +48,7 @@ class GlobalHard:
         self.hard, self.neighbours = hard, neighbours
         self.suspected = Suspects.none()
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
+        self.notes = (*self._batches.notes, *_unguarded(self._batches.index, neighbours))
         self._labels = np.unique(labels.cpu().numpy(), return_inverse=True)[1]
         self._confusion: Confusion | None = None
 
@@ -58,7 +59,7 @@ class GlobalHard:
         self.suspected = self._confusion.suspects
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [<= P * K] that together show every image.
+        """Batches of int64 indices [about P * K] that show every image once.
 
         A function of `rng` and of the embeddings of the last `refresh`.
         """
@@ -76,8 +77,7 @@ class GlobalHard:
     ) -> Indices:
         chunks = self._batches.chunks
         chunk_of = np.empty(len(order), dtype=np.int64)
-        # An image that tops a second chunk up counts for that.
-        chunk_of[order[chunks.places()]] = np.repeat(np.arange(len(chunks.first)), chunks.length)
+        chunk_of[order] = np.repeat(np.arange(len(chunks.first)), chunks.length)
 
         def confused(chunk: int) -> list[int]:
             first = chunks.first[chunk]
@@ -85,3 +85,19 @@ class GlobalHard:
             return list(dict.fromkeys(chunk_of[near[near != NOBODY]].tolist()))
 
         return gathered(dealt, chunks.of_class, confused, self.hard, rng)
+
+
+def _unguarded(index: ClassIndex, neighbours: int) -> tuple[str, ...]:
+    """A note on classes whose mislabelled images can never be told from confused ones."""
+    if neighbours < EVIDENCE:
+        return (
+            f"neighbours={neighbours} is too few to tell mislabelled images; set "
+            f"neighbours={EVIDENCE} or more.",
+        )
+    small = index.smaller_than(EVIDENCE + 1)
+    if not small:
+        return ()
+    return (
+        f"{small} classes have fewer than {EVIDENCE + 1} images: too few to tell which of them "
+        "are mislabelled.",
+    )

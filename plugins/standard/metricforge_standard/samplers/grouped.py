@@ -9,10 +9,9 @@ from torch import Tensor
 
 from metricforge.errors import DataError
 from metricforge_standard.miners.batch_hard import BatchHard
-from metricforge_standard.samplers.chunks import Chunks
 from metricforge_standard.samplers.class_balanced import ClassBalanced
 from metricforge_standard.samplers.class_index import ClassIndex, Indices
-from metricforge_standard.samplers.deal import batches_of, deal
+from metricforge_standard.samplers.deal import deal
 
 USUAL_CLASSES = 16
 
@@ -48,11 +47,11 @@ class Grouped:
         self._index, self._places = plain.index, classes
         of_class = _group_of_class(self._index, groups)
         self._sets = _sets(of_class, classes)
-        self._chunks = _cut(self._index, self._sets, classes, per_class)
-        self.notes = (*plain.notes, *_notes(of_class, classes))
+        self._chunks = plain.chunks
+        self.notes = (*plain.small(), *_notes(of_class, classes), *plain.lonely(self._sets))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [<= P * K] that together show every image."""
+        """Batches of int64 indices [about P * K] that show every image once."""
         order, chunks = self._index.shuffled(rng), self._chunks
         dealt = [
             deal(chunks.begin[classes], chunks.count[classes], self._places, rng)
@@ -82,14 +81,6 @@ def _sets(of_class: Indices, least: int) -> list[Indices]:
     if len(waiting):
         sets[-1:] = [np.concatenate([*sets[-1:], waiting])]
     return sets
-
-
-def _cut(index: ClassIndex, sets: list[Indices], places: int, per_class: int) -> Chunks:
-    count = index.chunks(per_class)
-    batches = np.empty_like(count)
-    for classes in sets:
-        batches[classes] = batches_of(int(count[classes].sum()), places)
-    return Chunks.of(index, per_class, batches)
 
 
 def _notes(of_class: Indices, classes: int) -> tuple[str, ...]:

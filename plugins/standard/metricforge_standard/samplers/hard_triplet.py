@@ -27,5 +27,5 @@ class HardTriplet:
         self.notes = self._batches.notes
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [<= P * K] that together show every image."""
+        """Batches of int64 indices [about P * K] that show every image once."""
         return self._batches.epoch(rng)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
+from metricforge.errors import UsageError
 from metricforge_standard.miners.random_hard import RandomHard
 from metricforge_standard.samplers.class_balanced import ClassBalanced
 
@@ -14,8 +15,8 @@ from metricforge_standard.samplers.class_balanced import ClassBalanced
 class RandomHardTriplet:
     """P x K batches; for each positive pair a random negative that violates the margin.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `margin` is that of
-    the loss, too, if none is named.
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `margin` is by
+    default that of the loss, and without a named loss that of its triplet loss (0.2).
     """
 
     def __init__(
@@ -24,13 +25,15 @@ class RandomHardTriplet:
         *,
         classes: int | None = None,
         per_class: int | None = 4,
-        margin: float = 0.2,
+        margin: float | None = None,
     ) -> None:
+        if margin is not None and not margin > 0:
+            raise UsageError("random-hard-triplet needs margin > 0.")
         self.miner = RandomHard(margin)
-        self.default_loss = f"triplet:margin={margin}"
+        self.default_loss = f"triplet:margin={0.2 if margin is None else margin}"
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
         self.notes = self._batches.notes
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [<= P * K] that together show every image."""
+        """Batches of int64 indices [about P * K] that show every image once."""
         return self._batches.epoch(rng)

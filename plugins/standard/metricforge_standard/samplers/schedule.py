@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ class Schedule:
     Each option names the epoch, from 0, at which a stage begins, and is the spec of its sampler;
     one with a comma goes in quotes, 5="hard-triplet:classes=8,per_class=2". Easy stages first are
     a cure for collapse. In the `blend` epochs from each change on, batches of both stages mix, and
-    the share of the new one rises linearly; whichever has the larger share shows every image.
+    the share of the new one rises linearly; whichever has the larger share shows every image. The
+    other gives as many batches as make its share, or all it has if those are fewer. A stage that
+    is blended into must last that long.
 
     The miners of all stages must be of one kind, for one loss takes them all: by default that of
     the last stage that names one, since it decides how the training ends. With a stage that is
@@ -37,6 +40,7 @@ class Schedule:
             raise UsageError("schedule needs blend >= 0.")
         specs = _by_epoch(stages)
         self.blend, self._starts = blend, tuple(specs)
+        _check_blend(blend, self._starts)
         self._stages: tuple[Any, ...] = tuple(build(spec) for spec in specs.values())
         _check(list(specs.values()), self._stages)
         self.miner: Miner = self._stages[0].miner
@@ -128,6 +132,17 @@ def _by_epoch(stages: Mapping[str, str]) -> dict[int, str]:
     return {int(key): stages[key] for key in sorted(stages, key=int)}
 
 
+def _check_blend(blend: int, starts: tuple[int, ...]) -> None:
+    """UsageError for a stage that ends before it is blended in: its share would fall again."""
+    for start, end in pairwise(starts[1:]):
+        if end - start < blend:
+            raise UsageError(
+                f"schedule can't blend for {blend} epochs into the stage of epoch {start}, which "
+                f"ends at {end}; set blend={end - start} or less, or begin the next stage at "
+                f"{start + blend} or later."
+            )
+
+
 def _check(specs: list[str], stages: tuple[Sampler, ...]) -> None:
     """UsageError for samplers that can't follow each other."""
     for spec, stage in zip(specs, stages, strict=True):
@@ -156,7 +171,8 @@ def _gives(kind: TupleKind) -> str:
 def _mixed(old: int, new: int, share: float, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Whose (0 old, 1 new) and which batch comes at each step of a blended epoch, at random.
 
-    The one with the larger share comes whole; of the other's batches, as many as make its share.
+    The one with the larger share comes whole; of the other's batches, as many as make its share
+    or as there are.
     """
     if share >= 0.5:
         old_shown, new_shown = min(old, round(new * (1 - share) / share)), new
