@@ -235,6 +235,20 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Trials:
+    """Few-shot episodes that are given, so that all who use them answer the same questions.
+
+    E episodes of W classes; `support` int64 [E, W, S] holds the places of S labelled images of
+    each, `queries` int64 [E, W * Q] those of Q images to be told of each, class by class in the
+    order of the support. `over` names the episodes where numbers of each are shown: "runs".
+    """
+
+    support: Tensor
+    queries: Tensor
+    over: str = "episodes"
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Images with their classes, as a dataset plugin hands them over.
 
@@ -245,6 +259,7 @@ class Dataset:
       own, or None. It is class-disjoint if no class is in two parts; otherwise it is closed-set.
     - `turns_into_classes`: a turned or mirrored image shows another thing, as drawings of signs
       do, so that orientations may count as further classes where there are few.
+    - `trials`: official few-shot episodes by name, of places among the images.
     - `notes`: sentences the user should read, such as files that were passed over.
     """
 
@@ -258,6 +273,7 @@ class Dataset:
     official: Tensor | None = None
     turns_into_classes: bool = False
     notes: tuple[str, ...] = ()
+    trials: Mapping[str, Trials] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -285,12 +301,16 @@ class Estimate:
 class Labelled:
     """What a protocol may know of the images that were embedded: one row for each of them.
 
-    `labels` int64 [N], `classes` their names, `groups` int64 [N] or None.
+    `labels` int64 [N], `classes` their names, `groups` int64 [N] or None; of the dataset's
+    `trials`, as rows of these images, those that are whole among them. `places` int64 [N] are
+    those of the images in the dataset; None: in order.
     """
 
     labels: Tensor
     classes: tuple[str, ...]
     groups: Tensor | None = None
+    trials: Mapping[str, Trials] = field(default_factory=dict)
+    places: Tensor | None = None
 
 
 @dataclass(frozen=True)

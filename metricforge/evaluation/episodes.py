@@ -44,25 +44,61 @@ def eligible(labels: Ints, images: int) -> Ints:
 
 
 def draw(
-    labels: Ints, *, way: int, shot: int, queries: int, episodes: int, seed: int = 0
+    labels: Ints,
+    *,
+    way: int,
+    shot: int,
+    queries: int,
+    episodes: int,
+    seed: int = 0,
+    groups: Ints | None = None,
 ) -> Episodes:
     """Draw episodes of distinct classes, and distinct images of them, from labels [N].
 
     All sizes are at least 1. Only classes with shot + queries images take part, each equally
-    often. The same labels and seed give the same episodes. Raises DataError when there are
-    fewer such classes than `way`.
+    often. With `groups` [N] the classes of an episode are all of one group; a class belongs to
+    that of its first image, groups of fewer than `way` classes are left out, and of the others
+    each comes equally often. The same labels and seed give the same episodes. Raises DataError
+    when there are fewer such classes than `way`.
     """
     classes = eligible(labels, shot + queries)
     if len(classes) < way:
         raise _too_few(labels, way, shot, queries, len(classes))
     rng = np.random.default_rng(seed)
-    chosen = classes[_distinct(rng, np.full(episodes, len(classes)), way)].ravel()
+    chosen = _classes(classes, _group_of(classes, labels, groups), way, episodes, rng)
     by_class = np.argsort(labels, kind="stable")
     first = np.searchsorted(labels[by_class], chosen, side="left")
     beyond = np.searchsorted(labels[by_class], chosen, side="right")
     places = _distinct(rng, beyond - first, shot + queries)
     rows = by_class[first[:, None] + places].reshape(episodes, way, shot + queries)
     return Episodes(rows[:, :, :shot], rows[:, :, shot:].reshape(episodes, way * queries))
+
+
+def _group_of(classes: Ints, labels: Ints, groups: Ints | None) -> Ints:
+    """The group of each class [C], that of its first image; one for all without groups."""
+    if groups is None:
+        return np.zeros_like(classes)
+    known, first = np.unique(labels, return_index=True)
+    return groups[first[np.searchsorted(known, classes)]]
+
+
+def _classes(
+    classes: Ints, group: Ints, way: int, episodes: int, rng: np.random.Generator
+) -> Ints:
+    """The classes of the episodes, flat [E * W], those of an episode of one group."""
+    by_group = np.argsort(group, kind="stable")
+    sizes = np.unique(group, return_counts=True)[1]
+    starts = np.cumsum(sizes) - sizes
+    large = np.flatnonzero(sizes >= way)
+    if len(large) == 0:
+        raise DataError(
+            f"{way}-way episodes within a group need a group of {way} classes with images "
+            f"enough; the largest of {len(sizes)} has {sizes.max()}: ask for fewer ways."
+        )
+    # As often as can be, so that the last group of a round is no rarer than the first.
+    asked = large[np.arange(episodes) % len(large)]
+    places = _distinct(rng, sizes[asked], way) + starts[asked, None]
+    return np.asarray(classes[by_group[places]].ravel(), dtype=np.int64)
 
 
 def score(embeddings: Floats, episodes: Episodes, classifier: Classifier) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result
+from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result, Trials
 from metricforge.data.images import Images
 from metricforge.data.split import Split
 from metricforge.errors import unknown
@@ -76,4 +76,15 @@ def evaluated(protocol: EvaluationProtocol, embeddings: Tensor, images: Labelled
 def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
     """What a protocol may know of the images at these indices."""
     groups = None if dataset.groups is None else dataset.groups[indices]
-    return Labelled(dataset.labels[indices], dataset.classes, groups)
+    rows = torch.full((len(dataset),), -1)
+    rows[indices] = torch.arange(len(indices))
+    trials = {
+        name: Trials(rows[given.support], rows[given.queries], given.over)
+        for name, given in dataset.trials.items()
+    }
+    whole = {
+        name: given
+        for name, given in trials.items()
+        if bool((given.support >= 0).all() and (given.queries >= 0).all())
+    }
+    return Labelled(dataset.labels[indices], dataset.classes, groups, whole, indices)

@@ -15,6 +15,7 @@ from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.decode import read_image
 from metricforge_standard.datasets._download import scratch
 from metricforge_standard.datasets._drawings import Drawing, read_drawings
+from metricforge_standard.datasets._omniglot_trials import official_trials
 from metricforge_standard.datasets._pixels import check_size
 
 _EVALUATION = "images_evaluation"
@@ -46,7 +47,8 @@ def omniglot(
     `images_evaluation.zip`, or the folders that they unpack to, downloaded when they are
     missing (Lake et al. 2015). A class is "Alphabet/character01", a group its alphabet. The
     official split trains on the background alphabets, or on five of them ("small1", "small2"),
-    and tests on the evaluation alphabets.
+    and tests on the evaluation alphabets. The 400 official one-shot trials are the trials
+    "omniglot", for the protocol oneshot:official=omniglot.
     """
     check_size(size, "omniglot")
     train, test = _part(root, _BACKGROUND[background]), _part(root, _EVALUATION)
@@ -62,6 +64,7 @@ def omniglot(
         groups=groups,
         group_names=alphabets,
         official=torch.tensor([TRAIN] * len(train) + [TEST] * len(test)),
+        trials={"omniglot": official_trials(drawings)},
     )
 
 

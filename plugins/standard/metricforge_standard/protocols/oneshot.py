@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Labelled, Result
-from metricforge.errors import UsageError
+from metricforge.contracts import Estimate, Labelled, Result
+from metricforge.errors import DataError, UsageError, unknown
 from metricforge.evaluation import (
+    Episodes,
     draw,
     eligible,
     over_episodes,
@@ -22,13 +23,18 @@ USUAL_WAY = 20
 
 
 class OneShot:
-    """Random N-way K-shot episodes: tell new classes apart from K images of each.
+    """N-way K-shot episodes: tell new classes apart from K images of each.
 
     `way` none means 20, or as many classes as have shot + queries images when they are fewer
-    (a note says so). `queries` are asked of each class, in `episodes` drawn from `seed`. Of the
-    values of `classifier`, `prototype` answers with the nearest mean of a class (Snell 2017),
-    `nearest` with the class of the nearest support image. The estimate is named after the task,
-    as in accuracy@20way1shot; its interval is over episodes.
+    (a note says so). `queries` are asked of each class, in `episodes` drawn from `seed`; with
+    `within` "group" the classes of an episode are all of one group, an alphabet, which is harder.
+    Of the values of `classifier`, `prototype` answers with the nearest mean of a class (Snell
+    2017), `nearest` with the class of the nearest support image. The estimate is named after the
+    task, as in accuracy@20way1shot; its interval is over episodes.
+
+    `official` takes the episodes that a dataset brings, by their name, and nothing is drawn:
+    official=omniglot are the 400 trials of Lake et al. 2015. The estimate is then the error,
+    error@omniglot, with an interval over the 20 runs.
     """
 
     def __init__(
@@ -39,10 +45,13 @@ class OneShot:
         queries: int = 5,
         episodes: int = 1000,
         classifier: Literal["prototype", "nearest"] = "prototype",
+        within: Literal["group"] | None = None,
+        official: str | None = None,
         seed: int = 0,
     ) -> None:
         self.way, self.shot, self.queries = way, shot, queries
         self.episodes, self.classifier, self.seed = episodes, classifier, seed
+        self.within, self.official = within, official
         least = {"way": 2, "shot": 1, "queries": 1, "episodes": 1, "seed": 0}
         for name, lowest in least.items():
             value = getattr(self, name)
@@ -54,13 +63,30 @@ class OneShot:
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to the mean accuracy of the episodes.
 
-        Raises DataError when too few classes have shot + queries images, DivergedError for
-        NaN or infinity.
+        Raises DataError when too few classes have shot + queries images, or images have no
+        groups or official episodes that are asked for, DivergedError for NaN or infinity.
         """
         vectors = embeddings.detach().cpu().numpy()
+        if self.official:
+            return self._official(vectors, images)
+        episodes, notes = self._drawn(images)
+        accuracy = score_episodes(vectors, episodes, self.classifier)
+        name = f"accuracy@{episodes.way}way{self.shot}shot"
+        name += "-within-group" if self.within else ""
+        definition = self._definition(episodes.way)
+        notes = (*notes, *warnings_about(vectors))
+        return Result({name: over_episodes(accuracy)}, notes, {name: definition})
+
+    def _drawn(self, images: Labelled) -> tuple[Episodes, tuple[str, ...]]:
         labels = images.labels.cpu().numpy()
-        found = len(eligible(labels, self.shot + self.queries))
-        way = self.way or min(USUAL_WAY, max(2, found))
+        groups = None
+        if self.within:
+            if images.groups is None:
+                raise DataError("oneshot:within=group needs a dataset that has groups.")
+            groups = images.groups.cpu().numpy()
+        enough = eligible(labels, self.shot + self.queries)
+        most = len(enough) if groups is None else _largest_group(enough, labels, groups)
+        way = self.way or min(USUAL_WAY, max(2, most))
         episodes = draw(
             labels,
             way=way,
@@ -68,15 +94,37 @@ class OneShot:
             queries=self.queries,
             episodes=self.episodes,
             seed=self.seed,
+            groups=groups,
         )
-        accuracy = score_episodes(vectors, episodes, self.classifier)
-        notes = (*self._notes(way, found, len(np.unique(labels))), *warnings_about(vectors))
-        name = f"accuracy@{way}way{self.shot}shot"
-        return Result({name: over_episodes(accuracy)}, notes, {name: self._definition(way)})
+        return episodes, self._notes(way, len(enough), len(np.unique(labels)))
+
+    def _official(self, vectors: np.ndarray, images: Labelled) -> Result:  # type: ignore[type-arg]
+        assert self.official is not None
+        given = images.trials.get(self.official)
+        if given is None and images.trials:
+            raise unknown("official episodes", self.official, images.trials)
+        if given is None:
+            raise DataError(
+                f"these images don't hold the official episodes '{self.official}': evaluate the "
+                "test part of a dataset that brings them."
+            )
+        episodes = Episodes(given.support.numpy(), given.queries.numpy())
+        errors = 1 - score_episodes(vectors, episodes, self.classifier)
+        mean = over_episodes(errors)
+        estimate = Estimate(mean.value, mean.low, mean.high, mean.n, given.over)
+        name = f"error@{self.official}"
+        asked = episodes.queries.shape[1]
+        definition = (
+            f"share of queries answered wrongly, {episodes.way}-way, mean of {len(errors)} given "
+            f"{given.over} of {asked} queries; classifier {self.classifier}"
+        )
+        each = f"{name} of the {given.over}: " + ", ".join(f"{error:.3g}" for error in errors)
+        return Result({name: estimate}, (each, *warnings_about(vectors)), {name: definition})
 
     def _definition(self, way: int) -> str:
         return (
-            f"share of queries answered with their class among {way}, from {self.shot} labelled "
+            f"share of queries answered with their class among {way}"
+            f"{' of one group' if self.within else ''}, from {self.shot} labelled "
             f"image(s) of each; mean of {self.episodes:,} episodes; classifier {self.classifier}"
         )
 
@@ -94,3 +142,14 @@ class OneShot:
                 f"{images} images that an episode needs. Chance is {1 / way:.3g}."
             )
         return tuple(notes)
+
+
+def _largest_group(
+    classes: np.ndarray,  # type: ignore[type-arg]
+    labels: np.ndarray,  # type: ignore[type-arg]
+    groups: np.ndarray,  # type: ignore[type-arg]
+) -> int:
+    """How many of these classes the largest group has."""
+    known, first = np.unique(labels, return_index=True)
+    group = groups[first[np.searchsorted(known, classes)]]
+    return int(np.unique(group, return_counts=True)[1].max(initial=0))
