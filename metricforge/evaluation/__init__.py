@@ -4,26 +4,53 @@ Everything here is a pure function of arrays: it knows no model, dataset or plug
 a notebook or a protocol plugin can call it.
 """
 
+from metricforge.evaluation.clustering import agreement, clusters_of
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
+from metricforge.evaluation.nearest import label_some, nearest_label
 from metricforge.evaluation.retrieval import Scores, map_at_r, r_precision, recall_at
 from metricforge.evaluation.retrieval import score as score_retrieval
 from metricforge.evaluation.search import centred, neighbours
-from metricforge.evaluation.statistics import over_episodes, over_queries, spread, warnings_about
+from metricforge.evaluation.statistics import (
+    over_episodes,
+    over_queries,
+    over_seeds,
+    spread,
+    warnings_about,
+)
+from metricforge.evaluation.verification import (
+    ImagePairs,
+    Ranked,
+    Roc,
+    distances_of,
+    draw_pairs,
+    resampled,
+)
 
 __all__ = [
     "Classifier",
     "Episodes",
+    "ImagePairs",
+    "Ranked",
+    "Roc",
     "Scores",
+    "agreement",
     "centred",
+    "clusters_of",
+    "distances_of",
     "draw",
+    "draw_pairs",
     "eligible",
+    "label_some",
     "map_at_r",
+    "nearest_label",
     "neighbours",
     "over_episodes",
     "over_queries",
+    "over_seeds",
     "r_precision",
     "recall_at",
+    "resampled",
     "score_episodes",
     "score_retrieval",
     "spread",

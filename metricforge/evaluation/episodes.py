@@ -82,9 +82,7 @@ def _group_of(classes: Ints, labels: Ints, groups: Ints | None) -> Ints:
     return groups[first[np.searchsorted(known, classes)]]
 
 
-def _classes(
-    classes: Ints, group: Ints, way: int, episodes: int, rng: np.random.Generator
-) -> Ints:
+def _classes(classes: Ints, group: Ints, way: int, episodes: int, rng: np.random.Generator) -> Ints:
     """The classes of the episodes, flat [E * W], those of an episode of one group."""
     by_group = np.argsort(group, kind="stable")
     sizes = np.unique(group, return_counts=True)[1]

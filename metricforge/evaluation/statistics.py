@@ -30,11 +30,23 @@ def over_episodes(values: Doubles) -> Estimate:
     It speaks of other episodes from the same classes. Equal scores give an interval of no
     width; one episode gives [0, 1]. Raises ValueError for no episodes.
     """
+    return _student(values, "episodes")
+
+
+def over_seeds(values: Doubles) -> Estimate:
+    """The mean of scores of repetitions from other seeds [S], with Student's t interval.
+
+    It speaks of other seeds, on the same images. Otherwise as :func:`over_episodes`.
+    """
+    return _student(values, "seeds")
+
+
+def _student(values: Doubles, over: str) -> Estimate:
     count, mean = _checked(values)
     if count == 1:
-        return Estimate(mean, 0.0, 1.0, count, "episodes")
+        return Estimate(mean, 0.0, 1.0, count, over)
     half = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
-    return _estimate(mean, mean - half, mean + half, count, "episodes")
+    return _estimate(mean, mean - half, mean + half, count, over)
 
 
 def over_queries(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:

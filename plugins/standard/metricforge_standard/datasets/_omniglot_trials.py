@@ -7,7 +7,7 @@ all_runs.zip of https://github.com/brendenlake/omniglot, whose images have these
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -30,17 +30,29 @@ Tibetan | 01 02 03 05 06 07 08 09 11 13 14 15 21 22 24 33 35 36 38 41 | 01 03 | 
 """
 
 
-def official_trials(drawings: Sequence[Drawing]) -> Trials:
-    """The 20 runs, each asking for every character once, as places among these drawings."""
+def official_trials(drawings: Sequence[Drawing]) -> dict[str, Trials]:
+    """The 20 runs by the name "omniglot", each asking for every character once.
+
+    As places among these drawings; none unless all that the task needs are there.
+    """
     place = {
         (drawing.character, drawing.path.stem[-2:]): index for index, drawing in enumerate(drawings)
     }
-    support, queries = [], []
+    runs = list(_runs())
+    if not place.keys() >= {name for run in runs for part in run for name in part}:
+        return {}
+    known = torch.tensor([[place[name] for name in known] for known, _ in runs])
+    asked = torch.tensor([[place[name] for name in asked] for _, asked in runs])
+    return {"omniglot": Trials(known[:, :, None], asked, "runs")}
+
+
+Names = list[tuple[str, str]]
+
+
+def _runs() -> Iterator[tuple[Names, Names]]:
+    """Of each run what is known and what is asked, as characters and who drew them."""
     for line in _RUNS.strip().splitlines():
         alphabet, characters, *runs = (part.strip() for part in line.split("|"))
         names = [f"{alphabet}/character{number}" for number in characters.split()]
-        for run in runs:
-            known, asked = run.split()
-            support.append([[place[name, known]] for name in names])
-            queries.append([place[name, asked] for name in names])
-    return Trials(torch.tensor(support), torch.tensor(queries), "runs")
+        for known, asked in (run.split() for run in runs):
+            yield [(name, known) for name in names], [(name, asked) for name in names]

@@ -64,7 +64,7 @@ def omniglot(
         groups=groups,
         group_names=alphabets,
         official=torch.tensor([TRAIN] * len(train) + [TEST] * len(test)),
-        trials={"omniglot": official_trials(drawings)},
+        trials=official_trials(drawings),
     )
 
 

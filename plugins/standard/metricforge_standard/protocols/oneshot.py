@@ -98,7 +98,7 @@ class OneShot:
         )
         return episodes, self._notes(way, len(enough), len(np.unique(labels)))
 
-    def _official(self, vectors: np.ndarray, images: Labelled) -> Result:  # type: ignore[type-arg]
+    def _official(self, vectors: np.ndarray, images: Labelled) -> Result:
         assert self.official is not None
         given = images.trials.get(self.official)
         if given is None and images.trials:
@@ -145,9 +145,9 @@ class OneShot:
 
 
 def _largest_group(
-    classes: np.ndarray,  # type: ignore[type-arg]
-    labels: np.ndarray,  # type: ignore[type-arg]
-    groups: np.ndarray,  # type: ignore[type-arg]
+    classes: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
 ) -> int:
     """How many of these classes the largest group has."""
     known, first = np.unique(labels, return_index=True)

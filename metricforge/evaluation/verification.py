@@ -1,0 +1,167 @@
+"""Verification: do two images show the same class? Decided by the distance of their embeddings.
+
+Shapes: P pairs of images out of N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.statistics import CLASSES_TO_RESAMPLE, Doubles
+
+MOST_PAIRS = 1_000_000
+"""With more pairs than this, half as many are drawn of either kind."""
+
+# 64 MB of differences at 128 dimensions.
+_PART = 1 << 17
+
+
+@dataclass(frozen=True)
+class ImagePairs:
+    """Pairs of images by their rows, int64 [P] each, and whether they are of one class, [P]."""
+
+    first: Ints
+    second: Ints
+    same: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Shares of pairs within growing distances: `distance` [T] ascending, distinct.
+
+    `accepted` [T] is the share of pairs of one class within it (TAR), `false` [T] that of pairs
+    of two (FAR).
+    """
+
+    distance: Doubles
+    accepted: Doubles
+    false: Doubles
+
+    @property
+    def area(self) -> float:
+        """How often a pair of one class is nearer than one of two; ties count half."""
+        accepted, false = np.r_[0.0, self.accepted], np.r_[0.0, self.false]
+        return float(np.sum(np.diff(false) * (accepted[1:] + accepted[:-1]) / 2))
+
+    @property
+    def equal_error(self) -> tuple[float, float]:
+        """The rate at which as many are accepted falsely as rejected, and the distance there.
+
+        Between two distances it is interpolated.
+        """
+        false, missed = np.r_[0.0, self.false], 1 - np.r_[0.0, self.accepted]
+        place = int(np.argmax(false >= missed))
+        if place == 0:
+            return float(missed[0]), 0.0
+        gap = (missed - false)[place - 1 : place + 1]
+        share = gap[0] / (gap[0] - gap[1])
+        rate = false[place - 1] + share * (false[place] - false[place - 1])
+        return float(rate), float(self.distance[place - 1])
+
+    def accepted_at(self, false: float) -> float:
+        """The share of pairs of one class accepted where at most `false` of the others are."""
+        place = int(np.searchsorted(self.false, false, side="right"))
+        return float(self.accepted[place - 1]) if place else 0.0
+
+
+def draw_pairs(labels: Ints, most: int = MOST_PAIRS, *, seed: int = 0) -> ImagePairs:
+    """All pairs of images with labels [N], or `most` of them, half of one class and half of two.
+
+    Drawn independently, each pair of its kind as likely; one kind may be missing altogether.
+    """
+    count = len(labels)
+    if count * (count - 1) // 2 <= most:
+        first, second = np.triu_indices(count, 1)
+        return ImagePairs(first, second, labels[first] == labels[second])
+    rng = np.random.default_rng(seed)
+    positives, negatives = _of_one_class(labels, most // 2, rng), _of_two(labels, most // 2, rng)
+    first, second = np.concatenate([positives, negatives], axis=1)
+    return ImagePairs(first, second, labels[first] == labels[second])
+
+
+def _of_one_class(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
+    """Pairs [2, wanted] of two images of one class; none where there is no such class."""
+    order = np.argsort(labels, kind="stable")
+    _, start, inverse, size = np.unique(
+        labels[order], return_index=True, return_inverse=True, return_counts=True
+    )
+    others = (size - 1)[inverse]
+    if others.sum() == 0:
+        return np.zeros((2, 0), dtype=np.int64)
+    # An image is in as many pairs as its class has others.
+    place = np.searchsorted(np.cumsum(others), rng.integers(0, others.sum(), wanted), side="right")
+    step = rng.integers(1, size[inverse[place]])
+    begin, members = start[inverse[place]], size[inverse[place]]
+    other = begin + (place - begin + step) % members
+    return np.asarray(order[np.stack([place, other])], dtype=np.int64)
+
+
+def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
+    """Pairs [2, wanted] of two images of two classes; none where there is one class."""
+    found: list[Ints] = []
+    if len(np.unique(labels)) < 2:
+        return np.zeros((2, 0), dtype=np.int64)
+    while sum(part.shape[1] for part in found) < wanted:
+        drawn = rng.integers(0, len(labels), (2, wanted))
+        found.append(drawn[:, labels[drawn[0]] != labels[drawn[1]]])
+    return np.asarray(np.concatenate(found, axis=1)[:, :wanted], dtype=np.int64)
+
+
+def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:
+    """The euclidean distances [P] of pairs of embeddings [N, D], scaled alike.
+
+    Raises DivergedError for NaN or infinite embeddings.
+    """
+    points = centred(embeddings)
+    found = np.empty(len(pairs.first))
+    for begin in range(0, len(found), _PART):
+        part = slice(begin, begin + _PART)
+        apart = points[pairs.first[part]] - points[pairs.second[part]]
+        found[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart, dtype=np.float64))
+    return found
+
+
+class Ranked:
+    """Pairs sorted by distance, from which a ROC is read under any weights."""
+
+    def __init__(self, distances: Doubles, pairs: ImagePairs) -> None:
+        self._order = np.argsort(distances, kind="stable")
+        ordered = distances[self._order]
+        # Where a distance ends: pairs at the same one are accepted together.
+        self._ends = np.flatnonzero(np.r_[ordered[1:] > ordered[:-1], True])
+        self._distance = ordered[self._ends]
+        self._same = pairs.same[self._order]
+
+    def roc(self, weights: Doubles | None = None) -> Roc:
+        """The ROC, each pair counting by its weight [P] (None: alike)."""
+        weight = np.ones(len(self._order)) if weights is None else weights[self._order]
+        accepted = np.cumsum(np.where(self._same, weight, 0.0))[self._ends]
+        false = np.cumsum(np.where(self._same, 0.0, weight))[self._ends]
+        return Roc(self._distance, accepted / accepted[-1], false / false[-1])
+
+
+def resampled(
+    ranked: Ranked, pairs: ImagePairs, labels: Ints, *, resamples: int = 200, seed: int = 0
+) -> tuple[list[Roc], str, int]:
+    """ROCs of bootstrap samples, what was resampled ("classes", "images"), and how many.
+
+    Pairs share images and images classes, so whole classes are resampled, or images where there
+    are fewer than ten classes; a pair of two then counts as often as both were drawn.
+    """
+    _, of_class = np.unique(labels, return_inverse=True)
+    by_class = int(of_class.max()) + 1 >= CLASSES_TO_RESAMPLE
+    unit = of_class if by_class else np.arange(len(labels))
+    first, second = unit[pairs.first], unit[pairs.second]
+    rng, count = np.random.default_rng(seed), int(unit.max()) + 1
+    rocs: list[Roc] = []
+    while len(rocs) < resamples:
+        drawn = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
+        weights = np.where(first == second, drawn[first], drawn[first] * drawn[second])
+        # Of few images none may be drawn that makes a pair of a kind.
+        if weights[pairs.same].any() and weights[~pairs.same].any():
+            rocs.append(ranked.roc(weights))
+    return rocs, "classes" if by_class else "images", count

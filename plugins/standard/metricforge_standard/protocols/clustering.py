@@ -1,0 +1,45 @@
+"""Clustering: are the classes found again without a label?"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.contracts import Estimate, Labelled, Result
+from metricforge.errors import DataError, UsageError
+from metricforge.evaluation import agreement, clusters_of, over_seeds, warnings_about
+
+DEFINITIONS = {
+    "nmi": "mutual information of classes and clusters over the mean of their entropies, with as "
+    "many k-means clusters as classes",
+    "ami": "the same, less what chance gives: 0 for random clusters (Vinh 2010)",
+    "f1": "harmonic mean of precision and recall of the pairs of images that share a cluster",
+}
+
+
+class Clustering:
+    """k-means with as many clusters as classes: NMI, AMI and pairwise F1.
+
+    The mean over `seeds` runs of k-means from different starts; the interval is over these, and
+    speaks of the starts alone, not of other images or classes.
+    """
+
+    def __init__(self, *, seeds: int = 5) -> None:
+        if seeds < 1:
+            raise UsageError("clustering needs seeds >= 1.")
+        self.seeds = seeds
+
+    def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
+        """Embeddings float32 [N, D] to nmi, ami and f1.
+
+        Raises DataError for fewer than two classes, DivergedError for NaN or infinity.
+        """
+        vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
+        count = len(np.unique(labels))
+        if count < 2:
+            raise DataError("clustering needs at least two classes; hold out more.")
+        found = [agreement(labels, clusters_of(vectors, count, seed=s)) for s in range(self.seeds)]
+        estimates: dict[str, Estimate] = {
+            name: over_seeds(np.array([scores[name] for scores in found])) for name in DEFINITIONS
+        }
+        return Result(estimates, warnings_about(vectors), DEFINITIONS)

@@ -1,0 +1,80 @@
+"""Nearest neighbour: how many labelled images does a new class need?"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.contracts import Labelled, Result
+from metricforge.errors import DataError, UsageError
+from metricforge.evaluation import label_some, nearest_label, over_seeds, warnings_about
+
+
+class KNN:
+    """All classes at once, told by the nearest of n labelled images of each: a learning curve.
+
+    `shots` lists the n, joined by "+". For each, `repeats` times other images, by `seed`, are labelled
+    and all others are asked; the mean over classes of the share answered rightly, and the
+    interval is over the repeats, which speaks of the choice of the labelled images alone.
+    Classes without an image to ask are answers all the same.
+    """
+
+    def __init__(self, *, shots: str = "1+2+5+10", repeats: int = 10, seed: int = 0) -> None:
+        self.shots = _shots(shots)
+        if repeats < 1 or seed < 0:
+            raise UsageError("knn needs repeats >= 1 and seed >= 0.")
+        self.repeats, self.seed = repeats, seed
+
+    def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
+        """Embeddings float32 [N, D] to accuracy@n-labelled for every n that the classes allow.
+
+        Raises DataError where no class has an image more than the fewest shots, DivergedError
+        for NaN or infinity.
+        """
+        vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
+        largest = int(np.unique(labels, return_counts=True)[1].max())
+        shots = [n for n in self.shots if n < largest]
+        if not shots:
+            raise DataError(
+                f"knn with {self.shots[0]} labelled images needs a class of {self.shots[0] + 1}, "
+                f"and the largest here has {largest}; ask for fewer shots or hold out more."
+            )
+        estimates = {
+            f"accuracy@{n}-labelled": over_seeds(
+                np.array([self._accuracy(vectors, labels, n, r) for r in range(self.repeats)])
+            )
+            for n in shots
+        }
+        definitions = {
+            f"accuracy@{n}-labelled": f"share of images told rightly among all classes by the "
+            f"nearest of {n} labelled image(s) of each; mean over classes, then over "
+            f"{self.repeats} choices of the labelled ones"
+            for n in shots
+        }
+        left = [str(n) for n in self.shots if n >= largest]
+        notes = (f"No class has more than {', '.join(left)} images.",) if left else ()
+        return Result(estimates, (*notes, *warnings_about(vectors)), definitions)
+
+    def _accuracy(
+        self,
+        vectors: np.ndarray,
+        labels: np.ndarray,
+        shots: int,
+        repeat: int,
+    ) -> float:
+        rng = np.random.default_rng((self.seed, shots, repeat))
+        known, asked = label_some(labels, shots, rng)
+        right = nearest_label(vectors, labels, known, asked) == labels[asked]
+        _, inverse, count = np.unique(labels[asked], return_inverse=True, return_counts=True)
+        return float((np.bincount(inverse, weights=right) / count).mean())
+
+
+def _shots(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split("+")]
+    shots = [int(part) for part in parts if part.isascii() and part.isdigit()]
+    if len(shots) < len(parts) or min(shots) < 1 or len(set(shots)) < len(shots):
+        raise UsageError(
+            "option 'shots' of protocol 'knn' takes different whole numbers from 1 up, joined by "
+            f"'+', such as 1+2+5, not '{text}'."
+        )
+    return tuple(sorted(shots))

@@ -1,0 +1,116 @@
+"""Verification: are two images of one class, told by their distance?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.contracts import Estimate, Labelled, Result
+from metricforge.errors import DataError, UsageError
+from metricforge.evaluation import (
+    ImagePairs,
+    Ranked,
+    Roc,
+    distances_of,
+    draw_pairs,
+    resampled,
+    warnings_about,
+)
+
+# A rate is read off fewer pairs than this with little sense.
+FEWEST_FALSE = 10
+
+
+class Verification:
+    """Are two images of one class? ROC AUC, EER, and TAR at given FARs, over pairs of images.
+
+    A pair is accepted when its embeddings are near enough. `far` lists the shares of falsely
+    accepted pairs, joined by "+", at which the share of rightly accepted ones is told. All pairs,
+    or beyond `pairs` as many drawn from `seed`, half of one class and half of two. Intervals are
+    by a bootstrap over classes, or over images where there are fewer than ten classes.
+    """
+
+    def __init__(
+        self, *, far: str = "0.1+0.01+0.001+0.0001", pairs: int = 1_000_000, seed: int = 0
+    ) -> None:
+        self.rates = _rates(far)
+        if pairs < 2 or seed < 0:
+            raise UsageError("verification needs pairs >= 2 and seed >= 0.")
+        self.pairs, self.seed = pairs, seed
+
+    def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
+        """Embeddings float32 [N, D] to auc, eer and tar@far for every rate.
+
+        Raises DataError without pairs of either kind, DivergedError for NaN or infinity.
+        """
+        vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
+        pairs = draw_pairs(labels, self.pairs, seed=self.seed)
+        if pairs.same.all() or not pairs.same.any():
+            raise DataError(
+                "verification needs two classes and a class with two images; hold out more."
+            )
+        ranked = Ranked(distances_of(vectors, pairs), pairs)
+        measured = self._measures()
+        rocs, over, count = resampled(ranked, pairs, labels, seed=self.seed)
+        whole = ranked.roc()
+        estimates = {
+            name: _estimate(measure(whole), [measure(roc) for roc in rocs], count, over)
+            for name, (measure, _) in measured.items()
+        }
+        definitions = {name: text for name, (_, text) in measured.items()}
+        notes = (*self._notes(pairs, len(labels)), *warnings_about(vectors))
+        return Result(estimates, notes, definitions)
+
+    def _measures(self) -> dict[str, tuple[Callable[[Roc], float], str]]:
+        found: dict[str, tuple[Callable[[Roc], float], str]] = {
+            "auc": (
+                lambda roc: roc.area,
+                "how often two images of one class are nearer than two of different classes",
+            ),
+            "eer": (
+                lambda roc: roc.equal_error[0],
+                "error at the distance where false accepts and false rejects are as likely",
+            ),
+        }
+        for rate in self.rates:
+            found[f"tar@far={rate:g}"] = (
+                lambda roc, rate=rate: roc.accepted_at(rate),  # type: ignore[misc]
+                f"share of pairs of one class accepted where at most {rate:g} of the others are",
+            )
+        return found
+
+    def _notes(self, pairs: ImagePairs, count: int) -> tuple[str, ...]:
+        notes = []
+        others = int((~pairs.same).sum())
+        if len(pairs.same) < count * (count - 1) // 2:
+            notes.append(
+                f"Verification is over {len(pairs.same):,} pairs drawn of "
+                f"{count * (count - 1) // 2:,}."
+            )
+        thin = [f"{rate:g}" for rate in self.rates if rate * others < FEWEST_FALSE]
+        if thin:
+            notes.append(
+                f"A FAR of {', '.join(thin)} is read off fewer than {FEWEST_FALSE} of "
+                f"{others:,} pairs of different classes: too few to rely on."
+            )
+        return tuple(notes)
+
+
+def _estimate(value: float, resamples: list[float], count: int, over: str) -> Estimate:
+    low, high = np.quantile(resamples, (0.025, 0.975))
+    return Estimate(value, min(float(low), value), max(float(high), value), count, over)
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = [float(part) for part in text.split("+")]
+    except ValueError:
+        rates = []
+    if not rates or not all(0 < rate < 1 for rate in rates) or len(set(rates)) < len(rates):
+        raise UsageError(
+            "option 'far' of protocol 'verification' takes different rates between 0 and 1, "
+            f"joined by '+', such as 0.01+0.001, not '{text}'."
+        )
+    return tuple(sorted(rates, reverse=True))
