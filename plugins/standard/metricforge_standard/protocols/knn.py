@@ -13,7 +13,8 @@ from metricforge.evaluation import label_some, nearest_label, over_seeds, warnin
 class KNN:
     """All classes at once, told by the nearest of n labelled images of each: a learning curve.
 
-    `shots` lists the n, joined by "+". For each, `repeats` times other images, by `seed`, are labelled
+    `shots` lists the n, joined by "+". For each, `repeats` times other images are labelled, by
+    `seed`,
     and all others are asked; the mean over classes of the share answered rightly, and the
     interval is over the repeats, which speaks of the choice of the labelled images alone.
     Classes without an image to ask are answers all the same.
