@@ -7,10 +7,16 @@ from pathlib import Path
 import click
 
 from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, component, debug, print_json
+from metricforge.errors import UsageError
 
 
 @click.command("evaluate")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--embeddings", metavar="FILE", type=click.Path(path_type=Path),
+              help="Judge embeddings [N, D] of any other program, a .npy file, in the place of "
+              "a run's.")  # fmt: skip
+@click.option("--labels", metavar="FILE", type=click.Path(path_type=Path),
+              help="Their labels: a .npy file, or a text file with one a line.")  # fmt: skip
 @component("dataset", "What to test on.  [default: the run's own]")
 @PROTOCOL
 @click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test, or "
@@ -23,7 +29,9 @@ from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, component, debug,
 @JSON
 @debug
 def command(
-    run: Path,
+    run: Path | None,
+    embeddings: Path | None,
+    labels: Path | None,
     dataset: str | None,
     protocols: tuple[str, ...],
     part: str | None,
@@ -35,14 +43,20 @@ def command(
 ) -> None:
     """Test the model of RUN on held-out classes, of its own dataset or another.
 
-    Classes with a name that the model was trained or selected on are refused.
+    Classes with a name that the model was trained or selected on are refused. With --embeddings
+    and --labels there is no RUN, and that these classes are held out is for you to know.
     """
     from metricforge.cli.results import print_measured, shortened
+    from metricforge.data.arrays import read_embeddings, read_labels
     from metricforge.runs.evaluate import USUAL_PROTOCOLS, evaluate
 
+    if (run is None) == (embeddings is None) or (labels is None) != (embeddings is None):
+        raise UsageError("evaluate needs a RUN, or --embeddings FILE with --labels FILE.")
+    if embeddings is not None and (dataset or part or allow_seen):
+        raise UsageError("--dataset, --part and --allow-seen are for the model of a RUN.")
     evaluation = evaluate(
-        run,
-        dataset,
+        run or read_embeddings(embeddings or Path()),
+        dataset if labels is None else read_labels(labels),
         protocols=protocols or USUAL_PROTOCOLS,
         part=part,
         allow_seen=allow_seen,
@@ -51,9 +65,10 @@ def command(
         device=device,
     )
     if as_json:
-        print_json({"run": str(run), **evaluation.to_json()})
+        print_json({"run": str(run or embeddings), **evaluation.to_json()})
         return
     kind = "closed set" if evaluation.closed_set else "held-out classes"
     kind = "classes it was trained on" if evaluation.seen and not evaluation.closed_set else kind
+    kind = "classes" if embeddings is not None else kind
     where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
     print_measured(evaluation, f"{where}: {kind} {shortened(evaluation.classes)}")

@@ -152,3 +152,56 @@ def test_the_module_is_the_command() -> None:
     )
     assert done.returncode == 0
     assert done.stdout.startswith("metricforge, version ")
+
+
+def test_embeddings_of_another_program_are_judged(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 12
+    np.save(tmp_path / "x.npy", rng.standard_normal((12, 8))[labels] + rng.random((120, 8)) / 9)
+    np.save(tmp_path / "y.npy", labels)
+    (tmp_path / "y.txt").write_text("".join(f"class {label:02d}\n" for label in labels))
+    shown = []
+    for file in ("y.npy", "y.txt"):
+        done = metricforge(
+            "evaluate", "--embeddings", tmp_path / "x.npy", "--labels", tmp_path / file,
+            "--protocol", "retrieval", "--protocol", "verification:pairs=2000", "--json",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        shown.append(json.loads(done.stdout)["results"]["trained"])
+    assert shown[0] == shown[1]
+    assert shown[0]["map@r"]["value"] > 0.99
+    assert shown[0]["auc"]["value"] > 0.99
+    told = metricforge(
+        "evaluate", "--embeddings", tmp_path / "x.npy", "--labels", tmp_path / "y.npy"
+    )
+    assert "embeddings (all, 120 images): classes 0, 1, 2" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ([], 2, "needs a RUN, or --embeddings"),
+        (["--embeddings", "x.npy"], 2, "with --labels"),
+        (["--embeddings", "x.npy", "--labels", "y.npy", "--part", "test"], 2, "RUN"),
+        (["--embeddings", "none.npy", "--labels", "y.npy"], 3, "none.npy is not a file"),
+        (["--embeddings", "x.npy", "--labels", "short.txt"], 3, "their N labels"),
+        (["--embeddings", "x.npy", "--labels", "gap.txt"], 3, "gap.txt:2 is empty"),
+        (["--embeddings", "y.npy", "--labels", "y.npy"], 3, "embeddings are numbers [N, D]"),
+        (["--embeddings", "x.npy", "--labels", "x.npy"], 3, "labels are whole numbers"),
+        (["--embeddings", "bad.npy", "--labels", "y.npy"], 5, "bad.npy"),
+        (["--embeddings", "x.npy", "--labels", "pickle.npy"], 5, "pickle.npy"),
+    ],
+)
+def test_arrays_that_are_none_are_refused(
+    tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones((4, 2)))
+    np.save(tmp_path / "y.npy", np.arange(4) // 2)
+    (tmp_path / "short.txt").write_text("a\nb\n")
+    (tmp_path / "gap.txt").write_text("a\n\nb\nb\n")
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY nonsense")
+    np.save(tmp_path / "pickle.npy", np.array([{}, {}, {}, {}], dtype=object))
+    paths = [tmp_path / a if "." in a else a for a in arguments]
+    done = metricforge("evaluate", *paths)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
