@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from metricforge.model import EmbeddingModel as EmbeddingModel
     from metricforge.model import load as load
     from metricforge.registry import Registry as Registry
+    from metricforge.runs.compare import Comparison as Comparison
+    from metricforge.runs.compare import compare as compare
     from metricforge.runs.evaluate import Evaluation as Evaluation
     from metricforge.runs.evaluate import evaluate as evaluate
     from metricforge.runs.recipe import Recipe as Recipe
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "metricforge.runs.compare",
     "Dataset": "metricforge.contracts",
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
@@ -40,6 +43,7 @@ _HOMES = {
     "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
     "Spec": "metricforge.spec",
+    "compare": "metricforge.runs.compare",
     "evaluate": "metricforge.runs.evaluate",
     "load": "metricforge.model",
     "options_of": "metricforge.spec",
@@ -47,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "Dataset",
     "EmbeddingModel",
     "Estimate",
@@ -57,6 +62,7 @@ __all__ = [
     "Run",
     "Spec",
     "__version__",
+    "compare",
     "evaluate",
     "load",
     "options_of",

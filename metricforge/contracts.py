@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol,
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 API_VERSION = 1
@@ -314,12 +315,28 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The scores that an estimate is the mean of, so that two models can be compared in pairs.
+
+    `values` float64 [U], one for each query or episode, the same in the same order for any model;
+    `classes` int64 [U] where those of one class succeed or fail together, as queries do.
+    """
+
+    values: NDArray[np.float64]
+    classes: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
 class Result:
-    """What a protocol measured: named numbers, their definitions, and what to know of them."""
+    """What a protocol measured: named numbers, their definitions, and what to know of them.
+
+    `scores` has, by the names of estimates, what these are the means of; see :class:`Scored`.
+    """
 
     estimates: Mapping[str, Estimate]
     notes: tuple[str, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, Scored] = field(default_factory=dict, repr=False, compare=False)
 
 
 class EvaluationProtocol(Protocol):

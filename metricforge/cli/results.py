@@ -74,6 +74,15 @@ def interval(estimate: Estimate | None) -> str:
     return f"{estimate.value:.3f} [dim]\\[{low}, {high}][/dim]"
 
 
+def difference(estimate: Estimate | None) -> str:
+    """A difference as +0.012 [+.003, +.021], and whether zero lies in its interval."""
+    if estimate is None:
+        return "-"
+    low, high = (f"{end:+.3f}".replace("0.", ".", 1) for end in (estimate.low, estimate.high))
+    sure = "" if estimate.low <= 0 <= estimate.high else "  sure"
+    return f"{estimate.value:+.3f} [dim]\\[{low}, {high}][/dim]{sure}"
+
+
 def shortened(names: Sequence[str]) -> str:
     """A few names, and how many more there are."""
     shown = ", ".join(names[:MOST_CLASSES])

@@ -12,6 +12,7 @@ from metricforge.evaluation.retrieval import Scores, map_at_r, r_precision, reca
 from metricforge.evaluation.retrieval import score as score_retrieval
 from metricforge.evaluation.search import centred, neighbours
 from metricforge.evaluation.statistics import (
+    over_differences,
     over_episodes,
     over_queries,
     over_seeds,
@@ -45,6 +46,7 @@ __all__ = [
     "map_at_r",
     "nearest_label",
     "neighbours",
+    "over_differences",
     "over_episodes",
     "over_queries",
     "over_seeds",

@@ -41,12 +41,12 @@ def over_seeds(values: Doubles) -> Estimate:
     return _student(values, "seeds")
 
 
-def _student(values: Doubles, over: str) -> Estimate:
+def _student(values: Doubles, over: str, least: float = 0.0) -> Estimate:
     count, mean = _checked(values)
     if count == 1:
-        return Estimate(mean, 0.0, 1.0, count, over)
+        return Estimate(mean, least, 1.0, count, over)
     half = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
-    return _estimate(mean, mean - half, mean + half, count, over)
+    return _estimate(mean, mean - half, mean + half, count, over, least)
 
 
 def over_queries(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
@@ -61,14 +61,34 @@ def over_queries(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
 
     Source: Efron & Tibshirani 1993, chapters 13 and 8 (grouped data).
     """
+    if len(values) == 1:
+        return Estimate(float(values[0]), 0.0, 1.0, 1, "queries")
+    return _resampled(values, labels, seed)
+
+
+def _resampled(values: Doubles, labels: Ints, seed: int, least: float = 0.0) -> Estimate:
     count, mean = _checked(values)
     classes, inverse = np.unique(labels, return_inverse=True)
-    if count == 1:
-        return Estimate(mean, 0.0, 1.0, count, "queries")
     if len(classes) < CLASSES_TO_RESAMPLE:
-        return _bootstrap(mean, values, np.ones(count), seed, "queries")
+        return _bootstrap(mean, values, np.ones(count), seed, "queries", least)
     sums = np.asarray(np.bincount(inverse, weights=values), dtype=np.float64)
-    return _bootstrap(mean, sums, np.bincount(inverse).astype(np.float64), seed, "classes")
+    sizes = np.bincount(inverse).astype(np.float64)
+    return _bootstrap(mean, sums, sizes, seed, "classes", least)
+
+
+def over_differences(
+    first: Doubles, second: Doubles, classes: Ints | None, *, seed: int = 0
+) -> Estimate:
+    """The mean of second - first, scores of two models for the same units [U], with its interval.
+
+    Paired: what makes a query or an episode hard is the same for both and falls out. By class as
+    in :func:`over_queries` where `classes` [U] are given, else as in :func:`over_episodes`.
+    Raises ValueError for no units.
+    """
+    values = second - first
+    if classes is None or len(values) == 1:
+        return _student(values, "episodes", least=-1.0)
+    return _resampled(values, classes, seed, least=-1.0)
 
 
 def spread(embeddings: Floats) -> float:
@@ -98,7 +118,9 @@ def warnings_about(embeddings: Floats) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _bootstrap(mean: float, sums: Doubles, weights: Doubles, seed: int, over: str) -> Estimate:
+def _bootstrap(
+    mean: float, sums: Doubles, weights: Doubles, seed: int, over: str, least: float
+) -> Estimate:
     """The interval of sum(sums) / sum(weights) when their entries are drawn with replacement."""
     rng = np.random.default_rng(seed)
     count = len(sums)
@@ -108,12 +130,14 @@ def _bootstrap(mean: float, sums: Doubles, weights: Doubles, seed: int, over: st
         drawn = rng.integers(0, count, (min(rows, RESAMPLES - start), count))
         means.append(sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
-    return _estimate(mean, float(low), float(high), count, over)
+    return _estimate(mean, float(low), float(high), count, over, least)
 
 
-def _estimate(mean: float, low: float, high: float, count: int, over: str) -> Estimate:
-    """Clamped to [0, 1], and never off the mean by a rounding error."""
-    return Estimate(mean, max(0.0, min(low, mean)), min(1.0, max(high, mean)), count, over)
+def _estimate(
+    mean: float, low: float, high: float, count: int, over: str, least: float
+) -> Estimate:
+    """Clamped to [least, 1], and never off the mean by a rounding error."""
+    return Estimate(mean, max(least, min(low, mean)), min(1.0, max(high, mean)), count, over)
 
 
 def _checked(values: Doubles) -> tuple[int, float]:

@@ -96,7 +96,7 @@ def evaluate(
     if run is not None and own:
         dataset, data_root = _own_dataset(run), data_root or run.recipe.data_root
     made = make_dataset(registry, dataset, data_root or "data")
-    split = _own_split(run, made) if run is not None and own else None
+    split = own_split(run, made) if run is not None and own else None
     chosen, indices = _part(made, split, part)
     labels = made.labels[indices]
     classes = tuple(made.classes[int(c)] for c in labels.unique())
@@ -104,7 +104,7 @@ def evaluate(
     seen = tuple(sorted(set(classes) & set(model.card.seen_classes)))
     if seen and not (closed_set and chosen == "test") and not allow_seen:
         raise DataError(_seen_message(seen, made, model))
-    measured = measure(_embeddings(model, made, indices, baselines), named, made, indices)
+    measured = measure(embeddings_of(model, made, indices, baselines), named, made, indices)
     if run is not None and own and chosen == "test" and split is not None:
         record = {"part": chosen, "split_hash": split.hash, "by": "evaluate"}
         run.folder.append(run.folder.evaluations, record)
@@ -159,7 +159,7 @@ def _own_dataset(run: Run) -> str:
     return named
 
 
-def _own_split(run: Run, dataset: Dataset) -> Split:
+def own_split(run: Run, dataset: Dataset) -> Split:
     rule = run.recipe.split
     split = split_dataset(dataset, Spec.parse(rule) if rule else None)
     record = RunFolder(run.path).read("split")
@@ -194,7 +194,7 @@ def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str,
     return name, indices
 
 
-def _embeddings(
+def embeddings_of(
     model: EmbeddingModel, dataset: Dataset, indices: Tensor, baselines: bool
 ) -> dict[str, Tensor]:
     images = open_images(dataset)

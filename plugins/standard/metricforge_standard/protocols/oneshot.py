@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Labelled, Result
+from metricforge.contracts import Estimate, Labelled, Result, Scored
 from metricforge.errors import DataError, UsageError, unknown
 from metricforge.evaluation import (
     Episodes,
@@ -75,7 +75,8 @@ class OneShot:
         name += "-within-group" if self.within else ""
         definition = self._definition(episodes.way)
         notes = (*notes, *warnings_about(vectors))
-        return Result({name: over_episodes(accuracy)}, notes, {name: definition})
+        scores = {name: Scored(accuracy)}
+        return Result({name: over_episodes(accuracy)}, notes, {name: definition}, scores)
 
     def _drawn(self, images: Labelled) -> tuple[Episodes, tuple[str, ...]]:
         labels = images.labels.cpu().numpy()
@@ -119,7 +120,8 @@ class OneShot:
             f"{given.over} of {asked} queries; classifier {self.classifier}"
         )
         each = f"{name} of the {given.over}: " + ", ".join(f"{error:.3g}" for error in errors)
-        return Result({name: estimate}, (each, *warnings_about(vectors)), {name: definition})
+        notes = (each, *warnings_about(vectors))
+        return Result({name: estimate}, notes, {name: definition}, {name: Scored(errors)})
 
     def _definition(self, way: int) -> str:
         return (

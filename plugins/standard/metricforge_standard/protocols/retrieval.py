@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Labelled, Result
+from metricforge.contracts import Labelled, Result, Scored
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import Scores, over_queries, score_retrieval, warnings_about
 
@@ -47,7 +47,8 @@ class Retrieval:
         estimates = {name: over_queries(values, asked) for name, values in columns.items()}
         over = estimates["map@r"].over
         notes = (*self._notes(scores, len(labels)), *_reach(over, len(np.unique(asked))))
-        return Result(estimates, (*notes, *warnings_about(vectors)), self._definitions())
+        scored = {name: Scored(values, asked) for name, values in columns.items()}
+        return Result(estimates, (*notes, *warnings_about(vectors)), self._definitions(), scored)
 
     def _definitions(self) -> dict[str, str]:
         recall = {

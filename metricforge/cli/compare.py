@@ -1,0 +1,85 @@
+"""`metricforge compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
+
+if TYPE_CHECKING:
+    from metricforge.runs.compare import Comparison
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...",
+                type=click.Path(path_type=Path))  # fmt: skip
+@PROTOCOL
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DATA_ROOT
+@JSON
+@debug
+def command(
+    runs: tuple[Path, ...],
+    protocols: tuple[str, ...],
+    device: str,
+    data_root: str | None,
+    as_json: bool,
+) -> None:
+    """Compare RUNs on the same held-out queries and episodes, each with the first.
+
+    Their test classes must be the same. A difference whose interval leaves out zero is sure to
+    the extent of that interval.
+    """
+    from metricforge.runs.compare import compare
+    from metricforge.runs.evaluate import USUAL_PROTOCOLS
+
+    comparison = compare(
+        runs, protocols=protocols or USUAL_PROTOCOLS, data_root=data_root, device=device
+    )
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        _print(comparison)
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from metricforge.cli.results import difference, interval, shortened
+    from metricforge.report.page import printable
+
+    console = Console(highlight=False)
+    kind = "closed set" if comparison.closed_set else "held-out classes"
+    title = f"{comparison.dataset} ({comparison.images:,} images): {kind} "
+    console.print(escape(printable(title + shortened(comparison.classes))), style="bold")
+    first, *others = comparison.results
+    shown = _short(list(comparison.results))
+    for name, measured in comparison.results[first].items():
+        table = Table(box=None, padding=(0, 2, 0, 0), title=escape(name), title_justify="left")
+        for head in ("run", "value", f"less {shown[first]}"):
+            table.add_column(head, overflow="fold")
+        table.add_row(shown[first], interval(measured), "")
+        for run in others:
+            apart = comparison.differences[run].get(name)
+            value = comparison.results[run].get(name)
+            table.add_row(shown[run], interval(value), difference(apart))
+        console.print(table)
+        if better := comparison.better.get(name):
+            console.print(f"better than the others, for sure: {shown[better]}", style="dim")
+    console.print("95 % intervals in brackets; differences are in pairs.", style="dim")
+
+
+def _short(paths: list[str]) -> dict[str, str]:
+    """What a run is called: its folder's name where that tells it apart, ready to be printed."""
+    from rich.markup import escape
+
+    from metricforge.report.page import printable
+
+    names = [Path(path).name for path in paths]
+    told = names if len(set(names)) == len(names) else paths
+    return {path: escape(printable(name)) for path, name in zip(paths, told, strict=True)}

@@ -1,0 +1,86 @@
+"""Comparing runs: paired differences, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import metricforge
+from metricforge.errors import DataError, UsageError
+from metricforge.evaluation import over_differences
+from tests.cli.process import metricforge as command
+
+SHORT = {"dataset": "digits", "epochs": 1, "orientations": 1, "test": False}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two of one split, one of another."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {
+        "first": {},
+        "second": {"seed": 1, "split": "random:seed=0"},
+        "other": {"split": "random:seed=5"},
+    }
+    for name, more in options.items():
+        metricforge.train(out=folder / name, sampler="balanced", **SHORT, **more)
+    return {name: folder / name for name in options}
+
+
+def test_a_run_differs_in_pairs_by_what_its_numbers_differ_by(runs: dict[str, Path]) -> None:
+    found = metricforge.compare([runs["first"], runs["second"]], protocols=["retrieval"])
+    first, second = (found.results[str(runs[name])] for name in ("first", "second"))
+    differences = found.differences[str(runs["second"])]
+    assert differences.keys() == first.keys()
+    for name, difference in differences.items():
+        apart = second[name].value - first[name].value
+        assert difference.value == pytest.approx(apart, abs=1e-12)
+        assert difference.low <= difference.value <= difference.high
+    again = metricforge.compare([runs["first"], runs["second"]], protocols=["retrieval"])
+    assert again.to_json() == found.to_json()
+
+
+def test_a_run_is_as_good_as_itself(runs: dict[str, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.symlink_to(runs["first"])
+    found = metricforge.compare([runs["first"], copy])
+    for difference in found.differences[str(copy)].values():
+        assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+    assert set(found.better.values()) == {None}
+
+
+def test_other_test_classes_are_refused_by_name(runs: dict[str, Path]) -> None:
+    with pytest.raises(DataError, match="other test classes") as caught:
+        metricforge.compare([runs["first"], runs["other"]])
+    assert str(runs["other"]) in str(caught.value)
+
+
+def test_one_run_is_no_comparison(runs: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="two runs"):
+        metricforge.compare([runs["first"], runs["first"]])
+
+
+def test_the_command_tells_it_at_eighty_columns(runs: dict[str, Path]) -> None:
+    names = [runs["first"], runs["second"], "--protocol", "oneshot:way=3,episodes=50"]
+    done = command("compare", *names)
+    assert done.returncode == 0, done.stderr
+    assert "less first" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    record = json.loads(command("compare", *names, "--json").stdout)
+    assert list(record["results"]) == [str(runs["first"]), str(runs["second"])]
+    refused = command("compare", runs["first"], runs["other"])
+    assert refused.returncode == 3
+
+
+def test_differences_in_pairs_are_surer_than_apart() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(400)
+    first, second = hard, hard + 0.01 + 0.001 * rng.standard_normal(400)
+    found = over_differences(first, second, None)
+    assert 0.009 < found.low < found.value < found.high < 0.011
+    by_class = over_differences(first, second, np.arange(400) % 20)
+    assert (by_class.over, by_class.n) == ("classes", 20)
+    assert over_differences(second, first, None).value == pytest.approx(-found.value)
