@@ -3,7 +3,7 @@
     python -m benchmarks.speed.mining [--batches 1024 2048 4096 8192] [--repeats 5] [--write]
 
 Unit-length embeddings, float32, 128 dimensions, 4 images a class; also ten classes for all
-triplets. All of one batch size are timed in turns, so that a busy machine slows all alike, and
+triplets, and ten that lie together for the hardest. All of one batch size are timed in turns, so that a busy machine slows all alike, and
 the ratios are those within a turn. Peak memory is that of a process of its own (on a GPU the
 allocator's), above what lay there before. A peer that took over a minute is not run on larger
 batches. `--write` puts the table into RESULTS.md.
@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ from benchmarks.sections import machine, table, write_section
 from benchmarks.speed.cases import CASES, FLOORS, LIMIT, PRODUCTS, Step
 
 DIM, PER_CLASS, FEW = 128, 4, 10
-TEN = "all-triplets, ten classes"
+HARD, TEN = "hard-triplet + triplet", "all-triplets, ten classes"
+TIGHT = f"{HARD}, tight classes"
+# Cases on other batches: ten classes, or classes drawn together as by a long training.
+VARIANTS = {TEN: "all-triplets", TIGHT: HARD}
 PEER = "PML: "
 TOO_LONG = 60.0
 # What a step may have in all: a peer that wants more fails, and not the machine.
@@ -70,13 +74,13 @@ def measure(
 ) -> dict[str, Any]:
     """Milliseconds, ratios to the floors and to the peer, and peak bytes, by case."""
     builders = chosen(only, slow)
-    embeddings = batch_of(batch, device)
     turns: dict[str, list[float]] = {name: [] for name in builders}
     steps = {name: build(labels_of(name, batch, device)) for name, build in builders.items()}
     for turn in range(repeats + 1):
         for name, step in list(steps.items()):
             try:
-                seconds = timed(step, embeddings, labels_of(name, batch, device), device)
+                labels = labels_of(name, batch, device)
+                seconds = timed(step, batch_of(name, batch, device), labels, device)
             except (RuntimeError, MemoryError) as error:
                 slow[name], turns[name] = batch, []
                 print(f"{name} fails at B={batch}: {str(error)[:80]}", file=sys.stderr)
@@ -103,8 +107,7 @@ def chosen(only: list[str] | None, slow: Mapping[str, int]) -> dict[str, Callabl
         found[name] = mine
         if peer is not None:
             found[PEER + name] = peer
-        if name == "all-triplets":
-            found[TEN] = mine
+        found |= {variant: mine for variant, of in VARIANTS.items() if of == name}
     return {name: build for name, build in found.items() if name not in slow}
 
 
@@ -112,7 +115,7 @@ def summed_up(name: str, turns: Mapping[str, list[float]]) -> dict[str, Any]:
     """Median and spread of a case in milliseconds, and of its ratios within the turns."""
     result: dict[str, Any] = {"ms": spread([1e3 * s for s in turns[name]])}
     own = name.removeprefix(PEER)
-    bar = CASES["all-triplets" if own == TEN else own][1] if own not in FLOORS else None
+    bar = CASES[VARIANTS.get(own, own)][1] if own not in FLOORS else None
     for label, other in ((bar, bar), ("PML", PEER + own)):
         if other and other != name and turns.get(other):
             pairs = zip(turns[name], turns[other], strict=False)
@@ -146,9 +149,9 @@ def _peak(name: str, batch: int, device: str, threads: int) -> float:
     prepare()
     torch.set_num_threads(threads)
     step_of = chosen(None, {})[name]
-    small, labels = batch_of(64, device), labels_of(name, 64, device)
+    small, labels = batch_of(name, 64, device), labels_of(name, 64, device)
     step_of(labels)(small, labels)
-    embeddings, labels = batch_of(batch, device), labels_of(name, batch, device)
+    embeddings, labels = batch_of(name, batch, device), labels_of(name, batch, device)
     step = step_of(labels)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -171,21 +174,23 @@ def resident(field: str) -> float:
 
 def largest(device: str) -> dict[str, float]:
     """Seconds and peak bytes of hard-triplet with a batch that no B x B matrix would survive."""
-    name = "hard-triplet + triplet"
-    embeddings, labels = batch_of(LARGEST, device), labels_of(name, LARGEST, device)
-    seconds = timed(CASES[name][0](labels), embeddings, labels, device)
-    return {"batch": LARGEST, "seconds": seconds, "peak_mb": peak(name, LARGEST, device) / 1e6}
+    embeddings, labels = batch_of(HARD, LARGEST, device), labels_of(HARD, LARGEST, device)
+    seconds = timed(CASES[HARD][0](labels), embeddings, labels, device)
+    return {"batch": LARGEST, "seconds": seconds, "peak_mb": peak(HARD, LARGEST, device) / 1e6}
 
 
-def batch_of(count: int, device: str) -> Tensor:
-    """Unit-length embeddings [count, 128] that want a gradient."""
+@cache
+def batch_of(name: str, count: int, device: str) -> Tensor:
+    """Unit-length embeddings [count, 128] that want a gradient: random, or near their class."""
     rows = torch.randn(count, DIM, generator=torch.Generator().manual_seed(0))
+    if name == TIGHT:
+        rows = rows[labels_of(name, count, "cpu")] + 1e-3 * rows
     return torch.nn.functional.normalize(rows, dim=1).to(device).requires_grad_()
 
 
 def labels_of(name: str, count: int, device: str) -> Tensor:
     """Four images a class, or ten classes."""
-    per_class = -(-count // FEW) if name == TEN else PER_CLASS
+    per_class = -(-count // FEW) if name in VARIANTS else PER_CLASS
     return torch.arange(count, device=device) // per_class
 
 

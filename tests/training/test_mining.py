@@ -11,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from metricforge_standard._pml import MINERS
+from metricforge_standard.miners.distance_weighted import DistanceWeighted
+from metricforge_standard.miners.random_hard import RandomHard
 from torch import Tensor, nn
 
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
@@ -218,3 +220,54 @@ def test_no_tuples_stay_no_tuples() -> None:
     assert isinstance(triplets, Triplets)
     assert len(pairs.anchor) == len(triplets.anchor) == 0
     assert pairs.same.dtype == torch.bool
+
+
+def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_task) -> None:
+    """A generator of the epoch alone would give every batch the same draw."""
+
+    class Drawing:
+        kind = Triplets
+
+        def __init__(self) -> None:
+            self.drawn: list[float] = []
+
+        def __call__(self, embeddings, labels, rng):
+            self.drawn.append(rng.random())
+            none = torch.zeros(0, dtype=torch.int64)
+            return Triplets(none, none, none)
+
+    seen = []
+    for _ in range(2):
+        miner = Drawing()
+        runtime = Runtime(torch.device("cpu"))
+        for _ in fit(make_task(miner=miner, epochs=2), Position(), runtime):
+            pass
+        seen.append(miner.drawn)
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == len(seen[0]) > 4
+
+
+def test_each_positive_of_an_anchor_has_a_draw_of_its_own() -> None:
+    rng = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(200, 8, generator=rng))
+    labels = torch.arange(200) // 20
+    for miner in (RandomHard(2.0), DistanceWeighted(farthest=2.0)):
+        found = miner(rows, labels, np.random.default_rng(0))
+        first = found.negative[found.anchor == 0]
+        assert len(first) == 19
+        assert len(first.unique()) > 5
+
+
+def test_a_draw_at_the_very_end_stays_in_the_batch() -> None:
+    """In float32 a draw may round to one, beyond the last that has a chance."""
+
+    class Highest:
+        def random(self, shape):
+            return np.full(shape, np.nextafter(1.0, 0.0))
+
+    rows = torch.nn.functional.normalize(torch.randn(60, 8))
+    labels = torch.arange(60) // 4
+    for miner in (RandomHard(2.0), DistanceWeighted()):
+        found = miner(rows, labels, Highest())  # type: ignore[arg-type]
+        assert (found.negative < 60).all()
+        assert (labels[found.negative] != labels[found.anchor]).all()
