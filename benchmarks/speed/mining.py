@@ -3,10 +3,10 @@
     python -m benchmarks.speed.mining [--batches 1024 2048 4096 8192] [--repeats 5] [--write]
 
 Unit-length embeddings, float32, 128 dimensions, 4 images a class; also ten classes for all
-triplets, and ten that lie together for the hardest. All of one batch size are timed in turns, so that a busy machine slows all alike, and
-the ratios are those within a turn. Peak memory is that of a process of its own (on a GPU the
-allocator's), above what lay there before. A peer that took over a minute is not run on larger
-batches. `--write` puts the table into RESULTS.md.
+triplets, and ten that lie together for the hardest. All of one batch size are timed in turns, so
+that a busy machine slows all alike, and the ratios are those within a turn. Peak memory is that of
+a process of its own (on a GPU the allocator's), above what lay there before. A peer that took over
+a minute is not run on larger batches. `--write` puts the table into RESULTS.md.
 """
 
 from __future__ import annotations
