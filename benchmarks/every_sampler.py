@@ -24,7 +24,7 @@ SAMPLERS = (
     "all-triplets", "hard-pairs", "all-pairs", "easy-positive", "distance-weighted",
     "multi-similarity", "n-hard", "grouped", "episodic", "global-hard",
     "schedule:0=random-triplets,1=semihard-triplet,2=hard-triplet",
-    "hard-triplet --miner pml.BatchEasyHardMiner",
+    "hard-triplet --miner pml.TripletMarginMiner",
 )  # fmt: skip
 WITHOUT = {("mnist", "grouped"): "MNIST has no groups"}
 SHOWN = ("recall@1", "map@r", "accuracy")
