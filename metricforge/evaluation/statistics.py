@@ -33,12 +33,13 @@ def over_episodes(values: Doubles) -> Estimate:
     return _student(values, "episodes")
 
 
-def over_seeds(values: Doubles) -> Estimate:
+def over_seeds(values: Doubles, *, least: float = 0.0) -> Estimate:
     """The mean of scores of repetitions from other seeds [S], with Student's t interval.
 
-    It speaks of other seeds, on the same images. Otherwise as :func:`over_episodes`.
+    It speaks of other seeds, on the same images; `least` is the lowest score there is. Otherwise
+    as :func:`over_episodes`.
     """
-    return _student(values, "seeds")
+    return _student(values, "seeds", least)
 
 
 def _student(values: Doubles, over: str, least: float = 0.0) -> Estimate:

@@ -40,6 +40,8 @@ class Clustering:
             raise DataError("clustering needs at least two classes; hold out more.")
         found = [agreement(labels, clusters_of(vectors, count, seed=s)) for s in range(self.seeds)]
         estimates: dict[str, Estimate] = {
-            name: over_seeds(np.array([scores[name] for scores in found])) for name in DEFINITIONS
+            # What is adjusted for chance falls below zero by chance.
+            name: over_seeds(np.array([scores[name] for scores in found]), least=-1.0)
+            for name in DEFINITIONS
         }
         return Result(estimates, warnings_about(vectors), DEFINITIONS)
