@@ -33,7 +33,7 @@ class KNN:
         for NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
-        largest = int(np.unique(labels, return_counts=True)[1].max())
+        largest = int(np.unique(labels, return_counts=True)[1].max(initial=0))
         shots = [n for n in self.shots if n < largest]
         if not shots:
             raise DataError(
