@@ -66,7 +66,10 @@ def test_zsh_and_fish_are_told_what_each_is() -> None:
     [
         (["train", "--loss", "tri"], {"triplet"}),
         (["train", "--loss", "pm"], {"pml."}),
-        (["train", "--protocol", ""], {"oneshot", "retrieval"}),
+        (
+            ["train", "--protocol", ""],
+            {"clustering", "knn", "oneshot", "retrieval", "verification"},
+        ),
         (["train", "--validation", "ret"], {"retrieval"}),
         (["train", "--loss", "triplet", "--protocol", "one"], {"oneshot"}),
         (["train", "--head", "m"], {"mlp"}),
