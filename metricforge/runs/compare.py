@@ -83,7 +83,9 @@ def compare(
         model = load(run.path, device=device, registry=registry)
         rows = embeddings_of(model, dataset, indices, baselines=False)[TRAINED]
         found[name] = _measured(measures, rows, dataset, indices)
-        run.folder.append(run.folder.evaluations, {"part": "test", "by": "compare"})
+        split_hash = run.folder.read("split")["hash"]
+        record = {"part": "test", "split_hash": split_hash, "by": "compare"}
+        run.folder.append(run.folder.evaluations, record)
     return Comparison(
         results={name: result.estimates for name, result in found.items()},
         differences=_differences(found),
