@@ -8,9 +8,9 @@ from metricforge.evaluation.clustering import agreement, clusters_of
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
 from metricforge.evaluation.nearest import label_some, nearest_label
-from metricforge.evaluation.retrieval import Scores, map_at_r, r_precision, recall_at
+from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_precision, recall_at
 from metricforge.evaluation.retrieval import score as score_retrieval
-from metricforge.evaluation.search import centred, neighbours
+from metricforge.evaluation.search import Gallery, centred, neighbours
 from metricforge.evaluation.statistics import (
     over_differences,
     over_episodes,
@@ -31,6 +31,7 @@ from metricforge.evaluation.verification import (
 __all__ = [
     "Classifier",
     "Episodes",
+    "Gallery",
     "ImagePairs",
     "Ranked",
     "Roc",
@@ -44,6 +45,7 @@ __all__ = [
     "eligible",
     "label_some",
     "map_at_r",
+    "ndcg_at_r",
     "nearest_label",
     "neighbours",
     "over_differences",

@@ -1,19 +1,21 @@
-"""Leave-one-out retrieval: each image asks for the other images of its class.
+"""Retrieval: each query asks for the other images of its class.
 
-The metrics are those of Musgrave et al. 2020, "A Metric Learning Reality Check".
+The metrics are those of Musgrave et al. 2020, "A Metric Learning Reality Check", the reciprocal
+rank of Voorhees 1999 and the gain of Järvelin & Kekäläinen 2002, with one grade of relevance.
 Shapes: N images, Q queries, K neighbours of each; R is the number of other images of a
-query's class, and differs from query to query.
+query's class in the gallery, and differs from query to query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.search import Floats, Ints, neighbours
+from metricforge.evaluation.approximate import IndexKind
+from metricforge.evaluation.search import Floats, Gallery, Ints
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -23,8 +25,9 @@ Doubles = NDArray[np.float64]
 class Scores:
     """The scores of every query that has something to find.
 
-    `queries` [Q] are their rows; `recall` (by k), `r_precision` and `map_at_r` are float64 [Q].
-    `alone` counts the images that are the only one of their class: they have no score, and
+    `queries` [Q] are their rows; `recall` (by k), `r_precision`, `map_at_r`, `ndcg_at_r` and
+    `reciprocal_rank` are float64 [Q]. `nearest` [Q] is the row of the nearest other of each.
+    `alone` counts the queries without another image of their class: they have no score, and
     stay in the gallery of the others.
     """
 
@@ -32,6 +35,9 @@ class Scores:
     recall: dict[int, Doubles]
     r_precision: Doubles
     map_at_r: Doubles
+    ndcg_at_r: Doubles
+    reciprocal_rank: Doubles
+    nearest: Ints
     alone: int
 
 
@@ -56,44 +62,108 @@ def map_at_r(hits: Bools, relevant: Ints) -> Doubles:
     """
     counted = _within(hits, relevant)
     rank = np.arange(1, hits.shape[1] + 1)
-    precision = np.cumsum(counted, axis=1) / rank
-    return np.asarray((precision * counted).sum(axis=1) / relevant, dtype=np.float64)
+    precision = np.cumsum(counted, axis=1, dtype=np.int32) / rank
+    return np.asarray(np.einsum("qk,qk->q", precision, counted) / relevant, dtype=np.float64)
 
 
-def score(embeddings: Floats, labels: Ints, ks: Sequence[int], *, seed: int = 0) -> Scores:
-    """Score every image as a query against all others, in one search.
+def ndcg_at_r(hits: Bools, relevant: Ints) -> Doubles:
+    """The sum over i <= R of hit(i) / log2(i + 1), over the same with all hits.
 
-    Embeddings [N, D], labels [N], ks >= 1; `seed` orders exact ties. Without two images of
-    any class, the scores are empty. Raises DivergedError for NaN or infinite embeddings.
+    Hits [Q, K], relevant [Q] to [Q] (Järvelin & Kekäläinen 2002).
+    """
+    gain = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    best = np.cumsum(gain)[np.minimum(relevant, hits.shape[1]) - 1]
+    # At most 1, which the order of summing may miss by a rounding error.
+    return np.asarray(np.minimum(_within(hits, relevant) @ gain / best, 1.0), dtype=np.float64)
+
+
+def score(
+    embeddings: Floats,
+    labels: Ints,
+    ks: Sequence[int],
+    *,
+    queries: Ints | None = None,
+    gallery: Ints | None = None,
+    index: IndexKind = "exact",
+    rank_all: bool = True,
+    seed: int = 0,
+) -> Scores:
+    """Score queries against a gallery of other images: all against all others, unless told.
+
+    Embeddings [N, D], labels [N], ks >= 1; `queries` and `gallery` are rows, ascending, and may
+    share some. `seed` orders exact ties. Without an image to find for any query, the scores are
+    empty. A first hit beyond the depth searched, max(ks) or R, is ranked by a second pass, unless
+    `rank_all` is false: its reciprocal rank then is 0. So it is with an `index` that is not exact,
+    which may miss images and then scores too low. Raises DivergedError for NaN or infinite
+    embeddings.
     """
     if len(embeddings) != len(labels):
         raise ValueError(f"{len(embeddings)} embeddings have {len(labels)} labels")
-    relevant = _others_of_class(labels)
-    depth = max(*ks, int(relevant.max(initial=0)))
-    tiles = [
-        _score_tile(labels[found] == labels[rows, None], relevant[rows], ks)
-        for rows, found in neighbours(embeddings, depth, seed=seed)
-    ]
-    columns = np.concatenate([*tiles, np.zeros((0, len(ks) + 2))])
+    searched = Gallery(embeddings, gallery, kind=index, seed=seed)
+    asking = np.arange(len(labels)) if queries is None else queries
+    classes = np.unique(labels, return_inverse=True)[1]
+    relevant = _relevant(searched, asking, classes)
+    alone = int((relevant == 0).sum())
+    asking, relevant = asking[relevant > 0], relevant[relevant > 0]
+    columns = np.zeros((len(asking), len(ks) + 4))
+    nearest = np.zeros(len(asking), dtype=np.int64)
+    for part in _by_depth(relevant):
+        depth = max(*ks, int(relevant[part].max()))
+        columns[part], nearest[part] = _scored(
+            searched, asking[part], classes, relevant[part], ks, depth
+        )
+    if rank_all and index == "exact":
+        missed = np.flatnonzero(columns[:, -1] == 0)
+        columns[missed, -1] = 1 / searched.rank_of_first(asking[missed], classes)
     return Scores(
-        queries=np.flatnonzero(relevant),
+        queries=asking,
         recall={k: columns[:, place] for place, k in enumerate(ks)},
-        r_precision=columns[:, -2],
-        map_at_r=columns[:, -1],
-        alone=int((relevant == 0).sum()),
+        r_precision=columns[:, -4],
+        map_at_r=columns[:, -3],
+        ndcg_at_r=columns[:, -2],
+        reciprocal_rank=columns[:, -1],
+        nearest=nearest,
+        alone=alone,
     )
 
 
-def _score_tile(hits: Bools, relevant: Ints, ks: Sequence[int]) -> Doubles:
-    asked = relevant > 0
-    hits, relevant = hits[asked], relevant[asked]
+def _by_depth(relevant: Ints) -> Iterator[Ints]:
+    """Queries in parts of like R, so that one large class makes none of the others search deep."""
+    octave = np.frexp(relevant.astype(np.float64))[1]
+    for some in np.unique(octave):
+        yield np.flatnonzero(octave == some)
+
+
+def _scored(
+    gallery: Gallery, asking: Ints, classes: Ints, relevant: Ints, ks: Sequence[int], depth: int
+) -> tuple[Doubles, Ints]:
+    """The columns [Q, C] of some queries and their nearest others [Q], from one search."""
+    # NOBODY, whom an index did not find, is of the class at the end, which is none.
+    class_of = np.append(classes, -1).astype(np.int32)
+    wanted = np.zeros(len(classes), dtype=np.int64)
+    wanted[asking] = relevant
+
+    def then(rows: Ints, found: Ints) -> tuple[Doubles, Ints]:
+        hits = class_of[found] == class_of[rows, None]
+        return _columns(hits, wanted[rows], ks), found[:, 0].copy()
+
+    tiles = list(gallery.nearest(asking, depth, then))
+    return np.concatenate([t[0] for t in tiles]), np.concatenate([t[1] for t in tiles])
+
+
+def _columns(hits: Bools, relevant: Ints, ks: Sequence[int]) -> Doubles:
+    """All scores [Q, C]; the last is the reciprocal rank, 0 where no hit is among the K."""
+    first = hits.argmax(axis=1)
+    reciprocal = hits[np.arange(len(hits)), first] / (first + 1)
     recalls = [recall_at(hits, k) for k in ks]
-    return np.stack([*recalls, r_precision(hits, relevant), map_at_r(hits, relevant)], axis=1)
+    measures = [measure(hits, relevant) for measure in (r_precision, map_at_r, ndcg_at_r)]
+    return np.stack([*recalls, *measures, reciprocal], axis=1)
 
 
-def _others_of_class(labels: Ints) -> Ints:
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.asarray(counts[inverse] - 1, dtype=np.int64)
+def _relevant(gallery: Gallery, asking: Ints, classes: Ints) -> Ints:
+    """How many others of its class each query [Q] could find; classes [N] are numbers from 0."""
+    there = np.bincount(classes[gallery.rows], minlength=int(classes.max(initial=0)) + 1)
+    return np.asarray(there[classes[asking]] - (gallery.place[asking] >= 0), dtype=np.int64)
 
 
 def _within(hits: Bools, relevant: Ints) -> Bools:

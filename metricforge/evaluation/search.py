@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by euclidean distance, in bounded memory.
+"""Nearest neighbours by euclidean distance, in bounded memory.
 
 Euclidean distance ranks unit-length embeddings exactly as cosine similarity does.
 Shapes: N embeddings of D dimensions, Q queries in a tile, k neighbours of each.
@@ -6,67 +6,149 @@ Shapes: N embeddings of D dimensions, Q queries in a tile, k neighbours of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.errors import DivergedError
-from metricforge.evaluation.deep import deepest
+from metricforge.evaluation.approximate import IndexKind, build_index
+from metricforge.evaluation.deep import deepest, each_part
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.int64]
+T = TypeVar("T")
 
 # About 100 MB: a neighbour costs 12 bytes in faiss and some 40 in what is made of it.
 ENTRIES_PER_TILE = 2_000_000
 QUERIES_PER_TILE = 4_096
+# Of each thread; what is made of so many lies in a core's cache.
+DEEP_ENTRIES_PER_TILE = 2**18
 # Beyond so many neighbours faiss takes longer than sorting what is near.
 DEEP = 256
+NOBODY = -1
 
 
 def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
     """The k nearest others of every embedding, nearest first, one tile of queries at a time.
 
     Embeddings [N, D] give pairs of rows [Q], in order, and their neighbours [Q, min(k, N-1)];
-    a tile holds fewer queries the larger k is. An image is never its own neighbour, even
-    among exact duplicates: it is removed by its index. `seed` orders exact ties.
-    Raises DivergedError for NaN or infinite embeddings.
+    a tile holds fewer queries the larger k is. See :class:`Gallery`.
     """
-    points = centred(embeddings)
-    count = len(points)
-    # Searches keep the earlier of two equal distances. Data usually lies class by class, so in
-    # its own order a model that maps all images to one point would find its own class. A
-    # shuffled gallery makes a tie go to any class by its share: a collapsed model scores chance.
-    order = np.random.default_rng(seed).permutation(count)
-    start = 0
-    for places in _places(points, points[order], min(k + 1, count)):
-        rows = np.arange(start, start + len(places))
-        start += len(places)
-        yield rows, _others(order[places], rows)
+    gallery = Gallery(embeddings, seed=seed)
+    rows = np.arange(len(embeddings))
+    return gallery.nearest(rows, k, lambda part, found: (part, found))
 
 
-def _places(queries: NDArray[np.float32], gallery: NDArray[np.float32], k: int) -> Iterator[Ints]:
-    """The places of the k nearest, tile by tile [Q, k]."""
-    step = max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, k)))
-    if k > DEEP:
-        for found in deepest(queries, gallery, k):
-            yield from np.array_split(found, -(-len(found) // step))
-        return
-    index = faiss.IndexFlatL2(queries.shape[1])
-    index.add(gallery)
+class Gallery:
+    """Embeddings to search, exactly unless told otherwise.
+
+    An image is never its own neighbour, even among exact duplicates: it is removed by its index.
+    Exact ties are ordered by `seed` and not by the order of the embeddings. Raises DivergedError
+    for NaN or infinite embeddings.
+    """
+
+    def __init__(
+        self,
+        embeddings: Floats,
+        members: Ints | None = None,
+        *,
+        kind: IndexKind = "exact",
+        seed: int = 0,
+    ) -> None:
+        """Of embeddings [N, D] those of the rows `members` [G] can be found (None: all).
+
+        A `kind` other than exact finds most of the nearest: see :func:`build_index`.
+        """
+        self.kind, self.seed = kind, seed
+        self.points = centred(embeddings)
+        rows = np.arange(len(self.points)) if members is None else members
+        # Searches keep the earlier of two equal distances. Data usually lies class by class, so in
+        # its own order a model that maps all images to one point would find its own class. A
+        # shuffled gallery makes a tie go to any class by its share: a collapsed model scores
+        # chance.
+        self.rows: Ints = np.random.default_rng(seed).permutation(rows)
+        """The row at each place [G]."""
+        self.place: Ints = np.full(len(self.points), -1)
+        """The place of each row [N], -1 for one that can't be found."""
+        self.place[self.rows] = np.arange(len(self.rows))
+        self._shown = self.points[self.rows]
+
+    def nearest(self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]) -> Iterator[T]:
+        """What `then` makes of some rows [Q] and the rows of their k nearest others [Q, K].
+
+        Tile by tile in the order of `queries` [M], nearest first; a tile holds fewer queries the
+        larger k is. K is k, or all others there are; -1 stands for one that an index that is not
+        exact did not find. `then` may be called in threads.
+        """
+        others = len(self.rows) - int((self.place[queries] >= 0).any())
+        k = min(k, others)
+        if len(queries) == 0:
+            return iter(())
+        if k > DEEP and self.kind == "exact":
+            return deepest(
+                self.points[queries],
+                self.place[queries],
+                self._shown,
+                k,
+                lambda part, places: then(queries[part], self.rows[places]),
+                most=max(1, DEEP_ENTRIES_PER_TILE // k),
+            )
+        return (then(*tile) for tile in self._shallow(queries, k))
+
+    def _shallow(self, queries: Ints, k: int) -> Iterator[tuple[Ints, Ints]]:
+        index = build_index(self._shown, self.kind, k + 1, self.seed)
+        # faiss's -1 is "none found"; as an index into the rows it would name the last of them.
+        rows = np.append(self.rows, NOBODY)
+        for part in _tiles(queries, k + 1):
+            _, places = index.search(self.points[part], min(k + 1, len(self.rows)))
+            assert self.kind != "exact" or (places >= 0).all(), "a finite query found too few"
+            yield part, _others(rows[places], part, k)
+
+    def rank_of_first(self, queries: Ints, labels: Ints) -> Ints:
+        """The rank, from 1, of the nearest other of a query's class; labels [N], queries [Q].
+
+        Each query has another of its class among the members.
+        """
+        of_place = labels[self.rows]
+        by_class = np.argsort(of_place, kind="stable")
+        ordered = of_place[by_class]
+        first = np.searchsorted(ordered, labels[queries], side="left")
+        beyond = np.searchsorted(ordered, labels[queries], side="right")
+
+        def ranks(part: slice, distances: NDArray[np.float32]) -> Ints:
+            rows = zip(distances, first[part], beyond[part], strict=True)
+            return np.array([_rank(row, by_class[a:b]) for row, a, b in rows])
+
+        parts = each_part(self.points[queries], self.place[queries], self._shown, ranks)
+        return np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
+
+
+def _rank(distances: NDArray[np.float32], places: Ints) -> int:
+    """The rank of the nearest of some places, those before it at the same distance included."""
+    among = distances[places]
+    nearest = among.min()
+    before = places[among == nearest].min()
+    return 1 + int((distances < nearest).sum() + (distances[:before] == nearest).sum())
+
+
+def _tiles(queries: Ints, k: int) -> Iterator[Ints]:
+    step = _most(k)
     for start in range(0, len(queries), step):
-        _, places = index.search(queries[start : start + step], k)
-        # -1 means "none found"; as an index it would silently name the last image.
-        assert (places >= 0).all(), "a finite query found too few neighbours"
-        yield places
+        yield queries[start : start + step]
 
 
-def _others(found: Ints, rows: Ints) -> Ints:
-    """Drop each row's own index from what it found; among many duplicates it may be absent."""
+def _most(k: int) -> int:
+    """The most queries whose k neighbours are held at a time."""
+    return max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, k)))
+
+
+def _others(found: Ints, rows: Ints, k: int) -> Ints:
+    """The first k of what each row found without itself, which may be absent among duplicates."""
     keep = found != rows[:, None]
-    keep[keep.all(axis=1), -1] = False
+    if found.shape[1] > k:
+        keep[keep.all(axis=1), -1] = False
     return np.asarray(found[keep].reshape(len(rows), -1))
 
 

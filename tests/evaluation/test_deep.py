@@ -42,11 +42,35 @@ def test_ties_go_to_the_earlier(values, data):
     assert deep.nearest_in(distances, k).tolist() == expected.tolist()
 
 
+def deepest(queries, own, gallery, k, **options):
+    return list(deep.deepest(queries, own, gallery, k, lambda part, found: found, **options))
+
+
 def test_tiles_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     queries, gallery = rng.random((2, 70, 3)).astype(np.float32)
-    whole = np.concatenate(list(deep.deepest(queries, gallery, 40)))
+    own = np.full(70, -1)
+    whole = np.concatenate(deepest(queries, own, gallery, 40))
     monkeypatch.setattr(deep, "ENTRIES_PER_TILE", 500)
-    tiles = list(deep.deepest(queries, gallery, 40))
+    tiles = deepest(queries, own, gallery, 40, most=3)
     assert len(tiles) > 5
+    assert max(map(len, tiles)) <= 3
     assert (np.concatenate(tiles) == whole).mean() > 0.99
+
+
+def test_a_query_in_the_gallery_does_not_find_itself():
+    gallery = np.random.default_rng(1).random((30, 3)).astype(np.float32)
+    own = np.array([4, -1, 7])
+    found = np.concatenate(deepest(gallery[[4, 5, 7]], own, gallery, 29))
+    assert [place in row for place, row in zip((4, 5, 7), found, strict=True)] == [0, 1, 0]
+    assert found[1, 0] == 5
+
+
+@pytest.mark.parametrize("low", [0.0, 1e-30, 0.4999])
+def test_sorting_by_the_highest_bits_first_changes_nothing(low):
+    """Distances in a narrow range, in a wide one, and all the same."""
+    rng = np.random.default_rng(2)
+    for high in (low, np.nextafter(np.float32(low), np.float32(1)), 0.5, 1e30):
+        distances = np.append(rng.uniform(low, high, 3000), [low, high]).astype(np.float32)
+        expected = np.argsort(distances, kind="stable")[:1500]
+        assert deep.nearest_in(distances, 1500).tolist() == expected.tolist()

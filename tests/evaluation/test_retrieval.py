@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-from metricforge.evaluation import map_at_r, r_precision, recall_at, score_retrieval, search
+from metricforge.evaluation import (
+    map_at_r,
+    ndcg_at_r,
+    r_precision,
+    recall_at,
+    score_retrieval,
+    search,
+)
 
 HITS = np.array([[1, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0]], dtype=bool)
 RELEVANT = np.array([3, 3, 1, 2])
@@ -25,11 +32,11 @@ def clustered(seed, classes=12, each=9, dim=6, noise=0.8):
     return points[shuffled].astype(np.float32), labels[shuffled]
 
 
-def naive(points, labels, k):
-    """The definitions, one query at a time: recall@k, R-precision, MAP@R."""
+def naive(points, labels, k, queries=None, gallery=None):
+    """The definitions, one query at a time: recall@k, R-precision, MAP@R, NDCG@R, 1 / rank."""
     rows = []
-    for query in range(len(points)):
-        others = [i for i in range(len(points)) if i != query]
+    for query in range(len(points)) if queries is None else queries:
+        others = [i for i in (range(len(points)) if gallery is None else gallery) if i != query]
         squared = ((points[others].astype(np.float64) - points[query]) ** 2).sum(axis=1)
         ranked = [others[i] for i in np.argsort(squared)]
         hits = [labels[i] == labels[query] for i in ranked]
@@ -40,8 +47,17 @@ def naive(points, labels, k):
         for rank, hit in enumerate(hits[:relevant], start=1):
             found += hit
             total += hit * found / rank
-        rows.append((float(any(hits[:k])), found / relevant, total / relevant))
+        gain = sum(hit / np.log2(rank + 1) for rank, hit in enumerate(hits[:relevant], start=1))
+        ideal = sum(1 / np.log2(rank + 1) for rank in range(1, relevant + 1))
+        first = 1 / (hits.index(True) + 1)
+        rows.append((float(any(hits[:k])), found / relevant, total / relevant, gain / ideal, first))
     return np.array(rows)
+
+
+def table(scores, k):
+    """The columns of `naive`."""
+    found = (scores.r_precision, scores.map_at_r, scores.ndcg_at_r, scores.reciprocal_rank)
+    return np.stack([scores.recall[k], *found], axis=1)
 
 
 def test_hand_worked_recall():
@@ -59,6 +75,13 @@ def test_hand_worked_map_at_r():
     np.testing.assert_allclose(map_at_r(HITS, RELEVANT), expected)
 
 
+def test_hand_worked_ndcg_at_r():
+    second, third = 1 / np.log2(3), 1 / np.log2(4)
+    whole = 1 + second + third
+    expected = [(1 + third) / whole, (second + third) / whole, 0, 1]
+    np.testing.assert_allclose(ndcg_at_r(HITS, RELEVANT), expected)
+
+
 def test_hand_worked_line():
     points = np.array([[0.0], [1.0], [3.0], [3.5], [9.0]], dtype=np.float32)
     scores = score_retrieval(points, np.array([0, 0, 1, 0, 1]), [1, 2])
@@ -67,6 +90,7 @@ def test_hand_worked_line():
     assert scores.recall[2].tolist() == [1, 1, 0, 1, 1]
     assert scores.r_precision.tolist() == [0.5, 0.5, 0, 0.5, 0]
     assert scores.map_at_r.tolist() == [0.5, 0.5, 0, 0.25, 0]
+    assert scores.reciprocal_rank.tolist() == [1, 1, 1 / 4, 1 / 2, 1 / 2]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -77,8 +101,52 @@ def test_agrees_with_naive_loops(seed):
     expected = naive(points, labels, 5)
     assert scores.alone == 3
     assert len(expected) == len(scores.queries) == 39
-    found = np.stack([scores.recall[5], scores.r_precision, scores.map_at_r], axis=1)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(table(scores, 5), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("deep", [256, 0], ids=["faiss", "deep"])
+@pytest.mark.parametrize("shared", [0, 10], ids=["apart", "overlapping"])
+def test_queries_and_a_gallery_agree_with_naive_loops(monkeypatch, deep, shared):
+    monkeypatch.setattr(search, "DEEP", deep)
+    # Classes of 2 to 40 images, so that R differs.
+    rng = np.random.default_rng(5)
+    labels = np.repeat(np.arange(8), [2, 2, 3, 5, 9, 20, 30, 40])
+    points = rng.standard_normal((8, 4))[labels] + rng.standard_normal((len(labels), 4))
+    order = rng.permutation(len(labels))
+    labels, points = labels[order], points[order].astype(np.float32)
+    queries, gallery = np.arange(40), np.arange(40 - shared, len(labels))
+    scores = score_retrieval(points, labels, [3], queries=queries, gallery=gallery)
+    expected = naive_answered(points, labels, queries, gallery)
+    assert len(scores.queries) + scores.alone == 40
+    np.testing.assert_allclose(table(scores, 3), expected, atol=1e-12)
+
+
+def naive_answered(points, labels, queries, gallery):
+    found = [q for q in queries if any(labels[i] == labels[q] for i in gallery if i != q)]
+    return naive(points, labels, 3, found, gallery)
+
+
+def test_the_rank_of_a_first_hit_far_beyond_the_search_is_exact():
+    points = np.random.default_rng(6).standard_normal((400, 8)).astype(np.float32)
+    labels = np.arange(400) // 2
+    scores = score_retrieval(points, labels, [1])
+    assert scores.recall[1].mean() < 0.1
+    np.testing.assert_allclose(table(scores, 1), naive(points, labels, 1), atol=1e-12)
+
+
+def test_the_nearest_of_each_query_is_known():
+    points = np.array([[0.0], [1.0], [3.0], [3.5]], dtype=np.float32)
+    scores = score_retrieval(points, np.array([0, 0, 1, 1]), [1])
+    assert scores.nearest.tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_an_approximate_index_scores_nearly_as_much_and_never_more_recall(index):
+    points, labels = clustered(7, classes=300, each=10, dim=16, noise=0.5)
+    exact, found = (score_retrieval(points, labels, [1], index=i) for i in ("exact", index))
+    again = score_retrieval(points, labels, [1], index=index)
+    assert (found.map_at_r == again.map_at_r).all()
+    assert 0.7 * exact.map_at_r.mean() < found.map_at_r.mean() <= exact.map_at_r.mean() + 0.01
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -115,6 +183,12 @@ def test_identical_embeddings_score_chance(order):
     assert np.mean([r.recall[1].mean() for r in runs]) == pytest.approx(chance, abs=0.005)
     assert np.mean([r.r_precision.mean() for r in runs]) == pytest.approx(chance, abs=0.005)
     assert np.mean([r.recall[4].mean() for r in runs]) == pytest.approx(4 * chance, abs=0.02)
+    # The first of 9 among 399 in any order.
+    ranks = np.arange(1, 400)
+    first = np.cumprod(np.r_[1, 1 - 9 / np.arange(399, 1, -1)]) * 9 / np.arange(399, 0, -1)
+    expected = (first[:391] / ranks[:391]).sum()
+    found = np.mean([r.reciprocal_rank.mean() for r in runs])
+    assert found == pytest.approx(expected, rel=0.05)
 
 
 def test_perfect_clusters_score_one():
@@ -134,13 +208,13 @@ def test_perfect_clusters_score_one():
     k=st.integers(1, 40),
 )
 def test_odd_inputs_give_scores_in_range(rows, k):
-    table = np.array(rows)
-    labels = table[:, 2]
-    scores = score_retrieval(table[:, :2].astype(np.float32), labels, [1, k])
+    drawn = np.array(rows)
+    labels = drawn[:, 2]
+    scores = score_retrieval(drawn[:, :2].astype(np.float32), labels, [1, k])
     counts = np.bincount(labels)[labels]
     assert scores.queries.tolist() == np.flatnonzero(counts > 1).tolist()
     assert scores.alone == (counts == 1).sum()
-    for values in (*scores.recall.values(), scores.r_precision, scores.map_at_r):
+    for values in (*scores.recall.values(), *table(scores, k).T):
         assert values.shape == scores.queries.shape
         assert ((values >= 0) & (values <= 1)).all()
     assert (scores.map_at_r <= scores.r_precision + 1e-12).all()
