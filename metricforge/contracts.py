@@ -242,11 +242,13 @@ class Trials:
     E episodes of W classes; `support` int64 [E, W, S] holds the places of S labelled images of
     each, `queries` int64 [E, W * Q] those of Q images to be told of each, class by class in the
     order of the support. `over` names the episodes where numbers of each are shown: "runs".
+    `measure` is the number that is usual for them.
     """
 
     support: Tensor
     queries: Tensor
     over: str = "episodes"
+    measure: Literal["accuracy", "error"] = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,8 @@ class Dataset:
     - `turns_into_classes`: a turned or mirrored image shows another thing, as drawings of signs
       do, so that orientations may count as further classes where there are few.
     - `trials`: official few-shot episodes by name, of places among the images.
+    - `queries` and `gallery`: bool [N] each, or None: the images that ask in retrieval, and those
+      that are looked for. None: all of a part, each asking for the others. An image may be both.
     - `notes`: sentences the user should read, such as files that were passed over.
     """
 
@@ -275,6 +279,8 @@ class Dataset:
     turns_into_classes: bool = False
     notes: tuple[str, ...] = ()
     trials: Mapping[str, Trials] = field(default_factory=dict)
+    queries: Tensor | None = None
+    gallery: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -304,7 +310,8 @@ class Labelled:
 
     `labels` int64 [N], `classes` their names, `groups` int64 [N] or None; of the dataset's
     `trials`, as rows of these images, those that are whole among them. `places` int64 [N] are
-    those of the images in the dataset; None: in order.
+    those of the images in the dataset; None: in order. `queries` and `gallery` are bool [N], each
+    with some true, or both None.
     """
 
     labels: Tensor
@@ -312,6 +319,15 @@ class Labelled:
     groups: Tensor | None = None
     trials: Mapping[str, Trials] = field(default_factory=dict)
     places: Tensor | None = None
+    queries: Tensor | None = None
+    gallery: Tensor | None = None
+
+
+class Validation(NamedTuple):
+    """The same model's embeddings [M, D] of other classes, to choose a threshold or the like by."""
+
+    embeddings: Tensor
+    images: Labelled
 
 
 @dataclass(frozen=True)
@@ -319,11 +335,26 @@ class Scored:
     """The scores that an estimate is the mean of, so that two models can be compared in pairs.
 
     `values` float64 [U], one for each query or episode, the same in the same order for any model;
-    `classes` int64 [U] where those of one class succeed or fail together, as queries do.
+    `classes` int64 [U] where those of one class succeed or fail together, as queries do; else
+    `over` says what the values are of.
     """
 
     values: NDArray[np.float64]
     classes: NDArray[np.int64] | None = None
+    over: str = "episodes"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What each query was answered with, so that a report can show where a model fails.
+
+    By row: `queries` int64 [Q], and `nearest` int64 [Q] the image found first; `scores` float64
+    [Q], 1 for a query that went as well as can be.
+    """
+
+    queries: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -331,16 +362,24 @@ class Result:
     """What a protocol measured: named numbers, their definitions, and what to know of them.
 
     `scores` has, by the names of estimates, what these are the means of; see :class:`Scored`.
+    `trials` are the episodes that were drawn, by what follows the @ in the name of the number, as
+    rows of the images; the user may keep them and have another model answer the same.
     """
 
     estimates: Mapping[str, Estimate]
     notes: tuple[str, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, Scored] = field(default_factory=dict, repr=False, compare=False)
+    answers: Answers | None = field(default=None, repr=False, compare=False)
+    trials: Mapping[str, Trials] = field(default_factory=dict, repr=False, compare=False)
 
 
 class EvaluationProtocol(Protocol):
-    """A way to test embeddings; the same input gives the same bytes."""
+    """A way to test embeddings; the same input gives the same bytes.
+
+    One whose `evaluate` takes a third argument by the name `validation` is given a
+    :class:`Validation` of the same model, or None where there are no classes to validate on.
+    """
 
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] of labelled images to named numbers with intervals."""
