@@ -16,7 +16,8 @@ from metricforge.errors import UsageError
               help="Judge embeddings [N, D] of any other program, a .npy file, in the place of "
               "a run's.")  # fmt: skip
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=Path),
-              help="Their labels: a .npy file, or a text file with one a line.")  # fmt: skip
+              help="Their labels: a .npy file, a text file with one a line, or a CSV with the "
+              "column label, and if need be group, is_query and is_gallery.")  # fmt: skip
 @component("dataset", "What to test on.  [default: the run's own]")
 @PROTOCOL
 @click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test, or "
@@ -24,6 +25,13 @@ from metricforge.errors import UsageError
 @click.option("--allow-seen", is_flag=True,
               help="Measure classes it was trained on by their names, too.")  # fmt: skip
 @click.option("--baselines/--no-baselines", default=True, help="Raw pixels beside the model.")
+@click.option("--untrained", is_flag=True, help="The network before training beside the model.")
+@click.option("--episodes", metavar="FILE", type=click.Path(path_type=Path),
+              help="Answer the few-shot episodes in FILE.")  # fmt: skip
+@click.option("--episodes-out", metavar="FILE", type=click.Path(path_type=Path),
+              help="Write the few-shot episodes that are drawn to FILE.")  # fmt: skip
+@click.option("--by-class", metavar="FILE", type=click.Path(path_type=Path),
+              help="Write the numbers of each class to FILE, a CSV.")  # fmt: skip
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @DATA_ROOT
 @JSON
@@ -37,6 +45,10 @@ def command(
     part: str | None,
     allow_seen: bool,
     baselines: bool,
+    untrained: bool,
+    episodes: Path | None,
+    episodes_out: Path | None,
+    by_class: Path | None,
     device: str,
     data_root: str | None,
     as_json: bool,
@@ -46,24 +58,34 @@ def command(
     Classes with a name that the model was trained or selected on are refused. With --embeddings
     and --labels there is no RUN, and that these classes are held out is for you to know.
     """
+    from metricforge.artefact import write_file
     from metricforge.cli.results import print_measured, shortened
     from metricforge.data.arrays import read_embeddings, read_labels
-    from metricforge.runs.evaluate import USUAL_PROTOCOLS, evaluate
+    from metricforge.runs.evaluate import evaluate
 
     if (run is None) == (embeddings is None) or (labels is None) != (embeddings is None):
         raise UsageError("evaluate needs a RUN, or --embeddings FILE with --labels FILE.")
-    if embeddings is not None and (dataset or part or allow_seen):
-        raise UsageError("--dataset, --part and --allow-seen are for the model of a RUN.")
+    if embeddings is not None and (dataset or part or allow_seen or untrained):
+        raise UsageError(
+            "--dataset, --part, --allow-seen and --untrained are for the model of a RUN."
+        )
     evaluation = evaluate(
         run or read_embeddings(embeddings or Path()),
         dataset if labels is None else read_labels(labels),
-        protocols=protocols or USUAL_PROTOCOLS,
+        protocols=protocols,
         part=part,
         allow_seen=allow_seen,
         baselines=baselines,
+        untrained=untrained,
+        episodes=episodes,
+        episodes_out=episodes_out,
         data_root=data_root,
         device=device,
     )
+    if by_class is not None:
+        if not evaluation.by_class:
+            raise UsageError("no protocol here has numbers by class; add --protocol retrieval.")
+        write_file(by_class, evaluation.by_class)
     if as_json:
         print_json({"run": str(run or embeddings), **evaluation.to_json()})
         return

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from metricforge.contracts import Dataset
 from metricforge.errors import ArtefactError, DataError
 
 
@@ -24,21 +29,95 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     return np.asarray(rows, dtype=np.float32)
 
 
-def read_labels(path: Path) -> NDArray[Any]:
-    """N labels, whole numbers or strings, from a .npy file or a text file with one a line.
+@dataclass(frozen=True)
+class Labels:
+    """The labels of N embeddings, names or numbers, with what else a CSV may say of each.
 
-    Raises DataError for labels of another kind or an empty line, ArtefactError for a file that
-    can't be read.
+    `queries` and `gallery` are bool [N], or both None.
     """
+
+    names: Any
+    groups: list[str] | None = None
+    queries: NDArray[np.bool_] | None = None
+    gallery: NDArray[np.bool_] | None = None
+
+
+def read_labels(path: Path) -> Labels:
+    """N labels from a .npy file of whole numbers or strings, a text file with one a line, or a CSV.
+
+    A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`. Raises DataError
+    for labels of another kind or an empty one, ArtefactError for a file that can't be read.
+    """
+    if path.suffix == ".csv":
+        return _table(path)
     if path.suffix != ".npy":
-        return _lines(path)
+        return Labels(_lines(path))
     labels = _array(path)
     if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise DataError(
             f"{path} holds {labels.dtype} {list(labels.shape)}: labels are whole numbers or "
             "strings [N]."
         )
-    return labels
+    return Labels(labels)
+
+
+def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
+    """Labels as a dataset without images; DataError where they are not those of the embeddings."""
+    labels = given if isinstance(given, Labels) else Labels(given)
+    if given is None or embeddings.ndim != 2 or len(labels.names) != len(embeddings):
+        raise DataError("embeddings [N, D] need their N labels as the second argument.")
+    names, places = np.unique(np.asarray(labels.names), return_inverse=True)
+    groups, of_group = (
+        ((), None)
+        if labels.groups is None
+        else np.unique(np.asarray(labels.groups), return_inverse=True)
+    )
+    return Dataset(
+        "embeddings",
+        (),
+        torch.from_numpy(places).long(),
+        tuple(str(name) for name in names),
+        (1, 1, 1),
+        groups=None if of_group is None else torch.from_numpy(of_group).long(),
+        group_names=tuple(str(name) for name in groups),
+        queries=None if labels.queries is None else torch.from_numpy(labels.queries),
+        gallery=None if labels.gallery is None else torch.from_numpy(labels.gallery),
+    )
+
+
+def _table(path: Path) -> Labels:
+    _check_there(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            rows, columns = list(reader), tuple(reader.fieldnames or ())
+    except (UnicodeDecodeError, OSError, csv.Error) as error:
+        raise ArtefactError(f"{path} can't be read as a CSV ({error}).") from error
+    if "label" not in columns:
+        raise DataError(f"{path} has no column 'label', but {', '.join(columns) or 'none'}.")
+    for number, row in enumerate(rows, 2):
+        if not row["label"].strip():
+            raise DataError(f"{path}:{number} has no label.")
+    flagged = [name for name in ("is_query", "is_gallery") if name in columns]
+    if len(flagged) == 1:
+        raise DataError(f"{path} has the column '{flagged[0]}' alone; give the other as well.")
+    flags = [
+        np.array([_flag(path, number, row[name]) for number, row in enumerate(rows, 2)], dtype=bool)
+        for name in flagged
+    ]
+    return Labels(
+        np.array([row["label"].strip() for row in rows]),
+        [row["group"].strip() for row in rows] if "group" in columns else None,
+        *flags,
+    )
+
+
+def _flag(path: Path, number: int, text: str) -> bool:
+    known = {"true": True, "1": True, "1.0": True, "yes": True}
+    known |= dict.fromkeys(("false", "0", "0.0", "no", "", "nan"), False)
+    if text.strip().lower() not in known:
+        raise DataError(f"{path}:{number} has the flag '{text}'; write true or false.")
+    return known[text.strip().lower()]
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -4,14 +4,16 @@ Everything here is a pure function of arrays: it knows no model, dataset or plug
 a notebook or a protocol plugin can call it.
 """
 
+from metricforge.evaluation.approximate import IndexKind
 from metricforge.evaluation.clustering import agreement, clusters_of
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
 from metricforge.evaluation.nearest import label_some, nearest_label
 from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_precision, recall_at
 from metricforge.evaluation.retrieval import score as score_retrieval
-from metricforge.evaluation.search import Gallery, centred, neighbours
+from metricforge.evaluation.search import Gallery, Ints, centred, neighbours
 from metricforge.evaluation.statistics import (
+    over_classes,
     over_differences,
     over_episodes,
     over_queries,
@@ -33,6 +35,8 @@ __all__ = [
     "Episodes",
     "Gallery",
     "ImagePairs",
+    "IndexKind",
+    "Ints",
     "Ranked",
     "Roc",
     "Scores",
@@ -48,6 +52,7 @@ __all__ = [
     "ndcg_at_r",
     "nearest_label",
     "neighbours",
+    "over_classes",
     "over_differences",
     "over_episodes",
     "over_queries",

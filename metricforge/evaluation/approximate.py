@@ -16,11 +16,11 @@ SHARE_OF_LISTS = 1 / 16  # looked through for a query, ivf
 POINTS_PER_LIST = 64  # that k-means sees, ivf
 
 
-def build_index(points: NDArray[np.float32], kind: IndexKind, k: int, seed: int) -> Any:
-    """A faiss index over points [N, D], to be asked for k of them; the same each time.
+def build_index(points: NDArray[np.float32], kind: IndexKind, seed: int) -> Any:
+    """A faiss index over points [N, D]; the same each time.
 
-    `ivf` looks through a sixteenth of 4 sqrt(N) lists; `hnsw` follows 32 links a point and keeps
-    the best max(64, 2 k). hnsw is built by one thread, for with more no two are alike.
+    `ivf` looks through a sixteenth of 4 sqrt(N) lists; `hnsw` follows 32 links a point, and is
+    built by one thread, for with more no two are alike.
     """
     dim = points.shape[1]
     index: Any  # faiss names no common type with these attributes
@@ -35,7 +35,6 @@ def build_index(points: NDArray[np.float32], kind: IndexKind, k: int, seed: int)
         index.train(points)
     else:
         index = faiss.IndexHNSWFlat(dim, LINKS)
-        index.hnsw.efSearch = max(64, 2 * k)
         index.hnsw.rng = faiss.RandomGenerator(seed)  # type: ignore[attr-defined]
     threads = faiss.omp_get_max_threads()
     try:
@@ -44,3 +43,11 @@ def build_index(points: NDArray[np.float32], kind: IndexKind, k: int, seed: int)
     finally:
         faiss.omp_set_num_threads(threads)
     return index
+
+
+def ask(index: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The places [Q, k] of the k nearest, nearest first; -1 for one that was not found."""
+    if isinstance(index, faiss.IndexHNSW):
+        index.hnsw.efSearch = max(64, 2 * k)
+    places: NDArray[np.int64] = index.search(queries, k)[1]
+    return places

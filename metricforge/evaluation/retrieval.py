@@ -20,6 +20,9 @@ from metricforge.evaluation.search import Floats, Gallery, Ints
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 
+SAMPLED_QUERIES = 1_000
+"""By so many queries an index that is not exact is compared with an exact search."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -28,7 +31,8 @@ class Scores:
     `queries` [Q] are their rows; `recall` (by k), `r_precision`, `map_at_r`, `ndcg_at_r` and
     `reciprocal_rank` are float64 [Q]. `nearest` [Q] is the row of the nearest other of each.
     `alone` counts the queries without another image of their class: they have no score, and
-    stay in the gallery of the others.
+    stay in the gallery of the others. `found` is the share of nearest images that the index found,
+    1 for an exact one.
     """
 
     queries: Ints
@@ -39,6 +43,7 @@ class Scores:
     reciprocal_rank: Doubles
     nearest: Ints
     alone: int
+    found: float = 1.0
 
 
 def recall_at(hits: Bools, k: int) -> Doubles:
@@ -124,7 +129,19 @@ def score(
         reciprocal_rank=columns[:, -1],
         nearest=nearest,
         alone=alone,
+        found=1.0
+        if index == "exact"
+        else _found(searched, asking, max(*ks, int(relevant.max(initial=0))), seed),
     )
+
+
+def _found(gallery: Gallery, asking: Ints, depth: int, seed: int) -> float:
+    """What an index that is not exact finds of the nearest, for some queries."""
+    if len(asking) == 0:
+        return 1.0
+    rng = np.random.default_rng(seed)
+    some = rng.choice(asking, min(len(asking), SAMPLED_QUERIES), replace=False)
+    return gallery.found_share(np.sort(some), depth)
 
 
 def _by_depth(relevant: Ints) -> Iterator[Ints]:

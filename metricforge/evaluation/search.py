@@ -7,13 +7,14 @@ Shapes: N embeddings of D dimensions, Q queries in a tile, k neighbours of each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.errors import DivergedError
-from metricforge.evaluation.approximate import IndexKind, build_index
+from metricforge.evaluation.approximate import IndexKind, ask, build_index
 from metricforge.evaluation.deep import deepest, each_part
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -82,29 +83,49 @@ class Gallery:
         larger k is. K is k, or all others there are; -1 stands for one that an index that is not
         exact did not find. `then` may be called in threads.
         """
-        others = len(self.rows) - int((self.place[queries] >= 0).any())
-        k = min(k, others)
         if len(queries) == 0:
             return iter(())
+        k = self._there(queries, k)
         if k > DEEP and self.kind == "exact":
-            return deepest(
-                self.points[queries],
-                self.place[queries],
-                self._shown,
-                k,
-                lambda part, places: then(queries[part], self.rows[places]),
-                most=max(1, DEEP_ENTRIES_PER_TILE // k),
-            )
+            return self.nearest_exactly(queries, k, then)
         return (then(*tile) for tile in self._shallow(queries, k))
 
+    def nearest_exactly(
+        self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]
+    ) -> Iterator[T]:
+        """As `nearest`, exactly whatever the index."""
+        k = self._there(queries, k)
+        return deepest(
+            self.points[queries],
+            self.place[queries],
+            self._shown,
+            k,
+            lambda part, places: then(queries[part], self.rows[places]),
+            most=max(1, DEEP_ENTRIES_PER_TILE // k),
+        )
+
+    def _there(self, queries: Ints, k: int) -> int:
+        """k, or as many others as there are."""
+        return min(k, len(self.rows) - int((self.place[queries] >= 0).any()))
+
     def _shallow(self, queries: Ints, k: int) -> Iterator[tuple[Ints, Ints]]:
-        index = build_index(self._shown, self.kind, k + 1, self.seed)
         # faiss's -1 is "none found"; as an index into the rows it would name the last of them.
         rows = np.append(self.rows, NOBODY)
         for part in _tiles(queries, k + 1):
-            _, places = index.search(self.points[part], min(k + 1, len(self.rows)))
+            places = ask(self._index, self.points[part], min(k + 1, len(self.rows)))
             assert self.kind != "exact" or (places >= 0).all(), "a finite query found too few"
             yield part, _others(rows[places], part, k)
+
+    @cached_property
+    def _index(self) -> Any:
+        return build_index(self._shown, self.kind, self.seed)
+
+    def found_share(self, queries: Ints, k: int) -> float:
+        """The share of the k nearest of some rows [Q] that an index that is not exact finds."""
+        sure = self.nearest_exactly(queries, k, lambda part, found: found)
+        near = self.nearest(queries, k, lambda part, found: found)
+        pairs = zip(np.concatenate(list(near)), np.concatenate(list(sure)), strict=True)
+        return float(np.mean([np.isin(right, found).mean() for found, right in pairs]))
 
     def rank_of_first(self, queries: Ints, labels: Ints) -> Ints:
         """The rank, from 1, of the nearest other of a query's class; labels [N], queries [Q].
@@ -161,7 +182,7 @@ def centred(embeddings: Floats) -> NDArray[np.float32]:
     Raises DivergedError, with the first such rows, for NaN or infinity.
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
-    _refuse_not_finite(points)
+    refuse_not_finite(points)
     if points.size == 0:
         return points
     points = _sized(points)
@@ -175,7 +196,8 @@ def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return sized
 
 
-def _refuse_not_finite(points: NDArray[np.float32]) -> None:
+def refuse_not_finite(points: Floats) -> None:
+    """Raises DivergedError, with the first such rows, for NaN or infinity in points [N, D]."""
     rows = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(rows):
         shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")

@@ -77,18 +77,40 @@ def _resampled(values: Doubles, labels: Ints, seed: int, least: float = 0.0) -> 
     return _bootstrap(mean, sums, sizes, seed, "classes", least)
 
 
+def over_classes(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
+    """The mean over classes of the mean of their queries [Q], with a percentile bootstrap interval.
+
+    Each class counts alike, however many queries it has; otherwise as :func:`over_queries`.
+    """
+    count, _ = _checked(values)
+    classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    means = np.bincount(inverse, weights=values) / sizes
+    mean = math.fsum(means) / len(means)
+    if count == 1:
+        return Estimate(mean, 0.0, 1.0, 1, "queries")
+    if len(classes) < CLASSES_TO_RESAMPLE:
+        weights = 1 / sizes[inverse]
+        return _bootstrap(mean, values * weights, weights, seed, "queries", 0.0)
+    return _bootstrap(mean, means, np.ones(len(means)), seed, "classes", 0.0)
+
+
 def over_differences(
-    first: Doubles, second: Doubles, classes: Ints | None, *, seed: int = 0
+    first: Doubles,
+    second: Doubles,
+    classes: Ints | None,
+    *,
+    over: str = "episodes",
+    seed: int = 0,
 ) -> Estimate:
     """The mean of second - first, scores of two models for the same units [U], with its interval.
 
     Paired: what makes a query or an episode hard is the same for both and falls out. By class as
-    in :func:`over_queries` where `classes` [U] are given, else as in :func:`over_episodes`.
-    Raises ValueError for no units.
+    in :func:`over_queries` where `classes` [U] are given, else as in :func:`over_episodes`, and
+    `over` says what the units are. Raises ValueError for no units.
     """
     values = second - first
     if classes is None or len(values) == 1:
-        return _student(values, "episodes", least=-1.0)
+        return _student(values, over, least=-1.0)
     return _resampled(values, classes, seed, least=-1.0)
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.search import Floats, Ints, refuse_not_finite
 from metricforge.evaluation.statistics import CLASSES_TO_RESAMPLE, Doubles
 
 MOST_PAIRS = 1_000_000
 """With more pairs than this, half as many are drawn of either kind."""
 
 # 64 MB of differences at 128 dimensions.
-_PART = 1 << 17
+_PART = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class Roc:
         share = gap[0] / (gap[0] - gap[1])
         rate = false[place - 1] + share * (false[place] - false[place - 1])
         return float(rate), float(self.distance[place - 1])
+
+    def within(self, distance: float) -> tuple[float, float]:
+        """The shares of pairs of one class and of two, TAR and FAR, within a distance."""
+        place = int(np.searchsorted(self.distance, distance, side="right"))
+        if place == 0:
+            return 0.0, 0.0
+        return float(self.accepted[place - 1]), float(self.false[place - 1])
 
     def accepted_at(self, false: float) -> float:
         """The share of pairs of one class accepted where at most `false` of the others are."""
@@ -112,16 +119,17 @@ def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
 
 
 def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:
-    """The euclidean distances [P] of pairs of embeddings [N, D], scaled alike.
+    """The euclidean distances [P] of pairs of embeddings [N, D], in float64.
 
     Raises DivergedError for NaN or infinite embeddings.
     """
-    points = centred(embeddings)
+    points = np.asarray(embeddings)
+    refuse_not_finite(points)
     found = np.empty(len(pairs.first))
     for begin in range(0, len(found), _PART):
         part = slice(begin, begin + _PART)
-        apart = points[pairs.first[part]] - points[pairs.second[part]]
-        found[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart, dtype=np.float64))
+        apart = points[pairs.first[part]].astype(np.float64) - points[pairs.second[part]]
+        found[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart))
     return found
 
 

@@ -35,6 +35,7 @@ class Facts:
     - `times_tested`: how often this split's test classes were opened, this time included.
     - `definitions`: what each number means, by its name.
     - `plots`: PNG files, by caption.
+    - `confused`: two classes, how many of their queries found the other first, and how many asked.
     - `config`, `environment`: may be nested; tables become "table.key".
     - `command`: the line that repeats the run.
     """
@@ -49,6 +50,7 @@ class Facts:
     notes: Sequence[str] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
     plots: Mapping[str, Path] = field(default_factory=dict)
+    confused: Sequence[tuple[str, str, int, int]] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
 

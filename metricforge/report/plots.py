@@ -62,7 +62,7 @@ def scatter(
     _name_classes(axes, [classes[label] for label in shown], palette)
     # The equal aspect changes the ticks, and so the room they need, only when it is drawn.
     figure.draw_without_rendering()
-    _save(figure, path)
+    save(figure, path)
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -89,7 +89,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def health_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -116,7 +116,7 @@ def health_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _by_epoch(
@@ -203,7 +203,7 @@ def _styled(axes: Axes) -> None:
 
 
 def _entitle(axes: Axes, title: str, remarks: str) -> None:
-    lines = _drawable(title, 70) + (f"\n({remarks})" if remarks else "")
+    lines = drawable(title, 70) + (f"\n({remarks})" if remarks else "")
     axes.set_title(lines, loc="left", fontsize=11, family=FONT, parse_math=False)
 
 
@@ -224,10 +224,10 @@ def _name_classes(axes: Axes, names: Sequence[str], palette: Any) -> None:
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(_drawable(name, 24))
+        text.set_text(drawable(name, 24))
 
 
-def _drawable(text: str, longest: int) -> str:
+def drawable(text: str, longest: int) -> str:
     """Text that the font can draw, "?" for what it lacks, cut to `longest` characters."""
     known = _characters()
     text = "".join(c if c.isprintable() and ord(c) in known else "?" for c in text)
@@ -239,6 +239,6 @@ def _characters() -> frozenset[int]:
     return frozenset(get_font(findfont(FONT)).get_charmap())
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     # Without the version of the library, the same data gives the same bytes for longer.
     figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})

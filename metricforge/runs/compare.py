@@ -16,8 +16,9 @@ from metricforge.evaluation import over_differences
 from metricforge.model import load
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
-from metricforge.runs.evaluate import USUAL_PROTOCOLS, embeddings_of, own_split
+from metricforge.runs.evaluate import USUAL_PROTOCOLS, embedded
 from metricforge.runs.measure import TRAINED
+from metricforge.runs.parts import own_split
 from metricforge.runs.run import Run
 from metricforge.runs.selection import evaluated, labelled_part
 
@@ -81,7 +82,7 @@ def compare(
     found: dict[str, Result] = {}
     for name, run in opened.items():
         model = load(run.path, device=device, registry=registry)
-        rows = embeddings_of(model, dataset, indices, baselines=False)[TRAINED]
+        rows = embedded({TRAINED: model}, dataset, indices, baselines=False).rows[TRAINED]
         found[name] = _measured(measures, rows, dataset, indices)
         split_hash = run.folder.read("split")["hash"]
         record = {"part": "test", "split_hash": split_hash, "by": "compare"}

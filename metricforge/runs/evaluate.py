@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import Dataset
+from metricforge.contracts import Dataset, EvaluationProtocol
+from metricforge.data.arrays import bare_dataset
 from metricforge.data.batches import read_ahead
-from metricforge.data.images import fingerprint, open_images
-from metricforge.data.rules import PARTS
-from metricforge.data.split import Split, split_dataset
-from metricforge.errors import ArtefactError, DataError, UsageError, unknown
-from metricforge.model import EmbeddingModel, fit, load
+from metricforge.data.images import open_images
+from metricforge.errors import ArtefactError, DataError, UsageError
+from metricforge.model import EmbeddingModel, build, fit, load
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
-from metricforge.runs.folder import RunFolder
-from metricforge.runs.measure import PIXELS, TRAINED, Measured, measure, pixels
+from metricforge.runs.episodes import read_episodes, write_episodes
+from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Embedded, Measured, measure, pixels
+from metricforge.runs.parts import ALL, own_split, part_of, seen_message, validation_of
 from metricforge.runs.recipe import OBJECT
 from metricforge.runs.run import Run
-from metricforge.runtime import Runtime
-from metricforge.spec import Spec
+from metricforge.runs.selection import wants_validation
+from metricforge.runtime import Runtime, seed_torch
 
 USUAL_PROTOCOLS = ("retrieval", "oneshot")
-ALL = "all"
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
@@ -64,10 +63,13 @@ def evaluate(
     subject: Subject,
     dataset: Any = None,
     *,
-    protocols: Sequence[str] = USUAL_PROTOCOLS,
+    protocols: Sequence[str] | None = None,
     part: str | None = None,
     allow_seen: bool = False,
     baselines: bool = True,
+    untrained: bool = False,
+    episodes: str | Path | None = None,
+    episodes_out: str | Path | None = None,
     data_root: str | None = None,
     device: str = "auto",
     registry: Registry | None = None,
@@ -75,19 +77,29 @@ def evaluate(
     """Measure a run, a model (or its folder), or bare embeddings, on a dataset.
 
     - `dataset`: a spec or a Dataset; None is the run's own. For embeddings [N, D], their
-      labels [N].
+      labels [N], or :class:`Labels`.
+    - `protocols`: specs; retrieval and oneshot by default.
     - `part`: train, validation, test or all; by default the run's test part on its own dataset,
       the official test part of another, or all of it where it has none.
     - `allow_seen`: measure classes, too, whose names the model was trained or selected on.
-    - `baselines`: the numbers of raw pixels beside the model's.
+    - `baselines`: the numbers of raw pixels beside the model's; `untrained`: those of the same
+      network before training, too.
+    - `episodes`: a file of episodes to answer, and by default nothing else; `episodes_out`: a
+      new file for those that are drawn.
 
     Raises DataError for seen classes or too few of them, and what `load` and plugins raise.
     """
     registry = registry or Registry.installed()
-    protocols = (protocols,) if isinstance(protocols, str) else protocols
-    named = {text: make_protocol(registry, text) for text in protocols}
     if isinstance(subject, Tensor | np.ndarray):
-        return _bare(subject, dataset, named)
+        made = bare_dataset(subject, dataset)
+        asked = _Questions.read(made, protocols, episodes, registry)
+        rows = torch.as_tensor(subject).float()
+        part_of_it = Embedded({TRAINED: rows}, torch.arange(len(rows)))
+        measured = measure(part_of_it, asked.protocols, asked.dataset)
+        _keep(measured, made, episodes_out)
+        return Evaluation(
+            **vars(measured), dataset=made.name, classes=made.classes, images=len(rows)
+        )
     run = _run_of(subject)
     model = subject if isinstance(subject, EmbeddingModel) else _load(subject, device, registry)
     own = dataset is None
@@ -97,17 +109,28 @@ def evaluate(
         dataset, data_root = _own_dataset(run), data_root or run.recipe.data_root
     made = make_dataset(registry, dataset, data_root or "data")
     split = own_split(run, made) if run is not None and own else None
-    chosen, indices = _part(made, split, part)
-    labels = made.labels[indices]
-    classes = tuple(made.classes[int(c)] for c in labels.unique())
+    chosen, indices = part_of(made, split, part)
+    classes = tuple(made.classes[int(c)] for c in made.labels[indices].unique())
     closed_set = split is not None and split.closed_set
     seen = tuple(sorted(set(classes) & set(model.card.seen_classes)))
     if seen and not (closed_set and chosen == "test") and not allow_seen:
-        raise DataError(_seen_message(seen, made, model))
-    measured = measure(embeddings_of(model, made, indices, baselines), named, made, indices)
+        raise DataError(seen_message(seen, made, model))
+    asked = _Questions.read(made, protocols, episodes, registry)
+    models = {TRAINED: model}
+    if untrained:
+        models[UNTRAINED] = _before_training(model, run, registry)
+    validation = validation_of(made, split, chosen) if asked.want_validation else None
+    measured = measure(
+        embedded(models, asked.dataset, indices, baselines),
+        asked.protocols,
+        asked.dataset,
+        None if validation is None else embedded(models, made, validation, baselines),
+    )
+    _keep(measured, made, episodes_out)
     if run is not None and own and chosen == "test" and split is not None:
         record = {"part": chosen, "split_hash": split.hash, "by": "evaluate"}
-        run.folder.append(run.folder.evaluations, record)
+        of_model = measured.to_json()["results"][TRAINED]
+        run.folder.append(run.folder.evaluations, record | {"results": of_model})
     return Evaluation(
         **vars(measured),
         dataset=made.name,
@@ -119,16 +142,54 @@ def evaluate(
     )
 
 
-def _bare(embeddings: Tensor | NDArray[Any], labels: Any, protocols: dict[str, Any]) -> Evaluation:
-    rows = torch.as_tensor(embeddings).float()
-    if labels is None or len(labels) != len(rows) or rows.ndim != 2:
-        raise DataError("embeddings [N, D] need their N labels as the second argument.")
-    names, places = np.unique(np.asarray(labels), return_inverse=True)
-    classes = tuple(str(name) for name in names)
-    shape = (1, 1, 1)
-    dataset = Dataset("embeddings", (), torch.from_numpy(places).long(), classes, shape)
-    measured = measure({TRAINED: rows}, protocols, dataset, torch.arange(len(rows)))
-    return Evaluation(**vars(measured), dataset="embeddings", classes=classes, images=len(rows))
+@dataclass(frozen=True)
+class _Questions:
+    """What is asked: the protocols by spec, and the dataset with the episodes of a file."""
+
+    dataset: Dataset
+    protocols: Mapping[str, EvaluationProtocol]
+
+    @classmethod
+    def read(
+        cls,
+        dataset: Dataset,
+        protocols: Sequence[str] | None,
+        episodes: str | Path | None,
+        registry: Registry,
+    ) -> _Questions:
+        specs = (protocols,) if isinstance(protocols, str) else tuple(protocols or ())
+        if episodes is not None:
+            given = read_episodes(Path(episodes), dataset)
+            dataset = replace(dataset, trials={**dataset.trials, **given})
+            specs = (*specs, *(f"oneshot:official={name}" for name in given))
+        named = {text: make_protocol(registry, text) for text in specs or USUAL_PROTOCOLS}
+        return cls(dataset, named)
+
+    @property
+    def want_validation(self) -> bool:
+        return any(wants_validation(protocol) for protocol in self.protocols.values())
+
+
+def _keep(measured: Measured, dataset: Dataset, path: str | Path | None) -> None:
+    """Write the episodes that were drawn to a new file."""
+    if path is None:
+        return
+    if not measured.trials:
+        raise UsageError("no protocol here draws episodes to write; add --protocol oneshot.")
+    write_episodes(Path(path), measured.trials, dataset)
+
+
+def _before_training(model: EmbeddingModel, run: Run | None, registry: Registry) -> EmbeddingModel:
+    """The same network with the weights that training began with, or fresh ones without a run.
+
+    What was pretrained begins anew.
+    """
+    card = model.card
+    if card.backbone.startswith(OBJECT) or card.head.startswith(OBJECT):
+        raise UsageError("a network of your own can't be built anew: leave out --untrained.")
+    seed_torch(run.recipe.seed if run else 0)
+    bare = build(registry, card, None, None)
+    return bare.to(next(model.parameters()).device).eval()
 
 
 def _run_of(subject: Subject) -> Run | None:
@@ -159,58 +220,16 @@ def _own_dataset(run: Run) -> str:
     return named
 
 
-def own_split(run: Run, dataset: Dataset) -> Split:
-    rule = run.recipe.split
-    split = split_dataset(dataset, Spec.parse(rule) if rule else None)
-    record = RunFolder(run.path).read("split")
-    same = record.get("dataset_fingerprint") == fingerprint(dataset)
-    if split.hash != record.get("hash") or not same:
-        raise DataError(
-            f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its "
-            "images or classes have changed, so what was held out can't be told."
-        )
-    return split
-
-
-def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:
-    """The part to measure, and the indices of its images."""
-    everything = torch.arange(len(dataset))
-    if part is not None and part not in (*PARTS, ALL):
-        raise unknown("part", part, (*PARTS, ALL))
-    if part == ALL:
-        return ALL, everything
-    if split is not None:
-        name = part or "test"
-        return name, split.part(name)
-    if dataset.official is None:
-        if part is not None:
-            raise DataError(f"dataset '{dataset.name}' has no parts of its own; take --part all.")
-        return ALL, everything
-    name = part or "test"
-    wanted = PARTS[name]
-    indices = (dataset.official == wanted).nonzero().flatten()
-    if len(indices) == 0:
-        raise DataError(f"dataset '{dataset.name}' has no {name} part of its own.")
-    return name, indices
-
-
-def embeddings_of(
-    model: EmbeddingModel, dataset: Dataset, indices: Tensor, baselines: bool
-) -> dict[str, Tensor]:
+def embedded(
+    models: Mapping[str, EmbeddingModel], dataset: Dataset, indices: Tensor, baselines: bool
+) -> Embedded:
+    """The embeddings of each model, and raw pixels as a baseline."""
     images = open_images(dataset)
-    runtime = Runtime(next(model.parameters()).device)
-    batches = (fit(batch, model.card.shape) for batch in read_ahead(images, indices.split(512)))
-    found = {TRAINED: model.embed(batches, runtime)}
+    rows: dict[str, Tensor] = {}
+    for name, model in models.items():
+        runtime = Runtime(next(model.parameters()).device)
+        batches = (fit(batch, model.card.shape) for batch in read_ahead(images, indices.split(512)))
+        rows[name] = model.embed(batches, runtime)
     if baselines:
-        found[PIXELS] = pixels(images, indices)
-    return found
-
-
-def _seen_message(seen: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:
-    shown = ", ".join(seen[:8]) + (", ..." if len(seen) > 8 else "")
-    return (
-        f"{len(seen)} classes of '{dataset.name}' have names that the model was trained or "
-        f"selected on (on '{model.card.trained_on}'): {shown}; a held-out number can't be "
-        "measured on them. If they are other things, or you want it all the same, pass "
-        "--allow-seen."
-    )
+        rows[PIXELS] = pixels(images, indices)
+    return Embedded(rows, indices)

@@ -98,6 +98,10 @@ class RunFolder:
         return self.path / "evaluations.jsonl"
 
     @property
+    def by_class(self) -> Path:
+        return self.path / "by_class.csv"
+
+    @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints")
 
@@ -105,7 +109,7 @@ class RunFolder:
         """Remove the files of an earlier run; others are none of our business."""
         for name in ("checkpoints", "model", "plots"):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        files = (self.config, self.metrics, self.report, self.evaluations)
+        files = (self.config, self.metrics, self.report, self.evaluations, self.by_class)
         named = [self.path / f"{name}.json" for name in ("env", "split", "summary")]
         for file in (*files, *named, self.path / "log.txt"):
             file.unlink(missing_ok=True)

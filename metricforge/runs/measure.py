@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import Dataset, Estimate, EvaluationProtocol
+from metricforge.contracts import (
+    Dataset,
+    Estimate,
+    EvaluationProtocol,
+    Result,
+    Trials,
+    Validation,
+)
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
-from metricforge.errors import UsageError
+from metricforge.errors import DivergedError, UsageError
+from metricforge.runs.by_class import as_csv
+from metricforge.runs.failures import Failures, name_of
 from metricforge.runs.selection import evaluated, labelled_part
 
 # Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
@@ -26,12 +35,17 @@ TRAINED, UNTRAINED, PIXELS = "trained", "untrained", "pixels"
 class Measured:
     """The numbers of each approach on the same images and episodes.
 
-    `results` maps an approach (trained, untrained, pixels) to its named estimates.
+    `results` maps an approach (trained, untrained, pixels) to its named estimates. Of the first
+    approach, `failures` are where it fails, and `by_class` is a CSV with the numbers of each
+    class, if a protocol tells. `trials` are the episodes that were drawn, of places in the dataset.
     """
 
     results: Mapping[str, Mapping[str, Estimate]]
     notes: tuple[str, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
+    failures: Failures | None = None
+    by_class: str = ""
+    trials: Mapping[str, Trials] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -41,6 +55,7 @@ class Measured:
             },
             "notes": list(self.notes),
             "definitions": dict(self.definitions),
+            **({"failures": self.failures.to_json()} if self.failures else {}),
         }
 
     @classmethod
@@ -52,37 +67,101 @@ class Measured:
         return cls(results, tuple(record["notes"]), record["definitions"])
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """The embeddings [M, D] of each approach, and the places [M] of the images in the dataset."""
+
+    rows: Mapping[str, Tensor]
+    indices: Tensor
+
+
 def measure(
-    embeddings: Mapping[str, Tensor],
+    part: Embedded,
     protocols: Mapping[str, EvaluationProtocol],
     dataset: Dataset,
-    indices: Tensor,
+    validation: Embedded | None = None,
 ) -> Measured:
-    """Every protocol on the embeddings [M, D] of each approach, for the images at `indices` [M].
+    """Every protocol on the embeddings of each approach.
 
     A note that all approaches share is about the data and said once; others name theirs.
+    Raises DivergedError, naming the images, for NaN and infinity.
     """
-    labelled = labelled_part(dataset, indices)
-    results: dict[str, dict[str, Estimate]] = {approach: {} for approach in embeddings}
+    for embedded in (part, validation):
+        if embedded is not None:
+            _refuse_not_finite(embedded, dataset)
+    results = {
+        approach: _results(approach, part, protocols, dataset, validation) for approach in part.rows
+    }
     said: dict[str, list[str]] = {}
-    definitions: dict[str, str] = {}
-    for approach, rows in embeddings.items():
-        for text, protocol in protocols.items():
-            result = evaluated(protocol, rows, labelled)
-            if again := set(results[approach]) & set(result.estimates):
-                raise UsageError(
-                    f"protocol '{text}' measures {', '.join(sorted(again))}, as one before it "
-                    "does; run them one at a time."
-                )
-            results[approach].update(result.estimates)
-            definitions.update(result.definitions)
-            for note in result.notes:
-                said.setdefault(note, []).append(approach)
+    for approach, found in results.items():
+        for note in (note for result in found for note in result.notes):
+            said.setdefault(note, []).append(approach)
     notes = (
-        note if set(approaches) == set(embeddings) else f"{', '.join(approaches)}: {note}"
+        note if set(approaches) == set(part.rows) else f"{', '.join(approaches)}: {note}"
         for note, approaches in said.items()
     )
-    return Measured(results, tuple(notes), definitions)
+    first = next(iter(results.values()))
+    answers = next((result.answers for result in first if result.answers), None)
+    return Measured(
+        results={
+            approach: {n: e for result in found for n, e in result.estimates.items()}
+            for approach, found in results.items()
+        },
+        notes=tuple(notes),
+        definitions={
+            n: d for found in results.values() for r in found for n, d in r.definitions.items()
+        },
+        failures=Failures.of(answers, dataset, part.indices) if answers else None,
+        by_class=as_csv({n: s for r in first for n, s in r.scores.items()}, dataset.classes),
+        trials={
+            name: replace(
+                given, support=part.indices[given.support], queries=part.indices[given.queries]
+            )
+            for result in first
+            for name, given in result.trials.items()
+        },
+    )
+
+
+def _results(
+    approach: str,
+    part: Embedded,
+    protocols: Mapping[str, EvaluationProtocol],
+    dataset: Dataset,
+    validation: Embedded | None,
+) -> list[Result]:
+    """What each protocol measures of one approach."""
+    labelled = labelled_part(dataset, part.indices)
+    others = None
+    if validation is not None:
+        known = labelled_part(dataset, validation.indices)
+        others = Validation(validation.rows[approach], known)
+    found: list[Result] = []
+    names: set[str] = set()
+    for text, protocol in protocols.items():
+        result = evaluated(protocol, part.rows[approach], labelled, others)
+        if again := names & set(result.estimates):
+            raise UsageError(
+                f"protocol '{text}' measures {', '.join(sorted(again))}, as one before it "
+                "does; run them one at a time."
+            )
+        names |= set(result.estimates)
+        found.append(result)
+    return found
+
+
+def _refuse_not_finite(embedded: Embedded, dataset: Dataset) -> None:
+    for approach, rows in embedded.rows.items():
+        bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().cpu()
+        if len(bad):
+            places = embedded.indices[bad[:5]].tolist()
+            named = ", ".join(f"'{name_of(dataset, place)}'" for place in places)
+            more = ", ..." if len(bad) > 5 else ""
+            raise DivergedError(
+                f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite, those of "
+                f"images {named}{more}: the model has diverged; train it with a smaller learning "
+                "rate or in float32."
+            )
 
 
 def pixels(images: Images, indices: Tensor) -> Tensor:

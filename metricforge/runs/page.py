@@ -12,11 +12,14 @@ from metricforge.runs.measure import Measured
 
 PLOTS = {
     "Test embeddings": "test.png",
+    "The worst queries, each above the image that was found for it": "failures.png",
     "Train embeddings": "train.png",
     "Loss and validation": "loss.png",
     "By epoch: the share of tuples that are active, and spread (0: one point; 1: around the "
     "origin) and effective rank of the embeddings": "health.png",
 }
+
+MOST_CONFUSED = 10
 
 
 def write_report(folder: RunFolder) -> None:
@@ -38,6 +41,10 @@ def write_report(folder: RunFolder) -> None:
         notes=[*_untested(summary), *summary["training_notes"], *summary["notes"]],
         definitions=measured.definitions,
         plots={title: plots[file] for title, file in PLOTS.items() if file in plots},
+        confused=[
+            (*pair["classes"], pair["mistakes"], pair["queries"])
+            for pair in summary.get("failures", {}).get("confused", [])[:MOST_CONFUSED]
+        ],
         config=tomllib.loads(folder.config.read_text()),
         environment=folder.read("env"),
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metricforge.data.images import Images
+from metricforge.report.confusions import confusions
 from metricforge.report.plots import health_curves, loss_curve, scatter
 from metricforge.runs.assembly import Assembly
+from metricforge.runs.failures import Failures
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.measure import TRAINED
 from metricforge.training.loop import embed_images
+
+MOST_SHOWN = 10
 
 
 def draw_plots(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
@@ -30,3 +35,14 @@ def draw_plots(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tens
     records = folder.records(folder.metrics)
     loss_curve(records, folder.plots / "loss.png")
     health_curves(records, folder.plots / "health.png")
+
+
+def draw_failures(failures: Failures | None, images: Images, folder: RunFolder) -> None:
+    """Draw the worst queries above what was found for them, if there are any."""
+    if failures is None or not failures.worst:
+        return
+    shown = failures.worst[:MOST_SHOWN]
+    places = [[f.image for f in shown], [f.nearest for f in shown]]
+    asked, found = (images.take(torch.tensor(row)).cpu().numpy() for row in places)
+    names = [[failures.class_of(place) for place in row] for row in places]
+    confusions(asked, found, names[0], names[1], folder.plots / "failures.png")

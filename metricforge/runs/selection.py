@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result, Trials
+from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result, Validation
 from metricforge.data.images import Images
 from metricforge.data.split import Split
 from metricforge.errors import unknown
@@ -65,12 +66,25 @@ class Selection:
         return {name: estimates[name].value for name in order}
 
 
-def evaluated(protocol: EvaluationProtocol, embeddings: Tensor, images: Labelled) -> Result:
+def evaluated(
+    protocol: EvaluationProtocol,
+    embeddings: Tensor,
+    images: Labelled,
+    validation: Validation | None = None,
+) -> Result:
     """What a protocol measures, checked; what goes wrong in there is blamed on it."""
     with blaming(protocol):
-        result = protocol.evaluate(embeddings, images)
+        if wants_validation(protocol):
+            result = protocol.evaluate(embeddings, images, validation=validation)  # type: ignore[call-arg]
+        else:
+            result = protocol.evaluate(embeddings, images)
     check_result(protocol, result)
     return result
+
+
+def wants_validation(protocol: EvaluationProtocol) -> bool:
+    """Whether its `evaluate` takes the validation part as well."""
+    return "validation" in inspect.signature(protocol.evaluate).parameters
 
 
 def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
@@ -79,7 +93,7 @@ def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
     rows = torch.full((len(dataset),), -1)
     rows[indices] = torch.arange(len(indices))
     trials = {
-        name: Trials(rows[given.support], rows[given.queries], given.over)
+        name: replace(given, support=rows[given.support], queries=rows[given.queries])
         for name, given in dataset.trials.items()
     }
     whole = {
@@ -87,4 +101,15 @@ def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
         for name, given in trials.items()
         if bool((given.support >= 0).all() and (given.queries >= 0).all())
     }
-    return Labelled(dataset.labels[indices], dataset.classes, groups, whole, indices)
+    queries, gallery = _flags(dataset, indices)
+    return Labelled(
+        dataset.labels[indices], dataset.classes, groups, whole, indices, queries, gallery
+    )
+
+
+def _flags(dataset: Dataset, indices: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Which of these images are queries and which the gallery; none where one of them is empty."""
+    if dataset.queries is None or dataset.gallery is None:
+        return None, None
+    queries, gallery = dataset.queries[indices], dataset.gallery[indices]
+    return (queries, gallery) if queries.any() and gallery.any() else (None, None)

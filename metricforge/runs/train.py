@@ -19,12 +19,21 @@ from metricforge.runs.defaults import written_out
 from metricforge.runs.folder import RunFolder, environment, free_name
 from metricforge.runs.history import best_scores, cut_back, first_collapse, line
 from metricforge.runs.interruption import Interruption
-from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Measured, measure, pixels
+from metricforge.runs.measure import (
+    PIXELS,
+    TRAINED,
+    UNTRAINED,
+    Embedded,
+    Measured,
+    measure,
+    pixels,
+)
 from metricforge.runs.origins import origins, refuse_if_gone
 from metricforge.runs.page import write_report
-from metricforge.runs.plots import draw_plots
+from metricforge.runs.plots import draw_failures, draw_plots
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
+from metricforge.runs.selection import wants_validation
 from metricforge.training.loop import embed_images, fit
 from metricforge.training.records import EpochRecord, StepRecord
 from metricforge.training.task import Position
@@ -151,6 +160,7 @@ def _train(
     tested = assembly.recipe.test
     measured, embeddings = _test(assembly, untrained) if tested else (Measured({}), {})
     draw_plots(assembly, folder, embeddings)
+    draw_failures(measured.failures, assembly.images, folder)
     _record(assembly, folder, measured, position, seconds)
     write_report(folder)
     return Run(folder)
@@ -185,13 +195,21 @@ def _stop(
 
 def _test(assembly: Assembly, untrained: dict[str, Tensor]) -> tuple[Measured, dict[str, Tensor]]:
     """Open the test part, once: trained network, untrained network and raw pixels."""
-    task, images, indices = assembly.task, assembly.images, assembly.split.test
-    embeddings = {TRAINED: embed_images(task.model, images, indices, assembly.runtime)}
-    bare = copy.deepcopy(task.model)
+    bare = copy.deepcopy(assembly.task.model)
     bare.load_state_dict(untrained)
-    embeddings[UNTRAINED] = embed_images(bare, images, indices, assembly.runtime)
-    embeddings[PIXELS] = pixels(images, indices)
-    return measure(embeddings, assembly.protocols, assembly.dataset, indices), embeddings
+    models = {TRAINED: assembly.task.model, UNTRAINED: bare}
+
+    def embedded(indices: Tensor) -> Embedded:
+        rows = {
+            name: embed_images(model, assembly.images, indices, assembly.runtime)
+            for name, model in models.items()
+        }
+        return Embedded({**rows, PIXELS: pixels(assembly.images, indices)}, indices)
+
+    part, protocols = embedded(assembly.split.test), assembly.protocols
+    asked = any(wants_validation(protocol) for protocol in protocols.values())
+    validation = embedded(assembly.split.validation) if asked else None
+    return measure(part, protocols, assembly.dataset, validation), dict(part.rows)
 
 
 def _record(
@@ -218,6 +236,8 @@ def _record(
     if assembly.recipe.test:
         opened = {"part": "test", "split_hash": split.hash, "by": "train"}
         folder.append(folder.evaluations, opened)
+    if measured.by_class:
+        write_file(folder.by_class, measured.by_class)
     folder.write("summary", summary)
     folder.log("finished")
 

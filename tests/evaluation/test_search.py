@@ -43,6 +43,7 @@ def test_tiles_change_nothing(monkeypatch, k):
     points = np.random.default_rng(1).standard_normal((150, 4))
     _, whole = collect(points, k)
     monkeypatch.setattr(search, "ENTRIES_PER_TILE", 200)
+    monkeypatch.setattr(search, "DEEP_ENTRIES_PER_TILE", 100)
     tiles = list(search.neighbours(points, k))
     assert len(tiles) > 1
     np.testing.assert_array_equal(np.concatenate([found for _, found in tiles]), whole)
@@ -50,6 +51,7 @@ def test_tiles_change_nothing(monkeypatch, k):
 
 def test_a_tile_shrinks_as_k_grows(monkeypatch):
     monkeypatch.setattr(search, "ENTRIES_PER_TILE", 600)
+    monkeypatch.setattr(search, "DEEP_ENTRIES_PER_TILE", 600)
     points = np.random.default_rng(2).standard_normal((100, 3))
     sizes = {k: max(len(rows) for rows, _ in search.neighbours(points, k)) for k in (5, 59)}
     assert sizes == {5: 100, 59: 10}

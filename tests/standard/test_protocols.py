@@ -31,7 +31,8 @@ def test_retrieval_gives_every_metric_with_an_interval():
     points, images = clusters(15, 8, noise=1.2)
     result = Retrieval().evaluate(points, images)
     assert list(result.estimates) == [
-        "recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r",
+        "recall@1", "recall@2", "recall@4", "recall@8", "precision@1", "r_precision", "map@r",
+        "ndcg@r", "mrr", "recall@1-macro", "map@r-macro",
     ]  # fmt: skip
     assert result.notes == ()
     scores = score_retrieval(points.numpy(), images.labels.numpy(), [1])

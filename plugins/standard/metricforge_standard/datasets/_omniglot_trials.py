@@ -43,7 +43,7 @@ def official_trials(drawings: Sequence[Drawing]) -> dict[str, Trials]:
         return {}
     known = torch.tensor([[place[name] for name in known] for known, _ in runs])
     asked = torch.tensor([[place[name] for name in asked] for _, asked in runs])
-    return {"omniglot": Trials(known[:, :, None], asked, "runs")}
+    return {"omniglot": Trials(known[:, :, None], asked, "runs", "error")}
 
 
 Names = list[tuple[str, str]]

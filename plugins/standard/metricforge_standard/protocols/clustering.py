@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Labelled, Result
+from metricforge.contracts import Labelled, Result, Scored
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import agreement, clusters_of, over_seeds, warnings_about
 
@@ -39,9 +39,8 @@ class Clustering:
         if count < 2:
             raise DataError("clustering needs at least two classes; hold out more.")
         found = [agreement(labels, clusters_of(vectors, count, seed=s)) for s in range(self.seeds)]
-        estimates: dict[str, Estimate] = {
-            # What is adjusted for chance falls below zero by chance.
-            name: over_seeds(np.array([scores[name] for scores in found]), least=-1.0)
-            for name in DEFINITIONS
-        }
-        return Result(estimates, warnings_about(vectors), DEFINITIONS)
+        values = {name: np.array([scores[name] for scores in found]) for name in DEFINITIONS}
+        # What is adjusted for chance falls below zero by chance.
+        estimates = {name: over_seeds(each, least=-1.0) for name, each in values.items()}
+        scores = {name: Scored(each, over="seeds") for name, each in values.items()}
+        return Result(estimates, warnings_about(vectors), DEFINITIONS, scores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Labelled, Result
+from metricforge.contracts import Labelled, Result, Scored
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import label_some, nearest_label, over_seeds, warnings_about
 
@@ -14,8 +14,7 @@ class KNN:
     """All classes at once, told by the nearest of n labelled images of each: a learning curve.
 
     `shots` lists the n, joined by "+". For each, `repeats` times other images are labelled, by
-    `seed`,
-    and all others are asked; the mean over classes of the share answered rightly, and the
+    `seed`, and all others are asked; the mean over classes of the share answered rightly, and the
     interval is over the repeats, which speaks of the choice of the labelled images alone.
     Classes without an image to ask are answers all the same.
     """
@@ -40,12 +39,13 @@ class KNN:
                 f"knn with {self.shots[0]} labelled images needs a class of {self.shots[0] + 1}, "
                 f"and the largest here has {largest}; ask for fewer shots or hold out more."
             )
-        estimates = {
-            f"accuracy@{n}-labelled": over_seeds(
-                np.array([self._accuracy(vectors, labels, n, r) for r in range(self.repeats)])
+        found = {
+            f"accuracy@{n}-labelled": np.array(
+                [self._accuracy(vectors, labels, n, repeat) for repeat in range(self.repeats)]
             )
             for n in shots
         }
+        estimates = {name: over_seeds(values) for name, values in found.items()}
         definitions = {
             f"accuracy@{n}-labelled": f"share of images told rightly among all classes by the "
             f"nearest of {n} labelled image(s) of each; mean over classes, then over "
@@ -54,7 +54,8 @@ class KNN:
         }
         left = [str(n) for n in self.shots if n >= largest]
         notes = (f"No class has more than {', '.join(left)} images.",) if left else ()
-        return Result(estimates, (*notes, *warnings_about(vectors)), definitions)
+        scores = {name: Scored(values, over="seeds") for name, values in found.items()}
+        return Result(estimates, (*notes, *warnings_about(vectors)), definitions, scores)
 
     def _accuracy(
         self,

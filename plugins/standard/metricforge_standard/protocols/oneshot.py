@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Labelled, Result, Scored
+from metricforge.contracts import Estimate, Labelled, Result, Scored, Trials
 from metricforge.errors import DataError, UsageError, unknown
 from metricforge.evaluation import (
     Episodes,
@@ -71,12 +72,19 @@ class OneShot:
             return self._official(vectors, images)
         episodes, notes = self._drawn(images)
         accuracy = score_episodes(vectors, episodes, self.classifier)
-        name = f"accuracy@{episodes.way}way{self.shot}shot"
-        name += "-within-group" if self.within else ""
+        task = f"{episodes.way}way{self.shot}shot" + ("-within-group" if self.within else "")
+        name = f"accuracy@{task}"
         definition = self._definition(episodes.way)
         notes = (*notes, *warnings_about(vectors))
-        scores = {name: Scored(accuracy)}
-        return Result({name: over_episodes(accuracy)}, notes, {name: definition}, scores)
+        return Result(
+            {name: over_episodes(accuracy)},
+            notes,
+            {name: definition},
+            {name: Scored(accuracy)},
+            trials={
+                task: Trials(torch.from_numpy(episodes.support), torch.from_numpy(episodes.queries))
+            },
+        )
 
     def _drawn(self, images: Labelled) -> tuple[Episodes, tuple[str, ...]]:
         labels = images.labels.cpu().numpy()
@@ -109,19 +117,24 @@ class OneShot:
                 f"these images don't hold the official episodes '{self.official}': evaluate the "
                 "test part of a dataset that brings them."
             )
-        episodes = Episodes(given.support.numpy(), given.queries.numpy())
-        errors = 1 - score_episodes(vectors, episodes, self.classifier)
-        mean = over_episodes(errors)
+        episodes = Episodes(given.support.cpu().numpy(), given.queries.cpu().numpy())
+        values = score_episodes(vectors, episodes, self.classifier)
+        if given.measure == "error":
+            values = 1 - values
+        mean = over_episodes(values)
         estimate = Estimate(mean.value, mean.low, mean.high, mean.n, given.over)
-        name = f"error@{self.official}"
-        asked = episodes.queries.shape[1]
+        name = f"{given.measure}@{self.official}"
+        asked, shots = episodes.queries.shape[1], episodes.support.shape[2]
         definition = (
-            f"share of queries answered wrongly, {episodes.way}-way, mean of {len(errors)} given "
-            f"{given.over} of {asked} queries; classifier {self.classifier}"
+            f"share of queries answered {'wrongly' if given.measure == 'error' else 'rightly'}, "
+            f"{episodes.way}-way {shots}-shot, mean of {len(values):,} given {given.over} of "
+            f"{asked} queries; classifier {self.classifier}"
         )
-        each = f"{name} of the {given.over}: " + ", ".join(f"{error:.3g}" for error in errors)
-        notes = (each, *warnings_about(vectors))
-        return Result({name: estimate}, notes, {name: definition}, {name: Scored(errors)})
+        notes = warnings_about(vectors)
+        if given.over != "episodes":
+            each = ", ".join(f"{value:.3g}" for value in values)
+            notes = (f"{name} of the {given.over}: {each}", *notes)
+        return Result({name: estimate}, notes, {name: definition}, {name: Scored(values)})
 
     def _definition(self, way: int) -> str:
         return (

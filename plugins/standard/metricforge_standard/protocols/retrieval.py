@@ -2,53 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal
+
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Labelled, Result, Scored
+from metricforge.contracts import Answers, Labelled, Result, Scored
 from metricforge.errors import DataError, UsageError
-from metricforge.evaluation import Scores, over_queries, score_retrieval, warnings_about
+from metricforge.evaluation import (
+    Scores,
+    over_classes,
+    over_queries,
+    score_retrieval,
+    warnings_about,
+)
+
+MACRO = "-macro"
 
 DEFINITIONS = {
+    "precision@1": "share of images with one of their class as their nearest, as recall@1",
     "r_precision": "share of the R nearest that are of the image's class, with R the number of "
     "other images of that class",
     "map@r": "1/R times the sum over i <= R of precision(i) where the i-th nearest is of the "
     "image's class (Musgrave 2020)",
+    "ndcg@r": "sum over i <= R of 1 / log2(i + 1) where the i-th nearest is of the image's class, "
+    "over that sum for all i",
+    "mrr": "1 over the rank of the nearest image of its class, however far it is",
+    "recall@1-macro": "recall@1 of each class, mean over classes",
+    "map@r-macro": "map@r of each class, mean over classes",
 }
 
 
 class Retrieval:
-    """Each image looks for the others of its class: recall@k, R-precision and MAP@R.
+    """Each image looks for the others of its class: recall@k, R-precision, MAP@R, NDCG@R, MRR.
 
-    Leave-one-out over all images given, by euclidean distance (Musgrave 2020). `k` is the list
-    of depths for recall@k, joined by "+". Images that are the only one of their class ask
-    nothing; they are counted in a note. Intervals: see `metricforge.evaluation.over_queries`.
+    By euclidean distance, leave-one-out over all images given (Musgrave 2020), or where the
+    dataset says which are queries and which the gallery, so. `k` is the list of depths for
+    recall@k, joined by "+". Images that are the only one of their class ask nothing; they are
+    counted in a note. Means are over queries, those that end in -macro over classes. Intervals:
+    see `metricforge.evaluation.over_queries`.
+
+    For millions of images, `index` "ivf" or "hnsw" finds most of the nearest in a fraction of the
+    time; a note says how many, measured by an exact search for some queries.
     """
 
-    def __init__(self, *, k: str = "1+2+4+8") -> None:
-        self.ks = _depths(k)
+    def __init__(
+        self, *, k: str = "1+2+4+8", index: Literal["exact", "ivf", "hnsw"] = "exact"
+    ) -> None:
+        self.ks, self.index = _depths(k), index
 
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
-        """Embeddings float32 [N, D] to recall@k (for every k), r_precision and map@r.
+        """Embeddings float32 [N, D] to recall@k (for every k) and the other means.
 
-        Raises DataError when no class has two images, DivergedError for NaN or infinity.
+        Raises DataError when no query has an image of its class to find, DivergedError for NaN or
+        infinity.
         """
         vectors = embeddings.detach().cpu().numpy()
         labels = images.labels.cpu().numpy()
-        scores = score_retrieval(vectors, labels, self.ks)
-        if len(scores.queries) == 0:
-            raise DataError(
-                f"retrieval needs a class with two images, and none of these {len(labels)} images "
-                "shares its class with another: hold out classes with more images."
-            )
+        queries, gallery = _rows(images.queries), _rows(images.gallery)
+        ks = sorted({1, *self.ks})
+        scores = score_retrieval(
+            vectors, labels, ks, queries=queries, gallery=gallery, index=self.index
+        )
         asked = labels[scores.queries]
-        columns = {f"recall@{k}": values for k, values in scores.recall.items()}
-        columns |= {"r_precision": scores.r_precision, "map@r": scores.map_at_r}
+        if len(asked) == 0:
+            raise _nothing_to_find(queries, len(labels))
+        columns = self._columns(scores)
         estimates = {name: over_queries(values, asked) for name, values in columns.items()}
-        over = estimates["map@r"].over
-        notes = (*self._notes(scores, len(labels)), *_reach(over, len(np.unique(asked))))
-        scored = {name: Scored(values, asked) for name, values in columns.items()}
-        return Result(estimates, (*notes, *warnings_about(vectors)), self._definitions(), scored)
+        for name in ("recall@1", "map@r"):
+            values = scores.recall[1] if name == "recall@1" else scores.map_at_r
+            estimates[name + MACRO] = over_classes(values, asked)
+        sizes = [len(labels) if rows is None else len(rows) for rows in (queries, gallery)]
+        return Result(
+            estimates,
+            (
+                *self._notes(scores, *sizes, apart=queries is not None),
+                *_reach(estimates["map@r"].over, len(np.unique(asked))),
+                *warnings_about(vectors),
+            ),
+            self._definitions(),
+            {name: Scored(values, asked) for name, values in columns.items()},
+            Answers(scores.queries, scores.nearest, scores.map_at_r),
+        )
+
+    def _columns(self, scores: Scores) -> dict[str, np.ndarray]:
+        """The scores of the queries by the name of their mean."""
+        return {f"recall@{k}": scores.recall[k] for k in self.ks} | {
+            "precision@1": scores.recall[1],
+            "r_precision": scores.r_precision,
+            "map@r": scores.map_at_r,
+            "ndcg@r": scores.ndcg_at_r,
+            "mrr": scores.reciprocal_rank,
+        }
 
     def _definitions(self) -> dict[str, str]:
         recall = {
@@ -58,17 +104,43 @@ class Retrieval:
         }
         return recall | DEFINITIONS
 
-    def _notes(self, scores: Scores, count: int) -> tuple[str, ...]:
-        notes = []
+    def _notes(self, scores: Scores, queries: int, gallery: int, *, apart: bool) -> Iterator[str]:
+        others = gallery if apart else gallery - 1
+        if apart:
+            yield f"{queries} queries look for {gallery} images of the gallery."
         if scores.alone:
-            notes.append(
-                f"{scores.alone} of {count} images are the only one of their class: they have "
-                "nothing to find, and are left out of the means but not of the gallery."
+            what = "queries have no image of their class in the gallery" if apart else (
+                "images are the only one of their class"
+            )  # fmt: skip
+            yield (
+                f"{scores.alone} of {queries} {what}: they have nothing to find, and are left out "
+                "of the means but not of the gallery."
             )
-        if max(self.ks) > count - 1:
-            deep = ", ".join(f"recall@{k}" for k in self.ks if k > count - 1)
-            notes.append(f"{deep} looks at all {count - 1} other images, as there are no more.")
-        return tuple(notes)
+        if max(self.ks) > others:
+            deep = ", ".join(f"recall@{k}" for k in self.ks if k > others)
+            yield f"{deep} looks at all {others} other images, as there are no more."
+        if self.index != "exact":
+            yield (
+                f"index={self.index} found {scores.found:.2%} of the nearest that an exact search "
+                "finds; all numbers may be lower by what it missed, and mrr counts a first image "
+                "that it did not find as 0."
+            )
+
+
+def _rows(flags: Tensor | None) -> np.ndarray | None:
+    return None if flags is None else np.flatnonzero(flags.cpu().numpy())
+
+
+def _nothing_to_find(queries: np.ndarray | None, count: int) -> DataError:
+    if queries is not None:
+        return DataError(
+            f"retrieval has nothing to find: none of {len(queries)} queries has an image of its "
+            "class in the gallery; flag other images, or none at all."
+        )
+    return DataError(
+        f"retrieval needs a class with two images, and none of these {count} images "
+        "shares its class with another: hold out classes with more images."
+    )
 
 
 def _reach(over: str, classes: int) -> tuple[str, ...]:

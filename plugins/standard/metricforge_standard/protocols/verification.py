@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Labelled, Result
+from metricforge.contracts import Estimate, Labelled, Result, Validation
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import (
     ImagePairs,
@@ -22,6 +22,9 @@ from metricforge.evaluation import (
 # A rate is read off fewer pairs than this with little sense.
 FEWEST_FALSE = 10
 
+Measure = tuple[Callable[[Roc], float], str]
+"""A number read off a ROC, and its definition."""
+
 
 class Verification:
     """Are two images of one class? ROC AUC, EER, and TAR at given FARs, over pairs of images.
@@ -30,6 +33,9 @@ class Verification:
     accepted pairs, joined by "+", at which the share of rightly accepted ones is told. All pairs,
     or beyond `pairs` as many drawn from `seed`, half of one class and half of two. Intervals are
     by a bootstrap over classes, or over images where there are fewer than ten classes.
+
+    Where there are validation classes, a threshold is chosen on them, at their EER, and error, FAR
+    and FRR of the test classes are told at that distance: what one who uses the model would see.
     """
 
     def __init__(
@@ -40,19 +46,22 @@ class Verification:
             raise UsageError("verification needs pairs >= 2 and seed >= 0.")
         self.pairs, self.seed = pairs, seed
 
-    def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
-        """Embeddings float32 [N, D] to auc, eer and tar@far for every rate.
+    def evaluate(
+        self, embeddings: Tensor, images: Labelled, validation: Validation | None = None
+    ) -> Result:
+        """Embeddings float32 [N, D] to auc, eer, tar@far for every rate, error@calibrated.
 
         Raises DataError without pairs of either kind, DivergedError for NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         pairs = draw_pairs(labels, self.pairs, seed=self.seed)
-        if pairs.same.all() or not pairs.same.any():
+        if not _both_kinds(pairs):
             raise DataError(
                 "verification needs two classes and a class with two images; hold out more."
             )
+        threshold = self._threshold(validation)
+        measured = self._measures() | ({} if threshold is None else _calibrated(threshold))
         ranked = Ranked(distances_of(vectors, pairs), pairs)
-        measured = self._measures()
         rocs, over, count = resampled(ranked, pairs, labels, seed=self.seed)
         whole = ranked.roc()
         estimates = {
@@ -60,11 +69,26 @@ class Verification:
             for name, (measure, _) in measured.items()
         }
         definitions = {name: text for name, (_, text) in measured.items()}
-        notes = (*self._notes(pairs, len(labels)), *warnings_about(vectors))
+        notes = (
+            *self._notes(pairs, len(labels)),
+            *_about_threshold(threshold, validation),
+            *warnings_about(vectors),
+        )
         return Result(estimates, notes, definitions)
 
-    def _measures(self) -> dict[str, tuple[Callable[[Roc], float], str]]:
-        found: dict[str, tuple[Callable[[Roc], float], str]] = {
+    def _threshold(self, validation: Validation | None) -> float | None:
+        """The distance at the EER of the validation classes; None without pairs of both kinds."""
+        if validation is None:
+            return None
+        labels = validation.images.labels.cpu().numpy()
+        pairs = draw_pairs(labels, self.pairs, seed=self.seed)
+        if not _both_kinds(pairs):
+            return None
+        distances = distances_of(validation.embeddings.detach().cpu().numpy(), pairs)
+        return Ranked(distances, pairs).roc().equal_error[1]
+
+    def _measures(self) -> dict[str, Measure]:
+        found: dict[str, Measure] = {
             "auc": (
                 lambda roc: roc.area,
                 "how often two images of one class are nearer than two of different classes",
@@ -96,6 +120,39 @@ class Verification:
                 f"{others:,} pairs of different classes: too few to rely on."
             )
         return tuple(notes)
+
+
+def _calibrated(threshold: float) -> dict[str, Measure]:
+    def error(roc: Roc) -> float:
+        accepted, false = roc.within(threshold)
+        return (false + 1 - accepted) / 2
+
+    where = "at the distance where both are alike on the validation classes"
+    return {
+        "error@calibrated": (error, f"mean of FAR and FRR {where}"),
+        "far@calibrated": (
+            lambda roc: roc.within(threshold)[1],
+            f"share of pairs of two classes accepted {where}",
+        ),
+        "frr@calibrated": (
+            lambda roc: 1 - roc.within(threshold)[0],
+            f"share of pairs of one class rejected {where}",
+        ),
+    }
+
+
+def _about_threshold(threshold: float | None, validation: Validation | None) -> tuple[str, ...]:
+    if threshold is None or validation is None:
+        return ()
+    count = len(validation.images.labels.unique())
+    return (
+        f"The threshold is a distance of {threshold:.4g}, from {count} validation "
+        f"{'class' if count == 1 else 'classes'}.",
+    )
+
+
+def _both_kinds(pairs: ImagePairs) -> bool:
+    return bool(pairs.same.any() and not pairs.same.all())
 
 
 def _estimate(value: float, resamples: list[float], count: int, over: str) -> Estimate:

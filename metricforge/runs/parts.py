@@ -1,0 +1,74 @@
+"""Which images of a dataset a model is tested on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.images import fingerprint
+from metricforge.data.rules import PARTS
+from metricforge.data.split import Split, split_dataset
+from metricforge.errors import DataError, unknown
+from metricforge.model import EmbeddingModel
+from metricforge.runs.run import Run
+from metricforge.spec import Spec
+
+ALL = "all"
+
+
+def own_split(run: Run, dataset: Dataset) -> Split:
+    """The split of a run; DataError where the dataset is no longer what it was trained on."""
+    rule = run.recipe.split
+    split = split_dataset(dataset, Spec.parse(rule) if rule else None)
+    record = run.folder.read("split")
+    same = record.get("dataset_fingerprint") == fingerprint(dataset)
+    if split.hash != record.get("hash") or not same:
+        raise DataError(
+            f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its "
+            "images or classes have changed, so what was held out can't be told."
+        )
+    return split
+
+
+def part_of(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:
+    """The part to measure, by its name or the usual one, and the indices of its images."""
+    everything = torch.arange(len(dataset))
+    if part is not None and part not in (*PARTS, ALL):
+        raise unknown("part", part, (*PARTS, ALL))
+    if part == ALL:
+        return ALL, everything
+    if split is not None:
+        name = part or "test"
+        return name, split.part(name)
+    if dataset.official is None:
+        if part is not None:
+            raise DataError(f"dataset '{dataset.name}' has no parts of its own; take --part all.")
+        return ALL, everything
+    name = part or "test"
+    indices = (dataset.official == PARTS[name]).nonzero().flatten()
+    if len(indices) == 0:
+        raise DataError(f"dataset '{dataset.name}' has no {name} part of its own.")
+    return name, indices
+
+
+def validation_of(dataset: Dataset, split: Split | None, part: str) -> Tensor | None:
+    """The indices of the validation part beside a test part, where there is one."""
+    if part != "test":
+        return None
+    if split is not None:
+        return split.validation
+    assert dataset.official is not None
+    indices = (dataset.official == PARTS["validation"]).nonzero().flatten()
+    return indices if len(indices) else None
+
+
+def seen_message(seen: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:
+    """Why classes that a model has seen are not measured."""
+    shown = ", ".join(seen[:8]) + (", ..." if len(seen) > 8 else "")
+    return (
+        f"{len(seen)} classes of '{dataset.name}' have names that the model was trained or "
+        f"selected on (on '{model.card.trained_on}'): {shown}; a held-out number can't be "
+        "measured on them. If they are other things, or you want it all the same, pass "
+        "--allow-seen."
+    )
