@@ -72,6 +72,33 @@ def _print(comparison: Comparison) -> None:
         if better := comparison.better.get(name):
             console.print(f"better than the others, for sure: {shown[better]}", style="dim")
     console.print("95 % intervals in brackets; differences are in pairs.", style="dim")
+    if comparison.seeds:
+        _print_seeds(comparison, shown)
+
+
+def _print_seeds(comparison: Comparison, shown: dict[str, str]) -> None:
+    """The means of runs that differ in their seed alone, a row a number."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from metricforge.cli.results import difference, interval
+
+    console = Console(highlight=False)
+    for run, numbers in comparison.seeds.items():
+        count = next(iter(numbers.values())).n
+        apart = comparison.seed_differences.get(run, {})
+        title = f"{shown[run]} and its other seeds: mean of {count} trainings"
+        console.print(f"\n{title}", style="bold", soft_wrap=True)
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("")
+        table.add_column("mean")
+        table.add_column(f"less {shown[next(iter(comparison.seeds))]}" if apart else "")
+        for name, mean in numbers.items():
+            cell = difference(apart[name]) if name in apart else ""
+            table.add_row(escape(name), interval(mean), cell)
+        console.print(table)
+    console.print("These intervals are over seeds, of other trainings alike.", style="dim")
 
 
 def _short(paths: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from metricforge.evaluation.statistics import (
     over_episodes,
     over_queries,
     over_seeds,
+    over_two_groups,
     spread,
     warnings_about,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "over_episodes",
     "over_queries",
     "over_seeds",
+    "over_two_groups",
     "r_precision",
     "recall_at",
     "resampled",

@@ -44,7 +44,7 @@ def each_part(
     """
     # With |y|^2 as one more dimension there is no pass over the tile to add it.
     known = torch.from_numpy(np.c_[gallery, np.square(gallery).sum(axis=1)])
-    step = max(1, min(len(queries), ENTRIES_PER_TILE // len(gallery)))
+    step = max(1, min(len(queries), ENTRIES_PER_TILE // max(1, len(gallery))))
     # One tile for all: a new one would fault for each of its pages, which takes twice the product.
     tile = torch.empty(step, len(gallery))
     threads = max(1, torch.get_num_threads())

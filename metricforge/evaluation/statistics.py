@@ -114,6 +114,25 @@ def over_differences(
     return _resampled(values, classes, seed, least=-1.0)
 
 
+def over_two_groups(first: Doubles, second: Doubles) -> Estimate:
+    """The mean of second less that of first, scores of trainings from other seeds [S] and [T].
+
+    Welch's t interval, for groups of other variances and sizes; at least two seeds of each.
+
+    Source: Welch 1947.
+    """
+    (n, mean), (m, other) = _checked(first), _checked(second)
+    if min(n, m) < 2:
+        raise ValueError("an interval over seeds needs two of each")
+    a, b = first.var(ddof=1) / n, second.var(ddof=1) / m
+    apart = other - mean
+    if a + b == 0:
+        return Estimate(apart, apart, apart, n + m, "seeds")
+    degrees = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
+    half = float(stats.t.ppf(0.975, degrees) * np.sqrt(a + b))
+    return Estimate(apart, apart - half, apart + half, n + m, "seeds")
+
+
 def spread(embeddings: Floats) -> float:
     """How far embeddings [N, D] lie from their mean, as a share of their length (both RMS).
 

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import Dataset, Estimate, EvaluationProtocol, Result
+from metricforge.contracts import Dataset, Estimate, EvaluationProtocol, Result, Validation
 from metricforge.data.images import fingerprint
+from metricforge.data.split import Split
 from metricforge.errors import DataError, UsageError
-from metricforge.evaluation import over_differences
-from metricforge.model import load
+from metricforge.evaluation import over_differences, over_seeds, over_two_groups
+from metricforge.model import EmbeddingModel, load
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
 from metricforge.runs.evaluate import USUAL_PROTOCOLS, embedded
 from metricforge.runs.measure import TRAINED
 from metricforge.runs.parts import own_split
 from metricforge.runs.run import Run
-from metricforge.runs.selection import evaluated, labelled_part
+from metricforge.runs.selection import evaluated, labelled_part, wants_validation
 
 # Of these the smaller number is the better one.
-ERRORS = ("error", "eer")
+ERRORS = ("error", "eer", "far@", "frr@")
+# Of all numbers that protocols give, ami alone falls below zero, and never below this.
+LEAST = -1.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class Comparison:
     `results` and `differences` are by run, then by the name of the number; a difference is that
     of the run less the first run, with a 95 % interval over the same queries or episodes.
     `better` names, for each number, the run that is better than the first and all others for
-    sure, by intervals that leave out zero, or has None.
+    sure, by intervals that leave out zero, or has None. Of runs that differ in their seed alone,
+    `seeds` has the means over seeds by the first of them, with intervals over seeds, and
+    `seed_differences` those of the others less the first such group, where each has two seeds.
     """
 
     results: Mapping[str, Mapping[str, Estimate]]
@@ -43,6 +50,8 @@ class Comparison:
     classes: tuple[str, ...]
     images: int
     closed_set: bool
+    seeds: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    seed_differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,6 +62,8 @@ class Comparison:
             "results": _plain(self.results),
             "differences": _plain(self.differences),
             "better": dict(self.better),
+            "seeds": _plain(self.seeds),
+            "seed_differences": _plain(self.seed_differences),
         }
 
 
@@ -82,11 +93,11 @@ def compare(
     found: dict[str, Result] = {}
     for name, run in opened.items():
         model = load(run.path, device=device, registry=registry)
-        rows = embedded({TRAINED: model}, dataset, indices, baselines=False).rows[TRAINED]
-        found[name] = _measured(measures, rows, dataset, indices)
+        found[name] = _measured(measures, model, dataset, own_split(run, dataset))
         split_hash = run.folder.read("split")["hash"]
         record = {"part": "test", "split_hash": split_hash, "by": "compare"}
         run.folder.append(run.folder.evaluations, record)
+    groups = _by_seed(opened, found)
     return Comparison(
         results={name: result.estimates for name, result in found.items()},
         differences=_differences(found),
@@ -95,7 +106,45 @@ def compare(
         classes=tuple(dataset.classes[int(c)] for c in dataset.labels[indices].unique()),
         images=len(indices),
         closed_set=closed_set,
+        seeds={
+            name: {number: over_seeds(values, least=LEAST) for number, values in numbers.items()}
+            for name, numbers in groups.items()
+        },
+        seed_differences=_apart(groups),
     )
+
+
+def _by_seed(
+    runs: Mapping[str, Run], found: Mapping[str, Result]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """The numbers of runs that differ in their seed alone, by the first of each group of two."""
+    alike: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        alike.setdefault(run.recipe.but(seed=0, data_root="").to_toml(), []).append(name)
+    return {
+        names[0]: {
+            number: np.array([found[name].estimates[number].value for name in names])
+            for number in found[names[0]].estimates
+        }
+        for names in alike.values()
+        if len(names) > 1
+    }
+
+
+def _apart(
+    groups: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> dict[str, dict[str, Estimate]]:
+    """By how much the groups differ from the first, over seeds."""
+    if not groups:
+        return {}
+    first, *others = groups
+    return {
+        name: {
+            number: over_two_groups(groups[first][number], values)
+            for number, values in groups[name].items()
+        }
+        for name in others
+    }
 
 
 def _opened(run: Run | str | Path) -> Run:
@@ -103,7 +152,7 @@ def _opened(run: Run | str | Path) -> Run:
 
 
 def _same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> tuple[Tensor, bool]:
-    """The test images that all runs share; DataError where they don't."""
+    """The test images that all runs share; DataError where they don't, or one has seen them."""
     known, closed, here = "", False, fingerprint(dataset)
     shared: Tensor | None = None
     for name, run in runs.items():
@@ -113,34 +162,50 @@ def _same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> tuple[Tensor
         if shared is None:
             shared, known, closed = split.test, name, split.closed_set
         elif not split.test.equal(shared):
-            raise DataError(_how_they_differ(dataset, known, shared, name, split.test))
+            raise DataError(_how_they_differ(dataset, (known, shared), (name, split)))
         elif split.closed_set != closed:
             raise DataError(f"of {known} and {name} one is closed set and the other is not.")
     assert shared is not None
     return shared, closed
 
 
-def _how_they_differ(dataset: Dataset, first: str, one: Tensor, second: str, other: Tensor) -> str:
-    """Names the test classes that one run has and the other has not."""
-    a, b = ({dataset.classes[int(c)] for c in dataset.labels[i].unique()} for i in (one, other))
+def _how_they_differ(dataset: Dataset, first: tuple[str, Tensor], second: tuple[str, Split]) -> str:
+    """Names the test classes that one run has and the other has not, or was even trained on."""
+    (one, images), (other, split) = first, second
+    a = {dataset.classes[int(c)] for c in dataset.labels[images].unique()}
+    b = set(split.classes("test", dataset))
+    seen = a & {name for part in ("train", "validation") for name in split.classes(part, dataset)}
     told = [
         f"{len(only)} of {run} alone, such as {', '.join(sorted(only)[:5])}"
-        for run, only in ((first, a - b), (second, b - a))
+        for run, only in ((one, a - b), (other, b - a))
         if only
     ]
     what = " and ".join(told) if told else "other images of the same classes"
+    trained = (
+        f"; {other} was trained or selected on {len(seen)} that {one} is tested on, such as "
+        f"{', '.join(sorted(seen)[:5])}"
+        if seen and not split.closed_set
+        else ""
+    )
     return (
-        f"{first} and {second} have other test classes: {what}; give both the same --split, "
-        "for a run may have trained on what another is tested on."
+        f"{one} and {other} have other test classes: {what}{trained}; train both with the same "
+        "--split."
     )
 
 
 def _measured(
-    protocols: Sequence[EvaluationProtocol], rows: Tensor, dataset: Dataset, indices: Tensor
+    protocols: Sequence[EvaluationProtocol], model: EmbeddingModel, dataset: Dataset, split: Split
 ) -> Result:
     """All protocols' numbers as one result."""
-    images = labelled_part(dataset, indices)
-    results = [evaluated(protocol, rows, images) for protocol in protocols]
+
+    def rows(indices: Tensor) -> Tensor:
+        return embedded({TRAINED: model}, dataset, indices, baselines=False).rows[TRAINED]
+
+    validation = None
+    if any(wants_validation(protocol) for protocol in protocols):
+        validation = Validation(rows(split.validation), labelled_part(dataset, split.validation))
+    test, images = rows(split.test), labelled_part(dataset, split.test)
+    results = [evaluated(protocol, test, images, validation) for protocol in protocols]
     return Result(
         {name: value for result in results for name, value in result.estimates.items()},
         scores={name: value for result in results for name, value in result.scores.items()},
@@ -155,7 +220,9 @@ def _differences(found: Mapping[str, Result]) -> dict[str, dict[str, Estimate]]:
 def _between(first: Result, second: Result) -> dict[str, Estimate]:
     """Second less first, for the numbers that have scores of the same units."""
     return {
-        name: over_differences(scored.values, second.scores[name].values, scored.classes)
+        name: over_differences(
+            scored.values, second.scores[name].values, scored.classes, over=scored.over
+        )
         for name, scored in first.scores.items()
         if name in second.scores and len(scored.values) == len(second.scores[name].values)
     }

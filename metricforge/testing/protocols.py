@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Labelled, Result
+from metricforge.contracts import Labelled, Result, Validation
 from metricforge.testing.checks import Broken, checks, given
 from metricforge.testing.estimates import check_result
 from metricforge.testing.growth import Usage, measured, told
@@ -143,6 +146,28 @@ def groups_are_optional(subject: Subject) -> None:
         check_result(_evaluated(subject, clusters(shown), shown))
 
 
+def validation_is_optional(subject: Subject) -> None:
+    """One that takes a validation part measures with it and without, and leaves it as it is."""
+    shown, others = images(), images(6, 5)
+    if "validation" not in inspect.signature(subject.build().evaluate).parameters:
+        return
+    rows, known = clusters(shown), clusters(others)
+    for given_to_it in (None, Validation(known.clone(), others)):
+        with given("no validation part" if given_to_it is None else "a validation part"):
+            check_result(subject.build().evaluate(rows.clone(), shown, validation=given_to_it))
+        if given_to_it is not None and not given_to_it.embeddings.equal(known):
+            raise Broken("changed the validation part in place; work on a copy.")
+
+
+def queries_and_gallery_are_measured(subject: Subject) -> None:
+    """Images of which some are queries and others the gallery are measured, too."""
+    shown = images()
+    asks = torch.arange(len(shown.labels)) % 3 == 0
+    apart = dataclasses.replace(shown, queries=asks, gallery=~asks)
+    with given("queries and a gallery"):
+        check_result(_evaluated(subject, clusters(apart), apart))
+
+
 def growth(subject: Subject) -> str:
     """How the time and memory of an evaluation grow with the images."""
     usages: list[Usage] = []
@@ -182,6 +207,8 @@ PROTOCOL_CHECKS = checks(
     collapsed_embeddings_stay_finite,
     small_sets_are_measured_or_refused,
     groups_are_optional,
+    validation_is_optional,
+    queries_and_gallery_are_measured,
     growth,
     first=2,
 )

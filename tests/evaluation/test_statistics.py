@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from metricforge.errors import DivergedError
-from metricforge.evaluation import over_episodes, over_queries, spread, statistics, warnings_about
+from metricforge.evaluation import (
+    over_classes,
+    over_episodes,
+    over_queries,
+    over_two_groups,
+    spread,
+    statistics,
+    warnings_about,
+)
 
 
 def grouped(seed, classes, each):
@@ -154,3 +162,29 @@ def test_warnings_name_a_collapse_and_zeros():
 def test_a_number_that_is_none_is_refused():
     with pytest.raises(DivergedError, match="rows 1"):
         warnings_about(np.array([[1.0], [np.nan]], dtype=np.float32))
+
+
+def test_the_mean_over_classes_counts_each_class_alike():
+    labels = np.repeat(np.arange(12), np.arange(1, 13))
+    values = (labels % 3 == 0).astype(float)
+    found = over_classes(values, labels)
+    assert found.value == pytest.approx(4 / 12)
+    assert (found.over, found.n) == ("classes", 12)
+    assert 0 < found.low < found.value < found.high < 1
+    few = over_classes(np.array([1.0, 0.0, 0.0, 0.0, 1.0]), np.array([0, 1, 1, 1, 1]))
+    assert few.value == pytest.approx((1 + 1 / 4) / 2)
+    assert few.over == "queries"
+    assert over_classes(np.ones(1), np.zeros(1, dtype=int)).low == 0
+
+
+def test_two_groups_of_seeds_are_compared_as_welch_does():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.5, 0.01, 4), rng.normal(0.55, 0.05, 7)
+    found = over_two_groups(first, second)
+    expected = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(second.mean() - first.mean())
+    same = over_two_groups(np.ones(2), np.ones(3))
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="two of each"):
+        over_two_groups(np.ones(1), np.ones(3))

@@ -121,6 +121,20 @@ class NeedsGroups(Sound):
         return super().evaluate(embeddings, images)
 
 
+class ChangesValidation(Sound):
+    def evaluate(self, embeddings, images, validation=None):
+        if validation is not None:
+            validation.embeddings.zero_()
+        return super().evaluate(embeddings, images)
+
+
+class CountsQueriesAsRows(Sound):
+    def evaluate(self, embeddings, images):
+        if images.queries is not None:
+            raise IndexError("rows of the gallery")
+        return super().evaluate(embeddings, images)
+
+
 BROKEN = {
     "builds": [AsksForADevice, Silent],
     "estimates-are-numbers-with-intervals": [Uncertain, Empty],
@@ -133,6 +147,8 @@ BROKEN = {
     "collapsed-embeddings-stay-finite": [DividesByLength],
     "small-sets-are-measured-or-refused": [NeedsTwo],
     "groups-are-optional": [NeedsGroups],
+    "validation-is-optional": [ChangesValidation],
+    "queries-and-gallery-are-measured": [CountsQueriesAsRows],
 }
 ONLY_NOTED = {"tells-classes-from-noise"}
 CASES = [(name, each) for name, broken in BROKEN.items() for each in broken]

@@ -40,7 +40,7 @@ def clusters(classes, each, dim, seed=0):
 def recorded(monkeypatch):
     """What matplotlib was asked to draw, instead of the file."""
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
     return figures
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import metricforge
 from metricforge.errors import DataError, UsageError
@@ -24,6 +25,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "first": {},
         "second": {"seed": 1, "split": "random:seed=0"},
         "other": {"split": "random:seed=5"},
+        "mlp": {"head": "mlp", "split": "random:seed=0"},
+        "mlp-2": {"head": "mlp", "split": "random:seed=0", "seed": 2},
     }
     for name, more in options.items():
         metricforge.train(out=folder / name, sampler="balanced", **SHORT, **more)
@@ -34,7 +37,8 @@ def test_a_run_differs_in_pairs_by_what_its_numbers_differ_by(runs: dict[str, Pa
     found = metricforge.compare([runs["first"], runs["second"]], protocols=["retrieval"])
     first, second = (found.results[str(runs[name])] for name in ("first", "second"))
     differences = found.differences[str(runs["second"])]
-    assert differences.keys() == first.keys()
+    # Means over classes are no means over queries, and have no pairs.
+    assert differences.keys() == {name for name in first if not name.endswith("-macro")}
     for name, difference in differences.items():
         apart = second[name].value - first[name].value
         assert difference.value == pytest.approx(apart, abs=1e-12)
@@ -56,6 +60,30 @@ def test_other_test_classes_are_refused_by_name(runs: dict[str, Path]) -> None:
     with pytest.raises(DataError, match="other test classes") as caught:
         metricforge.compare([runs["first"], runs["other"]])
     assert str(runs["other"]) in str(caught.value)
+
+
+def test_one_that_was_trained_on_what_another_is_tested_on_is_refused(runs) -> None:
+    with pytest.raises(DataError, match=r"was trained or selected on \d+ that .*first is tested"):
+        metricforge.compare([runs["first"], runs["other"]])
+
+
+def test_runs_that_differ_in_their_seed_alone_are_compared_over_seeds(runs) -> None:
+    names = [runs[name] for name in ("first", "second", "mlp", "mlp-2")]
+    found = metricforge.compare(names, protocols=["retrieval"])
+    assert list(found.seeds) == [str(runs["first"]), str(runs["mlp"])]
+    name = "map@r"
+    values = [found.results[str(run)][name].value for run in names]
+    for run, pair in ((runs["first"], values[:2]), (runs["mlp"], values[2:])):
+        estimate = found.seeds[str(run)][name]
+        assert (estimate.n, estimate.over) == (2, "seeds")
+        assert estimate.value == pytest.approx(np.mean(pair))
+    apart = found.seed_differences[str(runs["mlp"])][name]
+    expected = stats.ttest_ind(values[2:], values[:2], equal_var=False).confidence_interval()
+    assert (apart.low, apart.high) == pytest.approx((expected.low, expected.high))
+    done = command("compare", *names, "--protocol", "retrieval", "--json")
+    assert json.loads(done.stdout) == found.to_json()
+    shown = command("compare", *names, "--protocol", "retrieval").stdout
+    assert "first and its other seeds: mean of 2 trainings" in shown
 
 
 def test_one_run_is_no_comparison(runs: dict[str, Path]) -> None:

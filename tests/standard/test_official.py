@@ -77,7 +77,7 @@ def test_trials_are_mapped_to_the_rows_of_the_part():
 def test_official_episodes_are_scored_as_an_error_over_runs():
     rows = torch.tensor([[0.0], [0.1], [1.0], [0.2]])
     labels, classes = torch.tensor([0, 0, 1, 1]), ("a", "b")
-    given = Trials(torch.tensor([[[0], [2]]] * 2), torch.tensor([[1, 3]] * 2), "runs")
+    given = Trials(torch.tensor([[[0], [2]]] * 2), torch.tensor([[1, 3]] * 2), "runs", "error")
     images = Labelled(labels, classes, trials={"made": given})
     result = OneShot(official="made").evaluate(rows, images)
     assert result.estimates["error@made"].value == 0.5
