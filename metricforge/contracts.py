@@ -310,8 +310,8 @@ class Labelled:
 
     `labels` int64 [N], `classes` their names, `groups` int64 [N] or None; of the dataset's
     `trials`, as rows of these images, those that are whole among them. `places` int64 [N] are
-    those of the images in the dataset; None: in order. `queries` and `gallery` are bool [N], each
-    with some true, or both None.
+    those of the images in the dataset; None: in order. `queries` and `gallery` are bool [N], or
+    both None where nothing is flagged.
     """
 
     labels: Tensor

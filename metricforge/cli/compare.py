@@ -34,7 +34,7 @@ def command(
     the extent of that interval.
     """
     from metricforge.runs.compare import compare
-    from metricforge.runs.evaluate import USUAL_PROTOCOLS
+    from metricforge.runs.questions import USUAL_PROTOCOLS
 
     comparison = compare(
         runs, protocols=protocols or USUAL_PROTOCOLS, data_root=data_root, device=device

@@ -90,24 +90,25 @@ def _table(path: Path) -> Labels:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
-            rows, columns = list(reader), tuple(reader.fieldnames or ())
+            rows = [(reader.line_num, row) for row in reader]
+            columns = tuple(reader.fieldnames or ())
     except (UnicodeDecodeError, OSError, csv.Error) as error:
         raise ArtefactError(f"{path} can't be read as a CSV ({error}).") from error
     if "label" not in columns:
         raise DataError(f"{path} has no column 'label', but {', '.join(columns) or 'none'}.")
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         if not row["label"].strip():
             raise DataError(f"{path}:{number} has no label.")
     flagged = [name for name in ("is_query", "is_gallery") if name in columns]
     if len(flagged) == 1:
         raise DataError(f"{path} has the column '{flagged[0]}' alone; give the other as well.")
     flags = [
-        np.array([_flag(path, number, row[name]) for number, row in enumerate(rows, 2)], dtype=bool)
+        np.array([_flag(path, number, row[name]) for number, row in rows], dtype=bool)
         for name in flagged
     ]
     return Labels(
-        np.array([row["label"].strip() for row in rows]),
-        [row["group"].strip() for row in rows] if "group" in columns else None,
+        np.array([row["label"].strip() for _, row in rows]),
+        [row["group"].strip() for _, row in rows] if "group" in columns else None,
         *flags,
     )
 

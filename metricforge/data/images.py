@@ -129,7 +129,7 @@ def open_images(dataset: Dataset, memory_limit: int = MEMORY_LIMIT) -> Images:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A sha256 in hex that changes when the images, their labels or class names do.
+    """A sha256 in hex that changes when the images, their labels, flags or class names do.
 
     Files count with their size and their path below the folder that they share, so that a
     dataset keeps its fingerprint where it is moved or copied; their content is not read.
@@ -137,6 +137,9 @@ def fingerprint(dataset: Dataset) -> str:
     header = {"shape": dataset.shape, "classes": dataset.classes, "images": len(dataset)}
     digest = hashlib.sha256(json.dumps(header).encode())
     digest.update(dataset.labels.cpu().contiguous().numpy().astype("<i8").tobytes())
+    for flags in (dataset.queries, dataset.gallery):
+        if flags is not None:
+            digest.update(flags.cpu().contiguous().numpy().tobytes())
     if isinstance(dataset.images, Tensor):
         digest.update(dataset.images.cpu().contiguous().numpy().data)
     else:

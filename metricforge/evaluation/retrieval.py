@@ -1,7 +1,8 @@
 """Retrieval: each query asks for the other images of its class.
 
 The metrics are those of Musgrave et al. 2020, "A Metric Learning Reality Check", the reciprocal
-rank of Voorhees 1999 and the gain of Järvelin & Kekäläinen 2002, with one grade of relevance.
+rank of Voorhees 1999 and the gain of Järvelin & Kekäläinen 2002 with the discount of Burges et al.
+2005, for one grade of relevance.
 Shapes: N images, Q queries, K neighbours of each; R is the number of other images of a
 query's class in the gallery, and differs from query to query.
 """
@@ -74,7 +75,7 @@ def map_at_r(hits: Bools, relevant: Ints) -> Doubles:
 def ndcg_at_r(hits: Bools, relevant: Ints) -> Doubles:
     """The sum over i <= R of hit(i) / log2(i + 1), over the same with all hits.
 
-    Hits [Q, K], relevant [Q] to [Q] (Järvelin & Kekäläinen 2002).
+    Hits [Q, K], relevant [Q] to [Q] (Järvelin & Kekäläinen 2002; Burges 2005).
     """
     gain = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
     best = np.cumsum(gain)[np.minimum(relevant, hits.shape[1]) - 1]

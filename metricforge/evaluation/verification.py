@@ -54,11 +54,12 @@ class Roc:
         Between two distances it is interpolated.
         """
         false, missed = np.r_[0.0, self.false], 1 - np.r_[0.0, self.accepted]
-        place = int(np.argmax(false >= missed))
+        # 1 - 2/3 and 1/3 are the same rate.
+        place = int(np.argmax(false >= missed - 1e-12))
         if place == 0:
             return float(missed[0]), 0.0
         gap = (missed - false)[place - 1 : place + 1]
-        share = gap[0] / (gap[0] - gap[1])
+        share = min(1.0, gap[0] / (gap[0] - gap[1]))
         rate = false[place - 1] + share * (false[place] - false[place - 1])
         return float(rate), float(self.distance[place - 1])
 

@@ -19,9 +19,10 @@ from metricforge.evaluation import over_differences, over_seeds, over_two_groups
 from metricforge.model import EmbeddingModel, load
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
-from metricforge.runs.evaluate import USUAL_PROTOCOLS, embedded
+from metricforge.runs.evaluate import embedded
 from metricforge.runs.measure import TRAINED
 from metricforge.runs.parts import own_split
+from metricforge.runs.questions import USUAL_PROTOCOLS
 from metricforge.runs.run import Run
 from metricforge.runs.selection import evaluated, labelled_part, wants_validation
 

@@ -55,6 +55,12 @@ def make_dataset(registry: Registry, dataset: Any, data_root: str) -> Dataset:
         values = getattr(made, field)
         if values is not None and not _indexes(values, count, limit):
             raise PluginError(f"{name}: {field} must be int64 [{count}] from 0 to {limit - 1}.")
+    for field in ("queries", "gallery"):
+        flags = getattr(made, field)
+        if flags is not None and (flags.dtype, flags.shape) != (torch.bool, (count,)):
+            raise PluginError(f"{name}: {field} must be bool [{count}].")
+    if (made.queries is None) != (made.gallery is None):
+        raise PluginError(f"{name}: give queries and gallery, or none of them.")
     return made
 
 

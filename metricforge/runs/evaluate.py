@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import Dataset, EvaluationProtocol
+from metricforge.contracts import Dataset
 from metricforge.data.arrays import bare_dataset
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import open_images
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import EmbeddingModel, build, fit, load
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset, make_protocol
-from metricforge.runs.episodes import read_episodes, write_episodes
+from metricforge.runs.components import make_dataset
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Embedded, Measured, measure, pixels
-from metricforge.runs.parts import ALL, own_split, part_of, seen_message, validation_of
+from metricforge.runs.parts import ALL, Tested, own_split, seen_message
+from metricforge.runs.questions import Questions
 from metricforge.runs.recipe import OBJECT
 from metricforge.runs.run import Run
-from metricforge.runs.selection import wants_validation
 from metricforge.runtime import Runtime, seed_torch
-
-USUAL_PROTOCOLS = ("retrieval", "oneshot")
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
@@ -90,93 +87,64 @@ def evaluate(
     Raises DataError for seen classes or too few of them, and what `load` and plugins raise.
     """
     registry = registry or Registry.installed()
+
+    def questions(made: Dataset) -> Questions:
+        return Questions.of(made, protocols, episodes, episodes_out, registry)
+
     if isinstance(subject, Tensor | np.ndarray):
-        made = bare_dataset(subject, dataset)
-        asked = _Questions.read(made, protocols, episodes, registry)
-        rows = torch.as_tensor(subject).float()
-        part_of_it = Embedded({TRAINED: rows}, torch.arange(len(rows)))
-        measured = measure(part_of_it, asked.protocols, asked.dataset)
-        _keep(measured, made, episodes_out)
-        return Evaluation(
-            **vars(measured), dataset=made.name, classes=made.classes, images=len(rows)
-        )
+        return _of_arrays(subject, questions(bare_dataset(subject, dataset)))
     run = _run_of(subject)
     model = subject if isinstance(subject, EmbeddingModel) else _load(subject, device, registry)
-    own = dataset is None
-    if own and run is None:
-        raise UsageError("this model has no run beside it that says on what: name a dataset.")
-    if run is not None and own:
-        dataset, data_root = _own_dataset(run), data_root or run.recipe.data_root
-    made = make_dataset(registry, dataset, data_root or "data")
-    split = own_split(run, made) if run is not None and own else None
-    chosen, indices = part_of(made, split, part)
-    classes = tuple(made.classes[int(c)] for c in made.labels[indices].unique())
-    closed_set = split is not None and split.closed_set
-    seen = tuple(sorted(set(classes) & set(model.card.seen_classes)))
-    if seen and not (closed_set and chosen == "test") and not allow_seen:
-        raise DataError(seen_message(seen, made, model))
-    asked = _Questions.read(made, protocols, episodes, registry)
+    tested = _tested(run, dataset, part, data_root, registry)
+    seen = tested.seen_by(model)
+    if seen and not (tested.closed_set and tested.name == "test") and not allow_seen:
+        raise DataError(seen_message(seen, tested.dataset, model))
+    asked = questions(tested.dataset)
     models = {TRAINED: model}
     if untrained:
         models[UNTRAINED] = _before_training(model, run, registry)
-    validation = validation_of(made, split, chosen) if asked.want_validation else None
+    validation = tested.validation if asked.want_validation else None
     measured = measure(
-        embedded(models, asked.dataset, indices, baselines),
+        embedded(models, asked.dataset, tested.indices, baselines),
         asked.protocols,
         asked.dataset,
-        None if validation is None else embedded(models, made, validation, baselines),
+        None if validation is None else embedded(models, asked.dataset, validation, baselines),
     )
-    _keep(measured, made, episodes_out)
-    if run is not None and own and chosen == "test" and split is not None:
-        record = {"part": chosen, "split_hash": split.hash, "by": "evaluate"}
+    asked.keep(measured)
+    if run is not None and tested.split is not None and tested.name == "test":
+        record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}
         of_model = measured.to_json()["results"][TRAINED]
         run.folder.append(run.folder.evaluations, record | {"results": of_model})
     return Evaluation(
         **vars(measured),
-        dataset=made.name,
-        part=chosen,
-        classes=classes,
-        images=len(indices),
+        dataset=tested.dataset.name,
+        part=tested.name,
+        classes=tested.classes,
+        images=len(tested.indices),
         seen=seen,
-        closed_set=closed_set,
+        closed_set=tested.closed_set,
     )
 
 
-@dataclass(frozen=True)
-class _Questions:
-    """What is asked: the protocols by spec, and the dataset with the episodes of a file."""
-
-    dataset: Dataset
-    protocols: Mapping[str, EvaluationProtocol]
-
-    @classmethod
-    def read(
-        cls,
-        dataset: Dataset,
-        protocols: Sequence[str] | None,
-        episodes: str | Path | None,
-        registry: Registry,
-    ) -> _Questions:
-        specs = (protocols,) if isinstance(protocols, str) else tuple(protocols or ())
-        if episodes is not None:
-            given = read_episodes(Path(episodes), dataset)
-            dataset = replace(dataset, trials={**dataset.trials, **given})
-            specs = (*specs, *(f"oneshot:official={name}" for name in given))
-        named = {text: make_protocol(registry, text) for text in specs or USUAL_PROTOCOLS}
-        return cls(dataset, named)
-
-    @property
-    def want_validation(self) -> bool:
-        return any(wants_validation(protocol) for protocol in self.protocols.values())
+def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions) -> Evaluation:
+    rows = torch.as_tensor(embeddings).float()
+    part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
+    measured = measure(part, asked.protocols, asked.dataset)
+    asked.keep(measured)
+    name, classes = asked.dataset.name, asked.dataset.classes
+    return Evaluation(**vars(measured), dataset=name, classes=classes, images=len(rows))
 
 
-def _keep(measured: Measured, dataset: Dataset, path: str | Path | None) -> None:
-    """Write the episodes that were drawn to a new file."""
-    if path is None:
-        return
-    if not measured.trials:
-        raise UsageError("no protocol here draws episodes to write; add --protocol oneshot.")
-    write_episodes(Path(path), measured.trials, dataset)
+def _tested(
+    run: Run | None, dataset: Any, part: str | None, data_root: str | None, registry: Registry
+) -> Tested:
+    """What to test on: a part of the run's own dataset, by its split, or of another."""
+    if dataset is not None:
+        return Tested.of(make_dataset(registry, dataset, data_root or "data"), None, part)
+    if run is None:
+        raise UsageError("this model has no run beside it that says on what: name a dataset.")
+    made = make_dataset(registry, _own_dataset(run), data_root or run.recipe.data_root or "data")
+    return Tested.of(made, own_split(run, made), part)
 
 
 def _before_training(model: EmbeddingModel, run: Run | None, registry: Registry) -> EmbeddingModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -31,8 +33,39 @@ def own_split(run: Run, dataset: Dataset) -> Split:
     return split
 
 
-def part_of(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:
-    """The part to measure, by its name or the usual one, and the indices of its images."""
+@dataclass(frozen=True)
+class Tested:
+    """A part of a dataset by its name, and the indices of its images and of those that validate."""
+
+    dataset: Dataset
+    split: Split | None
+    name: str
+    indices: Tensor
+    validation: Tensor | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: Split | None, part: str | None) -> Tested:
+        """The part of that name or the usual one, by a run's split or the dataset's own."""
+        name, indices = _part(dataset, split, part)
+        validation = _validation(dataset, split) if name == "test" else None
+        return cls(dataset, split, name, indices, validation)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(
+            self.dataset.classes[int(c)] for c in self.dataset.labels[self.indices].unique()
+        )
+
+    @property
+    def closed_set(self) -> bool:
+        return self.split is not None and self.split.closed_set
+
+    def seen_by(self, model: EmbeddingModel) -> tuple[str, ...]:
+        """The classes whose names the model was trained or selected on."""
+        return tuple(sorted(set(self.classes) & set(model.card.seen_classes)))
+
+
+def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:
     everything = torch.arange(len(dataset))
     if part is not None and part not in (*PARTS, ALL):
         raise unknown("part", part, (*PARTS, ALL))
@@ -52,10 +85,7 @@ def part_of(dataset: Dataset, split: Split | None, part: str | None) -> tuple[st
     return name, indices
 
 
-def validation_of(dataset: Dataset, split: Split | None, part: str) -> Tensor | None:
-    """The indices of the validation part beside a test part, where there is one."""
-    if part != "test":
-        return None
+def _validation(dataset: Dataset, split: Split | None) -> Tensor | None:
     if split is not None:
         return split.validation
     assert dataset.official is not None

@@ -108,8 +108,8 @@ def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
 
 
 def _flags(dataset: Dataset, indices: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Which of these images are queries and which the gallery; none where one of them is empty."""
+    """Which of these images are queries and which the gallery; none where nothing is flagged."""
     if dataset.queries is None or dataset.gallery is None:
         return None, None
     queries, gallery = dataset.queries[indices], dataset.gallery[indices]
-    return (queries, gallery) if queries.any() and gallery.any() else (None, None)
+    return (queries, gallery) if queries.any() or gallery.any() else (None, None)

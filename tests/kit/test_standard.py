@@ -161,3 +161,13 @@ def test_a_folder_passes(tmp_path: Path):
     report = check_dataset("folder", path=tmp_path, size=16)
     assert report.passed
     assert check_dataset(f"folder:path={tmp_path},color=false").passed
+
+
+def test_a_csv_passes(tmp_path: Path):
+    rows = ["path,label,group,split"]
+    for image in range(24):
+        pixels = np.random.default_rng(image).integers(0, 255, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{image}.png")
+        rows.append(f"{image}.png,{image // 4},{image // 8},{'test' if image > 11 else 'train'}")
+    (tmp_path / "photos.csv").write_text("\n".join(rows))
+    assert check_dataset("csv", path=tmp_path / "photos.csv", size=16).passed

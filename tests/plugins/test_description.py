@@ -217,6 +217,7 @@ NEEDS = {
     "omniglot": "a download",
     "pml.RankedListLoss": "numbers for its required options",
     "folder": "a folder",
+    "csv": "a file",
     "grouped": "a dataset with groups",
     "schedule": "stages",
 }

@@ -10,6 +10,7 @@ from zipfile import ZipFile, ZipInfo
 import pytest
 import torch
 from metricforge_standard.datasets import omniglot as omniglot_module
+from metricforge_standard.datasets.csv_file import csv
 from metricforge_standard.datasets.digits import digits
 from metricforge_standard.datasets.fashion_mnist import fashion_mnist
 from metricforge_standard.datasets.folder import folder
@@ -407,8 +408,8 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
         folder(path=root)
 
 
-@pytest.mark.parametrize("factory", [digits, mnist, fashion_mnist, omniglot, folder])
+@pytest.mark.parametrize("factory", [digits, mnist, fashion_mnist, omniglot, folder, csv])
 def test_every_option_can_be_written_in_a_spec(factory: Callable[..., Dataset]) -> None:
-    spec = Spec.parse("x:path=p,size=9") if factory is folder else Spec.parse("x:size=9")
+    spec = Spec.parse("x:path=p,size=9") if factory in (folder, csv) else Spec.parse("x:size=9")
     assert bind(factory, spec, "dataset 'x'")["size"] == 9
     assert (factory.__doc__ or "").partition("\n")[0].endswith(".")

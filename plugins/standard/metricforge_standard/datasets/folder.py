@@ -10,10 +10,9 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.errors import DataError
+from metricforge_standard.datasets._notes import counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 from metricforge_standard.datasets._tree import walk
-
-_SHOWN = 5  # names in a note
 
 
 def folder(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
@@ -66,15 +65,9 @@ def _notes(folders: Mapping[str, Sequence[Path]]) -> Iterator[str]:
     empty = [name for name, images in folders.items() if not images and name not in around]
     single = [name for name, images in folders.items() if len(images) == 1]
     if empty:
-        yield f"folders without images, which are no classes: {_counted(empty)}."
+        yield f"folders without images, which are no classes: {counted(empty)}."
     if single:
-        yield f"classes of one image, which no other can match: {_counted(single)}."
-
-
-def _counted(names: Sequence[str]) -> str:
-    """How many there are, and the first of them: "7 (a, b, c, d, e, ...)"."""
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names)} ({', '.join(names[:_SHOWN])}{more})"
+        yield of_one_image(single)
 
 
 def _too_few(classes: Sequence[str], path: Path) -> DataError:

@@ -41,6 +41,9 @@ class Clustering:
         found = [agreement(labels, clusters_of(vectors, count, seed=s)) for s in range(self.seeds)]
         values = {name: np.array([scores[name] for scores in found]) for name in DEFINITIONS}
         # What is adjusted for chance falls below zero by chance.
-        estimates = {name: over_seeds(each, least=-1.0) for name, each in values.items()}
+        least = {"ami": -1.0}
+        estimates = {
+            name: over_seeds(each, least=least.get(name, 0.0)) for name, each in values.items()
+        }
         scores = {name: Scored(each, over="seeds") for name, each in values.items()}
         return Result(estimates, warnings_about(vectors), DEFINITIONS, scores)

@@ -1,0 +1,130 @@
+"""The user's own images, listed in a CSV file with a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import TEST, VALIDATION, Dataset
+from metricforge.errors import DataError
+from metricforge_standard.datasets._listing import Listing, read_listing
+from metricforge_standard.datasets._notes import of_one_image
+from metricforge_standard.datasets._pixels import check_size
+
+
+def csv(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
+    """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
+
+    Its columns are `path`, relative to the file's folder or absolute, and `label`, a class name
+    that is taken as written; and if need be `split` (train, validation or test; where no row says
+    test, the rows of validation are the test part, as in OML), `group` (or OML's `category`), and
+    both of `is_query` and `is_gallery` (true, false, 1 or 0; empty is false). Other columns are
+    passed over with a note, but bounding boxes, x_1 to y_2, are refused.
+    Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
+    they are needed. Raises DataError, naming the row, for a cell that can't be used and an image
+    that is not there or listed twice; and when there are not two classes of images.
+    """
+    check_size(size, "csv")
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
+    listing = read_listing(path)
+    classes, labels = _indexed(listing.columns["label"])
+    if len(classes) < 2:
+        raise _too_few(classes, path)
+    groups, group_names = _groups(listing)
+    official = _official(listing)
+    queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
+    single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
+    return Dataset(
+        name=path.stem,
+        images=listing.columns["path"],
+        labels=labels,
+        classes=classes,
+        shape=(3 if color else 1, size, size),
+        groups=groups,
+        group_names=group_names,
+        official=official,
+        notes=(
+            *([of_one_image(single)] if single else []),
+            *_notes(listing),
+            *_unasked(path, queries, gallery, official),
+        ),
+        queries=queries,
+        gallery=gallery,
+    )
+
+
+def _indexed(values: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
+    """The different values, sorted, and the index of each value among them."""
+    names = tuple(sorted(set(values)))
+    places = {name: place for place, name in enumerate(names)}
+    return names, torch.tensor([places[value] for value in values], dtype=torch.int64)
+
+
+def _groups(listing: Listing) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The group of each image and the groups' names; one group around all would say nothing."""
+    names, groups = _indexed(listing.columns.get("group", []))
+    if len(names) < 2:
+        return None, ()
+    if "" in names:
+        row = listing.rows[int((groups == names.index("")).nonzero()[0])]
+        raise DataError(f"{listing.path}:{row} has no group, as other rows have; name it.")
+    return groups, names
+
+
+def _official(listing: Listing) -> Tensor | None:
+    """The part of each image; OML tests on validation, so without a test part that is it."""
+    if "split" not in listing.columns:
+        return None
+    parts = torch.tensor(listing.columns["split"], dtype=torch.int64)
+    if _tests_on_validation(listing):
+        parts[parts == VALIDATION] = TEST
+    return parts
+
+
+def _tests_on_validation(listing: Listing) -> bool:
+    parts = set(listing.columns.get("split", ()))
+    return VALIDATION in parts and TEST not in parts
+
+
+def _flags(listing: Listing, column: str) -> Tensor | None:
+    given = listing.columns.get(column)
+    return None if given is None else torch.tensor(given, dtype=torch.bool)
+
+
+def _notes(listing: Listing) -> Iterator[str]:
+    if listing.unused:
+        names = ", ".join(name or "one without a name" for name in listing.unused)
+        yield f"columns of '{listing.path}' that are passed over: {names}."
+    if _tests_on_validation(listing):
+        yield (
+            f"no row of '{listing.path}' is of the split test, so the rows of validation are the "
+            "test part."
+        )
+
+
+def _unasked(
+    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
+) -> Iterator[str]:
+    """What to know of images that may be tested and are neither query nor gallery."""
+    if queries is None or gallery is None:
+        return
+    tested = torch.ones_like(queries) if official is None else official == TEST
+    asks, found = bool((tested & queries).any()), bool((tested & gallery).any())
+    if asks != found:
+        there, lacks = ("queries", "gallery") if asks else ("a gallery", "queries")
+        raise DataError(f"'{path}' has {there} to test and no {lacks}; mark some images as such.")
+    unasked = int((tested & ~queries & ~gallery).sum())
+    if not asks:
+        yield f"'{path}' marks no image to test as query or gallery: each asks for all others."
+    elif unasked:
+        yield f"images to test that are neither query nor gallery, and not used: {unasked}."
+
+
+def _too_few(classes: Sequence[str], path: Path) -> DataError:
+    found = f"images of one class only, '{classes[0]}'" if classes else "no images"
+    return DataError(f"'{path}' has {found}; it needs images of two classes or more.")
