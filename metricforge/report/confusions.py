@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from metricforge.report.plots import DPI, FONT, WIDTH, drawable, save
 
 PER_ROW = 5
-LONGEST = 20
+LONGEST = 24
 
 
 def confusions(
@@ -34,14 +34,18 @@ def confusions(
         axes.set_axis_off()
     for place in range(len(asked)):
         row, column = divmod(place, PER_ROW)
-        _draw(grid[2 * row, column], asked[place], asked_names[place], "black")
-        _draw(grid[2 * row + 1, column], found[place], f"↳ {found_names[place]}", "tab:red")
+        _draw(grid[2 * row, column], asked[place], _short(asked_names[place]), "black")
+        _draw(grid[2 * row + 1, column], found[place], f"↳ {_short(found_names[place])}", "tab:red")
     save(figure, path)
 
 
 def _draw(axes: Axes, image: NDArray[np.uint8], name: str, colour: str) -> None:
     shown = np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]
     axes.imshow(shown, cmap="gray", vmin=0, vmax=255)
-    # The last of a long name tells more: what is before it is the folders around.
-    text = name if len(name) <= LONGEST else f"{name[:2].strip('↳ ')}…{name[-LONGEST + 3 :]}"
-    axes.set_title(drawable(text, LONGEST), fontsize=8, family=FONT, color=colour, parse_math=False)
+    axes.set_title(drawable(name, LONGEST), fontsize=8, family=FONT, color=colour, parse_math=False)
+
+
+def _short(name: str) -> str:
+    """The end of a long name, which tells more than the folders before it."""
+    longest = LONGEST - 2
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"

@@ -68,6 +68,7 @@ def facts(plot):
         command="metricforge train --config 'a b.toml'",
         notes=["Episodes are 5-way."],
         plots={"Test embeddings": plot},
+        confused=[("8", "9", 30, 120)],
         config={"seed": 0, "model": {"dim": 64, "head": "linear"}},
         environment={"torch": "2.10"},
     )
@@ -96,6 +97,7 @@ def test_the_page_tells_all_facts(render, facts):
         "test 2 classes, 300 images 8, 9",
         "Split abc123 ; its test part has been opened once.",
         "metricforge train --config 'a b.toml'",
+        "8 9 25 % 30 of 120 queries",
         "seed 0 model.dim 64 model.head linear",
         "Environment torch 2.10",
     ):
@@ -119,6 +121,7 @@ def test_what_users_wrote_is_escaped_everywhere(render, facts, plot):
         command=EVIL,
         notes=[EVIL],
         plots={f'"{EVIL}': plot},
+        confused=[(EVIL, EVIL, 1, 2)],
         config={EVIL: EVIL},
         environment={EVIL: [EVIL]},
     )
@@ -126,7 +129,7 @@ def test_what_users_wrote_is_escaped_everywhere(render, facts, plot):
     page = Page(text)
     assert "script" not in page.tags
     assert EVIL not in text
-    assert page.words.count(EVIL) >= 10
+    assert page.words.count(EVIL) >= 12
     assert page.open == []
     plain = Page(render(facts))
     assert {name for name, _ in page.attributes} == {name for name, _ in plain.attributes}

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metricforge.report import confusions as pictures
 from metricforge.report import plots
+from metricforge.report.confusions import confusions
 from metricforge.report.plots import health_curves, loss_curve, scatter
 
 
@@ -251,3 +253,24 @@ def test_health_of_hardly_any_epochs_can_be_drawn(tmp_path, records):
 def test_pyplot_stays_out():
     code = "import sys, metricforge.report.plots; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_queries_that_went_wrong_are_drawn_above_what_was_found(tmp_path, channels, monkeypatch):
+    rng = np.random.default_rng(0)
+    asked, found = rng.integers(0, 255, (2, len(NAMES), channels, 9, 7), dtype=np.uint8)
+    path = tmp_path / "failures.png"
+    confusions(asked, found, NAMES, NAMES[::-1], path)
+    assert inked(path) > 0.2
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+    confusions(asked, found, NAMES, NAMES[::-1], path)
+    grid = np.array(figures[0].axes).reshape(4, 5)
+    assert grid[0, 1].get_title() == "$\\frac{$"
+    assert grid[1, 1].get_title() == f"\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} {'?'}"
+    shown = grid[1, 1].images[0].get_array()
+    np.testing.assert_array_equal(
+        shown, found[1].squeeze() if channels == 1 else found[1].transpose(1, 2, 0)
+    )
+    # Ten of a figure's places are filled, the last three stay empty.
+    assert [bool(axes.images) for axes in grid[2]] == [True, True, False, False, False]
