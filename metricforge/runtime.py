@@ -1,13 +1,16 @@
-"""The device, the precision and the memory layout that a run computes with."""
+"""The device, the precision and the memory layout that a run computes with; the ranks it has."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from metricforge.errors import ResourceError, UsageError
@@ -56,6 +59,59 @@ class Runtime:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share the work, one of them by itself unless :meth:`joined`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    @contextmanager
+    def joined(cls) -> Iterator[Ranks]:
+        """The ranks that `torchrun` started, together until the end; else this process alone."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            yield cls()
+            return
+        dist.init_process_group("gloo")
+        try:
+            yield cls.here()
+        finally:
+            dist.destroy_process_group()
+
+    @classmethod
+    def here(cls) -> Ranks:
+        """This process among those that joined."""
+        if not dist.is_initialized():
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that reports."""
+        return self.rank == 0
+
+    def shared(self, embed: Callable[[Tensor], Tensor], indices: Tensor) -> Tensor:
+        """`embed` of indices [M], each rank doing its share: [M, D] on all ranks, in order.
+
+        Each index is embedded once, by one rank, whether or not M can be divided by the ranks.
+        """
+        mine = embed(indices[self.rank :: self.count])
+        if self.count == 1:
+            return mine
+        # A collective wants one size of all: who has one index less sends a row that is dropped.
+        most = -(-len(indices) // self.count)
+        padded = mine.new_zeros(most, mine.shape[1])
+        padded[: len(mine)] = mine
+        found = [torch.empty_like(padded) for _ in range(self.count)]
+        dist.all_gather(found, padded)
+        whole = mine.new_empty(len(indices), mine.shape[1])
+        for rank, rows in enumerate(found):
+            place = whole[rank :: self.count]
+            place.copy_(rows[: len(place)])
+        return whole
+
+
 def generator(seed: int, *position: int) -> np.random.Generator:
     """The random numbers of one place in a run, such as (seed, epoch): a pure function of it."""
     # With the length in front: numpy takes [7], [7, 0] and [7, 0, 0] for one seed.
@@ -75,7 +131,7 @@ def seed_torch(seed: int, *position: int) -> None:
 
 def _best_device() -> torch.device:
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -62,6 +62,7 @@ def command(
     from metricforge.cli.results import print_measured, shortened
     from metricforge.data.arrays import read_embeddings, read_labels
     from metricforge.runs.evaluate import evaluate
+    from metricforge.runtime import Ranks
 
     if (run is None) == (embeddings is None) or (labels is None) != (embeddings is None):
         raise UsageError("evaluate needs a RUN, or --embeddings FILE with --labels FILE.")
@@ -69,19 +70,22 @@ def command(
         raise UsageError(
             "--dataset, --part, --allow-seen and --untrained are for the model of a RUN."
         )
-    evaluation = evaluate(
-        run or read_embeddings(embeddings or Path()),
-        dataset if labels is None else read_labels(labels),
-        protocols=protocols,
-        part=part,
-        allow_seen=allow_seen,
-        baselines=baselines,
-        untrained=untrained,
-        episodes=episodes,
-        episodes_out=episodes_out,
-        data_root=data_root,
-        device=device,
-    )
+    with Ranks.joined() as ranks:
+        evaluation = evaluate(
+            run or read_embeddings(embeddings or Path()),
+            dataset if labels is None else read_labels(labels),
+            protocols=protocols,
+            part=part,
+            allow_seen=allow_seen,
+            baselines=baselines,
+            untrained=untrained,
+            episodes=episodes,
+            episodes_out=episodes_out,
+            data_root=data_root,
+            device=device,
+        )
+    if not ranks.first:
+        return
     if by_class is not None:
         if not evaluation.by_class:
             raise UsageError("no protocol here has numbers by class; add --protocol retrieval.")

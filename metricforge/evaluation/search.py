@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.errors import DivergedError
+from metricforge.evaluation.accelerated import lowest, search_device
 from metricforge.evaluation.approximate import IndexKind, ask, build_index
 from metricforge.evaluation.deep import deepest, each_part
 
@@ -86,7 +87,7 @@ class Gallery:
         if len(queries) == 0:
             return iter(())
         k = self._there(queries, k)
-        if k > DEEP and self.kind == "exact":
+        if self.kind == "exact" and (k > DEEP or (search_device() is not None and k > 0)):
             return self.nearest_exactly(queries, k, then)
         return (then(*tile) for tile in self._shallow(queries, k))
 
@@ -95,14 +96,16 @@ class Gallery:
     ) -> Iterator[T]:
         """As `nearest`, exactly whatever the index."""
         k = self._there(queries, k)
-        return deepest(
-            self.points[queries],
-            self.place[queries],
-            self._shown,
-            k,
-            lambda part, places: then(queries[part], self.rows[places]),
-            most=max(1, DEEP_ENTRIES_PER_TILE // k),
-        )
+        points, own = self.points[queries], self.place[queries]
+
+        def told(part: slice, places: Ints) -> T:
+            return then(queries[part], self.rows[places])
+
+        device = search_device()
+        if device is not None:
+            return lowest(device, points, own, self._shown, k, told, _most(k + 1))
+        most = max(1, DEEP_ENTRIES_PER_TILE // k)
+        return deepest(points, own, self._shown, k, told, most)
 
     def _there(self, queries: Ints, k: int) -> int:
         """k, or as many others as there are."""

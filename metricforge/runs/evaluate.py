@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.arrays import bare_dataset
 from metricforge.data.batches import read_ahead
-from metricforge.data.images import open_images
+from metricforge.data.images import Images, open_images
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import EmbeddingModel, build, fit, load
 from metricforge.registry import Registry
@@ -25,7 +26,7 @@ from metricforge.runs.parts import ALL, Tested, own_split, seen_message
 from metricforge.runs.questions import Questions
 from metricforge.runs.recipe import OBJECT
 from metricforge.runs.run import Run
-from metricforge.runtime import Runtime, seed_torch
+from metricforge.runtime import Ranks, Runtime, seed_torch
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
@@ -84,6 +85,7 @@ def evaluate(
     - `episodes`: a file of episodes to answer, and by default nothing else; `episodes_out`: a
       new file for those that are drawn.
 
+    Under `torchrun` all ranks embed, and the first alone measures; the others give no results.
     Raises DataError for seen classes or too few of them, and what `load` and plugins raise.
     """
     registry = registry or Registry.installed()
@@ -103,13 +105,13 @@ def evaluate(
     models = {TRAINED: model}
     if untrained:
         models[UNTRAINED] = _before_training(model, run, registry)
-    validation = tested.validation if asked.want_validation else None
-    measured = measure(
-        embedded(models, asked.dataset, tested.indices, baselines),
-        asked.protocols,
-        asked.dataset,
-        None if validation is None else embedded(models, asked.dataset, validation, baselines),
-    )
+    embeddings = embedded(models, asked.dataset, tested.indices, baselines)
+    validation = None
+    if asked.want_validation and tested.validation is not None:
+        validation = embedded(models, asked.dataset, tested.validation, baselines)
+    if not Ranks.here().first:
+        return Evaluation({})
+    measured = measure(embeddings, asked.protocols, asked.dataset, validation)
     asked.keep(measured)
     if run is not None and tested.split is not None and tested.name == "test":
         record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}
@@ -127,6 +129,8 @@ def evaluate(
 
 
 def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions) -> Evaluation:
+    if not Ranks.here().first:
+        return Evaluation({})
     rows = torch.as_tensor(embeddings).float()
     part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
     measured = measure(part, asked.protocols, asked.dataset)
@@ -192,12 +196,15 @@ def embedded(
     models: Mapping[str, EmbeddingModel], dataset: Dataset, indices: Tensor, baselines: bool
 ) -> Embedded:
     """The embeddings of each model, and raw pixels as a baseline."""
-    images = open_images(dataset)
-    rows: dict[str, Tensor] = {}
+    images, rows = open_images(dataset), {}
     for name, model in models.items():
-        runtime = Runtime(next(model.parameters()).device)
-        batches = (fit(batch, model.card.shape) for batch in read_ahead(images, indices.split(512)))
-        rows[name] = model.embed(batches, runtime)
+        rows[name] = Ranks.here().shared(partial(_embed, model, images), indices)
     if baselines:
         rows[PIXELS] = pixels(images, indices)
     return Embedded(rows, indices)
+
+
+def _embed(model: EmbeddingModel, images: Images, indices: Tensor) -> Tensor:
+    runtime = Runtime(next(model.parameters()).device)
+    batches = (fit(batch, model.card.shape) for batch in read_ahead(images, indices.split(512)))
+    return model.embed(batches, runtime)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -262,3 +264,24 @@ def test_the_network_before_training_is_that_of_the_run(tmp_path: Path) -> None:
         json.loads(line) for line in (tmp_path / "r" / "evaluations.jsonl").read_text().splitlines()
     ]
     assert kept[-1]["results"] == record["results"]["trained"]
+
+
+def test_ranks_share_the_images_and_count_each_once(tmp_path: Path) -> None:
+    """Two processes, and a test part that they can't divide."""
+    mf.train(dataset="digits", epochs=1, orientations=1, out=tmp_path / "r", progress=False)
+    words = ("evaluate", tmp_path / "r", "--protocol", "retrieval", "--protocol", "verification")
+    alone = metricforge(*words, "--json")
+    together = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python",
+         sys.executable, "-m", "metricforge", *map(str, words), "--json"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert together.returncode == 0, together.stderr
+    records = [json.loads(done.stdout) for done in (alone, together)]
+    assert records[0]["images"] % 2 == 1
+    for found in records:
+        assert found["results"].keys() == {"trained", "pixels"}
+    for name, estimate in records[0]["results"]["trained"].items():
+        assert records[1]["results"]["trained"][name] == pytest.approx(estimate, abs=1e-4)
+    kept = (tmp_path / "r" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["by"] for line in kept] == ["train", "evaluate", "evaluate"]

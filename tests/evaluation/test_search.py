@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,10 +12,13 @@ from metricforge.errors import DivergedError
 from metricforge.evaluation import search
 
 
-@pytest.fixture(params=[search.DEEP, 0], autouse=True, ids=["faiss", "deep"])
-def either_search(request, monkeypatch):
-    """faiss for few neighbours and sorting for many must not differ in anything."""
-    monkeypatch.setattr(search, "DEEP", request.param)
+@pytest.fixture(params=["faiss", "deep", "device"], autouse=True)
+def any_search(request, monkeypatch):
+    """faiss for few neighbours, sorting for many and a GPU for either must not differ."""
+    monkeypatch.setattr(search, "DEEP", search.DEEP if request.param == "faiss" else 0)
+    if request.param == "device":
+        # The code of a GPU, run by the CPU.
+        monkeypatch.setattr(search, "search_device", lambda: torch.device("cpu"))
 
 
 def collect(points, k, **options):
