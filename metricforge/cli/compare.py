@@ -72,6 +72,9 @@ def _print(comparison: Comparison) -> None:
         if better := comparison.better.get(name):
             console.print(f"better than the others, for sure: {shown[better]}", style="dim")
     console.print("95 % intervals in brackets; differences are in pairs.", style="dim")
+    for note in comparison.notes:
+        told = f"note: {escape(printable(note))}"
+        console.print(told, style="dim", soft_wrap=not console.is_terminal)
     if comparison.seeds:
         _print_seeds(comparison, shown)
 

@@ -59,11 +59,23 @@ def print_measured(measured: Measured, title: str) -> None:
         table.add_row(name, *(interval(cell) for cell in cells))
     console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
     console.print(table)
-    console.print("95 % intervals in brackets.", style="dim")
+    told = spoken_of(measured.results)
+    console.print(told, style="dim", soft_wrap=not console.is_terminal)
     for note in measured.notes:
         console.print(
             f"note: {escape(printable(note))}", style="dim", soft_wrap=not console.is_terminal
         )
+
+
+def spoken_of(results: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """What the intervals are over: of most numbers at first, and then of the others by name."""
+    over: dict[str, list[str]] = {}
+    for name in _names(results):
+        estimate = next(found[name] for found in results.values() if name in found)
+        over.setdefault(f"over {estimate.n:,} {estimate.over}", []).append(name)
+    most, *others = sorted(over, key=lambda what: -len(over[what])) or ["of nothing"]
+    rest = "".join(f"; {', '.join(over[what])} {what}" for what in others)
+    return escape(printable(f"95 % intervals in brackets, {most}{rest}."))
 
 
 def interval(estimate: Estimate | None) -> str:

@@ -13,6 +13,7 @@ from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_prec
 from metricforge.evaluation.retrieval import score as score_retrieval
 from metricforge.evaluation.search import Gallery, Ints, centred, neighbours
 from metricforge.evaluation.statistics import (
+    class_means,
     over_classes,
     over_differences,
     over_episodes,
@@ -43,6 +44,7 @@ __all__ = [
     "Scores",
     "agreement",
     "centred",
+    "class_means",
     "clusters_of",
     "distances_of",
     "draw",

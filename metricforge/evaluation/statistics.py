@@ -83,15 +83,21 @@ def over_classes(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
     Each class counts alike, however many queries it has; otherwise as :func:`over_queries`.
     """
     count, _ = _checked(values)
-    classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    means = np.bincount(inverse, weights=values) / sizes
+    means = class_means(values, labels)
     mean = math.fsum(means) / len(means)
     if count == 1:
         return Estimate(mean, 0.0, 1.0, 1, "queries")
-    if len(classes) < CLASSES_TO_RESAMPLE:
+    if len(means) < CLASSES_TO_RESAMPLE:
+        _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
         weights = 1 / sizes[inverse]
         return _bootstrap(mean, values * weights, weights, seed, "queries", 0.0)
     return _bootstrap(mean, means, np.ones(len(means)), seed, "classes", 0.0)
+
+
+def class_means(values: Doubles, labels: Ints) -> Doubles:
+    """The mean of each class [C], by ascending label; values and labels [Q]."""
+    _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(inverse, weights=values) / sizes, dtype=np.float64)
 
 
 def over_differences(

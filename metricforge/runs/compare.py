@@ -51,6 +51,7 @@ class Comparison:
     classes: tuple[str, ...]
     images: int
     closed_set: bool
+    notes: tuple[str, ...] = ()
     seeds: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     seed_differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
 
@@ -63,6 +64,7 @@ class Comparison:
             "results": _plain(self.results),
             "differences": _plain(self.differences),
             "better": dict(self.better),
+            "notes": list(self.notes),
             "seeds": _plain(self.seeds),
             "seed_differences": _plain(self.seed_differences),
         }
@@ -107,6 +109,7 @@ def compare(
         classes=tuple(dataset.classes[int(c)] for c in dataset.labels[indices].unique()),
         images=len(indices),
         closed_set=closed_set,
+        notes=_notes(found),
         seeds={
             name: {number: over_seeds(values, least=LEAST) for number, values in numbers.items()}
             for name, numbers in groups.items()
@@ -209,7 +212,20 @@ def _measured(
     results = [evaluated(protocol, test, images, validation) for protocol in protocols]
     return Result(
         {name: value for result in results for name, value in result.estimates.items()},
+        tuple(note for result in results for note in result.notes),
         scores={name: value for result in results for name, value in result.scores.items()},
+    )
+
+
+def _notes(found: Mapping[str, Result]) -> tuple[str, ...]:
+    """What there is to say of all runs, and of some by their names."""
+    said: dict[str, list[str]] = {}
+    for name, result in found.items():
+        for note in result.notes:
+            said.setdefault(note, []).append(name)
+    return tuple(
+        note if len(names) == len(found) else f"{', '.join(names)}: {note}"
+        for note, names in said.items()
     )
 
 

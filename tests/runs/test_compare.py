@@ -37,8 +37,8 @@ def test_a_run_differs_in_pairs_by_what_its_numbers_differ_by(runs: dict[str, Pa
     found = metricforge.compare([runs["first"], runs["second"]], protocols=["retrieval"])
     first, second = (found.results[str(runs[name])] for name in ("first", "second"))
     differences = found.differences[str(runs["second"])]
-    # Means over classes are no means over queries, and have no pairs.
-    assert differences.keys() == {name for name in first if not name.endswith("-macro")}
+    assert differences.keys() == first.keys()
+    assert any("3 classes the intervals are over queries" in note for note in found.notes)
     for name, difference in differences.items():
         apart = second[name].value - first[name].value
         assert difference.value == pytest.approx(apart, abs=1e-12)

@@ -12,6 +12,7 @@ from metricforge.contracts import Answers, Labelled, Result, Scored
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import (
     Scores,
+    class_means,
     over_classes,
     over_queries,
     score_retrieval,
@@ -70,9 +71,10 @@ class Retrieval:
             raise _nothing_to_find(queries, len(labels))
         columns = self._columns(scores)
         estimates = {name: over_queries(values, asked) for name, values in columns.items()}
-        for name in ("recall@1", "map@r"):
-            values = scores.recall[1] if name == "recall@1" else scores.map_at_r
+        compared = {name: Scored(values, asked) for name, values in columns.items()}
+        for name, values in (("recall@1", scores.recall[1]), ("map@r", scores.map_at_r)):
             estimates[name + MACRO] = over_classes(values, asked)
+            compared[name + MACRO] = Scored(class_means(values, asked), over="classes")
         sizes = [len(labels) if rows is None else len(rows) for rows in (queries, gallery)]
         return Result(
             estimates,
@@ -82,7 +84,7 @@ class Retrieval:
                 *warnings_about(vectors),
             ),
             self._definitions(),
-            {name: Scored(values, asked) for name, values in columns.items()},
+            compared,
             Answers(scores.queries, scores.nearest, scores.map_at_r),
         )
 
