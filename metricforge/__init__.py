@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metricforge.contracts import Dataset as Dataset
     from metricforge.contracts import Estimate as Estimate
+    from metricforge.data.arrays import Labels as Labels
     from metricforge.errors import MetricForgeError as MetricForgeError
     from metricforge.model import EmbeddingModel as EmbeddingModel
     from metricforge.model import load as load
@@ -38,6 +39,7 @@ _HOMES = {
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.runs.evaluate",
+    "Labels": "metricforge.data.arrays",
     "MetricForgeError": "metricforge.errors",
     "Recipe": "metricforge.runs.recipe",
     "Registry": "metricforge.registry",
@@ -56,6 +58,7 @@ __all__ = [
     "EmbeddingModel",
     "Estimate",
     "Evaluation",
+    "Labels",
     "MetricForgeError",
     "Recipe",
     "Registry",

@@ -235,7 +235,10 @@ def _parse_options(body: str, text: str) -> dict[str, str]:
 
 
 def _malformed(text: str, why: str) -> UsageError:
-    return UsageError(f"can't read the spec '{text}': {why}; write name:key=value,key=value.")
+    return UsageError(
+        f"can't read the spec '{text}': {why}; write name:key=value,key=value, and a list of "
+        "numbers with '+', as k=1+5."
+    )
 
 
 def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:

@@ -50,7 +50,7 @@ def _print(comparison: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from metricforge.cli.results import difference, interval, shortened
+    from metricforge.cli.results import difference, interval, shortened, spoken_of
     from metricforge.report.page import printable
 
     console = Console(highlight=False)
@@ -70,8 +70,14 @@ def _print(comparison: Comparison) -> None:
             table.add_row(shown[run], interval(value), difference(apart))
         console.print(table)
         if better := comparison.better.get(name):
-            console.print(f"better than the others, for sure: {shown[better]}", style="dim")
-    console.print("95 % intervals in brackets; differences are in pairs.", style="dim")
+            console.print(f"better than all others here: {shown[better]}", style="dim")
+    for line in (
+        f"values: {spoken_of(comparison.results)}",
+        f"differences, in pairs: {spoken_of(comparison.differences)}",
+        "What is sure leaves out zero: it would hold for other such images or episodes, not for "
+        "other trainings alike.",
+    ):
+        console.print(line, style="dim", width=min(console.width, 80))
     for note in comparison.notes:
         told = f"note: {escape(printable(note))}"
         console.print(told, style="dim", soft_wrap=not console.is_terminal)

@@ -26,6 +26,8 @@ from metricforge.errors import UsageError
               help="Measure classes it was trained on by their names, too.")  # fmt: skip
 @click.option("--baselines/--no-baselines", default=True, help="Raw pixels beside the model.")
 @click.option("--untrained", is_flag=True, help="The network before training beside the model.")
+@click.option("--cosine", is_flag=True,
+              help="Scale --embeddings to unit length, if cosine compares them.")  # fmt: skip
 @click.option("--episodes", metavar="FILE", type=click.Path(path_type=Path),
               help="Answer the few-shot episodes in FILE.")  # fmt: skip
 @click.option("--episodes-out", metavar="FILE", type=click.Path(path_type=Path),
@@ -46,6 +48,7 @@ def command(
     allow_seen: bool,
     baselines: bool,
     untrained: bool,
+    cosine: bool,
     episodes: Path | None,
     episodes_out: Path | None,
     by_class: Path | None,
@@ -65,7 +68,11 @@ def command(
     from metricforge.runtime import Ranks
 
     if (run is None) == (embeddings is None) or (labels is None) != (embeddings is None):
-        raise UsageError("evaluate needs a RUN, or --embeddings FILE with --labels FILE.")
+        raise UsageError(
+            "evaluate needs a RUN, or --embeddings FILE with --labels FILE, and not both."
+        )
+    if cosine and embeddings is None:
+        raise UsageError("--cosine is for --embeddings: a model's are as its head gives them.")
     if embeddings is not None and (dataset or part or allow_seen or untrained):
         raise UsageError(
             "--dataset, --part, --allow-seen and --untrained are for the model of a RUN."
@@ -79,6 +86,7 @@ def command(
             allow_seen=allow_seen,
             baselines=baselines,
             untrained=untrained,
+            cosine=cosine,
             episodes=episodes,
             episodes_out=episodes_out,
             data_root=data_root,
@@ -94,7 +102,9 @@ def command(
         print_json({"run": str(run or embeddings), **evaluation.to_json()})
         return
     kind = "closed set" if evaluation.closed_set else "held-out classes"
-    kind = "classes it was trained on" if evaluation.seen and not evaluation.closed_set else kind
+    if evaluation.seen and not evaluation.closed_set:
+        count = f"{len(evaluation.seen)} of {len(evaluation.classes)}"
+        kind = f"classes, {count} of which it was trained or selected on,"
     kind = "classes" if embeddings is not None else kind
     where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
     print_measured(evaluation, f"{where}: {kind} {shortened(evaluation.classes)}")

@@ -40,7 +40,7 @@ def _print_untested(run: Run) -> None:
     for name, value in run.validation.items():
         click.echo(f"{name:12} {value:.3f}")
     click.echo(f"\nrun     {run.path}")
-    click.echo(f"next    metricforge train --config {run.folder.config} --test")
+    click.echo(f"next    metricforge evaluate {run.path}")
 
 
 def print_measured(measured: Measured, title: str) -> None:

@@ -29,6 +29,9 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     return np.asarray(rows, dtype=np.float32)
 
 
+FLAGS = ("is_query", "is_gallery")
+
+
 @dataclass(frozen=True)
 class Labels:
     """The labels of N embeddings, names or numbers, with what else a CSV may say of each.
@@ -48,7 +51,7 @@ def read_labels(path: Path) -> Labels:
     A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`. Raises DataError
     for labels of another kind or an empty one, ArtefactError for a file that can't be read.
     """
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         return _table(path)
     if path.suffix != ".npy":
         return Labels(_lines(path))
@@ -63,9 +66,21 @@ def read_labels(path: Path) -> Labels:
 
 def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
     """Labels as a dataset without images; DataError where they are not those of the embeddings."""
-    labels = given if isinstance(given, Labels) else Labels(given)
-    if given is None or embeddings.ndim != 2 or len(labels.names) != len(embeddings):
+    if given is None:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
+    labels = given if isinstance(given, Labels) else Labels(given)
+    known = np.asarray(labels.names)
+    if embeddings.ndim != 2 or known.ndim != 1:
+        shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
+        raise DataError(f"embeddings are [N, D] and their labels [N], not {shapes}.")
+    flags = {"query flags": labels.queries, "gallery flags": labels.gallery}
+    for what, each in {"labels": known, "groups": labels.groups, **flags}.items():
+        if each is not None and len(each) != len(embeddings):
+            raise DataError(f"{len(embeddings)} embeddings have {len(each)} {what}; give each one.")
+    if known.dtype.kind == "f" and np.isnan(known).any():
+        raise DataError("some labels are NaN; leave those rows out.")
+    if (labels.queries is None) != (labels.gallery is None):
+        raise DataError("queries come with a gallery: flag both, or none.")
     names, places = np.unique(np.asarray(labels.names), return_inverse=True)
     groups, of_group = (
         ((), None)
@@ -89,26 +104,35 @@ def _table(path: Path) -> Labels:
     _check_there(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = [(reader.line_num, row) for row in reader]
-            columns = tuple(reader.fieldnames or ())
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, OSError, csv.Error) as error:
         raise ArtefactError(f"{path} can't be read as a CSV ({error}).") from error
+    columns = lines[0][1] if lines else []
     if "label" not in columns:
         raise DataError(f"{path} has no column 'label', but {', '.join(columns) or 'none'}.")
-    for number, row in rows:
-        if not row["label"].strip():
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{path} has two columns of one name; rename one.")
+    for number, row in lines[1:]:
+        if len(row) != len(columns):
+            raise DataError(
+                f"{path}:{number} has {len(row)} cells for {len(columns)} columns; put a cell with "
+                "a comma into quotes."
+            )
+    rows = [(number, dict(zip(columns, row, strict=True))) for number, row in lines[1:]]
+    for number, each in rows:
+        if each["label"].strip().lower() in ("", "nan"):
             raise DataError(f"{path}:{number} has no label.")
-    flagged = [name for name in ("is_query", "is_gallery") if name in columns]
+    flagged = [name for name in FLAGS if name in columns]
     if len(flagged) == 1:
         raise DataError(f"{path} has the column '{flagged[0]}' alone; give the other as well.")
     flags = [
-        np.array([_flag(path, number, row[name]) for number, row in rows], dtype=bool)
+        np.array([_flag(path, number, each[name]) for number, each in rows], dtype=bool)
         for name in flagged
     ]
     return Labels(
-        np.array([row["label"].strip() for _, row in rows]),
-        [row["group"].strip() for _, row in rows] if "group" in columns else None,
+        np.array([each["label"].strip() for _, each in rows]),
+        [each["group"].strip() for _, each in rows] if "group" in columns else None,
         *flags,
     )
 
@@ -127,7 +151,10 @@ def _array(path: Path) -> NDArray[Any]:
         # Without pickles a file of objects is refused unopened.
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ArtefactError(f"{path} is no .npy file of numbers or strings ({error}).") from error
+        raise ArtefactError(
+            f"{path} is no .npy file of numbers or strings; write one by numpy.save(path, array), "
+            "an array of objects as array.astype(str)."
+        ) from error
     if not isinstance(loaded, np.ndarray):
         raise ArtefactError(f"{path} is no .npy file, but an archive of several.")
     return loaded
@@ -146,5 +173,5 @@ def _lines(path: Path) -> NDArray[Any]:
 
 
 def _check_there(path: Path) -> None:
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise DataError(f"{path} is not a file.")

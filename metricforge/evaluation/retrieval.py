@@ -113,8 +113,8 @@ def score(
     asking, relevant = asking[relevant > 0], relevant[relevant > 0]
     columns = np.zeros((len(asking), len(ks) + 4))
     nearest = np.zeros(len(asking), dtype=np.int64)
-    for part in _by_depth(relevant):
-        depth = max(*ks, int(relevant[part].max()))
+    for part in _by_depth(relevant, searched.place[asking] >= 0):
+        depth = max([*ks, int(relevant[part].max())])
         columns[part], nearest[part] = _scored(
             searched, asking[part], classes, relevant[part], ks, depth
         )
@@ -132,7 +132,7 @@ def score(
         alone=alone,
         found=1.0
         if index == "exact"
-        else _found(searched, asking, max(*ks, int(relevant.max(initial=0))), seed),
+        else _found(searched, asking, max([*ks, int(relevant.max(initial=0))]), seed),
     )
 
 
@@ -145,9 +145,12 @@ def _found(gallery: Gallery, asking: Ints, depth: int, seed: int) -> float:
     return gallery.found_share(np.sort(some), depth)
 
 
-def _by_depth(relevant: Ints) -> Iterator[Ints]:
-    """Queries in parts of like R, so that one large class makes none of the others search deep."""
-    octave = np.frexp(relevant.astype(np.float64))[1]
+def _by_depth(relevant: Ints, inside: Bools) -> Iterator[Ints]:
+    """Queries in parts of like R, so that one large class makes none of the others search deep.
+
+    Those inside the gallery apart from others, as they have one image less to find.
+    """
+    octave = 2 * np.frexp(relevant.astype(np.float64))[1] + inside
     for some in np.unique(octave):
         yield np.flatnonzero(octave == some)
 

@@ -65,7 +65,7 @@ class Gallery:
         """
         self.kind, self.seed = kind, seed
         self.points = centred(embeddings)
-        rows = np.arange(len(self.points)) if members is None else members
+        rows = np.arange(len(self.points)) if members is None else np.unique(members)
         # Searches keep the earlier of two equal distances. Data usually lies class by class, so in
         # its own order a model that maps all images to one point would find its own class. A
         # shuffled gallery makes a tie go to any class by its share: a collapsed model scores
@@ -81,7 +81,8 @@ class Gallery:
         """What `then` makes of some rows [Q] and the rows of their k nearest others [Q, K].
 
         Tile by tile in the order of `queries` [M], nearest first; a tile holds fewer queries the
-        larger k is. K is k, or all others there are; -1 stands for one that an index that is not
+        larger k is. K is k, or all others there are; where that is less for some, because they are
+        in the gallery themselves, it is for all. -1 stands for one that an index that is not
         exact did not find. `then` may be called in threads.
         """
         if len(queries) == 0:
@@ -104,7 +105,7 @@ class Gallery:
         device = search_device()
         if device is not None:
             return lowest(device, points, own, self._shown, k, told, _most(k + 1))
-        most = max(1, DEEP_ENTRIES_PER_TILE // k)
+        most = max(1, DEEP_ENTRIES_PER_TILE // max(1, k))
         return deepest(points, own, self._shown, k, told, most)
 
     def _there(self, queries: Ints, k: int) -> int:

@@ -110,13 +110,19 @@ def _of_one_class(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
 
 def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
     """Pairs [2, wanted] of two images of two classes; none where there is one class."""
-    found: list[Ints] = []
-    if len(np.unique(labels)) < 2:
+    order = np.argsort(labels, kind="stable")
+    _, start, inverse, size = np.unique(
+        labels[order], return_index=True, return_inverse=True, return_counts=True
+    )
+    others = (len(labels) - size)[inverse]
+    if others.sum() == 0:
         return np.zeros((2, 0), dtype=np.int64)
-    while sum(part.shape[1] for part in found) < wanted:
-        drawn = rng.integers(0, len(labels), (2, wanted))
-        found.append(drawn[:, labels[drawn[0]] != labels[drawn[1]]])
-    return np.asarray(np.concatenate(found, axis=1)[:, :wanted], dtype=np.int64)
+    # An image is in as many pairs as there are images of other classes; its own is stepped over.
+    place = np.searchsorted(np.cumsum(others), rng.integers(0, others.sum(), wanted), side="right")
+    other = rng.integers(0, others[place])
+    own = inverse[place]
+    other += np.where(other >= start[own], size[own], 0)
+    return np.asarray(order[np.stack([place, other])], dtype=np.int64)
 
 
 def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:

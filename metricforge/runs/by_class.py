@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from metricforge.contracts import Scored
-from metricforge.evaluation import Ints
+from metricforge.evaluation import class_means
 
 
 def as_csv(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> str:
@@ -28,17 +28,16 @@ def as_csv(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> str:
 
 
 def _lines(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> Iterator[list[object]]:
-    first = next(iter(scores.values())).classes
-    assert first is not None
-    there, count = np.unique(first, return_counts=True)
-    columns = [_means(scored, there) for scored in scores.values()]
-    for row, label in enumerate(there.tolist()):
-        means = (f"{column[row]:.6g}" for column in columns)
-        yield [classes[label], int(count[row]), *means]
+    columns = [_by_class(scored) for scored in scores.values()]
+    for label in sorted({label for column in columns for label in column}):
+        known = [column.get(label) for column in columns]
+        queries = next(found[0] for found in known if found)
+        yield [classes[label], queries, *("" if f is None else f"{f[1]:.6g}" for f in known)]
 
 
-def _means(scored: Scored, classes: Ints) -> np.ndarray:
+def _by_class(scored: Scored) -> dict[int, tuple[int, float]]:
+    """The queries of each class and their mean."""
     assert scored.classes is not None
-    row = np.searchsorted(classes, scored.classes)
-    sums = np.bincount(row, weights=scored.values, minlength=len(classes))
-    return sums / np.bincount(row, minlength=len(classes))
+    there, counts = np.unique(scored.classes, return_counts=True)
+    means = class_means(scored.values, scored.classes)
+    return dict(zip(there.tolist(), zip(counts.tolist(), means.tolist(), strict=True), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,19 @@ from metricforge.data.images import fingerprint
 from metricforge.data.split import Split
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import over_differences, over_seeds, over_two_groups
-from metricforge.model import EmbeddingModel, load
+from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
-from metricforge.runs.evaluate import embedded
+from metricforge.runs.evaluate import embedded, load_model
 from metricforge.runs.measure import TRAINED
 from metricforge.runs.parts import own_split
 from metricforge.runs.questions import USUAL_PROTOCOLS
+from metricforge.runs.recipe import described
 from metricforge.runs.run import Run
 from metricforge.runs.selection import evaluated, labelled_part, wants_validation
 
 # Of these the smaller number is the better one.
 ERRORS = ("error", "eer", "far@", "frr@")
-# Of all numbers that protocols give, ami alone falls below zero, and never below this.
-LEAST = -1.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def compare(
     Raises DataError for runs whose held-out images differ, or of which one was trained on the
     test classes of the others, UsageError for fewer than two runs.
     """
+    if isinstance(runs, str | Path):
+        raise UsageError(f"compare takes a list of runs, [{str(runs)!r}, ...].")
     registry = registry or Registry.installed()
     opened = {str(run.path): run for run in map(_opened, runs)}
     if len(opened) < 2:
@@ -95,7 +97,9 @@ def compare(
     measures = [make_protocol(registry, text) for text in protocols]
     found: dict[str, Result] = {}
     for name, run in opened.items():
-        model = load(run.path, device=device, registry=registry)
+        model = load_model(run.path, device, registry)
+        if not closed_set:
+            _refuse_seen(name, model, dataset, indices)
         found[name] = _measured(measures, model, dataset, own_split(run, dataset))
         split_hash = run.folder.read("split")["hash"]
         record = {"part": "test", "split_hash": split_hash, "by": "compare"}
@@ -111,7 +115,10 @@ def compare(
         closed_set=closed_set,
         notes=_notes(found),
         seeds={
-            name: {number: over_seeds(values, least=LEAST) for number, values in numbers.items()}
+            name: {
+                number: over_seeds(values, least=-1.0 if number == "ami" else 0.0)
+                for number, values in numbers.items()
+            }
             for name, numbers in groups.items()
         },
         seed_differences=_apart(groups),
@@ -122,15 +129,18 @@ def _by_seed(
     runs: Mapping[str, Run], found: Mapping[str, Result]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """The numbers of runs that differ in their seed alone, by the first of each group of two."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[str, dict[int, str]] = {}
     for name, run in runs.items():
-        alike.setdefault(run.recipe.but(seed=0, data_root="").to_toml(), []).append(name)
+        # A seed once: its run again would be no other training.
+        by_seed = alike.setdefault(run.recipe.but(seed=0, data_root="").to_toml(), {})
+        by_seed.setdefault(run.recipe.seed, name)
+    groups = [list(by_seed.values()) for by_seed in alike.values()]
     return {
         names[0]: {
             number: np.array([found[name].estimates[number].value for name in names])
             for number in found[names[0]].estimates
         }
-        for names in alike.values()
+        for names in groups
         if len(names) > 1
     }
 
@@ -151,6 +161,16 @@ def _apart(
     }
 
 
+def _refuse_seen(name: str, model: EmbeddingModel, dataset: Dataset, indices: Tensor) -> None:
+    """Its model may have been put in the place of the run's own."""
+    tested = {dataset.classes[int(c)] for c in dataset.labels[indices].unique()}
+    if seen := sorted(tested & set(model.card.seen_classes)):
+        raise DataError(
+            f"the model in {name} was trained or selected on {len(seen)} of the test classes, such "
+            f"as {', '.join(seen[:5])}: nothing can be told of it there."
+        )
+
+
 def _opened(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
@@ -161,7 +181,11 @@ def _same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> tuple[Tensor
     shared: Tensor | None = None
     for name, run in runs.items():
         if run.folder.read("split").get("dataset_fingerprint") != here:
-            raise DataError(f"{name} was trained on other images than {known or 'there are now'}.")
+            named = run.recipe.dataset
+            raise DataError(
+                f"{name} was trained on '{described(named)}', whose images or labels are not those "
+                f"of '{dataset.name}' as {known or 'it is now'}; compare runs on the same images."
+            )
         split = own_split(run, dataset)
         if shared is None:
             shared, known, closed = split.test, name, split.closed_set
@@ -210,6 +234,10 @@ def _measured(
         validation = Validation(rows(split.validation), labelled_part(dataset, split.validation))
     test, images = rows(split.test), labelled_part(dataset, split.test)
     results = [evaluated(protocol, test, images, validation) for protocol in protocols]
+    names = [name for result in results for name in result.estimates]
+    if len(set(names)) < len(names):
+        again = sorted({name for name in names if names.count(name) > 1})
+        raise UsageError(f"two protocols measure {', '.join(again)}; compare them one at a time.")
     return Result(
         {name: value for result in results for name, value in result.estimates.items()},
         tuple(note for result in results for note in result.notes),
@@ -247,17 +275,19 @@ def _between(first: Result, second: Result) -> dict[str, Estimate]:
 
 def _better(found: Mapping[str, Result]) -> dict[str, str | None]:
     """For each number the run that is better than every other, if that is sure."""
-    names = next(iter(found.values())).scores
-    return {name: next((run for run in found if _beats_all(found, run, name)), None)
-            for name in names}  # fmt: skip
-
-
-def _beats_all(found: Mapping[str, Result], run: str, name: str) -> bool:
-    differences = [
-        _between(result, found[run]).get(name) for other, result in found.items() if other != run
-    ]
-    sign = -1 if name.startswith(ERRORS) else 1
-    return all(d is not None and min(sign * d.low, sign * d.high) > 0 for d in differences)
+    ahead: dict[str, dict[str, int]] = {}
+    for one, other in combinations(found, 2):
+        for name, apart in _between(found[one], found[other]).items():
+            # Other starts or choices are no other images or episodes.
+            if found[one].scores[name].over != "seeds" and not apart.low <= 0 <= apart.high:
+                more = (apart.low > 0) != name.startswith(ERRORS)
+                wins = ahead.setdefault(name, {})
+                winner = other if more else one
+                wins[winner] = wins.get(winner, 0) + 1
+    return {
+        name: next((run for run, n in ahead.get(name, {}).items() if n == len(found) - 1), None)
+        for name in next(iter(found.values())).scores
+    }
 
 
 def _plain(numbers: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ JSON, with the places of the images in their dataset; for images that are files,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from metricforge.data.images import fingerprint
 from metricforge.errors import ArtefactError, DataError
 
 FORMAT = "metricforge episodes 1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def write_episodes(path: Path, trials: Mapping[str, Trials], dataset: Dataset) -> None:
@@ -60,21 +62,40 @@ def read_episodes(path: Path, dataset: Dataset) -> dict[str, Trials]:
             f"the episodes in {path} were drawn from other images ('{drawn_from[0]}') than those "
             f"of '{dataset.name}': its images or labels differ."
         )
+    if not found:
+        raise ArtefactError(f"{path} holds no episodes.")
     for name, given in found.items():
-        places = _places(given)
-        if len(places) == 0 or not 0 <= int(places.min()) <= int(places.max()) < len(dataset):
-            raise ArtefactError(f"{path}: episodes '{name}' name images that are not there.")
+        if wrong := _wrong(name, given, dataset):
+            raise ArtefactError(f"{path}: episodes '{name}' {wrong}.")
     return found
+
+
+def _wrong(name: str, given: Trials, dataset: Dataset) -> str | None:
+    """What speaks against episodes, if anything does."""
+    if not NAME.fullmatch(name) or name == "none":
+        return "have a name that is none; use letters, figures and dashes"
+    places = _places(given)
+    if len(places) == 0 or not 0 <= int(places.min()) <= int(places.max()) < len(dataset):
+        return "name images that are not there"
+    ways = given.support.shape[1]
+    of_class = dataset.labels[given.support[:, :, 0]]
+    asked = given.queries.reshape(len(given.queries), ways, -1)
+    if not bool((dataset.labels[given.support] == of_class[:, :, None]).all()):
+        return "have a support of more than one class"
+    if not bool((dataset.labels[asked] == of_class[:, :, None]).all()):
+        return "ask for other classes than those of the support"
+    own = asked[:, :, :, None] == given.support[:, :, None, :]
+    return "ask for images of the support" if bool(own.any()) else None
 
 
 def _trials(given: Mapping[str, Any]) -> Trials:
     support, queries = (torch.tensor(given[part]) for part in ("support", "queries"))
     shaped = support.ndim == 3 and queries.ndim == 2 and len(support) == len(queries)
-    if not shaped or support.is_floating_point() or queries.is_floating_point():
+    if not shaped or {support.dtype, queries.dtype} != {torch.int64}:
         raise ValueError("support is [E, W, S] and queries are [E, W * Q], whole numbers")
     if queries.shape[1] == 0 or queries.shape[1] % support.shape[1]:
         raise ValueError("each class of an episode has as many queries")
-    return Trials(support.long(), queries.long())
+    return Trials(support, queries)
 
 
 def _places(given: Trials) -> Tensor:

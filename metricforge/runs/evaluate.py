@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -68,6 +69,7 @@ def evaluate(
     untrained: bool = False,
     episodes: str | Path | None = None,
     episodes_out: str | Path | None = None,
+    cosine: bool = False,
     data_root: str | None = None,
     device: str = "auto",
     registry: Registry | None = None,
@@ -84,6 +86,7 @@ def evaluate(
       network before training, too.
     - `episodes`: a file of episodes to answer, and by default nothing else; `episodes_out`: a
       new file for those that are drawn.
+    - `cosine`: scale bare embeddings to unit length, for those that are compared by cosine.
 
     Under `torchrun` all ranks embed, and the first alone measures; the others give no results.
     Raises DataError for seen classes or too few of them, and what `load` and plugins raise.
@@ -93,10 +96,16 @@ def evaluate(
     def questions(made: Dataset) -> Questions:
         return Questions.of(made, protocols, episodes, episodes_out, registry)
 
+    if isinstance(subject, list | tuple):
+        subject = np.asarray(subject, dtype=np.float32)
     if isinstance(subject, Tensor | np.ndarray):
-        return _of_arrays(subject, questions(bare_dataset(subject, dataset)))
+        if part or allow_seen or untrained:
+            raise UsageError("part, allow_seen and untrained are for models, not for embeddings.")
+        return _of_arrays(subject, questions(bare_dataset(subject, dataset)), cosine)
     run = _run_of(subject)
-    model = subject if isinstance(subject, EmbeddingModel) else _load(subject, device, registry)
+    model = (
+        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
+    )
     tested = _tested(run, dataset, part, data_root, registry)
     seen = tested.seen_by(model)
     if seen and not (tested.closed_set and tested.name == "test") and not allow_seen:
@@ -116,7 +125,8 @@ def evaluate(
     if run is not None and tested.split is not None and tested.name == "test":
         record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}
         of_model = measured.to_json()["results"][TRAINED]
-        run.folder.append(run.folder.evaluations, record | {"results": of_model})
+        told = {"protocols": list(asked.protocols), "results": of_model}
+        run.folder.append(run.folder.evaluations, record | told)
     return Evaluation(
         **vars(measured),
         dataset=tested.dataset.name,
@@ -128,10 +138,12 @@ def evaluate(
     )
 
 
-def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions) -> Evaluation:
+def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions, cosine: bool) -> Evaluation:
     if not Ranks.here().first:
         return Evaluation({})
-    rows = torch.as_tensor(embeddings).float()
+    # A copy, as what lies in a file can't be written to, which torch warns of.
+    rows = torch.as_tensor(np.array(embeddings, dtype=np.float32))
+    rows = F.normalize(rows, dim=1) if cosine else rows
     part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
     measured = measure(part, asked.protocols, asked.dataset)
     asked.keep(measured)
@@ -172,8 +184,11 @@ def _run_of(subject: Subject) -> Run | None:
     return None
 
 
-def _load(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
+def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
+    """The model of a run or in a folder; ArtefactError where there is none, or not yet."""
     path = subject.path if isinstance(subject, Run) else Path(str(subject))
+    if not path.exists():
+        raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")
     if (path / "config.toml").is_file() and not (path / "model").is_dir():
         raise ArtefactError(
             f"{path} has no model yet: its training has not ended; go on with "

@@ -74,7 +74,7 @@ class Failures:
 
 
 def name_of(dataset: Dataset, place: int) -> str | int:
-    """An image by its file, below the folder that all share, or by its place."""
+    """An image by its file, or by its place where images are no files."""
     if isinstance(dataset.images, Tensor) or not dataset.images:
         return place
     return str(Path(dataset.images[place]))

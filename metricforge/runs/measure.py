@@ -157,10 +157,12 @@ def _refuse_not_finite(embedded: Embedded, dataset: Dataset) -> None:
             places = embedded.indices[bad[:5]].tolist()
             named = ", ".join(f"'{name_of(dataset, place)}'" for place in places)
             more = ", ..." if len(bad) > 5 else ""
+            what = f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite"
+            if len(dataset.images) == 0:
+                raise DivergedError(f"{what}, rows {named}{more}: see what went wrong with them.")
             raise DivergedError(
-                f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite, those of "
-                f"images {named}{more}: the model has diverged; train it with a smaller learning "
-                "rate or in float32."
+                f"{what}, those of images {named}{more}: the model has diverged; train it with a "
+                "smaller learning rate or in float32."
             )
 
 

@@ -13,6 +13,7 @@ from metricforge.runs.components import make_protocol
 from metricforge.runs.episodes import read_episodes, write_episodes
 from metricforge.runs.measure import Measured
 from metricforge.runs.selection import wants_validation
+from metricforge.spec import Spec
 
 USUAL_PROTOCOLS = ("retrieval", "oneshot")
 
@@ -39,7 +40,13 @@ class Questions:
         if episodes is not None:
             given = read_episodes(Path(episodes), dataset)
             dataset = replace(dataset, trials={**dataset.trials, **given})
-            specs = (*specs, *(f"oneshot:official={name}" for name in given))
+            answered = {Spec.parse(text).options.get("official") for text in specs}
+            specs = (
+                *specs,
+                *(f"oneshot:official={name}" for name in given if name not in answered),
+            )
+        if episodes_out is not None and Path(episodes_out).exists():
+            raise UsageError(f"{episodes_out} exists already; give another file for the episodes.")
         named = {text: make_protocol(registry, text) for text in specs or USUAL_PROTOCOLS}
         return cls(dataset, named, Path(episodes_out) if episodes_out is not None else None)
 

@@ -43,7 +43,7 @@ def test_classes_it_was_trained_on_are_refused_unless_allowed(run: Path) -> None
     assert "--allow-seen" in refused.stderr
     allowed = metricforge("evaluate", run, "--part", "train", "--allow-seen")
     assert allowed.returncode == 0, allowed.stderr
-    assert "trained on" in allowed.stdout
+    assert "5 of 5 of which it was trained or selected on" in allowed.stdout
 
 
 def test_a_dataset_it_was_not_trained_on(run: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_embeddings_of_another_program_are_judged(tmp_path: Path) -> None:
         (["--embeddings", "x.npy"], 2, "with --labels"),
         (["--embeddings", "x.npy", "--labels", "y.npy", "--part", "test"], 2, "RUN"),
         (["--embeddings", "none.npy", "--labels", "y.npy"], 3, "none.npy is not a file"),
-        (["--embeddings", "x.npy", "--labels", "short.txt"], 3, "their N labels"),
+        (["--embeddings", "x.npy", "--labels", "short.txt"], 3, "4 embeddings have 2 labels"),
         (["--embeddings", "x.npy", "--labels", "gap.txt"], 3, "gap.txt:2 is empty"),
         (["--embeddings", "y.npy", "--labels", "y.npy"], 3, "embeddings are numbers [N, D]"),
         (["--embeddings", "x.npy", "--labels", "x.npy"], 3, "labels are whole numbers"),

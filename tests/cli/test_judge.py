@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def judge(folder: Path, *words: object, labels: str = "y.npy") -> dict:
     files = ("--embeddings", folder / "x.npy", "--labels", folder / labels)
     done = metricforge("evaluate", *files, *words, "--json")
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     return json.loads(done.stdout)
 
 
@@ -91,7 +93,7 @@ def test_a_row_that_is_no_number_is_named(arrays: Path, protocol: str) -> None:
     done = metricforge("evaluate", "--embeddings", arrays / "x.npy", "--labels", arrays / "y.npy",
                        "--protocol", protocol)  # fmt: skip
     assert done.returncode == 7
-    assert "1 of 96 embeddings (trained) are NaN or infinite, those of images '17'" in done.stderr
+    assert "1 of 96 embeddings (trained) are NaN or infinite, rows '17'" in done.stderr
 
 
 def test_an_image_that_gives_no_number_is_named_by_its_file(tmp_path: Path) -> None:
@@ -163,6 +165,9 @@ def test_a_table_of_labels_tells_queries_from_the_gallery(arrays: Path) -> None:
         ('label\na\n""\n', 3, "y.csv:3 has no label"),
         ("label,is_query\na,1\n", 3, "'is_query' alone"),
         ("label,is_query,is_gallery\na,maybe,1\n", 3, "y.csv:2 has the flag 'maybe'"),
+        ("label,group\na,x\nb\n", 3, "y.csv:3 has 1 cells for 2 columns"),
+        ("label,group\na,x\ncat, big,y\n", 3, "y.csv:3 has 3 cells"),
+        ("label,label\na,b\n", 3, "two columns of one name"),
         ("label,is_query,is_gallery\n" + "a,0,1\nb,1,0\n" * 48, 3, "none of 48 queries"),
     ],
 )
@@ -183,6 +188,14 @@ def test_another_model_answers_the_same_episodes(arrays: Path) -> None:
     assert values(given) == values(drawn)
     estimate = given["results"]["trained"]["accuracy@6way1shot"]
     assert estimate == drawn["results"]["trained"]["accuracy@6way1shot"]
+    kept = (arrays / "e.json").read_bytes()
+    again = metricforge("evaluate", "--embeddings", arrays / "x.npy", "--labels",
+                        arrays / "y.npy", *spec, "--episodes-out", arrays / "e.json")  # fmt: skip
+    assert again.returncode == 2
+    assert (arrays / "e.json").read_bytes() == kept
+    nearest = judge(arrays, "--episodes", arrays / "e.json", "--protocol",
+                    "oneshot:official=6way1shot,classifier=nearest")  # fmt: skip
+    assert "classifier nearest" in nearest["definitions"]["accuracy@6way1shot"]
     # Another program reads them as plain JSON and answers alike.
     record = json.loads((arrays / "e.json").read_text())["episodes"]["6way1shot"]
     rows, right = np.load(arrays / "x.npy"), []
@@ -193,12 +206,32 @@ def test_another_model_answers_the_same_episodes(arrays: Path) -> None:
     assert estimate["value"] == pytest.approx(np.mean(right))
 
 
+def swapped_classes(text: str) -> str:
+    record = json.loads(text)
+    for episode in record["episodes"]["6way1shot"]["support"]:
+        episode[0], episode[1] = episode[1], episode[0]
+    return json.dumps(record)
+
+
+def asked_for_the_support(text: str) -> str:
+    record = json.loads(text)
+    given = record["episodes"]["6way1shot"]
+    given["queries"][0][0] = given["support"][0][0][0]
+    return json.dumps(record)
+
+
 @pytest.mark.parametrize(
     ("change_to", "code", "told"),
     [
         (lambda text: text[:-40], 5, "is no episode file"),
         (lambda text: text.replace("episodes 1", "episodes 9"), 5, "of this version"),
         (lambda text: text.replace("[[[", "[[[9", 1), 5, "not there"),
+        (lambda text: text.replace("6way1shot", "none"), 5, "name that is none"),
+        (lambda text: text.replace("6way1shot", "x,classifier=nearest"), 5, "name that is none"),
+        (lambda text: re.sub(r'"episodes": .*', '"episodes": {}}', text), 5, "holds no episodes"),
+        (lambda text: text.replace("[[[", "[[[true, ", 1), 5, "is no episode file"),
+        (swapped_classes, 5, "ask for other classes"),
+        (asked_for_the_support, 5, "ask for images of the support"),
         (lambda text: text.replace('fingerprint": "', 'fingerprint": "0'), 3, "other images"),
         (lambda text: "[]", 5, "is no episode file"),
     ],
@@ -232,7 +265,9 @@ def test_what_goes_wrong_is_named(arrays: Path) -> None:
     rows = np.load(arrays / "x.npy")
     change(arrays, 5, rows[labels == 3].mean(axis=0))
     failures = judge(arrays, "--protocol", "retrieval")["failures"]
+    scores = [failure["score"] for failure in failures["worst"]]
     first = next(f for f in failures["worst"] if f["image"] == 5)
+    assert first["score"] == min(scores) < 0.5
     assert (first["class"], first["nearest_class"]) == ("0", "3")
     assert labels[first["nearest"]] == 3
     pair = next(p for p in failures["confused"] if p["classes"] == ["0", "3"])
@@ -241,10 +276,32 @@ def test_what_goes_wrong_is_named(arrays: Path) -> None:
 
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
-def test_an_approximate_index_says_what_it_costs(arrays: Path, index: str) -> None:
-    record = judge(arrays, "--protocol", f"retrieval:index={index}")
+def test_an_approximate_index_says_what_it_costs(tmp_path: Path, index: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(20_000) % 2_000
+    rows = rng.standard_normal((2_000, 12))[labels] + 0.5 * rng.standard_normal((20_000, 12))
+    np.save(tmp_path / "x.npy", rows.astype(np.float32))
+    np.save(tmp_path / "y.npy", labels)
+    record = judge(tmp_path, "--protocol", f"retrieval:index={index}")
     note = next(note for note in record["notes"] if note.startswith(f"index={index} found"))
-    assert "% of the nearest that an exact search finds" in note
+    assert 50 < float(note.split()[2].rstrip("%")) <= 100
+    exact = judge(tmp_path, "--protocol", "retrieval")
+    assert values(exact)["map@r"] - 0.3 < values(record)["map@r"] <= values(exact)["map@r"] + 1e-6
+
+
+def test_few_images_are_searched_exactly_whatever_the_index(arrays: Path) -> None:
+    exact, record = (judge(arrays, "--protocol", p) for p in ("retrieval", "retrieval:index=ivf"))
+    assert values(record) == values(exact)
+    assert any("these are searched exactly" in note for note in record["notes"])
+
+
+def test_embeddings_that_cosine_compares_are_scaled(arrays: Path) -> None:
+    rows = np.load(arrays / "x.npy")
+    expected = values(judge(arrays, "--protocol", "retrieval", "--cosine"))
+    lengths = np.random.default_rng(1).uniform(0.1, 9, (len(rows), 1)).astype(np.float32)
+    np.save(arrays / "x.npy", rows * lengths)
+    assert values(judge(arrays, "--protocol", "retrieval", "--cosine")) == pytest.approx(expected)
+    assert values(judge(arrays, "--protocol", "retrieval"))["map@r"] < expected["map@r"]
 
 
 def test_the_network_before_training_is_that_of_the_run(tmp_path: Path) -> None:

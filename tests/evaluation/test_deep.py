@@ -66,6 +66,11 @@ def test_a_query_in_the_gallery_does_not_find_itself():
     assert found[1, 0] == 5
 
 
+def test_distances_below_zero_by_rounding_count_as_zero():
+    distances = np.array([-0.5, -0.9, -1.0000001, 3.0, -1.0], dtype=np.float32)
+    assert deep.nearest_in(distances, 5, norm=1.0).tolist() == [2, 4, 1, 0, 3]
+
+
 @pytest.mark.parametrize("low", [0.0, 1e-30, 0.4999])
 def test_sorting_by_the_highest_bits_first_changes_nothing(low):
     """Distances in a narrow range, in a wide one, and all the same."""

@@ -126,6 +126,50 @@ def naive_answered(points, labels, queries, gallery):
     return naive(points, labels, 3, found, gallery)
 
 
+@pytest.mark.parametrize("deep", [256, 0], ids=["faiss", "deep"])
+def test_one_query_in_the_gallery_takes_nothing_from_another(monkeypatch, deep):
+    """Small galleries, of which all is searched: who is in them has one image less to find."""
+    monkeypatch.setattr(search, "DEEP", deep)
+    rng = np.random.default_rng(8)
+    for _ in range(60):
+        labels = rng.integers(0, 3, 9)
+        points = rng.standard_normal((9, 2)).astype(np.float32)
+        queries = np.sort(rng.permutation(9)[: rng.integers(1, 9)])
+        gallery = np.sort(rng.permutation(9)[: rng.integers(1, 9)])
+        k = int(rng.integers(1, 10))
+        scores = score_retrieval(points, labels, [k], queries=queries, gallery=gallery)
+        found = [q for q in queries if any(labels[i] == labels[q] for i in gallery if i != q)]
+        assert scores.queries.tolist() == found
+        if found:
+            expected = naive(points, labels, k, found, gallery)
+            np.testing.assert_allclose(table(scores, k), expected, atol=1e-12)
+
+
+def test_classes_of_hundreds_of_images_are_counted_right():
+    points, labels = clustered(9, classes=2, each=400, dim=3, noise=1.5)
+    scores = score_retrieval(points, labels, [1])
+    some = np.arange(0, 800, 97)
+    rows = np.searchsorted(scores.queries, some)
+    np.testing.assert_allclose(table(scores, 1)[rows], naive(points, labels, 1, some), atol=1e-9)
+
+
+def test_what_an_index_does_not_find_is_no_hit(monkeypatch):
+    """faiss's -1 must not become the last image or its class."""
+    points, labels = clustered(2, classes=4, each=6)
+    real = search.ask
+
+    def forgetful(index, queries, k):
+        places = real(index, queries, k)
+        places[:, 2:] = -1
+        return places
+
+    monkeypatch.setattr(search, "ask", forgetful)
+    scores = score_retrieval(points, labels, [1, 5], index="hnsw")
+    assert (scores.r_precision <= 2 / 5 + 1e-12).all()
+    assert (scores.recall[5] <= np.minimum(1, scores.r_precision * 5)).all()
+    assert 0 < scores.found <= 2 / 5
+
+
 def test_the_rank_of_a_first_hit_far_beyond_the_search_is_exact():
     points = np.random.default_rng(6).standard_normal((400, 8)).astype(np.float32)
     labels = np.arange(400) // 2

@@ -9,6 +9,7 @@ from scipy import stats
 from metricforge.errors import DivergedError
 from metricforge.evaluation import (
     over_classes,
+    over_differences,
     over_episodes,
     over_queries,
     over_two_groups,
@@ -171,9 +172,15 @@ def test_the_mean_over_classes_counts_each_class_alike():
     assert found.value == pytest.approx(4 / 12)
     assert (found.over, found.n) == ("classes", 12)
     assert 0 < found.low < found.value < found.high < 1
+    assert over_differences(np.ones(20), np.zeros(20), np.arange(20)).high == -1
     few = over_classes(np.array([1.0, 0.0, 0.0, 0.0, 1.0]), np.array([0, 1, 1, 1, 1]))
     assert few.value == pytest.approx((1 + 1 / 4) / 2)
     assert few.over == "queries"
+    # Of two classes, one of a single query, the mean of the two is what is resampled.
+    many = over_classes(np.r_[1.0, np.zeros(999)], np.r_[0, np.ones(999, dtype=int)])
+    assert many.value == 0.5
+    assert many.low == 0
+    assert many.high > 0.7
     assert over_classes(np.ones(1), np.zeros(1, dtype=int)).low == 0
 
 

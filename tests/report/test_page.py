@@ -95,7 +95,7 @@ def test_the_page_tells_all_facts(render, facts):
         "Episodes are 5-way.",
         "train 2 classes, 1,200 images 0, 1",
         "test 2 classes, 300 images 8, 9",
-        "Split abc123 ; its test part has been opened once.",
+        "Split abc123 ; when this was written its test part had been opened once.",
         "metricforge train --config 'a b.toml'",
         "8 9 25 % 30 of 120 queries",
         "seed 0 model.dim 64 model.head linear",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,46 @@ def test_runs_that_differ_in_their_seed_alone_are_compared_over_seeds(runs) -> N
     assert json.loads(done.stdout) == found.to_json()
     shown = command("compare", *names, "--protocol", "retrieval").stdout
     assert "first and its other seeds: mean of 2 trainings" in shown
+
+
+def test_one_training_twice_is_no_other_seed(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["first"], copy)
+    found = metricforge.compare([runs["first"], copy], protocols=["retrieval"])
+    assert found.seeds == {}
+    both = metricforge.compare([runs["first"], copy, runs["second"]], protocols=["retrieval"])
+    assert both.seeds[str(runs["first"])]["map@r"].n == 2
+
+
+def test_a_model_that_has_seen_the_test_classes_is_refused(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["first"], copy)
+    shutil.rmtree(copy / "model")
+    shutil.copytree(runs["other"] / "model", copy / "model")
+    with pytest.raises(DataError, match="copy was trained or selected on"):
+        metricforge.compare([runs["second"], copy], protocols=["retrieval"])
+
+
+def test_two_protocols_of_one_number_are_refused(runs) -> None:
+    specs = ["oneshot:way=3", "oneshot:way=3,classifier=nearest"]
+    with pytest.raises(UsageError, match="two protocols measure accuracy@3way1shot"):
+        metricforge.compare([runs["first"], runs["second"]], protocols=specs)
+
+
+def test_starts_of_k_means_make_nobody_better(runs) -> None:
+    found = metricforge.compare([runs["first"], runs["mlp"]], protocols=["clustering"])
+    assert set(found.better.values()) == {None}
+
+
+def test_the_better_run_is_better_than_every_other(runs) -> None:
+    names = [runs[name] for name in ("first", "second", "mlp")]
+    found = metricforge.compare(names, protocols=["retrieval"])
+    for name, better in found.better.items():
+        values = {run: estimates[name].value for run, estimates in found.results.items()}
+        assert better is None or values[better] == max(values.values())
+    turned = metricforge.compare(names[::-1], protocols=["retrieval"])
+    assert turned.better == found.better
+    assert any(found.better.values())
 
 
 def test_one_run_is_no_comparison(runs: dict[str, Path]) -> None:

@@ -109,7 +109,10 @@ def test_the_split_is_the_official_one(root: Path) -> None:
     dataset = read(root, "path,label,split", *rows)
     assert dataset.official is not None
     assert dataset.official.tolist() == [TRAIN, VALIDATION, VALIDATION, TEST]
-    assert dataset.notes == ()
+    # Both classes are in two parts: the default split holds classes out, and the file does not.
+    assert len(dataset.notes) == 1
+    assert dataset.notes[0].startswith("2 (0, 1) of the classes of ")
+    assert "--split official takes it all the same, as a closed set" in dataset.notes[0]
 
 
 def test_without_test_rows_those_of_validation_are_the_test_part(root: Path) -> None:

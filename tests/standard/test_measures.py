@@ -77,7 +77,7 @@ def test_few_pairs_and_drawn_pairs_are_said():
 def test_shots_beyond_every_class_are_said():
     result = KNN(shots="1+12+20").evaluate(*clusters(4, 12))
     assert list(result.estimates) == ["accuracy@1-labelled"]
-    assert result.notes == ("No class has more than 12, 20 images.",)
+    assert result.notes == ("No class has more than 12, 20 images: so many can't be labelled.",)
 
 
 @pytest.mark.parametrize(

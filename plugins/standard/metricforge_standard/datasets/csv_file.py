@@ -11,7 +11,7 @@ from torch import Tensor
 from metricforge.contracts import TEST, VALIDATION, Dataset
 from metricforge.errors import DataError
 from metricforge_standard.datasets._listing import Listing, read_listing
-from metricforge_standard.datasets._notes import of_one_image
+from metricforge_standard.datasets._notes import counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 
 
@@ -51,6 +51,7 @@ def csv(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
         notes=(
             *([of_one_image(single)] if single else []),
             *_notes(listing),
+            *_overlapping(path, official, labels, classes),
             *_unasked(path, queries, gallery, official),
         ),
         queries=queries,
@@ -104,6 +105,22 @@ def _notes(listing: Listing) -> Iterator[str]:
         yield (
             f"no row of '{listing.path}' is of the split test, so the rows of validation are the "
             "test part."
+        )
+
+
+def _overlapping(
+    path: Path, parts: Tensor | None, labels: Tensor, classes: Sequence[str]
+) -> Iterator[str]:
+    """What to know of a split by the file that holds no class out."""
+    if parts is None:
+        return
+    of_class = torch.stack((labels, parts)).unique(dim=1)[0]
+    twice = [classes[int(label)] for label in of_class.unique() if (of_class == label).sum() > 1]
+    if twice:
+        yield (
+            f"{counted(twice)} of the classes of '{path}' are in more than one part of its column "
+            "split, which therefore is not the default: --split official takes it all the same, "
+            "as a closed set."
         )
 
 

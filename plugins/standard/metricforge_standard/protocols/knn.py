@@ -53,7 +53,11 @@ class KNN:
             for n in shots
         }
         left = [str(n) for n in self.shots if n >= largest]
-        notes = (f"No class has more than {', '.join(left)} images.",) if left else ()
+        notes = (
+            (f"No class has more than {', '.join(left)} images: so many can't be labelled.",)
+            if left
+            else ()
+        )
         scores = {name: Scored(values, over="seeds") for name, values in found.items()}
         return Result(estimates, (*notes, *warnings_about(vectors)), definitions, scores)
 

@@ -114,8 +114,8 @@ class OneShot:
             raise unknown("official episodes", self.official, images.trials)
         if given is None:
             raise DataError(
-                f"these images don't hold the official episodes '{self.official}': evaluate the "
-                "test part of a dataset that brings them."
+                f"these images don't hold all those of the episodes '{self.official}': evaluate "
+                "the part of the dataset that they were drawn from."
             )
         episodes = Episodes(given.support.cpu().numpy(), given.queries.cpu().numpy())
         values = score_episodes(vectors, episodes, self.classifier)
@@ -134,7 +134,8 @@ class OneShot:
         if given.over != "episodes":
             each = ", ".join(f"{value:.3g}" for value in values)
             notes = (f"{name} of the {given.over}: {each}", *notes)
-        return Result({name: estimate}, notes, {name: definition}, {name: Scored(values)})
+        scores = {name: Scored(values, over=given.over)}
+        return Result({name: estimate}, notes, {name: definition}, scores)
 
     def _definition(self, way: int) -> str:
         return (

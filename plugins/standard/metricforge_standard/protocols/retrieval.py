@@ -21,6 +21,9 @@ from metricforge.evaluation import (
 
 MACRO = "-macro"
 
+MANY = 20_000
+"""Of fewer images an index that is not exact saves no time worth its mistakes."""
+
 DEFINITIONS = {
     "precision@1": "share of images with one of their class as their nearest, as recall@1",
     "r_precision": "share of the R nearest that are of the image's class, with R the number of "
@@ -45,7 +48,8 @@ class Retrieval:
     see `metricforge.evaluation.over_queries`.
 
     For millions of images, `index` "ivf" or "hnsw" finds most of the nearest in a fraction of the
-    time; a note says how many, measured by an exact search for some queries.
+    time; a note says how many, measured by an exact search for some queries. Fewer than 20,000
+    images are searched exactly all the same.
     """
 
     def __init__(
@@ -63,9 +67,9 @@ class Retrieval:
         labels = images.labels.cpu().numpy()
         queries, gallery = _rows(images.queries), _rows(images.gallery)
         ks = sorted({1, *self.ks})
-        scores = score_retrieval(
-            vectors, labels, ks, queries=queries, gallery=gallery, index=self.index
-        )
+        searched = len(labels) if gallery is None else len(gallery)
+        index = self.index if searched >= MANY else "exact"
+        scores = score_retrieval(vectors, labels, ks, queries=queries, gallery=gallery, index=index)
         asked = labels[scores.queries]
         if len(asked) == 0:
             raise _nothing_to_find(queries, len(labels))
@@ -121,7 +125,9 @@ class Retrieval:
         if max(self.ks) > others:
             deep = ", ".join(f"recall@{k}" for k in self.ks if k > others)
             yield f"{deep} looks at all {others} other images, as there are no more."
-        if self.index != "exact":
+        if self.index != "exact" and gallery < MANY:
+            yield f"index={self.index} is for {MANY:,} images and more: these are searched exactly."
+        elif self.index != "exact":
             yield (
                 f"index={self.index} found {scores.found:.2%} of the nearest that an exact search "
                 "finds; all numbers may be lower by what it missed, and mrr counts a first image "
