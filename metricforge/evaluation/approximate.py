@@ -1,4 +1,4 @@
-"""Indexes that find most of the nearest, for more images than an exact search has time for."""
+"""Indexes that miss some of the nearest, for more queries than an exact search has time for."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Gallery:
     ) -> None:
         """Of embeddings [N, D] those of the rows `members` [G] can be found (None: all).
 
-        A `kind` other than exact finds most of the nearest: see :func:`build_index`.
+        A `kind` other than exact misses some of the nearest: see :func:`build_index`.
         """
         self.kind, self.seed = kind, seed
         self.points = centred(embeddings)

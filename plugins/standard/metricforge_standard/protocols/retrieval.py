@@ -47,9 +47,9 @@ class Retrieval:
     counted in a note. Means are over queries, those that end in -macro over classes. Intervals:
     see `metricforge.evaluation.over_queries`.
 
-    For millions of images, `index` "ivf" or "hnsw" finds most of the nearest in a fraction of the
-    time; a note says how many, measured by an exact search for some queries. Fewer than 20,000
-    images are searched exactly all the same.
+    For millions of queries, `index` "ivf" or "hnsw" looks at a part of the images for each; a note
+    says what share of the nearest that finds, measured by an exact search for some queries. Fewer
+    than 20,000 images are searched exactly all the same.
     """
 
     def __init__(
