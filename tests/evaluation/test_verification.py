@@ -100,3 +100,32 @@ def test_intervals_say_what_was_resampled_and_repeat(classes, over):
     assert [roc.area for roc in first[0]] == [roc.area for roc in second[0]]
     areas = [roc.area for roc in first[0]]
     assert min(areas) < curve.roc().area < max(areas)
+
+
+def test_a_pair_of_two_classes_counts_as_often_as_both_were_drawn():
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(12), 3)
+    pairs = draw_pairs(labels)
+    distances = rng.random(len(pairs.first))
+    found, _, _ = resampled(Ranked(distances, pairs), pairs, labels, resamples=3, seed=5)
+    draws = np.random.default_rng(5)
+    for roc in found:
+        drawn = np.bincount(draws.integers(0, 12, 12), minlength=12)
+        # The sample itself, written out: each pair as many times as it counts.
+        times = [
+            drawn[labels[a]] if same else drawn[labels[a]] * drawn[labels[b]]
+            for a, b, same in zip(pairs.first, pairs.second, pairs.same, strict=True)
+        ]
+        again = np.repeat(np.arange(len(distances)), times)
+        area = roc_auc_score(pairs.same[again], -distances[again])
+        assert roc.area == pytest.approx(area)
+
+
+def test_an_imbalanced_set_gives_pairs_of_two_classes_at_once():
+    labels = np.r_[np.zeros(4000, dtype=int), 1]
+    pairs = draw_pairs(labels, 1000)
+    apart = ~pairs.same
+    assert apart.sum() == 500
+    one = np.where(pairs.first[apart] == 4000, pairs.second[apart], pairs.first[apart])
+    assert (one < 4000).all()
+    assert len(np.unique(one)) > 400
