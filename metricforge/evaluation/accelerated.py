@@ -18,8 +18,8 @@ ENTRIES_PER_TILE = 2**26
 
 
 def search_device() -> torch.device | None:
-    """The GPU to search with; None where the CPU does it all."""
-    return torch.device("cuda") if torch.cuda.is_available() else None
+    """The GPU to search with; None where the process uses none, as with `--device cpu`."""
+    return torch.device("cuda") if torch.cuda.is_initialized() else None
 
 
 def lowest(

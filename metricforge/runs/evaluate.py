@@ -101,6 +101,8 @@ def evaluate(
     if isinstance(subject, Tensor | np.ndarray):
         if part or allow_seen or untrained:
             raise UsageError("part, allow_seen and untrained are for models, not for embeddings.")
+        if Runtime.resolve(device).device.type == "cuda":
+            torch.cuda.init()
         return _of_arrays(subject, questions(bare_dataset(subject, dataset)), cosine)
     run = _run_of(subject)
     model = (

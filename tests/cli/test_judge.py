@@ -289,6 +289,13 @@ def test_an_approximate_index_says_what_it_costs(tmp_path: Path, index: str) -> 
     assert values(exact)["map@r"] - 0.3 < values(record)["map@r"] <= values(exact)["map@r"] + 1e-6
 
 
+def test_a_device_that_is_not_there_is_refused_for_arrays_too(arrays: Path) -> None:
+    done = metricforge("evaluate", "--embeddings", arrays / "x.npy", "--labels", arrays / "y.npy",
+                       "--device", "tpu9")  # fmt: skip
+    assert done.returncode == 2
+    assert "tpu9" in done.stderr
+
+
 def test_few_images_are_searched_exactly_whatever_the_index(arrays: Path) -> None:
     exact, record = (judge(arrays, "--protocol", p) for p in ("retrieval", "retrieval:index=ivf"))
     assert values(record) == values(exact)
