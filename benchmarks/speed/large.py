@@ -103,7 +103,8 @@ def report(record: dict[str, Any], options: argparse.Namespace) -> list[str]:
         "## A million embeddings, ten thousand episodes",
         "",
         f"`python -m benchmarks.speed.large --images {options.images} --queries "
-        f"{options.queries} --write` on {record['machine']}. Once each: recall@1 and the means "
+        f"{options.queries} --indices {' '.join(record['indices'])} --write` on "
+        f"{record['machine']}. Once each: recall@1 and the means "
         f"over R of {options.queries:,} queries among {options.images:,} embeddings x 128, a "
         "hundred of each class; an index is built in this time, and compared with an exact search "
         "for a thousand queries. Peak memory is above the embeddings.",

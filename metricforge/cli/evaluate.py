@@ -62,21 +62,12 @@ def command(
     and --labels there is no RUN, and that these classes are held out is for you to know.
     """
     from metricforge.artefact import write_file
-    from metricforge.cli.results import print_measured, shortened
+    from metricforge.cli.results import kind_of_classes, print_measured, shortened
     from metricforge.data.arrays import read_embeddings, read_labels
     from metricforge.runs.evaluate import evaluate
     from metricforge.runtime import Ranks
 
-    if (run is None) == (embeddings is None) or (labels is None) != (embeddings is None):
-        raise UsageError(
-            "evaluate needs a RUN, or --embeddings FILE with --labels FILE, and not both."
-        )
-    if cosine and embeddings is None:
-        raise UsageError("--cosine is for --embeddings: a model's are as its head gives them.")
-    if embeddings is not None and (dataset or part or allow_seen or untrained):
-        raise UsageError(
-            "--dataset, --part, --allow-seen and --untrained are for the model of a RUN."
-        )
+    _check(run, embeddings, labels, cosine, bool(dataset or part or allow_seen or untrained))
     with Ranks.joined() as ranks:
         evaluation = evaluate(
             run or read_embeddings(embeddings or Path()),
@@ -101,10 +92,26 @@ def command(
     if as_json:
         print_json({"run": str(run or embeddings), **evaluation.to_json()})
         return
-    kind = "closed set" if evaluation.closed_set else "held-out classes"
-    if evaluation.seen and not evaluation.closed_set:
-        count = f"{len(evaluation.seen)} of {len(evaluation.classes)}"
-        kind = f"classes, {count} of which it was trained or selected on,"
-    kind = "classes" if embeddings is not None else kind
+    kind = "classes" if embeddings is not None else kind_of_classes(evaluation)
     where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
     print_measured(evaluation, f"{where}: {kind} {shortened(evaluation.classes)}")
+
+
+def _check(
+    run: Path | None,
+    embeddings: Path | None,
+    labels: Path | None,
+    cosine: bool,
+    for_a_run: bool,
+) -> None:
+    """Options that don't go together."""
+    if (run is None) == (embeddings is None) or (labels is None) != (embeddings is None):
+        raise UsageError(
+            "evaluate needs a RUN, or --embeddings FILE with --labels FILE, and not both."
+        )
+    if cosine and embeddings is None:
+        raise UsageError("--cosine is for --embeddings: a model's are as its head gives them.")
+    if embeddings is not None and for_a_run:
+        raise UsageError(
+            "--dataset, --part, --allow-seen and --untrained are for the model of a RUN."
+        )

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from metricforge.contracts import Estimate
 from metricforge.report.page import printable
+from metricforge.runs.evaluate import Evaluation
 from metricforge.runs.measure import Measured
 from metricforge.runs.run import Run
 
@@ -76,6 +77,16 @@ def spoken_of(results: Mapping[str, Mapping[str, Estimate]]) -> str:
     most, *others = sorted(over, key=lambda what: -len(over[what])) or ["of nothing"]
     rest = "".join(f"; {', '.join(over[what])} {what}" for what in others)
     return escape(printable(f"95 % intervals in brackets, {most}{rest}."))
+
+
+def kind_of_classes(evaluation: Evaluation) -> str:
+    """Whether a model was tested on classes it had not seen."""
+    if evaluation.closed_set:
+        return "closed set"
+    if not evaluation.seen:
+        return "held-out classes"
+    count = f"{len(evaluation.seen)} of {len(evaluation.classes)}"
+    return f"classes, {count} of which it was trained or selected on,"
 
 
 def interval(estimate: Estimate | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import Dataset
+from metricforge.data.table import FLAG_PARSERS, FLAGS, group, label, read_table
 from metricforge.errors import ArtefactError, DataError
 
 
@@ -27,9 +27,6 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
             f"{path} holds {rows.dtype} {list(rows.shape)}: embeddings are numbers [N, D]."
         )
     return np.asarray(rows, dtype=np.float32)
-
-
-FLAGS = ("is_query", "is_gallery")
 
 
 @dataclass(frozen=True)
@@ -102,47 +99,9 @@ def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
 
 def _table(path: Path) -> Labels:
     _check_there(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, OSError, csv.Error) as error:
-        raise ArtefactError(f"{path} can't be read as a CSV ({error}).") from error
-    columns = lines[0][1] if lines else []
-    if "label" not in columns:
-        raise DataError(f"{path} has no column 'label', but {', '.join(columns) or 'none'}.")
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{path} has two columns of one name; rename one.")
-    for number, row in lines[1:]:
-        if len(row) != len(columns):
-            raise DataError(
-                f"{path}:{number} has {len(row)} cells for {len(columns)} columns; put a cell with "
-                "a comma into quotes."
-            )
-    rows = [(number, dict(zip(columns, row, strict=True))) for number, row in lines[1:]]
-    for number, each in rows:
-        if each["label"].strip().lower() in ("", "nan"):
-            raise DataError(f"{path}:{number} has no label.")
-    flagged = [name for name in FLAGS if name in columns]
-    if len(flagged) == 1:
-        raise DataError(f"{path} has the column '{flagged[0]}' alone; give the other as well.")
-    flags = [
-        np.array([_flag(path, number, each[name]) for number, each in rows], dtype=bool)
-        for name in flagged
-    ]
-    return Labels(
-        np.array([each["label"].strip() for _, each in rows]),
-        [each["group"].strip() for _, each in rows] if "group" in columns else None,
-        *flags,
-    )
-
-
-def _flag(path: Path, number: int, text: str) -> bool:
-    known = {"true": True, "1": True, "1.0": True, "yes": True}
-    known |= dict.fromkeys(("false", "0", "0.0", "no", "", "nan"), False)
-    if text.strip().lower() not in known:
-        raise DataError(f"{path}:{number} has the flag '{text}'; write true or false.")
-    return known[text.strip().lower()]
+    columns = read_table(path, {"label": label, "group": group, **FLAG_PARSERS}).columns
+    flags = [np.array(columns[name], dtype=bool) for name in FLAGS if name in columns]
+    return Labels(np.array(columns["label"]), columns.get("group"), *flags)
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import Dataset, Estimate, EvaluationProtocol, Result, Validation
+from metricforge.contracts import Dataset, Estimate, EvaluationProtocol, Result
 from metricforge.data.images import fingerprint
 from metricforge.data.split import Split
 from metricforge.errors import DataError, UsageError
@@ -21,12 +22,12 @@ from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
 from metricforge.runs.evaluate import embedded, load_model
-from metricforge.runs.measure import TRAINED
+from metricforge.runs.measure import Embedded, results_of, shared_notes
 from metricforge.runs.parts import own_split
 from metricforge.runs.questions import USUAL_PROTOCOLS
 from metricforge.runs.recipe import described
 from metricforge.runs.run import Run
-from metricforge.runs.selection import evaluated, labelled_part, wants_validation
+from metricforge.runs.selection import wants_validation
 
 # Of these the smaller number is the better one.
 ERRORS = ("error", "eer", "far@", "frr@")
@@ -93,27 +94,31 @@ def compare(
     dataset = make_dataset(
         registry, str(first.recipe.dataset), data_root or first.recipe.data_root or "data"
     )
-    indices, closed_set = _same_test_images(opened, dataset)
-    measures = [make_protocol(registry, text) for text in protocols]
-    found: dict[str, Result] = {}
+    splits = _of_same_test_images(opened, dataset)
+    split = splits[str(first.path)]
+    measures = {text: make_protocol(registry, text) for text in protocols}
+    results: dict[str, list[Result]] = {}
     for name, run in opened.items():
         model = load_model(run.path, device, registry)
-        if not closed_set:
-            _refuse_seen(name, model, dataset, indices)
-        found[name] = _measured(measures, model, dataset, own_split(run, dataset))
-        split_hash = run.folder.read("split")["hash"]
-        record = {"part": "test", "split_hash": split_hash, "by": "compare"}
+        if not split.closed_set:
+            _refuse_seen(name, model, split.classes("test", dataset))
+        results[name] = _results(name, measures, model, dataset, splits[name])
+        record = {"part": "test", "split_hash": splits[name].hash, "by": "compare"}
         run.folder.append(run.folder.evaluations, record)
+    found = {name: _as_one(each) for name, each in results.items()}
+    apart = {pair: _between(found[pair[0]], found[pair[1]]) for pair in combinations(found, 2)}
     groups = _by_seed(opened, found)
     return Comparison(
         results={name: result.estimates for name, result in found.items()},
-        differences=_differences(found),
-        better=_better(found),
+        differences={
+            other: found for (one, other), found in apart.items() if one == str(first.path)
+        },
+        better=_better(found, apart),
         dataset=dataset.name,
-        classes=tuple(dataset.classes[int(c)] for c in dataset.labels[indices].unique()),
-        images=len(indices),
-        closed_set=closed_set,
-        notes=_notes(found),
+        classes=split.classes("test", dataset),
+        images=len(split.test),
+        closed_set=split.closed_set,
+        notes=shared_notes(results),
         seeds={
             name: {
                 number: over_seeds(values, least=-1.0 if number == "ami" else 0.0)
@@ -161,10 +166,9 @@ def _apart(
     }
 
 
-def _refuse_seen(name: str, model: EmbeddingModel, dataset: Dataset, indices: Tensor) -> None:
+def _refuse_seen(name: str, model: EmbeddingModel, tested: Sequence[str]) -> None:
     """Its model may have been put in the place of the run's own."""
-    tested = {dataset.classes[int(c)] for c in dataset.labels[indices].unique()}
-    if seen := sorted(tested & set(model.card.seen_classes)):
+    if seen := sorted(set(tested) & set(model.card.seen_classes)):
         raise DataError(
             f"the model in {name} was trained or selected on {len(seen)} of the test classes, such "
             f"as {', '.join(seen[:5])}: nothing can be told of it there."
@@ -175,33 +179,32 @@ def _opened(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(run)
 
 
-def _same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> tuple[Tensor, bool]:
-    """The test images that all runs share; DataError where they don't, or one has seen them."""
-    known, closed, here = "", False, fingerprint(dataset)
-    shared: Tensor | None = None
+def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str, Split]:
+    """The splits of runs that test on the same images; DataError where they don't."""
+    splits: dict[str, Split] = {}
+    here = fingerprint(dataset)
     for name, run in runs.items():
+        first = next(iter(splits), None)
         if run.folder.read("split").get("dataset_fingerprint") != here:
-            named = run.recipe.dataset
             raise DataError(
-                f"{name} was trained on '{described(named)}', whose images or labels are not those "
-                f"of '{dataset.name}' as {known or 'it is now'}; compare runs on the same images."
+                f"{name} was trained on '{described(run.recipe.dataset)}', whose images or labels "
+                f"are not those of '{dataset.name}' as {first or 'it is now'}; compare runs on the "
+                "same images."
             )
-        split = own_split(run, dataset)
-        if shared is None:
-            shared, known, closed = split.test, name, split.closed_set
-        elif not split.test.equal(shared):
-            raise DataError(_how_they_differ(dataset, (known, shared), (name, split)))
-        elif split.closed_set != closed:
-            raise DataError(f"of {known} and {name} one is closed set and the other is not.")
-    assert shared is not None
-    return shared, closed
+        splits[name] = own_split(run, dataset)
+        if first is None:
+            continue
+        if not splits[name].test.equal(splits[first].test):
+            raise DataError(_how_they_differ(dataset, first, name, splits))
+        if splits[name].closed_set != splits[first].closed_set:
+            raise DataError(f"of {first} and {name} one is closed set and the other is not.")
+    return splits
 
 
-def _how_they_differ(dataset: Dataset, first: tuple[str, Tensor], second: tuple[str, Split]) -> str:
+def _how_they_differ(dataset: Dataset, one: str, other: str, splits: Mapping[str, Split]) -> str:
     """Names the test classes that one run has and the other has not, or was even trained on."""
-    (one, images), (other, split) = first, second
-    a = {dataset.classes[int(c)] for c in dataset.labels[images].unique()}
-    b = set(split.classes("test", dataset))
+    split = splits[other]
+    a, b = (set(splits[run].classes("test", dataset)) for run in (one, other))
     seen = a & {name for part in ("train", "validation") for name in split.classes(part, dataset)}
     told = [
         f"{len(only)} of {run} alone, such as {', '.join(sorted(only)[:5])}"
@@ -221,45 +224,29 @@ def _how_they_differ(dataset: Dataset, first: tuple[str, Tensor], second: tuple[
     )
 
 
-def _measured(
-    protocols: Sequence[EvaluationProtocol], model: EmbeddingModel, dataset: Dataset, split: Split
-) -> Result:
-    """All protocols' numbers as one result."""
+def _results(
+    name: str,
+    protocols: Mapping[str, EvaluationProtocol],
+    model: EmbeddingModel,
+    dataset: Dataset,
+    split: Split,
+) -> list[Result]:
+    """What each protocol measures of a run."""
 
-    def rows(indices: Tensor) -> Tensor:
-        return embedded({TRAINED: model}, dataset, indices, baselines=False).rows[TRAINED]
+    def part(indices: Tensor) -> Embedded:
+        return embedded({name: model}, dataset, indices, baselines=False)
 
-    validation = None
-    if any(wants_validation(protocol) for protocol in protocols):
-        validation = Validation(rows(split.validation), labelled_part(dataset, split.validation))
-    test, images = rows(split.test), labelled_part(dataset, split.test)
-    results = [evaluated(protocol, test, images, validation) for protocol in protocols]
-    names = [name for result in results for name in result.estimates]
-    if len(set(names)) < len(names):
-        again = sorted({name for name in names if names.count(name) > 1})
-        raise UsageError(f"two protocols measure {', '.join(again)}; compare them one at a time.")
+    asked = any(wants_validation(protocol) for protocol in protocols.values())
+    validation = part(split.validation) if asked else None
+    return results_of(name, part(split.test), protocols, dataset, validation)
+
+
+def _as_one(results: Sequence[Result]) -> Result:
+    """All protocols' numbers and what they are the means of."""
     return Result(
         {name: value for result in results for name, value in result.estimates.items()},
-        tuple(note for result in results for note in result.notes),
         scores={name: value for result in results for name, value in result.scores.items()},
     )
-
-
-def _notes(found: Mapping[str, Result]) -> tuple[str, ...]:
-    """What there is to say of all runs, and of some by their names."""
-    said: dict[str, list[str]] = {}
-    for name, result in found.items():
-        for note in result.notes:
-            said.setdefault(note, []).append(name)
-    return tuple(
-        note if len(names) == len(found) else f"{', '.join(names)}: {note}"
-        for note, names in said.items()
-    )
-
-
-def _differences(found: Mapping[str, Result]) -> dict[str, dict[str, Estimate]]:
-    first, *others = found
-    return {run: _between(found[first], found[run]) for run in others}
 
 
 def _between(first: Result, second: Result) -> dict[str, Estimate]:
@@ -273,20 +260,21 @@ def _between(first: Result, second: Result) -> dict[str, Estimate]:
     }
 
 
-def _better(found: Mapping[str, Result]) -> dict[str, str | None]:
+def _better(
+    found: Mapping[str, Result], apart: Mapping[tuple[str, str], Mapping[str, Estimate]]
+) -> dict[str, str | None]:
     """For each number the run that is better than every other, if that is sure."""
-    ahead: dict[str, dict[str, int]] = {}
-    for one, other in combinations(found, 2):
-        for name, apart in _between(found[one], found[other]).items():
+    scores = next(iter(found.values())).scores
+    wins = {name: Counter[str]() for name in scores}
+    for (one, other), differences in apart.items():
+        for name, difference in differences.items():
             # Other starts or choices are no other images or episodes.
-            if found[one].scores[name].over != "seeds" and not apart.low <= 0 <= apart.high:
-                more = (apart.low > 0) != name.startswith(ERRORS)
-                wins = ahead.setdefault(name, {})
-                winner = other if more else one
-                wins[winner] = wins.get(winner, 0) + 1
+            if scores[name].over != "seeds" and not difference.low <= 0 <= difference.high:
+                more = (difference.low > 0) != name.startswith(ERRORS)
+                wins[name][other if more else one] += 1
     return {
-        name: next((run for run, n in ahead.get(name, {}).items() if n == len(found) - 1), None)
-        for name in next(iter(found.values())).scores
+        name: next((run for run in found if won[run] == len(found) - 1), None)
+        for name, won in wins.items()
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -86,20 +86,10 @@ def measure(
     A note that all approaches share is about the data and said once; others name theirs.
     Raises DivergedError, naming the images, for NaN and infinity.
     """
-    for embedded in (part, validation):
-        if embedded is not None:
-            _refuse_not_finite(embedded, dataset)
     results = {
-        approach: _results(approach, part, protocols, dataset, validation) for approach in part.rows
+        approach: results_of(approach, part, protocols, dataset, validation)
+        for approach in part.rows
     }
-    said: dict[str, list[str]] = {}
-    for approach, found in results.items():
-        for note in (note for result in found for note in result.notes):
-            said.setdefault(note, []).append(approach)
-    notes = (
-        note if set(approaches) == set(part.rows) else f"{', '.join(approaches)}: {note}"
-        for note, approaches in said.items()
-    )
     first = next(iter(results.values()))
     answers = next((result.answers for result in first if result.answers), None)
     return Measured(
@@ -107,7 +97,7 @@ def measure(
             approach: {n: e for result in found for n, e in result.estimates.items()}
             for approach, found in results.items()
         },
-        notes=tuple(notes),
+        notes=shared_notes(results),
         definitions={
             n: d for found in results.values() for r in found for n, d in r.definitions.items()
         },
@@ -123,14 +113,17 @@ def measure(
     )
 
 
-def _results(
+def results_of(
     approach: str,
     part: Embedded,
     protocols: Mapping[str, EvaluationProtocol],
     dataset: Dataset,
     validation: Embedded | None,
 ) -> list[Result]:
-    """What each protocol measures of one approach."""
+    """What each protocol measures of one approach; as :func:`measure` for what it raises."""
+    for embedded in (part, validation):
+        if embedded is not None:
+            _refuse_not_finite(approach, embedded, dataset)
     labelled = labelled_part(dataset, part.indices)
     others = None
     if validation is not None:
@@ -150,20 +143,32 @@ def _results(
     return found
 
 
-def _refuse_not_finite(embedded: Embedded, dataset: Dataset) -> None:
-    for approach, rows in embedded.rows.items():
-        bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().cpu()
-        if len(bad):
-            places = embedded.indices[bad[:5]].tolist()
-            named = ", ".join(f"'{name_of(dataset, place)}'" for place in places)
-            more = ", ..." if len(bad) > 5 else ""
-            what = f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite"
-            if len(dataset.images) == 0:
-                raise DivergedError(f"{what}, rows {named}{more}: see what went wrong with them.")
-            raise DivergedError(
-                f"{what}, those of images {named}{more}: the model has diverged; train it with a "
-                "smaller learning rate or in float32."
-            )
+def shared_notes(results: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+    """The notes of all approaches, and those of some with their names."""
+    said: dict[str, list[str]] = {}
+    for approach, found in results.items():
+        for note in (note for result in found for note in result.notes):
+            said.setdefault(note, []).append(approach)
+    return tuple(
+        note if len(approaches) == len(results) else f"{', '.join(approaches)}: {note}"
+        for note, approaches in said.items()
+    )
+
+
+def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> None:
+    rows = embedded.rows[approach]
+    bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().cpu()
+    if len(bad):
+        places = embedded.indices[bad[:5]].tolist()
+        named = ", ".join(f"'{name_of(dataset, place)}'" for place in places)
+        more = ", ..." if len(bad) > 5 else ""
+        what = f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite"
+        if len(dataset.images) == 0:
+            raise DivergedError(f"{what}, rows {named}{more}: see what went wrong with them.")
+        raise DivergedError(
+            f"{what}, those of images {named}{more}: the model has diverged; train it with a "
+            "smaller learning rate or in float32."
+        )
 
 
 def pixels(images: Images, indices: Tensor) -> Tensor:

@@ -161,13 +161,13 @@ def test_a_table_of_labels_tells_queries_from_the_gallery(arrays: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "told"),
     [
-        ("name\na\n", 3, "has no column 'label', but name"),
+        ("name\na\n", 3, "has no column 'label'; it has 'name'"),
         ('label\na\n""\n', 3, "y.csv:3 has no label"),
         ("label,is_query\na,1\n", 3, "'is_query' alone"),
-        ("label,is_query,is_gallery\na,maybe,1\n", 3, "y.csv:2 has the flag 'maybe'"),
-        ("label,group\na,x\nb\n", 3, "y.csv:3 has 1 cells for 2 columns"),
+        ("label,is_query,is_gallery\na,maybe,1\n", 3, "y.csv:2 has 'maybe' for is_query"),
+        ("label,group\na,x\nb\n", 3, "y.csv:3 has 1 cells, but the header 2"),
         ("label,group\na,x\ncat, big,y\n", 3, "y.csv:3 has 3 cells"),
-        ("label,label\na,b\n", 3, "two columns of one name"),
+        ("label,label\na,b\n", 3, "has the column 'label' twice"),
         ("label,is_query,is_gallery\n" + "a,0,1\nb,1,0\n" * 48, 3, "none of 48 queries"),
     ],
 )

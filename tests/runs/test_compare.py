@@ -107,7 +107,7 @@ def test_a_model_that_has_seen_the_test_classes_is_refused(runs, tmp_path) -> No
 
 def test_two_protocols_of_one_number_are_refused(runs) -> None:
     specs = ["oneshot:way=3", "oneshot:way=3,classifier=nearest"]
-    with pytest.raises(UsageError, match="two protocols measure accuracy@3way1shot"):
+    with pytest.raises(UsageError, match="measures accuracy@3way1shot, as one before"):
         metricforge.compare([runs["first"], runs["second"]], protocols=specs)
 
 

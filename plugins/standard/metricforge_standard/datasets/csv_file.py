@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TEST, VALIDATION, Dataset
+from metricforge.data.table import Table
 from metricforge.errors import DataError
-from metricforge_standard.datasets._listing import Listing, read_listing
+from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 
@@ -66,7 +67,7 @@ def _indexed(values: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
     return names, torch.tensor([places[value] for value in values], dtype=torch.int64)
 
 
-def _groups(listing: Listing) -> tuple[Tensor | None, tuple[str, ...]]:
+def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
     """The group of each image and the groups' names; one group around all would say nothing."""
     names, groups = _indexed(listing.columns.get("group", []))
     if len(names) < 2:
@@ -77,7 +78,7 @@ def _groups(listing: Listing) -> tuple[Tensor | None, tuple[str, ...]]:
     return groups, names
 
 
-def _official(listing: Listing) -> Tensor | None:
+def _official(listing: Table) -> Tensor | None:
     """The part of each image; OML tests on validation, so without a test part that is it."""
     if "split" not in listing.columns:
         return None
@@ -87,17 +88,17 @@ def _official(listing: Listing) -> Tensor | None:
     return parts
 
 
-def _tests_on_validation(listing: Listing) -> bool:
+def _tests_on_validation(listing: Table) -> bool:
     parts = set(listing.columns.get("split", ()))
     return VALIDATION in parts and TEST not in parts
 
 
-def _flags(listing: Listing, column: str) -> Tensor | None:
+def _flags(listing: Table, column: str) -> Tensor | None:
     given = listing.columns.get(column)
     return None if given is None else torch.tensor(given, dtype=torch.bool)
 
 
-def _notes(listing: Listing) -> Iterator[str]:
+def _notes(listing: Table) -> Iterator[str]:
     if listing.unused:
         names = ", ".join(name or "one without a name" for name in listing.unused)
         yield f"columns of '{listing.path}' that are passed over: {names}."

@@ -1,0 +1,143 @@
+"""A CSV file with a header, read into columns; what can't be used is named by its row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from metricforge.errors import DataError
+
+Parser: TypeAlias = Callable[[str], Any]
+"""A cell to its value; what its ValueError says follows the row: "has no label"."""
+
+FLAGS = ("is_query", "is_gallery")
+"""The columns that come together or not at all."""
+
+_EMPTY = ("", "nan")  # pandas writes either for what is not there
+_KNOWN = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+_KNOWN |= dict.fromkeys(_EMPTY, False)
+
+
+@dataclass
+class Table:
+    """The parsed cells of each column that is known, and the lines (from 1) their rows begin in.
+
+    `columns` has of these what the file has; `unused` are the other columns' names.
+    """
+
+    path: Path
+    columns: dict[str, list[Any]]
+    unused: Sequence[str]
+    rows: list[int] = field(default_factory=list)
+
+
+def read_table(
+    path: Path,
+    parsers: Mapping[str, Parser],
+    required: Sequence[str] = ("label",),
+    aliases: Mapping[str, str] | None = None,
+) -> Table:
+    """A UTF-8 file's columns, by their parsers; an alias stands for a column that is not there.
+
+    Raises DataError, naming the row where there is one, for what can't be used.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = _rows(csv.reader(file, strict=True), path)
+            return _parsed(rows, path, parsers, required, aliases or {})
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"'{path}' can't be read as text in UTF-8 ({error}).") from error
+
+
+def is_empty(cell: str) -> bool:
+    """Whether there is nothing in a cell, as pandas writes it, too."""
+    return cell.strip().lower() in _EMPTY
+
+
+def label(cell: str) -> str:
+    """A class name, as it is written."""
+    if is_empty(cell):
+        raise ValueError("has no label; name the class of its image, or take the row away.")
+    return cell
+
+
+def group(cell: str) -> str:
+    """The name of a group, empty where there is none."""
+    return "" if is_empty(cell) else cell
+
+
+def chosen(column: str, known: Mapping[str, int], cell: str) -> int:
+    """One of some values, whatever the case."""
+    value = cell.strip().lower()
+    if value not in known:
+        raise ValueError(f"has '{cell}' for {column}; choices: {', '.join(filter(None, known))}.")
+    return known[value]
+
+
+FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for name in FLAGS}
+"""What reads true, false, 1 or 0; empty is false."""
+
+
+def _rows(lines: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a `csv.reader` that are not blank, each with the line it begins in."""
+    begins = 1
+    try:
+        for cells in lines:
+            if cells:
+                yield begins, cells
+            begins = lines.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{begins} is no row of a CSV ({error}); mend its quotes."
+        ) from error
+
+
+def _parsed(
+    rows: Iterator[tuple[int, list[str]]],
+    path: Path,
+    parsers: Mapping[str, Parser],
+    required: Sequence[str],
+    aliases: Mapping[str, str],
+) -> Table:
+    _, header = next(rows, (1, []))
+    written = {name: name for name in parsers if name in header}
+    for alias, name in aliases.items():
+        if alias in header:
+            written.setdefault(name, alias)
+    _check_header(header, written, path, required)
+    places = {name: header.index(column) for name, column in written.items()}
+    unused = [name for place, name in enumerate(header) if place not in places.values()]
+    table = Table(path, {name: [] for name in places}, unused)
+    for row, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}:{row} has {len(cells)} cells, but the header {len(header)}; put a cell "
+                "with a comma into quotes."
+            )
+        table.rows.append(row)
+        for name, place in places.items():
+            try:
+                table.columns[name].append(parsers[name](cells[place]))
+            except ValueError as error:
+                raise DataError(f"{path}:{row} {error}") from error
+    return table
+
+
+def _check_header(
+    header: Sequence[str], written: Mapping[str, str], path: Path, required: Sequence[str]
+) -> None:
+    """DataError for a column that lacks, is there twice, or without the one it belongs to."""
+    has = f"it has {', '.join(map(repr, header)) or 'none'}"
+    missing = [f"'{name}'" for name in required if name not in header]
+    if missing:
+        raise DataError(f"'{path}' has no column {' and no '.join(missing)}; {has}.")
+    flags = [name for name in FLAGS if name in header]
+    if len(flags) == 1:
+        raise DataError(f"'{path}' has the column '{flags[0]}' alone; give both or neither.")
+    for name in written.values():
+        if header.count(name) > 1:
+            raise DataError(f"'{path}' has the column '{name}' twice; {has}.")
