@@ -147,7 +147,8 @@ def shared_notes(results: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     """The notes of all approaches, and those of some with their names."""
     said: dict[str, list[str]] = {}
     for approach, found in results.items():
-        for note in (note for result in found for note in result.notes):
+        # Two protocols may say the same.
+        for note in dict.fromkeys(note for result in found for note in result.notes):
             said.setdefault(note, []).append(approach)
     return tuple(
         note if len(approaches) == len(results) else f"{', '.join(approaches)}: {note}"
