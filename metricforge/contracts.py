@@ -251,11 +251,27 @@ class Trials:
     measure: Literal["accuracy", "error"] = "accuracy"
 
 
+class EncodedImage(Protocol):
+    """An encoded image that is no file of its own, such as a member of an archive."""
+
+    @property
+    def name(self) -> str:
+        """What errors and records call it, as a path: "photos.zip/cats/1.jpg"."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes `read` gives."""
+
+    def read(self) -> bytes:
+        """The encoded image; called from several threads. DataError where it can't be read."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Images with their classes, as a dataset plugin hands them over.
 
     - `images`: one uint8 tensor [N, C, H, W], or N image files that the core decodes to `shape`.
+      A sequence that makes them on demand keeps a million of them small.
     - `labels`: int64 [N], each an index into `classes`; every class name is a string.
     - `groups`: int64 [N], each an index into `group_names` (an alphabet, a category), or None.
     - `official`: int64 [N] with TRAIN, VALIDATION or TEST where the dataset has a split of its
@@ -269,7 +285,7 @@ class Dataset:
     """
 
     name: str
-    images: Tensor | Sequence[Path]
+    images: Tensor | Sequence[Path | EncodedImage]
     labels: Tensor
     classes: tuple[str, ...]
     shape: tuple[int, int, int]

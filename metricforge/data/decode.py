@@ -12,12 +12,14 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from metricforge.data.files import Encoded, name_of
 from metricforge.errors import DataError
 
 MAX_PIXELS = 1 << 26
 """The largest image that is decoded: 67 megapixels, a camera's full frame with room to spare."""
 
-Source: TypeAlias = Path | bytes | bytearray | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Source: TypeAlias = Path | Encoded | Buffer
 
 _MODES = {1: "L", 3: "RGB"}
 _SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -41,9 +43,10 @@ def read_image(source: Source, shape: tuple[int, int, int], name: str | None = N
     more than MAX_PIXELS pixels.
     """
     _check_channels(shape[0])
-    name = name or (str(source) if isinstance(source, Path) else "in memory")
+    name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
+    content = source if isinstance(source, Path | Buffer) else source.read()
     try:
-        return as_tensor(_decode(source, max(shape[1:]), name), shape, name)
+        return as_tensor(_decode(content, max(shape[1:]), name), shape, name)
     except DataError:
         raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
@@ -67,7 +70,7 @@ def _check_channels(channels: int) -> None:
         raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
 
 
-def _decode(source: Source, side: int, name: str) -> Image.Image:
+def _decode(source: Path | Buffer, side: int, name: str) -> Image.Image:
     """The upright image, in its own mode, at least `side` pixels a side where it has as many."""
     # Other libraries set this for the whole process when they are imported; half an image must
     # not become training data because of them.

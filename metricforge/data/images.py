@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.decode import read_image
-from metricforge.errors import DataError, PluginError
+from metricforge.data.files import Encoded, names_below, sizes_of
+from metricforge.errors import PluginError
 
 MEMORY_LIMIT = 512 * 2**20
 """Bytes of decoded images that are kept in memory rather than decoded at each use."""
@@ -73,11 +73,11 @@ class FileImages:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        files: Sequence[Encoded],
         shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
     ) -> None:
-        self._paths = paths
+        self._files = files
         self._shape = shape
         self._device = torch.device(device)
 
@@ -86,7 +86,7 @@ class FileImages:
         return self._shape
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files)
 
     def take(self, indices: Tensor) -> Tensor:
         """As :meth:`Images.take`; raises DataError, naming the file, for one that can't be read."""
@@ -99,14 +99,14 @@ class FileImages:
         )
 
         def decode(row: int) -> None:
-            batch[row] = read_image(self._paths[wanted[row]], self._shape)
+            batch[row] = read_image(self._files[wanted[row]], self._shape)
 
         for _ in _pool().map(decode, range(len(wanted))):
             pass
         return batch.to(self._device, non_blocking=True)
 
     def to(self, device: torch.device | str) -> FileImages:
-        return FileImages(self._paths, self._shape, device)
+        return FileImages(self._files, self._shape, device)
 
 
 def open_images(dataset: Dataset, memory_limit: int = MEMORY_LIMIT) -> Images:
@@ -140,27 +140,13 @@ def fingerprint(dataset: Dataset) -> str:
     for flags in (dataset.queries, dataset.gallery):
         if flags is not None:
             digest.update(flags.cpu().contiguous().numpy().tobytes())
-    if isinstance(dataset.images, Tensor):
-        digest.update(dataset.images.cpu().contiguous().numpy().data)
+    files = dataset.images
+    if isinstance(files, Tensor):
+        digest.update(files.cpu().contiguous().numpy().data)
     else:
-        digest.update(json.dumps(_names_and_sizes(dataset.images)).encode())
+        for name, size in zip(names_below(files), sizes_of(files), strict=True):
+            digest.update(json.dumps([name, size]).encode())
     return digest.hexdigest()
-
-
-def _names_and_sizes(paths: Sequence[Path]) -> list[tuple[str, int]]:
-    if not paths:
-        return []
-    shared = os.path.commonpath([path.parent for path in paths])
-    return [(path.relative_to(shared).as_posix(), _size(path)) for path in paths]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise DataError(
-            f"image '{path}' can't be opened ({error.strerror}); check that it is there."
-        ) from error
 
 
 def _checked(images: Tensor, dataset: Dataset) -> Tensor:

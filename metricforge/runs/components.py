@@ -21,6 +21,7 @@ from metricforge.runs.recipe import Recipe, described
 from metricforge.spec import Spec, asks_of
 
 SAMPLED_FOR_STATISTICS = 2_000
+FILES_LOOKED_AT = 1_000
 
 
 def component(registry: Registry, kind: str, given: Any, offers: Mapping[str, Any]) -> Any:
@@ -45,7 +46,9 @@ def make_dataset(registry: Registry, dataset: Any, data_root: str) -> Dataset:
     count = len(made.labels)
     if isinstance(made.images, Tensor) and made.images.dtype != torch.uint8:
         raise PluginError(f"{name}: images must be uint8, not {made.images.dtype}.")
-    if not isinstance(made.images, Tensor) and not all(isinstance(p, Path) for p in made.images):
+    if not isinstance(made.images, Tensor) and not all(
+        map(_is_file, made.images[:FILES_LOOKED_AT])
+    ):
         raise PluginError(f"{name}: images must be one uint8 tensor or a sequence of Paths.")
     for field, limit in (
         ("labels", len(made.classes)),
@@ -62,6 +65,10 @@ def make_dataset(registry: Registry, dataset: Any, data_root: str) -> Dataset:
     if (made.queries is None) != (made.gallery is None):
         raise PluginError(f"{name}: give queries and gallery, or none of them.")
     return made
+
+
+def _is_file(given: Any) -> bool:
+    return isinstance(given, Path) or callable(getattr(given, "read", None))
 
 
 def make_protocol(registry: Registry, text: str) -> EvaluationProtocol:

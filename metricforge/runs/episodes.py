@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metricforge.artefact import write_file
 from metricforge.contracts import Dataset, Trials
+from metricforge.data.files import name_of
 from metricforge.data.images import fingerprint
 from metricforge.errors import ArtefactError, DataError
 
@@ -36,7 +37,7 @@ def write_episodes(path: Path, trials: Mapping[str, Trials], dataset: Dataset) -
     }
     if not isinstance(dataset.images, Tensor):
         used = {int(place) for given in trials.values() for place in _places(given)}
-        record["files"] = {place: str(dataset.images[place]) for place in sorted(used)
+        record["files"] = {place: name_of(dataset.images[place]) for place in sorted(used)
                            if dataset.images}  # fmt: skip
     write_file(path, json.dumps(record) + "\n")
 

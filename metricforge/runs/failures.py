@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from metricforge.contracts import Answers, Dataset
+from metricforge.data.files import name_of
 
 MOST = 20
 
@@ -55,9 +55,9 @@ class Failures:
         return {
             "worst": [
                 {
-                    "image": name_of(self.dataset, failure.image),
+                    "image": image_name(self.dataset, failure.image),
                     "class": self.class_of(failure.image),
-                    "nearest": name_of(self.dataset, failure.nearest),
+                    "nearest": image_name(self.dataset, failure.nearest),
                     "nearest_class": self.class_of(failure.nearest),
                     "score": failure.score,
                 }
@@ -73,11 +73,11 @@ class Failures:
         return self.dataset.classes[int(self.dataset.labels[place])]
 
 
-def name_of(dataset: Dataset, place: int) -> str | int:
+def image_name(dataset: Dataset, place: int) -> str | int:
     """An image by its file, or by its place where images are no files."""
     if isinstance(dataset.images, Tensor) or not dataset.images:
         return place
-    return str(Path(dataset.images[place]))
+    return name_of(dataset.images[place])
 
 
 def _worst(answers: Answers, labels: Any, places: Any) -> list[Failure]:

@@ -22,7 +22,7 @@ from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
 from metricforge.errors import DivergedError, UsageError
 from metricforge.runs.by_class import as_csv
-from metricforge.runs.failures import Failures, name_of
+from metricforge.runs.failures import Failures, image_name
 from metricforge.runs.selection import evaluated, labelled_part
 
 # Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
@@ -161,7 +161,7 @@ def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> N
     bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().cpu()
     if len(bad):
         places = embedded.indices[bad[:5]].tolist()
-        named = ", ".join(f"'{name_of(dataset, place)}'" for place in places)
+        named = ", ".join(f"'{image_name(dataset, place)}'" for place in places)
         more = ", ..." if len(bad) > 5 else ""
         what = f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite"
         if len(dataset.images) == 0:
