@@ -49,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("head", "heads", ("in_features", "dim", "build")),
         Kind("backbone", "backbones", ("in_channels", "image_size", "build")),
         Kind("dataset", "datasets", ("root", "build")),
+        Kind("augmentation", "augmentations", ("in_channels", "image_size", "build")),
         Kind("protocol", "protocols", ("build",)),
     )
 }
@@ -218,6 +219,40 @@ class Backbone(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalised images [B, C, H, W] to [B, F]; in evaluation each row by its image alone."""
+
+
+class Draws(Protocol):
+    """Random numbers for the B images of a batch, each image its own.
+
+    What an image is given depends on the seed, the epoch, the image and the number of calls
+    before; not on the batch around it, nor on the device. All are on the device of the images.
+    """
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """float32 [B, *shape], evenly in [low, high)."""
+
+    def normal(self, *shape: int) -> Tensor:
+        """float32 [B, *shape] of mean 0 and deviation 1."""
+
+    def seeds(self) -> list[int]:
+        """B numbers of 62 bits, for what has a random generator of its own."""
+
+
+class Augmentation(Protocol):
+    """Changes each image of a batch, in training only, by draws of its own and nothing else.
+
+    What an image becomes does not depend on the others of its batch. An augmentation that only
+    moves pixels has, in the place of the call,
+
+    - `warp(grid, draws)`: float32 places [B or 1, H, W, 2] to look at, (x, y) from -1 at the left
+      and upper edge to 1, to others [B, H, W, 2]. Several that follow each other cost one
+      interpolation.
+
+    `orientations`, 4 or 8: images turned (and mirrored) by right angles count as further classes.
+    """
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """float32 images [B, C, H, W] in 0 .. 255 to images of the same shape."""
 
 
 @dataclass(frozen=True)

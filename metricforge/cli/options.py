@@ -30,10 +30,12 @@ PROTOCOL = click.option(
 )
 
 
-def component(name: str, line: str, kind: str | None = None) -> Callable[[F], F]:
+def component(
+    name: str, line: str, kind: str | None = None, multiple: bool = False
+) -> Callable[[F], F]:
     """The option `--NAME SPEC` for a component of a kind; TAB completes its name."""
     chosen = ComponentSpec(kind or name)
-    return click.option(f"--{name}", type=chosen, metavar="SPEC", help=line)
+    return click.option(f"--{name}", type=chosen, metavar="SPEC", help=line, multiple=multiple)
 
 
 def debug(function: F) -> F:

@@ -15,6 +15,7 @@ from metricforge.data.orientations import Oriented, oriented_labels
 from metricforge.data.split import Split, split_dataset
 from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
+from metricforge.runs.augmentation import chained, turned
 from metricforge.runs.components import build_model, component, make_dataset, make_protocol
 from metricforge.runs.defaults import default_loss, fitting_losses, pinned, suited, written_out
 from metricforge.runs.recipe import Recipe
@@ -62,7 +63,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last)
     protocols = {text: make_protocol(registry, text) for text in recipe.protocols}
     source = _open(recipe, registry, runtime)
-    recipe = suited(recipe, source.dataset, source.split)
+    steps = _augmentations(recipe, registry, source.images.shape)
+    recipe = suited(turned(recipe, steps), source.dataset, source.split)
     train, labels, groups = _train_set(source, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)
@@ -91,6 +93,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         # A miner that the user names is that of every step.
         miner_at=None if recipe.miner else getattr(sampler, "miner_at", None),
         replaced=bool(recipe.miner),
+        augment=chained(steps, recipe.seed, source.images, source.split.train),
     )
     return Assembly(
         recipe=written_out(recipe, registry),
@@ -118,6 +121,13 @@ def _train_set(source: _Source, views: int) -> tuple[Tensor, Tensor, Tensor | No
     labels = dataset.labels[train].unique(return_inverse=True)[1]
     groups = None if dataset.groups is None else oriented_labels(dataset.groups[train], views)
     return oriented_labels(train, views), oriented_labels(labels, views), groups
+
+
+def _augmentations(
+    recipe: Recipe, registry: Registry, shape: tuple[int, int, int]
+) -> tuple[Any, ...]:
+    offers = {"in_channels": shape[0], "image_size": shape[1:]}
+    return tuple(component(registry, "augmentation", step, offers) for step in recipe.augment)
 
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:

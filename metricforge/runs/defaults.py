@@ -66,6 +66,9 @@ def written_out(recipe: Recipe, registry: Registry) -> Recipe:
         **{kind: full(kind, text) for kind, text in specs.items()},
         optimizer=str(complete_optimizer(Spec.parse(recipe.optimizer))),
         schedule=str(complete_schedule(Spec.parse(recipe.schedule))),
+        augment=tuple(
+            full("augmentation", step) if isinstance(step, str) else step for step in recipe.augment
+        ),
         protocols=tuple(full("protocol", text) for text in recipe.protocols),
         validation=full("protocol", recipe.validation),
     )

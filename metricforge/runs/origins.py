@@ -54,6 +54,9 @@ def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         text = getattr(recipe, kind)
         if isinstance(text, str) and not text.startswith(OBJECT):
             yield kind, kind, text
+    for text in recipe.augment:
+        if isinstance(text, str) and not text.startswith(OBJECT):
+            yield f"augmentation {Spec.parse(text).name}", "augmentation", text
     for text in recipe.protocols:
         yield f"protocol {Spec.parse(text).name}", "protocol", text
     yield "validation", "protocol", recipe.validation

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from metricforge.data.images import Images
-from metricforge.report.confusions import confusions
+from metricforge.report.pairs import draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
 from metricforge.runs.assembly import Assembly
 from metricforge.runs.failures import Failures
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.measure import TRAINED
+from metricforge.runtime import Runtime
 from metricforge.training.loop import embed_images
+from metricforge.training.task import Position, Task
 
 MOST_SHOWN = 10
 
@@ -37,6 +39,18 @@ def draw_plots(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tens
     health_curves(records, folder.plots / "health.png")
 
 
+def draw_first_batch(task: Task, position: Position, runtime: Runtime, folder: RunFolder) -> None:
+    """Draw images of the batch that comes first, and what augmentation makes of them."""
+    if task.augment is None or not position.batches:
+        return
+    indices = task.train[position.batches[0][:MOST_SHOWN]]
+    images = task.images.take(indices)
+    changed = task.augment(runtime.prepare(images), 0, indices).round().clamp(0, 255)
+    before, after = (part.cpu().to(torch.uint8).numpy() for part in (images, changed))
+    none = [""] * len(indices)
+    draw_pairs(before, after, none, none, folder.plots / "augmentation.png")
+
+
 def draw_failures(failures: Failures | None, images: Images, folder: RunFolder) -> None:
     """Draw the worst queries above what was found for them, if there are any."""
     if failures is None or not failures.worst:
@@ -45,4 +59,4 @@ def draw_failures(failures: Failures | None, images: Images, folder: RunFolder) 
     places = [[f.image for f in shown], [f.nearest for f in shown]]
     asked, found = (images.take(torch.tensor(row)).cpu().numpy() for row in places)
     names = [[failures.class_of(place) for place in row] for row in places]
-    confusions(asked, found, names[0], names[1], folder.plots / "failures.png")
+    draw_pairs(asked, found, names[0], names[1], folder.plots / "failures.png")

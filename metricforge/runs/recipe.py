@@ -44,6 +44,7 @@ class Recipe:
     head: Any = Standard("linear")
     dim: int = 64
     orientations: int | None = None
+    augment: tuple[Any, ...] = ()
     epochs: int | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"
@@ -96,7 +97,8 @@ class Recipe:
 
     def specs_only(self, source: str) -> Recipe:
         """This recipe; UsageError when it names an object, which only its program can give."""
-        for key, value in vars(self).items():
+        each = [(key, value) for key, value in vars(self).items() if key != "augment"]
+        for key, value in (*each, *(("augment", step) for step in self.augment)):
             if isinstance(value, str) and value.startswith(OBJECT):
                 raise UsageError(
                     f"{source} has {key} = '{value}', an object of the program that made the "
@@ -131,13 +133,16 @@ def described(component: Any) -> str:
 def _recorded(value: Any) -> Any:
     if isinstance(value, str | int | bool | None):
         return value
-    return list(value) if isinstance(value, tuple) else described(value)
+    return [described(one) for one in value] if isinstance(value, tuple) else described(value)
 
 
 def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
     if key == "protocols":
         texts = (value,) if isinstance(value, str) else tuple(value)
         return tuple(_checked("protocol", text, "str", source) for text in texts)
+    if key == "augment":
+        steps = value if isinstance(value, tuple | list) else (value,)
+        return tuple(_checked("augmentation", step, "Any", source) for step in steps)
     expected = int if "int" in type_name else bool if "bool" in type_name else str
     if value is None or (type_name == "Any" and not isinstance(value, str | int)):
         return value

@@ -30,7 +30,7 @@ from metricforge.runs.measure import (
 )
 from metricforge.runs.origins import origins, refuse_if_gone
 from metricforge.runs.page import write_report
-from metricforge.runs.plots import draw_failures, draw_plots
+from metricforge.runs.plots import draw_failures, draw_first_batch, draw_plots
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
 from metricforge.runs.selection import wants_validation
@@ -145,6 +145,8 @@ def _train(
         for record in fit(task, position, assembly.runtime, earlier):
             folder.append(folder.metrics, line(record))
             listener.record(record, task.epochs)
+            if record.step == 1 and isinstance(record, StepRecord):
+                draw_first_batch(task, position, assembly.runtime, folder)
             if isinstance(record, EpochRecord):
                 folder.checkpoints.save(task, position)
                 if record.empty_batches:

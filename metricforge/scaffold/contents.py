@@ -55,6 +55,11 @@ GUIDANCE = {
         "The function gives images, labels and the names of the classes. Ask for `root: Path` to\n"
         "get the folder of `--data-root`.",
     ),
+    "augmentation": Guidance(
+        "metricforge train --augment my-idea:light=0.5 --epochs 3",
+        "The call changes each image by draws of its own: ask `draws` for a number for each. One\n"
+        "that only moves pixels has `warp(grid, draws)` in its place.",
+    ),
     "protocol": Guidance(
         "metricforge train --protocol my-idea:k=5 --epochs 3",
         "`evaluate` gives named numbers, each with an interval and a definition.",

@@ -22,6 +22,7 @@ __all__ = [
     "Finding",
     "Report",
     "check",
+    "check_augmentation",
     "check_backbone",
     "check_dataset",
     "check_head",
@@ -80,6 +81,11 @@ def check_dataset(component: Any, /, root: str | Path | None = None, **options: 
     `root` is the folder it is offered (default: $METRICFORGE_DATA or "data").
     """
     return _passing(examine("dataset", component, None, options, root))
+
+
+def check_augmentation(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless an augmentation passes every check; the report has its notes."""
+    return _passing(examine("augmentation", component, None, options))
 
 
 def check_protocol(component: Any, /, **options: Any) -> Report:

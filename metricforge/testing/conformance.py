@@ -12,6 +12,7 @@ import torch
 from metricforge.contracts import KINDS
 from metricforge.errors import MetricForgeError, unknown
 from metricforge.registry import Registry
+from metricforge.testing.augmentations import AUGMENTATION_CHECKS
 from metricforge.testing.backbones import BACKBONE_CHECKS
 from metricforge.testing.checks import Broken, Check, Skipped, raised, refusal
 from metricforge.testing.datasets import DATASET_CHECKS
@@ -31,6 +32,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "head": HEAD_CHECKS,
     "backbone": BACKBONE_CHECKS,
     "dataset": DATASET_CHECKS,
+    "augmentation": AUGMENTATION_CHECKS,
     "protocol": PROTOCOL_CHECKS,
 }
 """The checks of each kind, in the order they run; the first is whether it can be built."""

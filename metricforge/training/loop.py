@@ -53,12 +53,24 @@ def _epoch(task: Task, position: Position, runtime: Runtime, tally: Tally) -> It
         for group in task.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * task.schedule(spent)
         seed_torch(task.seed, position.epoch, position.step)
-        outcome = take_step(task, runtime.prepare(shown), batch, position, runtime)
+        outcome = take_step(
+            task, _seen(task, shown, batch, position, runtime), batch, position, runtime
+        )
         tally.sample.add(outcome.embeddings)
         position.step += 1
         position.total_steps += 1
         yield _record(task, position, outcome, time.perf_counter() - began)
         began = time.perf_counter()
+
+
+def _seen(
+    task: Task, images: Tensor, batch: Tensor, position: Position, runtime: Runtime
+) -> Tensor:
+    """Images [B, C, H, W] of a batch as the network is shown them: on the device, augmented."""
+    shown = runtime.prepare(images)
+    if task.augment is None:
+        return shown
+    return runtime.prepare(task.augment(shown, position.epoch, task.train[batch]))
 
 
 def _record(task: Task, position: Position, outcome: Outcome, seconds: float) -> StepRecord:

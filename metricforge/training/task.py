@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from metricforge.contracts import Loss, Miner, Sampler
 from metricforge.data.images import Images
 from metricforge.model import EmbeddingModel
+from metricforge.training.augmentation import Chain
 from metricforge.training.optimizer import Schedule
 
 Scores = Mapping[str, float]
@@ -26,6 +27,7 @@ class Task:
     its first score is the one to select by. `miner_at` gives the miner of an epoch and step, both
     from 0, where it changes from step to step; without it `miner` is that of all. `replaced` says
     that `miner` is not the sampler's own: it knows nothing of images that a batch repeats.
+    `augment` changes the images of a batch before the network sees them.
     """
 
     model: EmbeddingModel
@@ -43,6 +45,7 @@ class Task:
     views: int = 1
     miner_at: Callable[[int, int], Miner] | None = None
     replaced: bool = False
+    augment: Chain | None = None
 
 
 @dataclass

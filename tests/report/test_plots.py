@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metricforge.report import confusions as pictures
+from metricforge.report import pairs as pictures
 from metricforge.report import plots
-from metricforge.report.confusions import confusions
+from metricforge.report.pairs import draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
 
 
@@ -260,11 +260,11 @@ def test_queries_that_went_wrong_are_drawn_above_what_was_found(tmp_path, channe
     rng = np.random.default_rng(0)
     asked, found = rng.integers(0, 255, (2, len(NAMES), channels, 9, 7), dtype=np.uint8)
     path = tmp_path / "failures.png"
-    confusions(asked, found, NAMES, NAMES[::-1], path)
+    draw_pairs(asked, found, NAMES, NAMES[::-1], path)
     assert inked(path) > 0.2
     figures = []
     monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
-    confusions(asked, found, NAMES, NAMES[::-1], path)
+    draw_pairs(asked, found, NAMES, NAMES[::-1], path)
     grid = np.array(figures[0].axes).reshape(4, 5)
     assert grid[0, 1].get_title() == "$\\frac{$"
     assert grid[1, 1].get_title() == f"\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} {'?'}"

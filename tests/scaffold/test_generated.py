@@ -68,7 +68,7 @@ def test_each_is_linted_and_formatted(plugins: Path):
 def test_short_and_long_names_are_formatted_too(tmp_path: Path):
     for place, kind in enumerate(GUIDANCE):
         for form in EXTREMES:
-            name = form.format("eghjoquy"[place])
+            name = form.format("eghjoquyz"[place])
             write_plugin(kind, name, tmp_path / name)
     run("ruff", "check", "--no-cache", tmp_path)
     run("ruff", "format", "--check", "--no-cache", tmp_path)
@@ -104,7 +104,8 @@ def test_the_sampler_trains(installed: Mapping[str, str], tmp_path: Path):
 
 
 def test_all_of_them_train_together(installed: Mapping[str, str], tmp_path: Path):
-    components = [word for kind in KINDS for word in (f"--{kind}", f"my-{kind}")]
+    flags = {kind: f"--{kind}" for kind in KINDS} | {"augmentation": "--augment"}
+    components = [word for kind in KINDS for word in (flags[kind], f"my-{kind}")]
     done = metricforge(
         "train", *components, "--epochs", "1", "--out", tmp_path / "r", env=installed
     )

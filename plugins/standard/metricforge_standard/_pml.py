@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metricforge.contracts import Pairs, Triplets, Tuples
+from metricforge_standard._generators import lent
 
 Factory = Callable[..., Any]
 
@@ -55,35 +55,21 @@ class Miner:
     def __init__(self, miner: nn.Module) -> None:
         self.miner = miner
         rng = torch.Generator().manual_seed(0)
-        with _lent(0, rng.device):
+        with lent(rng.device) as seed:
+            seed(0)
             found = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
         self.kind = Triplets if len(found) == 3 else Pairs
 
     def __call__(self, embeddings: Tensor, labels: Tensor, rng: np.random.Generator) -> Tuples:
         # Some of PML's miners draw, from torch's own generator: it is lent to them, seeded.
-        with _lent(int(rng.integers(2**62)), embeddings.device):
+        with lent(embeddings.device) as seed:
+            seed(int(rng.integers(2**62)))
             found = self.miner(embeddings, labels)
         if len(found) == 3:
             return Triplets(*found)
         anchor1, positive, anchor2, negative = found
         same = torch.arange(len(anchor1) + len(anchor2), device=labels.device) < len(anchor1)
         return Pairs(torch.cat([anchor1, anchor2]), torch.cat([positive, negative]), same)
-
-
-@contextmanager
-def _lent(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's generators, the processor's and that of `device`, seeded in here, then put back."""
-    lent = [torch.default_generator]
-    if device.type == "cuda":
-        lent.append(torch.cuda.default_generators[device.index or 0])
-    states = [generator.get_state() for generator in lent]
-    try:
-        for generator in lent:
-            generator.manual_seed(seed)
-        yield
-    finally:
-        for generator, state in zip(lent, states, strict=True):
-            generator.set_state(state)
 
 
 class _Family(Mapping[str, Factory]):

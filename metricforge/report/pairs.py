@@ -1,4 +1,4 @@
-"""A picture of queries that went wrong, each above the image that was found for it."""
+"""A picture of images, each above another: a query above what was found for it, and the like."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ PER_ROW = 5
 LONGEST = 24
 
 
-def confusions(
-    asked: NDArray[np.uint8],
-    found: NDArray[np.uint8],
-    asked_names: Sequence[str],
-    found_names: Sequence[str],
+def draw_pairs(
+    upper: NDArray[np.uint8],
+    lower: NDArray[np.uint8],
+    upper_names: Sequence[str],
+    lower_names: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw queries and what was found for them, uint8 [M, C, H, W] each, with their classes."""
-    rows = -(-len(asked) // PER_ROW)
+    """Draw images and those that belong below them, uint8 [M, C, H, W] each, with their names."""
+    rows = -(-len(upper) // PER_ROW)
     figure = Figure(figsize=(WIDTH, 3.6 * rows), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(2 * rows, PER_ROW, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for place in range(len(asked)):
+    for place in range(len(upper)):
         row, column = divmod(place, PER_ROW)
-        _draw(grid[2 * row, column], asked[place], _short(asked_names[place]), "black")
-        _draw(grid[2 * row + 1, column], found[place], f"↳ {_short(found_names[place])}", "tab:red")
+        _draw(grid[2 * row, column], upper[place], _short(upper_names[place]), "black")
+        _draw(grid[2 * row + 1, column], lower[place], f"↳ {_short(lower_names[place])}", "tab:red")
     save(figure, path)
 
 

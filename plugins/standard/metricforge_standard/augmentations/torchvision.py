@@ -1,0 +1,108 @@
+"""torchvision's transforms, each image with a draw of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Draws
+from metricforge.errors import UsageError
+from metricforge_standard._generators import lent
+
+NAMES = (
+    "AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "GaussianNoise",
+    "RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomAutocontrast",
+    "RandomChannelPermutation", "RandomCrop", "RandomEqualize", "RandomErasing",
+    "RandomGrayscale", "RandomHorizontalFlip", "RandomInvert", "RandomPerspective",
+    "RandomPhotometricDistort", "RandomPosterize", "RandomResizedCrop", "RandomRotation",
+    "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
+)  # fmt: skip
+"""The transforms of torchvision.transforms.v2 that make one image into another."""
+
+LEFT_OUT = {"self", "policy", "interpolation", "fill", "inplace", "center", "value"}
+"""Parameters that a spec can't write, or that nobody needs to."""
+
+Value = int | float | str | None
+
+
+class EachImage:
+    """A transform of one uint8 image [C, H, W], called for each by a seed of its own.
+
+    On a whole batch torchvision draws once for all. Its transforms draw from torch's global
+    generator, which is put back as it was.
+    """
+
+    def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
+        self._transform = transform
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """Images [B, C, H, W] to images of the same shape."""
+        whole = images.round().clamp(0, 255).to(torch.uint8)
+        changed = []
+        with lent(images.device) as seed:
+            for image, number in zip(whole, draws.seeds(), strict=True):
+                seed(number)
+                changed.append(self._transform(image))
+        return torch.stack(changed).float() if changed else images
+
+
+class _Family(Mapping[str, Callable[..., EachImage]]):
+    def __getitem__(self, name: str) -> Callable[..., EachImage]:
+        if name not in NAMES:
+            raise KeyError(name)
+        return _factory(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+def _factory(name: str) -> Callable[..., EachImage]:
+    # Where it is used, since torchvision takes a second to import.
+    from torchvision.transforms import v2
+
+    transform: Any = getattr(v2, name)
+    parameters = inspect.signature(transform).parameters.values()
+    options = [_option(p) for p in parameters if p.name not in LEFT_OUT]
+
+    def build(**given: Value) -> EachImage:
+        named = {key: _numbers(value) for key, value in given.items()}
+        try:
+            return EachImage(transform(**named))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"augmentation 'torchvision.{name}': {error}") from error
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"torchvision's {name}, each image with a draw of its own."
+    build.__wrapped__ = transform  # type: ignore[attr-defined]
+    build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return build
+
+
+def _option(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The parameter as an option; a list of numbers is written with '+', as in 0.8+1.2."""
+    default = parameter.default
+    kind: Any = bool if isinstance(default, bool) else Value
+    if isinstance(default, tuple):
+        default = "+".join(map(str, default))
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def _numbers(value: Value) -> Value | list[float]:
+    if not isinstance(value, str):
+        return value
+    try:
+        numbers = [float(part) for part in value.split("+")]
+    except ValueError:
+        return value
+    return [int(number) if number.is_integer() else number for number in numbers]
+
+
+AUGMENTATIONS = _Family()
+"""The transforms of NAMES, as torchvision.NAME."""
