@@ -287,7 +287,10 @@ class Trials:
 
 
 class EncodedImage(Protocol):
-    """An encoded image that is no file of its own, such as a member of an archive."""
+    """An encoded image that is no file of its own, such as a member of an archive.
+
+    It may have `changed`, a number that is another when the image has changed since.
+    """
 
     @property
     def name(self) -> str:
@@ -317,6 +320,7 @@ class Dataset:
     - `queries` and `gallery`: bool [N] each, or None: the images that ask in retrieval, and those
       that are looked for. None: all of a part, each asking for the others. An image may be both.
     - `notes`: sentences the user should read, such as files that were passed over.
+    - `cache`: a folder in which the core keeps what files were decoded to, or None.
     """
 
     name: str
@@ -332,6 +336,7 @@ class Dataset:
     trials: Mapping[str, Trials] = field(default_factory=dict)
     queries: Tensor | None = None
     gallery: Tensor | None = None
+    cache: Path | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

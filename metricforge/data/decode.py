@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from metricforge.data.files import Encoded, name_of
+from metricforge.data.filetypes import formats
 from metricforge.errors import DataError
 
 MAX_PIXELS = 1 << 26
@@ -55,6 +56,29 @@ def read_image(source: Source, shape: tuple[int, int, int], name: str | None = N
         raise _undecodable(error, name) from error
 
 
+class Header(NamedTuple):
+    """What a file says of its image before anything is decoded."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+
+
+def read_header(source: Encoded) -> Header:
+    """Pillow's names of format and mode, and the size in pixels before it is turned upright.
+
+    Raises DataError, naming the image, for what is none.
+    """
+    name = name_of(source)
+    encoded = source if isinstance(source, Path) else io.BytesIO(source.read())
+    try:
+        with Image.open(encoded, formats=formats()) as image:
+            return Header(str(image.format), image.mode, image.width, image.height)
+    except Exception as error:
+        raise _undecodable(error, name) from error
+
+
 def as_tensor(image: Image.Image, shape: tuple[int, int, int], name: str = "in memory") -> Tensor:
     """A decoded image as uint8 [C, H, W] of the given shape, converted as by `read_image`."""
     channels, height, width = shape
@@ -75,7 +99,8 @@ def _decode(source: Path | Buffer, side: int, name: str) -> Image.Image:
     # Other libraries set this for the whole process when they are imported; half an image must
     # not become training data because of them.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+    encoded = source if isinstance(source, Path) else io.BytesIO(source)
+    with Image.open(encoded, formats=formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
         # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.

@@ -26,11 +26,14 @@ class Paths(Sequence[Path]):
         self._begins = array("q")  # of each folder, the place of its first file
         self._names = bytearray()
         self._ends = array("q")  # of each file, where its name ends
+        self.sizes = array("q")
+        """The bytes of each file, where `add` was told those of all."""
 
-    def add(self, folder: Path, names: Sequence[str]) -> None:
+    def add(self, folder: Path, names: Sequence[str], sizes: Sequence[int] | None = None) -> None:
         """Put the files of these names in `folder` behind those that there are."""
         if not names:
             return
+        self.sizes.extend(sizes or ())
         self._folders.append(folder)
         self._begins.append(len(self))
         for name in names:
@@ -63,6 +66,25 @@ class Paths(Sequence[Path]):
         return self._names[begin : self._ends[place]].decode()
 
 
+class Chosen(Sequence[Encoded]):
+    """Some of the files, by their places, in order."""
+
+    def __init__(self, files: Sequence[Encoded], places: Sequence[int]) -> None:
+        self._files, self._places = files, array("q", places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Encoded]: ...
+    def __getitem__(self, place: int | slice) -> Encoded | Sequence[Encoded]:
+        if isinstance(place, slice):
+            return Chosen(self._files, self._places[place])
+        return self._files[self._places[place]]
+
+
 def name_of(file: Encoded) -> str:
     """What errors, reports and records call a file."""
     return str(file) if isinstance(file, Path) else file.name
@@ -76,7 +98,8 @@ def names_of(files: Sequence[Encoded]) -> Iterator[str]:
 def sizes_of(files: Sequence[Encoded]) -> Iterator[int]:
     """The bytes of each file; DataError for one that is not there."""
     if isinstance(files, Paths):
-        return map(_size, files.strings())
+        known = len(files.sizes) == len(files)
+        return iter(files.sizes) if known else map(_size, files.strings())
     return (_size(file) if isinstance(file, Path) else file.size for file in files)
 
 

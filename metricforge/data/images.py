@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,16 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
+from metricforge.data.cache import cached
 from metricforge.data.decode import read_image
 from metricforge.data.files import Encoded, names_below, sizes_of
-from metricforge.errors import PluginError
+from metricforge.errors import DataError, PluginError
 
 MEMORY_LIMIT = 512 * 2**20
 """Bytes of decoded images that are kept in memory rather than decoded at each use."""
+
+
+CHUNK = 4096
 
 
 class Images(Protocol):
@@ -64,6 +69,15 @@ class MemoryImages:
 
     def to(self, device: torch.device | str) -> MemoryImages:
         return MemoryImages(self._images.to(device))
+
+
+class MappedImages(MemoryImages):
+    """Images in a file that is mapped to memory, on the CPU: it is read where it is looked at."""
+
+    in_memory = False
+
+    def to(self, device: torch.device | str) -> MappedImages:
+        return self
 
 
 class FileImages:
@@ -122,10 +136,30 @@ def open_images(dataset: Dataset, memory_limit: int = MEMORY_LIMIT) -> Images:
             f"dataset '{dataset.name}' has {len(dataset.images)} images for {len(dataset)} labels."
         )
     files = FileImages(dataset.images, dataset.shape)
-    channels, height, width = dataset.shape
-    if len(files) * channels * height * width > memory_limit:
-        return files
-    return MemoryImages(files.take(torch.arange(len(files))))
+    fits = len(files) * math.prod(dataset.shape) <= memory_limit
+    if dataset.cache:
+        kept = cached(dataset.cache, dataset.images, dataset.shape, files.take)
+        return MemoryImages(kept.clone()) if fits else MappedImages(kept)
+    return MemoryImages(files.take(torch.arange(len(files)))) if fits else files
+
+
+def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[int, str]:
+    """The places of the files that can't be decoded, in order, each with the reason."""
+
+    def reason(place: int) -> str:
+        try:
+            read_image(files[place], shape)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    found: dict[int, str] = {}
+    # In chunks, since a pool takes down all that it is asked at once.
+    for begin in range(0, len(files), CHUNK):
+        places = range(begin, min(begin + CHUNK, len(files)))
+        reasons = zip(places, _pool().map(reason, places), strict=True)
+        found |= {place: told for place, told in reasons if told}
+    return found
 
 
 def fingerprint(dataset: Dataset) -> str:

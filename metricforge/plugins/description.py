@@ -102,7 +102,7 @@ def _example(registry: Registry, factory: Factory, kind: str, spec: Spec) -> str
         accepted = _said(registry, factory, kind, spec, "accepts") or (Triplets,)
         sampler = None if Triplets in accepted else SAMPLER_FOR.get(accepted[0])
         return f"--sampler {sampler} --loss {spec}" if sampler else f"--loss {spec}"
-    return f"--{kind} {spec}"
+    return f"--{'augment' if kind == 'augmentation' else kind} {spec}"
 
 
 def _said(registry: Registry, factory: Factory, kind: str, spec: Spec, name: str) -> Any:

@@ -214,7 +214,12 @@ REGISTRY = Registry.installed()
 NEEDS = {
     "mnist": "a download",
     "fashion-mnist": "a download",
+    "kmnist": "a download",
     "omniglot": "a download",
+    "cub": "a folder",
+    "cars": "a folder",
+    "sop": "a folder",
+    "npz": "a file",
     "pml.RankedListLoss": "numbers for its required options",
     "folder": "a folder",
     "csv": "a file",
@@ -231,6 +236,7 @@ def standard() -> list[tuple[str, str]]:
             continue
         if entry.family:
             members = {"loss": LOSSES, "miner": MINERS}.get(entry.kind, ("mobilenet_v3_small",))
+            members = ("RandomGrayscale",) if entry.kind == "augmentation" else members
             found += [(entry.kind, f"{entry.name}{member}") for member in members]
         else:
             found.append((entry.kind, entry.name))

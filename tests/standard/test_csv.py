@@ -64,7 +64,8 @@ def test_images_and_labels_are_those_of_the_rows(root: Path) -> None:
     assert dataset.labels.tolist() == [1, 0, 1, 0]
     assert dataset.shape == (3, 64, 64)
     assert (dataset.groups, dataset.group_names, dataset.official) == (None, (), None)
-    assert (dataset.queries, dataset.gallery, dataset.notes) == (None, None, ())
+    assert (dataset.queries, dataset.gallery) == (None, None)
+    assert dataset.notes == ("images (PNG RGB; 8 x 8 pixels) become RGB, 64 x 64.",)
     assert open_images(dataset).shape == (3, 64, 64)
     assert opened(root / "photos.csv", ",size=8,color=false").shape == (1, 8, 8)
 
@@ -73,7 +74,7 @@ def test_labels_stay_as_they_are_written_and_are_sorted_as_text(root: Path) -> N
     dataset = read(root, "label,path", "3.0,1.png", "10,2.png", "3,3.png", '"a, ü",4.png')
     assert dataset.classes == ("10", "3", "3.0", "a, ü")
     assert dataset.labels.tolist() == [2, 0, 1, 3]
-    assert dataset.notes == (
+    assert dataset.notes[:-1] == (
         "classes of one image, which no other can match: 4 (10, 3, 3.0, a, ü).",
     )
 
@@ -110,7 +111,7 @@ def test_the_split_is_the_official_one(root: Path) -> None:
     assert dataset.official is not None
     assert dataset.official.tolist() == [TRAIN, VALIDATION, VALIDATION, TEST]
     # Both classes are in two parts: the default split holds classes out, and the file does not.
-    assert len(dataset.notes) == 1
+    assert len(dataset.notes) == 2
     assert dataset.notes[0].startswith("2 (0, 1) of the classes of ")
     assert "--split official takes it all the same, as a closed set" in dataset.notes[0]
 
@@ -122,7 +123,7 @@ def test_without_test_rows_those_of_validation_are_the_test_part(root: Path) -> 
     dataset = read(root, "path,label,split", *rows)
     assert dataset.official is not None
     assert dataset.official.tolist() == [TRAIN] * 4 + [TEST] * 2
-    (note,) = dataset.notes
+    note, _ = dataset.notes
     assert note == (
         f"no row of '{root / 'photos.csv'}' is of the split test, so the rows of validation are "
         "the test part."
@@ -150,12 +151,14 @@ def test_flags_are_read_as_pandas_and_people_write_them(root: Path) -> None:
     assert dataset.gallery is not None
     assert dataset.queries.tolist() == [True, True, False, False, False, False]
     assert dataset.gallery.tolist() == [False, False, True, True, False, False]
-    assert dataset.notes == ("images to test that are neither query nor gallery, and not used: 2.",)
+    assert dataset.notes[:-1] == (
+        "images to test that are neither query nor gallery, and not used: 2.",
+    )
 
 
 def test_without_flags_to_test_each_image_asks_for_all_others(root: Path) -> None:
     dataset = read(root, "path,label,is_query,is_gallery", "1.png,a,,", "2.png,a,,", "3.png,b,,")
-    assert dataset.notes[1:] == (
+    assert dataset.notes[1:-1] == (
         f"'{root / 'photos.csv'}' marks no image to test as query or gallery: each asks for all "
         "others.",
     )
@@ -163,7 +166,7 @@ def test_without_flags_to_test_each_image_asks_for_all_others(root: Path) -> Non
 
 def test_other_columns_are_named(root: Path) -> None:
     dataset = read(root, ",path,label,sequence,sequence", "0,1.png,a,s,t", "1,2.png,b,s,t")
-    assert dataset.notes[1:] == (
+    assert dataset.notes[1:-1] == (
         f"columns of '{root / 'photos.csv'}' that are passed over: one without a name, sequence, "
         "sequence.",
     )
@@ -182,7 +185,7 @@ def test_omls_format_is_read(root: Path) -> None:
     assert dataset.official is not None
     assert dataset.official.tolist() == [TRAIN] * 4 + [TEST] * 2
     # The rows of the train part are neither query nor gallery, which is as it should be.
-    assert len(dataset.notes) == 1
+    assert len(dataset.notes) == 2
 
 
 # ---------------------------------------------------------------- what is refused

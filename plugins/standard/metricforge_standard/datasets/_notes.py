@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from metricforge.data.decode import Header, read_header
+from metricforge.data.files import Encoded
+from metricforge.errors import DataError
+
+_SAMPLED = 64  # files whose headers are read
 _SHOWN = 5  # names in a note
 
 
@@ -16,3 +22,32 @@ def counted(names: Sequence[str]) -> str:
 def of_one_image(classes: Sequence[str]) -> str:
     """The note of classes that have one image each."""
     return f"classes of one image, which no other can match: {counted(classes)}."
+
+
+def converted(files: Sequence[Encoded], shape: tuple[int, int, int]) -> str:
+    """The note of what images are and become, by the headers of some of them."""
+    step = -(-len(files) // _SAMPLED)
+    headers = [found for file in files[::step] if (found := _header(file))]
+    if not headers:
+        return "none of the images that were tried can be read."
+    kinds = Counter(f"{header.format} {header.mode}" for header in headers)
+    formats = ", ".join(kind for kind, _ in kinds.most_common(_SHOWN))
+    channels, height, width = shape
+    colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    return (
+        f"images ({formats}; {_sizes(headers)} pixels) become {colours}, {width} x {height}"
+        f"{', whatever their proportions' if any(h.width != h.height for h in headers) else ''}."
+    )
+
+
+def _header(file: Encoded) -> Header | None:
+    try:
+        return read_header(file)
+    except DataError:
+        return None  # it is told of where it is decoded
+
+
+def _sizes(headers: Sequence[Header]) -> str:
+    sizes = sorted((h.width * h.height, f"{h.width} x {h.height}") for h in headers)
+    least, most = sizes[0][1], sizes[-1][1]
+    return least if least == most else f"{least} to {most}"

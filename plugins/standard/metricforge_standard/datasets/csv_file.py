@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,12 +12,20 @@ from torch import Tensor
 from metricforge.contracts import TEST, VALIDATION, Dataset
 from metricforge.data.table import Table
 from metricforge.errors import DataError
+from metricforge_standard.datasets._broken import without_broken
 from metricforge_standard.datasets._listing import read_listing
-from metricforge_standard.datasets._notes import counted, of_one_image
+from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 
 
-def csv(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
+def csv(
+    *,
+    path: Path,
+    size: int = 64,
+    color: bool = True,
+    broken: Literal["refuse", "skip"] = "refuse",
+    cache: Path | None = None,
+) -> Dataset:
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
     Its columns are `path`, relative to the file's folder or absolute, and `label`, a class name
@@ -25,7 +34,9 @@ def csv(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
     both of `is_query` and `is_gallery` (true, false, 1 or 0; empty is false). Other columns are
     passed over with a note, but bounding boxes, x_1 to y_2, are refused.
     Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
-    they are needed. Raises DataError, naming the row, for a cell that can't be used and an image
+    they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
+    read at the start, and those that can't be are counted and left out. Raises DataError, naming
+    the row, for a cell that can't be used and an image
     that is not there or listed twice; and when there are not two classes of images.
     """
     check_size(size, "csv")
@@ -40,12 +51,13 @@ def csv(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
     official = _official(listing)
     queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
-    return Dataset(
+    shape = (3 if color else 1, size, size)
+    dataset = Dataset(
         name=path.stem,
         images=listing.columns["path"],
         labels=labels,
         classes=classes,
-        shape=(3 if color else 1, size, size),
+        shape=shape,
         groups=groups,
         group_names=group_names,
         official=official,
@@ -54,10 +66,13 @@ def csv(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
             *_notes(listing),
             *_overlapping(path, official, labels, classes),
             *_unasked(path, queries, gallery, official),
+            converted(listing.columns["path"], shape),
         ),
         queries=queries,
         gallery=gallery,
+        cache=cache,
     )
+    return dataset if broken == "refuse" else without_broken(dataset)
 
 
 def _indexed(values: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:

@@ -3,52 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.errors import DataError
-from metricforge_standard.datasets._notes import counted, of_one_image
+from metricforge.data.archive import Member, below_shared, is_archive, read_archive
+from metricforge.data.files import Encoded, Paths
+from metricforge.data.tree import walk
+from metricforge.errors import DataError, UsageError
+from metricforge_standard.datasets._broken import without_broken
+from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
-from metricforge_standard.datasets._tree import walk
 
 
-def folder(*, path: Path, size: int = 64, color: bool = True) -> Dataset:
+def folder(
+    *,
+    path: Path,
+    size: int = 64,
+    color: bool = True,
+    broken: Literal["refuse", "skip"] = "refuse",
+    cache: Path | None = None,
+    index: Path | None = None,
+) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
     A class is the folder that holds the image, as its path below `path`, so that `cats/big` and
     `dogs/big` are two; its group is the folder around it, where there is more than one such.
+    `path` may be a zip or tar file with such folders, which is not unpacked.
     Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
-    they are needed. Hidden files and known by-files (.txt, .csv, .json, .xml, .mat, Thumbs.db
-    and their like) are passed over; any other file is refused, and so are links that lead out of
-    `path`. Raises DataError when there are not two classes of images. No official split.
+    they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
+    read at the start, and those that can't be are counted and left out. `index` is a file that
+    keeps the names and sizes of a large tree: folders that have not changed since are then not
+    read again. Hidden files and known by-files (.txt, .csv, .json, .xml, .mat, Thumbs.db
+    and their like) are passed over; any other that is no image is refused, and so are links that
+    lead out of `path`. Raises DataError when there are not two classes of images. No official
+    split.
     """
     check_size(size, "folder")
-    if not path.is_dir():
-        what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise DataError(f"option 'path' of dataset 'folder': '{path}' {what}.")
-    folders = {place.relative_to(path).as_posix(): images for place, images in walk(path)}
-    loose = folders.pop(".")
-    if loose:
-        raise DataError(f"'{loose[0]}' has no class; move it into a folder named for its class.")
-    classes = tuple(sorted(name for name, images in folders.items() if images))
-    if len(classes) < 2:
-        raise _too_few(classes, path)
-    counts = torch.tensor([len(folders[name]) for name in classes])
-    labels = torch.arange(len(classes)).repeat_interleave(counts)
-    groups, group_names = _groups(classes)
-    return Dataset(
-        name=path.resolve().name,
-        images=[image for name in classes for image in folders[name]],
+    if not path.exists():
+        raise DataError(f"option 'path' of dataset 'folder': '{path}' does not exist.")
+    if not path.is_dir() and not is_archive(path):
+        raise DataError(
+            f"option 'path' of dataset 'folder': '{path}' is neither a folder nor a .zip or .tar."
+        )
+    if index and not path.is_dir():
+        raise UsageError(f"option 'index' of dataset 'folder' is for folders, not for '{path}'.")
+    found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
+    if len(found.classes) < 2:
+        raise _too_few(found.classes, path)
+    groups, group_names = _groups(found.classes)
+    labels = torch.arange(len(found.classes)).repeat_interleave(found.counts)
+    shape = (3 if color else 1, size, size)
+    dataset = Dataset(
+        name=_name(path),
+        images=found.images,
         labels=labels,
-        classes=classes,
-        shape=(3 if color else 1, size, size),
+        classes=found.classes,
+        shape=shape,
         groups=None if groups is None else groups[labels],
         group_names=group_names,
-        notes=tuple(_notes(folders)),
+        notes=(*found.notes, converted(found.images, shape)),
+        cache=cache,
     )
+    return dataset if broken == "refuse" else without_broken(dataset)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Images in the order of their classes, and how many there are of each."""
+
+    classes: tuple[str, ...]
+    counts: Tensor
+    images: Sequence[Encoded]
+    notes: tuple[str, ...]
+
+
+def _of_folder(path: Path, index: Path | None) -> _Found:
+    folders = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
+    loose = folders.pop(".")
+    if loose.names:
+        raise _loose(str(path / loose.names[0]))
+    counts = {name: len(each.names) for name, each in folders.items()}
+    classes = tuple(sorted(name for name, count in counts.items() if count))
+    images = Paths()
+    for name in classes:
+        images.add(folders[name].path, folders[name].names, folders[name].sizes)
+    return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
+
+
+def _of_archive(path: Path) -> _Found:
+    members = read_archive(path)
+    above = len(below_shared([member.path for member in members]))
+    folders: dict[str, list[Member]] = {}
+    for member in members:
+        name = PurePosixPath(member.path[above:]).parent.as_posix()
+        folders.setdefault(name, []).append(member)
+    if "." in folders:
+        raise _loose(folders["."][0].name)
+    counts = {name: len(each) for name, each in folders.items()}
+    classes = tuple(sorted(folders))
+    images = [member for name in classes for member in folders[name]]
+    return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
+
+
+def _name(path: Path) -> str:
+    """The folder's own name, or the archive's without what says that it is one."""
+    name = path.resolve().name
+    return name if path.is_dir() else name.partition(".")[0] or name
+
+
+def _numbers(classes: Sequence[str], counts: Mapping[str, int]) -> Tensor:
+    return torch.tensor([counts[name] for name in classes], dtype=torch.int64)
 
 
 def _groups(classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -57,17 +126,22 @@ def _groups(classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
     names = tuple(sorted(set(parents)))
     if len(names) < 2:
         return None, ()
-    return torch.tensor([names.index(parent) for parent in parents]), names
+    places = {name: place for place, name in enumerate(names)}
+    return torch.tensor([places[parent] for parent in parents]), names
 
 
-def _notes(folders: Mapping[str, Sequence[Path]]) -> Iterator[str]:
-    around = {str(PurePosixPath(name).parent) for name in folders}
-    empty = [name for name, images in folders.items() if not images and name not in around]
-    single = [name for name, images in folders.items() if len(images) == 1]
+def _notes(counts: Mapping[str, int]) -> Iterator[str]:
+    around = {str(PurePosixPath(name).parent) for name in counts}
+    empty = [name for name, count in counts.items() if not count and name not in around]
+    single = [name for name, count in counts.items() if count == 1]
     if empty:
         yield f"folders without images, which are no classes: {counted(empty)}."
     if single:
         yield of_one_image(single)
+
+
+def _loose(image: str) -> DataError:
+    return DataError(f"'{image}' has no class; move it into a folder named for its class.")
 
 
 def _too_few(classes: Sequence[str], path: Path) -> DataError:

@@ -1,0 +1,114 @@
+"""Decoded images on disk, so that files are decoded and resized once and not at every use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.artefact import write_file
+from metricforge.data.files import Encoded, names_of, sizes_of
+from metricforge.errors import ArtefactError, ResourceError
+
+FORMAT = "metricforge cache 1"
+"""Changes when the same file would be decoded to something else."""
+
+_BATCH = 1024
+_BLOCK = 1 << 24
+
+Shape = tuple[int, int, int]
+
+
+def cached(
+    folder: Path,
+    files: Sequence[Encoded],
+    shape: Shape,
+    decode: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """The images as uint8 [N, C, H, W] that lie in a file below `folder`, made where it is not.
+
+    The file belongs to these files by name, size and time of change, and to the shape; its
+    content is checked by sha256 before it is used. `decode` gives the images at indices [B].
+    The tensor is a map of the file: what is written to it stays in memory. Raises ArtefactError
+    for a damaged file, ResourceError where it can't be written.
+    """
+    content = folder / f"{_key(files, shape)}.u8"
+    record = content.with_suffix(".json")
+    if not record.is_file():
+        _make(content, record, (len(files), *shape), decode)
+    else:
+        _check(content, record)
+    images: NDArray[np.uint8] = np.memmap(content, np.uint8, "c", shape=(len(files), *shape))
+    return torch.from_numpy(images)
+
+
+def _key(files: Sequence[Encoded], shape: Shape) -> str:
+    digest = hashlib.sha256(json.dumps([FORMAT, shape, len(files)]).encode())
+    for name, size, changed in zip(names_of(files), sizes_of(files), _changes(files), strict=True):
+        digest.update(json.dumps([os.path.abspath(name), size, changed]).encode())  # noqa: PTH100
+    return digest.hexdigest()[:32]
+
+
+def _changes(files: Sequence[Encoded]) -> Iterator[int]:
+    """When each file last changed, in ns; 0 where what it lies in does not say."""
+    return (
+        file.stat().st_mtime_ns if isinstance(file, Path) else getattr(file, "changed", 0)
+        for file in files
+    )
+
+
+def _make(
+    content: Path, record: Path, shape: tuple[int, ...], decode: Callable[[Tensor], Tensor]
+) -> None:
+    partial = content.with_name(f".{content.name}.{os.getpid()}.partial")
+    try:
+        content.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            digest = _write(file, shape[0], decode)
+        partial.replace(content)
+        write_file(record, json.dumps({"format": FORMAT, "shape": shape, "sha256": digest}))
+    except OSError as error:
+        raise ResourceError(
+            f"can't write the cache {content} ({error.strerror or error}); make room, or name "
+            "another folder."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(file: IO[bytes], count: int, decode: Callable[[Tensor], Tensor]) -> str:
+    digest = hashlib.sha256()
+    for indices in torch.arange(count).split(_BATCH):
+        pixels = decode(indices).numpy().data
+        digest.update(pixels)
+        file.write(pixels)
+    file.flush()
+    os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _check(content: Path, record: Path) -> None:
+    digest = hashlib.sha256()
+    try:
+        wanted = json.loads(record.read_bytes())["sha256"]
+        with content.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(content) from error
+    if digest.hexdigest() != wanted:
+        raise _damaged(content)
+
+
+def _damaged(content: Path) -> ArtefactError:
+    return ArtefactError(
+        f"the cache {content} is damaged; delete it and its .json, and it is made anew."
+    )

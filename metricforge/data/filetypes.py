@@ -1,0 +1,77 @@
+"""What a file beside others is taken for, by its name and, where that says nothing, its content."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX", "PNG",
+    "PPM", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM",
+)  # fmt: skip
+"""Pillow's names of the formats that are read. Those that call other programs, are documents or
+films, or are no images of 8 or 16 bits, are not among them."""
+
+IMAGES = {
+    ".apng", ".avif", ".avifs", ".bmp", ".bw", ".dib", ".gif", ".ico", ".im", ".j2c", ".j2k",
+    ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm",
+    ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga",
+    ".tif", ".tiff", ".webp", ".xbm", ".xpm",
+}  # fmt: skip
+"""The extensions of images, in lower case."""
+
+BY_FILES = {
+    ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",
+    ".txt", ".xml", ".yaml", ".yml",
+}  # fmt: skip
+"""The extensions, in lower case, of what lies beside images and is passed over."""
+
+BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying", "__macosx"}
+"""The names, in lower case, that are passed over, as is all that a dot hides."""
+
+_WITHOUT_A_MARK = {"TGA"}  # formats that begin with nothing by which they could be told
+
+
+class Taken(Enum):
+    """What a file is taken for."""
+
+    IMAGE = "an image"
+    BY_FILE = "passed over"
+    UNKNOWN = "unknown"
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or known to be no part of the images."""
+    return name.startswith(".") or name.lower() in BY_NAMES
+
+
+def taken_for(name: str) -> Taken:
+    """What a file of this name, in a folder of images, is taken for."""
+    extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path takes ten times as long
+    if is_passed_over(name) or extension in BY_FILES:
+        return Taken.BY_FILE
+    return Taken.IMAGE if extension in IMAGES else Taken.UNKNOWN
+
+
+def begins_as_an_image(source: Path | IO[bytes]) -> bool:
+    """Whether the first bytes are those of an image, whatever its name; nothing is decoded."""
+    from PIL import Image
+
+    try:
+        with Image.open(source, formats=[f for f in formats() if f not in _WITHOUT_A_MARK]):
+            return True
+    # Pillow's plugins raise whatever a file drives them into.
+    except Exception:
+        return False
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow has."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)

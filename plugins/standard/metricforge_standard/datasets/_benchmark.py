@@ -1,0 +1,163 @@
+"""What the benchmark datasets of retrieval share: a folder, listed images, halves by class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.errors import DataError
+from metricforge_standard.datasets._notes import of_one_image
+
+_DIGITS = 10  # of a number in a list: fewer, and any is soon read
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A dataset that people fetch themselves: its name, its folder's, and where it is had."""
+
+    name: str
+    folder: str
+    source: str
+
+    def found(self, base: Path, *layouts: tuple[str, ...]) -> tuple[Path, int]:
+        """The folder, `base` or the one below it, and the first layout whose files it has.
+
+        A layout is known by the first of its files. Raises DataError, with what was looked for,
+        where none is there, and with what lacks where only a part is.
+        """
+        for place in (base / self.folder, base):
+            for number, files in enumerate(layouts):
+                if all((place / file).exists() for file in files):
+                    return place, number
+            for files in layouts:
+                if (place / files[0]).exists():
+                    lacks = ", ".join(repr(f) for f in files if not (place / f).exists())
+                    raise DataError(
+                        f"dataset '{self.name}' is in '{place}', but {lacks} is not; fetch it "
+                        f"again from {self.source}."
+                    )
+        wanted = " or ".join(dict.fromkeys(f"'{files[0]}'" for files in layouts))
+        raise DataError(
+            f"dataset '{self.name}' is not in '{base / self.folder}', nor in '{base}' itself, "
+            f"where {wanted} should be; its licence has you fetch it yourself, from {self.source}, "
+            "and name the folder with --data-root or the option 'path'."
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one row of a list, and where it is, "file:row"."""
+
+    where: str
+    cells: Sequence[str]
+
+    def number(self, place: int, most: int | None = None) -> int:
+        """A cell as a whole number from 1, up to `most`; DataError when it is none."""
+        text = self.cells[place]
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+        if value < 1 or (most is not None and value > most):
+            upto = f" to {most}" if most is not None else " on"
+            raise DataError(f"{self.where} has '{text}', not a number from 1{upto}; mend the row.")
+        return value
+
+
+def read_rows(file: Path, columns: int) -> Iterator[Row]:
+    """The rows of a text file that are not blank, split by spaces into so many cells.
+
+    The last cell keeps its spaces. Raises DataError for a row of fewer cells, and for what is no
+    text in UTF-8.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"'{file}' can't be read as text in UTF-8 ({error}).") from error
+    for number, line in enumerate(lines, 1):
+        cells = line.split(maxsplit=columns - 1)
+        if cells and len(cells) < columns:
+            raise DataError(f"{file}:{number} has {len(cells)} cells, not {columns}; mend the row.")
+        if cells:
+            yield Row(f"{file}:{number}", cells)
+
+
+@dataclass
+class Listed:
+    """The images that lists name, each below one folder, there and named once.
+
+    `numbers` are their classes', `groups` the names of their groups, if they have any.
+    """
+
+    folder: Path
+    paths: list[Path] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    _names: dict[Path, frozenset[str]] = field(default_factory=dict)
+    _seen: dict[str, str] = field(default_factory=dict)
+
+    def add(self, where: str, name: str, number: int, group: str | None = None) -> None:
+        """One image by its path below the folder; DataError, naming the row, for a bad one."""
+        if not name.isprintable():
+            raise DataError(f"{where} names {name!a}, which is no name of a file; mend the row.")
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise DataError(
+                f"{where} names '{name}', which leads out of '{self.folder}'; paths are relative "
+                "to it, without '..'."
+            )
+        if path.name not in self._in(self.folder / path.parent):
+            raise DataError(
+                f"{where} names the image '{name}', which is not in '{self.folder}'; fetch it, or "
+                "take the row away."
+            )
+        first = self._seen.setdefault(str(path), where)
+        if first != where:
+            raise DataError(f"{where} names the image of {first} again, '{name}'; keep one.")
+        self.paths.append(self.folder / path)
+        self.numbers.append(number)
+        if group is not None:
+            self.groups.append(group)
+
+    def _in(self, folder: Path) -> frozenset[str]:
+        """The files of a folder, listed once: asking for each would take one call an image."""
+        if folder not in self._names:
+            try:
+                with os.scandir(folder) as entries:
+                    self._names[folder] = frozenset(e.name for e in entries if e.is_file())
+            except OSError:
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+
+def halves(
+    name: str, listed: Listed, names: Mapping[int, str], last_to_train: int, size: int
+) -> Dataset:
+    """The dataset whose classes up to a number train and whose others are the test part.
+
+    `names` are the classes', by number. Classes without images are left out.
+    """
+    if not listed.paths:
+        raise DataError(f"dataset '{name}' lists no images in '{listed.folder}'; fetch it again.")
+    numbers = torch.tensor(listed.numbers)
+    present, labels = numbers.unique(return_inverse=True)
+    classes = tuple(names[number] for number in present.tolist())
+    if len(set(classes)) < len(classes):
+        twice = next(each for each in classes if classes.count(each) > 1)
+        raise DataError(f"dataset '{name}' has two classes by the name '{twice}'; fetch it again.")
+    group_names = tuple(sorted(set(listed.groups)))
+    groups = [group_names.index(group) for group in listed.groups]
+    single = [classes[place] for place in (labels.bincount() == 1).nonzero().flatten().tolist()]
+    return Dataset(
+        name=name,
+        images=listed.paths,
+        labels=labels,
+        classes=classes,
+        shape=(3, size, size),
+        groups=torch.tensor(groups) if groups else None,
+        group_names=group_names,
+        official=torch.where(numbers <= last_to_train, TRAIN, TEST),
+        notes=(of_one_image(single),) if single else (),
+    )

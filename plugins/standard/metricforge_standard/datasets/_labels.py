@@ -1,0 +1,76 @@
+"""Arrays of labels and flags, one value an image, as tensors; what is no label is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.contracts import TEST, TRAIN, VALIDATION
+from metricforge.errors import DataError
+
+_PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
+_NONE = ("", "nan")
+
+
+def indexed(values: NDArray[Any], what: str) -> tuple[Tensor, tuple[str, ...]]:
+    """The index [N] of each value among the different ones, and their names, sorted.
+
+    Whole numbers are sorted as numbers, strings as text. `what` is what errors call the array, as
+    in "photos.npz:labels"; one of its values is then "photos.npz:labels[3]".
+    """
+    kept = _text(values, what) if values.dtype.kind in "US" else _whole(values, what)
+    different, places = np.unique(kept, return_inverse=True)
+    return torch.from_numpy(places.astype(np.int64)), tuple(map(str, different.tolist()))
+
+
+def parts(values: NDArray[Any], what: str) -> Tensor:
+    """Values of `Dataset.official` [N], by the names of the parts in whatever case."""
+    if values.dtype.kind not in "US":
+        raise DataError(f"{what} is {values.dtype}, not strings; write train, validation or test.")
+    named = [str(value).strip().lower() for value in _text(values, what)]
+    for place, name in enumerate(named):
+        if name not in _PARTS:
+            raise DataError(f"{what}[{place}] is '{name}'; choices: {', '.join(_PARTS)}.")
+    return torch.tensor([_PARTS[name] for name in named])
+
+
+def flags(values: NDArray[Any], what: str) -> Tensor:
+    """Flags, bool [N]."""
+    if values.dtype != np.bool_:
+        raise DataError(f"{what} is {values.dtype}; save it as bool.")
+    return torch.from_numpy(values)
+
+
+def _text(values: NDArray[Any], what: str) -> NDArray[Any]:
+    if values.dtype.kind == "S":
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{what} is no text in UTF-8 ({error}); save it as str.") from error
+    lacking = np.isin(np.char.lower(np.char.strip(values)), _NONE)
+    _refuse(lacking, values, what)
+    return values
+
+
+def _whole(values: NDArray[Any], what: str) -> NDArray[Any]:
+    """The values as whole numbers."""
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{what} is {values.dtype}; save whole numbers or strings.")
+    if values.dtype.kind != "f":
+        return values
+    # Beyond 2^53 a float is whole for want of digits.
+    _refuse(~(np.abs(values) < 2**53) | (values != np.floor(values)), values, what)
+    return values.astype(np.int64)
+
+
+def _refuse(wrong: NDArray[np.bool_], values: NDArray[Any], what: str) -> None:
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise DataError(
+            f"{what}[{place}] is '{values[place]}', which names nothing; name it, or leave its "
+            "image out."
+        )

@@ -1,0 +1,125 @@
+"""The arrays of an .npz file, checked by their headers before anything is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from zipfile import ZipFile
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from metricforge.errors import DataError
+
+MAX_BYTES = 8 << 30
+"""The most bytes that the arrays of one file may take together."""
+
+_SUFFIX = ".npy"
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an array's header says of it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An .npz file and the headers of its arrays by name; nothing in it is ever unpickled."""
+
+    path: Path
+    headers: Mapping[str, Header]
+
+    @classmethod
+    def open(cls, path: Path) -> Archive:
+        """DataError, naming the array, for one that is damaged or too large."""
+        with _opened(path) as archive:
+            members = archive.infolist()
+            names = [info.filename.removesuffix(_SUFFIX) for info in members]
+            if len(set(names)) < len(names):
+                raise DataError(f"'{path}' has an array twice; save it anew with numpy.savez.")
+            headers = {}
+            for name, info in zip(names, members, strict=True):
+                with _naming(path, name), archive.open(info) as file:
+                    headers[name] = _checked(_header(file), info.file_size - file.tell())
+        together = sum(header.bytes for header in headers.values())
+        if together > MAX_BYTES:
+            largest = max(headers, key=lambda name: headers[name].bytes)
+            raise DataError(
+                f"the arrays of '{path}' take {together:,} bytes, of which '{largest}' the most, "
+                f"and more than {MAX_BYTES:,} are refused; use a folder of images, or a CSV file."
+            )
+        return cls(path, headers)
+
+    def read(self, name: str) -> NDArray[Any]:
+        """The array of this name; DataError for one that is damaged or of Python objects."""
+        if self.headers[name].dtype.hasobject:
+            raise DataError(
+                f"the array '{name}' of '{self.path}' holds Python objects, which are not "
+                "unpickled; save it as strings or numbers."
+            )
+        with (
+            _opened(self.path) as archive,
+            _naming(self.path, name),
+            archive.open(f"{name}{_SUFFIX}") as file,
+        ):
+            array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            return array
+
+
+def _opened(path: Path) -> ZipFile:
+    try:
+        return ZipFile(path)
+    # Its directory may be damaged in as many ways as its members.
+    except Exception as error:
+        raise DataError(
+            f"'{path}' can't be read as an .npz file ({_reason(error)}); save it with numpy.savez."
+        ) from error
+
+
+@contextmanager
+def _naming(path: Path, name: str) -> Iterator[None]:
+    """Whatever a damaged array raises, as one sentence that names it."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    # zipfile, its decompressors and numpy's reader of headers, which parses them as Python,
+    # raise whatever a damaged file drives them into.
+    except Exception as error:
+        raise DataError(
+            f"the array '{name}' of '{path}' can't be read ({_reason(error)}); save it anew with "
+            "numpy.savez."
+        ) from error
+
+
+def _header(file: IO[bytes]) -> Header:
+    version = npy.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"its format is {version[0]}.{version[1]}, not 1.0 or 2.0")
+    shape, _, dtype = _HEADERS[version](file)
+    return Header(shape, dtype)
+
+
+def _checked(header: Header, held: int) -> Header:
+    """The header of an array that may be read, of whose member so many bytes are left."""
+    # One of Python objects has a pickle behind its header, of any length, and is never read.
+    if not header.dtype.hasobject and (min(header.shape, default=0) < 0 or header.bytes != held):
+        raise ValueError(f"its header asks for {header.bytes:,} bytes, and it holds {held:,}")
+    return header
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

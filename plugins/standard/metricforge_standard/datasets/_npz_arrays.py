@@ -1,0 +1,136 @@
+"""The arrays of an .npz file that make up a dataset, by the names that people give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.errors import DataError
+from metricforge_standard.datasets._npz_archive import Archive
+
+FLAGS = ("is_query", "is_gallery")
+"""The arrays that come together or not at all."""
+
+_NAMES = (("images", "labels"), ("x", "y"))
+_KERAS = ("x_train", "y_train", "x_test", "y_test")
+_OPTIONAL = ("groups", "split", *FLAGS)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of a file by what they are.
+
+    `extra` are the optional ones that there are, `unused` the names of all others; the first
+    `trained` images are the train part and the others the test part, where the file is so made.
+    """
+
+    path: Path
+    images: NDArray[np.uint8]
+    labels: NDArray[Any]
+    extra: Mapping[str, NDArray[Any]]
+    unused: tuple[str, ...]
+    trained: int | None = None
+
+    def what(self, name: str) -> str:
+        """What errors call one of the arrays; the labels of two parts are counted as one."""
+        return f"{self.path}:{name}"
+
+    def channels_first(self) -> Tensor:
+        """The images as uint8 [N, C, H, W]; DataError for another number of channels."""
+        images = self.images
+        if images.ndim == 3:
+            images = images[:, None]
+        elif images.shape[3] in (1, 3):
+            images = images.transpose(0, 3, 1, 2)
+        elif images.shape[1] not in (1, 3):
+            raise DataError(
+                f"the images of '{self.path}' are {list(images.shape)}; of channels there may be "
+                "1 or 3, last or just before height and width."
+            )
+        return torch.from_numpy(np.ascontiguousarray(images))
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays that a dataset is made of; DataError for one that can't be used."""
+    archive = Archive.open(path)
+    has = archive.headers
+    for images, labels in _NAMES:
+        if images in has and labels in has:
+            return _read_whole(archive, images, labels)
+    if not all(name in has for name in _KERAS):
+        wanted = "; ".join(", ".join(names) for names in (*_NAMES, _KERAS))
+        raise DataError(
+            f"'{archive.path}' has the arrays {', '.join(map(repr, has)) or 'none'}, but needs "
+            f"one of these sets: {wanted}."
+        )
+    return _read_keras(archive)
+
+
+def _read_whole(archive: Archive, images: str, labels: str) -> Arrays:
+    used = (images, labels, *(name for name in _OPTIONAL if name in archive.headers))
+    _check_lengths(archive, _check_images(archive, images), *used[1:])
+    return Arrays(
+        archive.path,
+        archive.read(images),
+        archive.read(labels),
+        {name: archive.read(name) for name in used[2:]},
+        tuple(name for name in archive.headers if name not in used),
+    )
+
+
+def _read_keras(archive: Archive) -> Arrays:
+    """Both parts as one, the first `trained` images of which are the train part."""
+    counts = []
+    for images, labels in (_KERAS[:2], _KERAS[2:]):
+        counts.append(_check_images(archive, images))
+        _check_lengths(archive, counts[-1], labels)
+    shapes = [archive.headers[name].shape[1:] for name in ("x_train", "x_test")]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"'x_train' of '{archive.path}' has images of {shapes[0]} and 'x_test' of "
+            f"{shapes[1]}; bring them to one shape."
+        )
+    kinds = [archive.headers[name].dtype.kind in "US" for name in ("y_train", "y_test")]
+    if kinds[0] != kinds[1]:
+        raise DataError(
+            f"of 'y_train' and 'y_test' of '{archive.path}' one has strings and one numbers; "
+            "label both alike."
+        )
+    joined = [
+        np.concatenate([archive.read(f"{name}_train"), archive.read(f"{name}_test")])
+        for name in "xy"
+    ]
+    unused = tuple(name for name in archive.headers if name not in _KERAS)
+    return Arrays(archive.path, joined[0], joined[1], {}, unused, counts[0])
+
+
+def _check_images(archive: Archive, name: str) -> int:
+    """How many images an array holds, by its header; DataError for one that is none of images."""
+    header = archive.headers[name]
+    if header.dtype != np.uint8:
+        raise DataError(
+            f"'{name}' of '{archive.path}' is {header.dtype}; save images as uint8, 0 to 255."
+        )
+    if len(header.shape) not in (3, 4) or 0 in header.shape:
+        raise DataError(
+            f"'{name}' of '{archive.path}' is {list(header.shape)}; images are [N, H, W], "
+            "[N, H, W, C] or [N, C, H, W]."
+        )
+    return header.shape[0]
+
+
+def _check_lengths(archive: Archive, count: int, *names: str) -> None:
+    for name in names:
+        shape = archive.headers[name].shape
+        if shape != (count,):
+            raise DataError(
+                f"'{name}' of '{archive.path}' is {list(shape)}, but there are {count:,} images; "
+                "give one value for each."
+            )

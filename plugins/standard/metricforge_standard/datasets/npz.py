@@ -1,0 +1,119 @@
+"""The user's own images and labels, as numpy arrays in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.errors import DataError
+from metricforge_standard.datasets._labels import flags, indexed, parts
+from metricforge_standard.datasets._notes import counted, of_one_image
+from metricforge_standard.datasets._npz_arrays import FLAGS, Arrays, read_arrays
+from metricforge_standard.datasets._pixels import check_size, resized
+
+
+def npz(*, path: Path, size: int | None = None) -> Dataset:
+    """Your own images and labels, as arrays in one .npz file that numpy.savez wrote.
+
+    `images` (or x) are uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3: where both
+    fit, the channels are last. `labels` (or y) [N] are whole numbers or strings, each a class
+    name; gaps don't matter. If need be `groups` [N], like labels; `split` [N] of the strings
+    train, validation (val) and test; and both of `is_query` and `is_gallery`, bool [N]. Or else
+    x_train, y_train, x_test and y_test, as in Keras' mnist.npz, which give the official split.
+    Other arrays are passed over with a note. With `size` images are resized to [C, size, size].
+    `path` names the file, whose arrays' headers are checked before any is read: together they may
+    take 8 GiB, and nothing is unpickled. Raises DataError, naming the array and the place in it.
+    """
+    if size is not None:
+        check_size(size, "npz")
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"option 'path' of dataset 'npz': '{path}' {what}.")
+    found = read_arrays(path)
+    labels, classes = indexed(found.labels, found.what("labels"))
+    if len(classes) < 2:
+        raise DataError(
+            f"'{path}' has images of one class only, '{classes[0]}'; it needs two or more."
+        )
+    groups, group_names = _groups(found)
+    official = _official(found)
+    queries, gallery = (_flag(found, name) for name in FLAGS)
+    _check_asked(path, queries, gallery, official)
+    images = _resized(found.channels_first(), size)
+    single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
+    return Dataset(
+        name=path.stem,
+        images=images,
+        labels=labels,
+        classes=classes,
+        shape=(images.shape[1], images.shape[2], images.shape[3]),
+        groups=groups,
+        group_names=group_names,
+        official=official,
+        notes=(
+            *([of_one_image(single)] if single else []),
+            *_notes(found, labels, official),
+        ),
+        queries=queries,
+        gallery=gallery,
+    )
+
+
+def _resized(images: Tensor, size: int | None) -> Tensor:
+    if size is None:
+        return images
+    return torch.cat([resized(channel, size) for channel in images.unbind(1)], 1)
+
+
+def _groups(found: Arrays) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The group of each image and the groups' names; one group around all would say nothing."""
+    if "groups" not in found.extra:
+        return None, ()
+    groups, names = indexed(found.extra["groups"], found.what("groups"))
+    return (groups, names) if len(names) > 1 else (None, ())
+
+
+def _official(found: Arrays) -> Tensor | None:
+    if found.trained is not None:
+        place = torch.arange(len(found.labels))
+        return torch.where(place < found.trained, TRAIN, TEST)
+    given = found.extra.get("split")
+    return None if given is None else parts(given, found.what("split"))
+
+
+def _flag(found: Arrays, name: str) -> Tensor | None:
+    if (name in found.extra) and not all(flag in found.extra for flag in FLAGS):
+        raise DataError(f"'{found.path}' has the array '{name}' alone; give both or neither.")
+    given = found.extra.get(name)
+    return None if given is None else flags(given, found.what(name))
+
+
+def _check_asked(
+    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
+) -> None:
+    if queries is None or gallery is None:
+        return
+    tested = torch.ones_like(queries) if official is None else official == TEST
+    asks, found = bool((tested & queries).any()), bool((tested & gallery).any())
+    if asks != found:
+        there, lacks = ("queries", "gallery") if asks else ("a gallery", "queries")
+        raise DataError(f"'{path}' has {there} to test and no {lacks}; mark some images as such.")
+
+
+def _notes(found: Arrays, labels: Tensor, official: Tensor | None) -> Iterator[str]:
+    if found.unused:
+        yield f"arrays of '{found.path}' that are passed over: {counted(found.unused)}."
+    if official is None:
+        return
+    of_class = torch.stack((labels, official)).unique(dim=1)[0]
+    twice = int((of_class.bincount() > 1).sum())
+    if twice:
+        yield (
+            f"{twice} of the classes of '{found.path}' are in more than one part of its split, "
+            "which therefore is not the default: --split official takes it all the same, as a "
+            "closed set."
+        )

@@ -1,0 +1,478 @@
+"""The benchmarks `cub`, `cars` and `sop`: small folders of the same layout, and spoilt ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from metricforge_standard.datasets import _matlab as matlab_module
+from metricforge_standard.datasets._matlab import read_structs, read_texts
+from metricforge_standard.datasets.cars import cars
+from metricforge_standard.datasets.cub import cub
+from metricforge_standard.datasets.sop import sop
+from PIL import Image
+from scipy.io import loadmat, savemat
+
+import metricforge
+from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.data.images import open_images
+from metricforge.errors import DataError, UsageError
+from metricforge.testing import check_dataset
+
+
+def draw(path: Path, number: int) -> None:
+    """A JPEG whose colour says the number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    color = (40 + 37 * number % 200, 40 + 91 * number % 200, 40 + 53 * number % 200)
+    Image.new("RGB", (24, 20), color).save(path)
+
+
+def lines(path: Path, *rows: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+
+def make_cub(root: Path, numbers: Sequence[int] = (1, 2, 3, 101, 102, 103), each: int = 2) -> Path:
+    """Classes of so many images; image 1 is of the last class, as ids need not be in order."""
+    folder = root / "CUB_200_2011"
+    named = {number: f"{number:03}.Bird_{number}" for number in numbers}
+    images = [(number, f"{named[number]}/{i} a.jpg") for number in numbers for i in range(each)]
+    lines(folder / "classes.txt", *(f"{number} {name}" for number, name in named.items()))
+    labels, paths = [], []
+    for place, (number, name) in enumerate(images):
+        draw(folder / "images" / name, number)
+        labels.append(f"{len(images) - place} {number}")
+        paths.append(f"{len(images) - place} {name}")
+    lines(folder / "image_class_labels.txt", *reversed(labels))
+    lines(folder / "images.txt", *paths, "")
+    return folder
+
+
+Annotation = tuple[str, int]
+
+
+def savecars(path: Path, rows: Sequence[Annotation], field: str, **more: Any) -> None:
+    """Annotations as Matlab keeps them: a row of structs."""
+    kind = [(name, object) for name in ("bbox_x1", "class", field)]
+    table = np.array([(7, number, name) for name, number in rows], dtype=kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, {"annotations": table[None], **more})
+
+
+CAR_NAMES = {"class_names": np.array([[f"Car {n} C/V" for n in range(1, 102)]], dtype=object)}
+
+
+def make_cars(root: Path, test: str = "cars_test_annos_withlabels.mat") -> Path:
+    """Classes 1, 2, 98 and 99, 101, half of each in either part, as torchvision has them."""
+    folder = root / "stanford_cars"
+    rows = [(f"{place:05}.jpg", n) for place, n in enumerate((1, 99, 2, 98, 101, 2), 1)]
+    for part in ("cars_train", "cars_test"):
+        for name, number in rows:
+            draw(folder / part / name, number)
+    savecars(folder / "devkit" / "cars_train_annos.mat", rows, "fname")
+    savecars(folder / test, rows, "fname")
+    savemat(folder / "devkit" / "cars_meta.mat", CAR_NAMES)
+    return folder
+
+
+def make_older_cars(root: Path, rows: Sequence[Annotation] | None = None) -> Path:
+    rows = rows or [(f"car_ims/{n:06}.jpg", n) for n in (1, 2, 99, 100)]
+    for name, number in rows:
+        draw(root / name, int(number))
+    savecars(root / "cars_annos.mat", rows, "relative_im_path", **CAR_NAMES)
+    return root
+
+
+SOP_ROWS: Mapping[str, Sequence[str]] = {
+    "Ebay_train.txt": (
+        "1 1 1 bicycle_final/1_0.JPG",
+        "2 1 1 bicycle_final/1_1.JPG",
+        "3 2 12 toaster_final/2 0.JPG",
+        "4 2 12 toaster_final/2_1.JPG",
+    ),
+    "Ebay_test.txt": (
+        "5 11319 1 bicycle_final/9_0.JPG",
+        "6 11319 1 bicycle_final/9_1.JPG",
+        "7 22634 12 toaster_final/8_0.JPG",
+    ),
+}
+
+
+def make_sop(root: Path) -> Path:
+    folder = root / "Stanford_Online_Products"
+    for part, rows in SOP_ROWS.items():
+        lines(folder / part, "image_id class_id super_class_id path", *rows)
+        for row in rows:
+            number, _, _, name = row.split(maxsplit=3)
+            draw(folder / name, int(number))
+    return folder
+
+
+MAKERS: Mapping[str, tuple[Callable[..., Dataset], Callable[[Path], Path]]] = {
+    "cub": (cub, make_cub),
+    "cars": (cars, make_cars),
+    "sop": (sop, make_sop),
+}
+every = pytest.mark.parametrize("name", MAKERS)
+
+
+def named(dataset: Dataset) -> list[str]:
+    """The class of each image."""
+    return [dataset.classes[label] for label in dataset.labels.tolist()]
+
+
+def parts(dataset: Dataset) -> dict[str, set[int]]:
+    """The parts that each class is in."""
+    assert dataset.official is not None
+    found: dict[str, set[int]] = {}
+    for name, part in zip(named(dataset), dataset.official.tolist(), strict=True):
+        found.setdefault(name, set()).add(part)
+    return found
+
+
+# ---------------------------------------------------------------- all three
+
+
+@every
+def test_a_small_folder_of_the_layout_passes_the_kit(name: str, tmp_path: Path) -> None:
+    _, make = MAKERS[name]
+    make(tmp_path)
+    assert check_dataset(name, root=tmp_path, size=16).passed
+
+
+@every
+def test_it_is_found_below_the_root_below_the_path_or_there(name: str, tmp_path: Path) -> None:
+    component, make = MAKERS[name]
+    folder, nowhere = make(tmp_path), tmp_path / "nowhere"
+    dataset = component(tmp_path)
+    assert dataset.name == name
+    assert dataset.shape == (3, 224, 224)
+    for other in (
+        component(nowhere, path=tmp_path),
+        component(nowhere, path=folder, size=9),
+        component(folder),
+    ):
+        assert other.classes == dataset.classes
+        assert other.images == dataset.images
+    assert other.shape == (3, 224, 224)
+    assert component(tmp_path, size=9).shape == (3, 9, 9)
+
+
+@every
+def test_one_that_is_not_there_is_looked_for_and_said_where_it_is_had(
+    name: str, tmp_path: Path
+) -> None:
+    component, make = MAKERS[name]
+    folder = tmp_path / make(tmp_path / "made").name
+    with pytest.raises(DataError, match=f"dataset '{name}' is not in '{folder}', nor in") as raised:
+        component(tmp_path)
+    assert "fetch it yourself, from" in str(raised.value)
+    assert "--data-root or the option 'path'" in str(raised.value)
+    with pytest.raises(DataError, match=r"is not in '.*elsewhere'"):
+        component(tmp_path / "made", path=tmp_path / "elsewhere")
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("cub", "image_class_labels.txt"),
+        ("cars", "cars_test_annos_withlabels.mat"),
+        ("sop", "Ebay_test.txt"),
+    ],
+)
+def test_a_file_that_lacks_is_named(name: str, file: str, tmp_path: Path) -> None:
+    component, make = MAKERS[name]
+    folder = make(tmp_path)
+    (folder / file).unlink()
+    with pytest.raises(DataError, match=f"'{name}' is in '{folder}', but '{file}' is not; fetch"):
+        component(tmp_path)
+
+
+@every
+def test_a_size_of_no_pixels_is_refused(name: str, tmp_path: Path) -> None:
+    component, _ = MAKERS[name]
+    with pytest.raises(UsageError, match=f"'size' of dataset '{name}' is 1 pixel or more, not 0"):
+        component(tmp_path, size=0)
+
+
+@every
+def test_an_image_that_is_not_there_is_named_with_its_row(name: str, tmp_path: Path) -> None:
+    component, make = MAKERS[name]
+    make(tmp_path)
+    image = component(tmp_path).images[1]
+    assert isinstance(image, Path)
+    image.unlink()
+    with pytest.raises(DataError, match=rf":\d names the image '.*{image.name}', which is not in"):
+        component(tmp_path)
+    # Nor is a folder by its name an image.
+    image.mkdir()
+    with pytest.raises(DataError, match=rf":\d names the image '.*{image.name}', which is not in"):
+        component(tmp_path)
+
+
+def test_training_on_the_first_half_measures_the_second(tmp_path: Path) -> None:
+    folder = make_cub(tmp_path, (1, 2, 3, 4, 5, 101, 102, 103), each=6)
+    run = metricforge.train(
+        dataset=f"cub:path={folder},size=16", sampler="hard-triplet:classes=2,per_class=3",
+        epochs=1, protocols=("retrieval",), backbone="conv4", progress=False, out=tmp_path / "run",
+    )  # fmt: skip
+    assert run.results["trained"]["recall@1"].n == 18
+    text = (run.path / "split.json").read_text()
+    assert '"official' in text
+    assert text.index("101.Bird_101") > text.index('"test"')
+
+
+# ---------------------------------------------------------------- CUB
+
+
+def test_cub_halves_its_classes_by_number(tmp_path: Path) -> None:
+    make_cub(tmp_path, (1, 7, 100, 101, 200))
+    dataset = cub(tmp_path, size=8)
+    names = [f"{number:03}.Bird_{number}" for number in (1, 7, 100, 101, 200)]
+    assert dataset.classes == tuple(names)
+    assert parts(dataset) == dict(zip(names, [{TRAIN}] * 3 + [{TEST}] * 2, strict=True))
+    assert named(dataset) == [path.parent.name for path in dataset.images]  # type: ignore[union-attr]
+    taken = open_images(dataset).take(torch.tensor([0, 1, 9]))
+    assert torch.equal(taken[0], taken[1])
+    assert not torch.equal(taken[0], taken[2])
+
+
+def test_a_class_that_has_no_images_is_none(tmp_path: Path) -> None:
+    folder = make_cub(tmp_path)
+    with (folder / "classes.txt").open("a") as file:
+        file.write("150 150.Bird_150\n")
+    assert len(cub(tmp_path).classes) == 6
+    lines(folder / "images.txt")
+    with pytest.raises(DataError, match=r"'cub' lists no images in '.*images'"):
+        cub(tmp_path)
+
+
+def test_classes_of_one_image_are_noted(tmp_path: Path) -> None:
+    make_cub(tmp_path, each=1)
+    assert cub(tmp_path).notes[0].startswith("classes of one image, which no other can match: 6 (")
+
+
+SPOILT_CUB = {
+    "a path that goes up": ("images.txt", "1 ../classes.txt", r"images\.txt:1 names '\.\./class"),
+    "an absolute path": ("images.txt", "1 /etc/passwd", "which leads out of '.*images'; paths are"),
+    "a path of Windows": ("images.txt", r"1 a\b.jpg", "which leads out of '.*images'"),
+    "an escape of terminals": (
+        "images.txt",
+        "1 a\x1b[2J.jpg",
+        r"names 'a\\x1b\[2J.jpg', which is no",
+    ),
+    "an unknown image": ("images.txt", "1 none/1.jpg", "'none/1.jpg', which is not in '.*images'"),
+    "a row too short": ("images.txt", "1", r"images\.txt:1 has 1 cells, not 2; mend the row"),
+    "an id that is none": ("images.txt", "x 1.jpg", r"images\.txt:1 has 'x', not a number from 1"),
+    "an image without class": ("images.txt", "99 a.jpg", r"images\.txt:1 has no class in '.*label"),
+    "a number of many digits": ("images.txt", f"{'9' * 5000} a.jpg", "not a number from 1"),
+    "a class beyond the last": ("image_class_labels.txt", "1 201", "not a number from 1 to 200"),
+    "a class of no name": ("image_class_labels.txt", "12 9", r"txt:1 is of class 9, which '.*cla"),
+    "a class of number 0": ("classes.txt", "0 none", r"classes\.txt:1 has '0', not a number from"),
+    "no text": ("images.txt", "1 \udcff", "images.txt' can't be read as text in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT_CUB)
+def test_a_spoilt_row_of_cub_is_named(case: str, tmp_path: Path) -> None:
+    folder = make_cub(tmp_path)
+    file, row, message = SPOILT_CUB[case]
+    (folder / file).write_bytes(row.encode(errors="surrogateescape") + b"\n")
+    with pytest.raises(DataError, match=message) as raised:
+        cub(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_image_that_is_listed_twice_is_named(tmp_path: Path) -> None:
+    folder = make_cub(tmp_path)
+    rows = (folder / "images.txt").read_text().split("\n")
+    lines(folder / "images.txt", rows[0], rows[1], f"3 ./{rows[0].partition(' ')[2]}")
+    with pytest.raises(DataError, match=r"images\.txt:3 names the image of .*images\.txt:1 again"):
+        cub(tmp_path)
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    folder = make_cub(tmp_path)
+    lines(folder / "classes.txt", *(f"{number} same" for number in (1, 2, 3, 101, 102, 103)))
+    with pytest.raises(DataError, match="'cub' has two classes by the name 'same'"):
+        cub(tmp_path)
+
+
+# ---------------------------------------------------------------- Cars
+
+
+@pytest.mark.parametrize("where", ["", "devkit/"])
+def test_cars_joins_both_parts_and_halves_the_classes(where: str, tmp_path: Path) -> None:
+    folder = make_cars(tmp_path, f"{where}cars_test_annos_withlabels.mat")
+    dataset = cars(tmp_path)
+    assert dataset.classes == tuple(f"Car {number} C/V" for number in (1, 2, 98, 99, 101))
+    assert list(parts(dataset).values()) == [{TRAIN}, {TEST}, {TRAIN}, {TRAIN}, {TEST}]
+    assert named(dataset)[:3] == ["Car 1 C/V", "Car 99 C/V", "Car 2 C/V"]
+    assert named(dataset)[:6] == named(dataset)[6:]
+    assert dataset.images[0] == folder / "cars_train" / "00001.jpg"
+    assert dataset.images[6] == folder / "cars_test" / "00001.jpg"
+
+
+def test_cars_is_read_from_its_older_layout(tmp_path: Path) -> None:
+    folder = make_older_cars(tmp_path)
+    dataset = cars(tmp_path / "nowhere", path=folder)
+    assert parts(dataset) == {
+        "Car 1 C/V": {TRAIN}, "Car 2 C/V": {TRAIN}, "Car 99 C/V": {TEST}, "Car 100 C/V": {TEST},
+    }  # fmt: skip
+    assert dataset.images[0] == folder / "car_ims" / "000001.jpg"
+
+
+def test_one_annotation_alone_and_numbers_in_floating_point_are_read(tmp_path: Path) -> None:
+    make_older_cars(tmp_path, [("car_ims/1.jpg", 99.0)])  # type: ignore[list-item]
+    dataset = cars(tmp_path)
+    assert dataset.classes == ("Car 99 C/V",)
+
+
+SPOILT_CARS: Mapping[str, tuple[Annotation, str]] = {
+    "a path that goes up": (("../x.jpg", 1), r"cars_annos\.mat:2 names '\.\./x\.jpg', which leads"),
+    "a path of the system": (("/x.jpg", 1), r"cars_annos\.mat:2 names '/x\.jpg', which leads out"),
+    "a class beyond the last": (("car_ims/a.jpg", 197), "has '197', not a number from 1 to 196"),
+    "a class of no name": (("car_ims/a.jpg", 102), r"mat:2 is of class 102, which has no name"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT_CARS)
+def test_a_spoilt_annotation_of_cars_is_named(case: str, tmp_path: Path) -> None:
+    row, message = SPOILT_CARS[case]
+    make_older_cars(tmp_path)
+    rows = [("car_ims/000001.jpg", 1), row]
+    savecars(tmp_path / "cars_annos.mat", rows, "relative_im_path", **CAR_NAMES)
+    with pytest.raises(DataError, match=message):
+        cars(tmp_path)
+
+
+def test_a_path_may_not_leave_the_folder_of_its_part(tmp_path: Path) -> None:
+    folder = make_cars(tmp_path)
+    savecars(folder / "devkit" / "cars_train_annos.mat", [("../../x.jpg", 1)], "fname")
+    with pytest.raises(DataError, match=r"annos\.mat:1 names 'cars_train/\.\./\.\./x\.jpg', which"):
+        cars(tmp_path)
+
+
+def test_a_file_that_is_none_of_matlabs_is_refused(tmp_path: Path) -> None:
+    path = make_older_cars(tmp_path) / "cars_annos.mat"
+    content = path.read_bytes()
+    for damaged in (b"", b"rubbish", content[:300], content[:128] + b"\xff" * 400):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"cars_annos\.mat' can't be read as a file of") as got:
+            cars(tmp_path)
+        assert "\n" not in str(got.value)
+    savemat(path, CAR_NAMES)
+    with pytest.raises(DataError, match=r"cars_annos\.mat' has no variable 'annotations'"):
+        cars(tmp_path)
+    savecars(path, [("car_ims/000001.jpg", 1)], "fname", **CAR_NAMES)
+    with pytest.raises(
+        DataError, match=r"\('annotations' has no field 'relative_im_path'\); fetch"
+    ):
+        cars(tmp_path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_files_of_matlabs_are_read_as_scipy_reads_them(compressed: bool, tmp_path: Path) -> None:
+    path, kinds = tmp_path / "x.mat", (np.uint8, np.uint16, np.int64, np.float64, np.float32)
+    rows = [(kinds[n % 5](n), "" if n == 3 else f"é ü{'x' * n}.jpg") for n in range(40)]
+    table = np.array(rows, dtype=[("class", object), ("a_longer_name", object)])
+    names = np.array([["a", "b c", "", "名前", "12345678"]], dtype=object)
+    content = {"before": np.eye(3), "annotations": table[None], "class_names": names}
+    savemat(path, content, do_compression=compressed)
+    loaded = loadmat(path, squeeze_me=True)
+    fields = ("a_longer_name", "class")
+    assert read_structs(path, "annotations", fields) == [
+        ["" if len(one[fields[0]]) == 0 else one[fields[0]], str(int(one[fields[1]]))]
+        for one in loaded["annotations"]
+    ]
+    assert read_texts(path, "class_names") == ["a", "b c", "", "名前", "12345678"]
+    with pytest.raises(DataError, match=r"\('before' is no cell array\)"):
+        read_texts(path, "before")
+
+
+def test_a_bomb_of_matlabs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.mat"
+    savemat(path, {"class_names": np.zeros((1000, 1000))}, do_compression=True)
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr(matlab_module, "MAX_BYTES", 7_000_000)
+    with pytest.raises(DataError, match="a variable ends early, or takes more than 6 MiB"):
+        read_texts(path, "class_names")
+    monkeypatch.setattr(matlab_module, "MAX_BYTES", 1_000)
+    with pytest.raises(DataError, match="it is larger than 0 MiB"):
+        read_texts(path, "class_names")
+
+
+def test_no_flipped_byte_of_matlabs_files_does_more_than_be_refused(tmp_path: Path) -> None:
+    """Some end the process in scipy's reader, which was therefore left."""
+    path = (
+        make_older_cars(tmp_path, [("car_ims/1.jpg", 1), ("car_ims/2.jpg", 99)]) / "cars_annos.mat"
+    )
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = []
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in rng.integers(124, len(content), 3):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            cars(tmp_path)
+        except DataError as error:
+            refused.append(str(error))
+    assert 30 < len(refused) < 300
+    assert all(message.isprintable() for message in refused)
+
+
+# ---------------------------------------------------------------- SOP
+
+
+def test_sop_is_split_by_its_files_and_grouped_by_its_folders(tmp_path: Path) -> None:
+    make_sop(tmp_path)
+    dataset = sop(tmp_path)
+    assert parts(dataset) == {
+        "bicycle/1": {TRAIN}, "toaster/2": {TRAIN}, "bicycle/11319": {TEST},
+        "toaster/22634": {TEST},
+    }  # fmt: skip
+    assert dataset.group_names == ("bicycle", "toaster")
+    assert dataset.groups is not None
+    assert dataset.groups.tolist() == [0, 0, 1, 1, 0, 0, 1]
+    assert dataset.notes == ("classes of one image, which no other can match: 1 (toaster/22634).",)
+
+
+SPOILT_SOP = {
+    "a train class to test": ("Ebay_test.txt", "9 1 1 a_final/1.JPG", "test.txt:2 has class 1, wh"),
+    "a test class to train": ("Ebay_train.txt", "9 11319 1 a_final/1.JPG", "from 1 to 11318"),
+    "a class beyond the last": ("Ebay_test.txt", "9 22635 1 a_final/1.JPG", "from 1 to 22634"),
+    "no folder": (
+        "Ebay_train.txt",
+        "9 3 1 a.JPG",
+        "names 'a.JPG', which is in no folder of a kind",
+    ),
+    "a path that goes up": ("Ebay_train.txt", "9 3 1 ../x/1.JPG", "which leads out of"),
+    "an absolute path": ("Ebay_train.txt", "9 3 1 /x/1.JPG", "which is in no folder of a kind"),
+    "an unknown image": ("Ebay_train.txt", "9 3 1 a_final/1.JPG", "is not in '.*Products'; fetch"),
+    "a row too short": ("Ebay_train.txt", "9 3 1", r"Ebay_train\.txt:2 has 3 cells, not 4"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT_SOP)
+def test_a_spoilt_row_of_sop_is_named(case: str, tmp_path: Path) -> None:
+    folder = make_sop(tmp_path)
+    file, row, message = SPOILT_SOP[case]
+    lines(folder / file, "image_id class_id super_class_id path", row)
+    with pytest.raises(DataError, match=message):
+        sop(tmp_path)
+
+
+def test_a_product_of_two_kinds_is_refused(tmp_path: Path) -> None:
+    folder = make_sop(tmp_path)
+    with (folder / "Ebay_train.txt").open("a") as file:
+        file.write("9 1 2 chair_final/1.JPG\n")
+    with pytest.raises(
+        DataError, match=r"txt:6 has class 1 in 'chair', and .* has it in 'bicycle'"
+    ):
+        sop(tmp_path)
