@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
-from metricforge.errors import DataError, PluginError, UsageError, unknown
+from metricforge.data.class_names import named
+from metricforge.data.records import Record, read_record
+from metricforge.errors import DataError, PluginError, UsageError
 
 PARTS: Mapping[str, int] = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 """The parts of a split, in order, with their values in :attr:`Dataset.official`."""
 
 FEWEST_CLASSES = 5
+FEWEST_GROUPS = 3
 
 NOWHERE = -1
 """What a rule gives for an image that is in no part."""
@@ -50,7 +54,7 @@ def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tens
     chosen = torch.full((len(dataset.classes),), NOWHERE)
     twice: set[int] = set()
     for part, text in (("train", train), ("validation", validation), ("test", test)):
-        named = sorted(_named(text, dataset.classes))
+        named = sorted(named(text, dataset.classes))
         twice |= {index for index in named if chosen[index] != NOWHERE}
         chosen[named] = PARTS[part]
     if twice:
@@ -81,10 +85,102 @@ def official(dataset: Dataset, *, validation: float = 0.1, seed: int = 0) -> Ten
     return parts
 
 
+def groups(
+    dataset: Dataset, *, validation: float = 0.2, test: float = 0.3, seed: int = 0
+) -> Tensor:
+    """Whole groups at random, such as alphabets: these shares of them validate and test."""
+    _check("groups", {"validation": validation, "test": test}, seed)
+    if dataset.groups is None:
+        raise DataError(f"'{dataset.name}' has no groups; use the split 'random'.")
+    across = _first_across(dataset.labels, dataset.groups)
+    if across is not None:
+        raise DataError(
+            f"class '{dataset.classes[across]}' of '{dataset.name}' is in more than one group, so "
+            "that no group can be held out; use the split 'random'."
+        )
+    present = _present(dataset.groups)
+    if len(present) < FEWEST_GROUPS:
+        raise DataError(
+            f"'{dataset.name}' has {len(present)} groups; to train, validate and test on others "
+            f"takes {FEWEST_GROUPS}; use the split 'random'."
+        )
+    order = np.random.default_rng(seed).permutation(present)
+    testing, validating = (max(1, _share(len(present), share)) for share in (test, validation))
+    testing = min(testing, len(present) - 2)
+    validating = min(validating, len(present) - 1 - testing)
+    chosen = torch.full((len(dataset.group_names),), TRAIN)
+    chosen[torch.from_numpy(order[:testing])] = TEST
+    chosen[torch.from_numpy(order[testing : testing + validating])] = VALIDATION
+    return chosen[dataset.groups]
+
+
+def folds(dataset: Dataset, *, k: int = 4, fold: int = 0, seed: int = 0) -> Tensor:
+    """Whole classes in `k` folds: fold number `fold` tests, the one after it validates.
+
+    Over all folds each class is tested once.
+    """
+    _check("folds", {}, seed)
+    present = _present(dataset.labels)
+    if k < 3 or not 0 <= fold < k:
+        raise UsageError(f"split 'folds' needs k of 3 or more and a fold from 0 to {k - 1}.")
+    if len(present) < max(FEWEST_CLASSES, 2 * k):
+        raise DataError(
+            f"'{dataset.name}' has {len(present)} classes; {k} folds of two or more take {2 * k}."
+        )
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(present))
+    of_class = torch.full((len(dataset.classes),), NOWHERE)
+    of_class[order] = torch.arange(len(present)) % k
+    chosen = torch.full((len(dataset.classes),), TRAIN)
+    chosen[of_class == fold] = TEST
+    chosen[of_class == (fold + 1) % k] = VALIDATION
+    return chosen[dataset.labels]
+
+
+def images(
+    dataset: Dataset, *, validation: float = 0.1, test: float = 0.2, seed: int = 0
+) -> Tensor:
+    """A closed set: of each class these shares of the images validate and test."""
+    _check("images", {"validation": validation, "test": test}, seed)
+    rng = np.random.default_rng(seed)
+    parts = torch.full((len(dataset),), TRAIN)
+    parts[_of_each_class(dataset.labels, test, rng)] = TEST
+    left = (parts == TRAIN).nonzero().flatten()
+    # The share is of all images, of which some are taken already.
+    parts[left[_of_each_class(dataset.labels[left], validation / (1 - test), rng)]] = VALIDATION
+    return parts
+
+
+def saved(dataset: Dataset, *, path: Path) -> Tensor:
+    """The split that a file records: a run's `split.json`, or what `data split` wrote.
+
+    Classes are found by their names, so that the dataset may have more images of them. DataError
+    where it lacks one; classes that the file does not name are in no part. A closed set is
+    recorded by its images, and so it fits the dataset it was made of alone.
+    """
+    recorded = read_record(path)
+    order = {name: index for index, name in enumerate(dataset.classes)}
+    _refuse_overlap(recorded, path)
+    if recorded.images is not None:
+        return _of_images(recorded.images, dataset, path)
+    chosen = torch.full((len(dataset.classes),), NOWHERE)
+    for part, names in recorded.classes.items():
+        if gone := [name for name in names if name not in order]:
+            raise DataError(
+                f"'{dataset.name}' lacks {len(gone)} of the classes in {path}, such as "
+                f"'{gone[0]}': it is the split of another dataset."
+            )
+        chosen[[order[name] for name in names]] = PARTS[part]
+    return chosen[dataset.labels]
+
+
 RULES: Mapping[str, Callable[..., Tensor]] = {
     "random": random,
+    "groups": groups,
+    "folds": folds,
     "classes": classes,
+    "images": images,
     "official": official,
+    "saved": saved,
 }
 """The rules by name; each takes the dataset and gives int64 [N], values of PARTS or NOWHERE."""
 
@@ -94,6 +190,38 @@ def is_disjoint(parts: Tensor, labels: Tensor) -> bool:
     used = parts != NOWHERE
     pairs = torch.stack((labels[used], parts[used])).unique(dim=1)
     return int(pairs.shape[1]) == len(labels[used].unique())
+
+
+def _first_across(labels: Tensor, groups: Tensor) -> int | None:
+    """The first class that has images in two groups."""
+    pairs = torch.stack((labels, groups)).unique(dim=1)[0]
+    across = pairs[1:][pairs[1:] == pairs[:-1]]
+    return int(across[0]) if len(across) else None
+
+
+def _refuse_overlap(recorded: Record, path: Path) -> None:
+    if recorded.closed_set:
+        return
+    of: dict[str, str] = {}
+    for part, names in recorded.classes.items():
+        both = [name for name in names if of.setdefault(name, part) != part]
+        if both:
+            raise DataError(
+                f"{path} has {len(both)} classes in more than one part, such as '{both[0]}' in "
+                f"{of[both[0]]} and {part}; a class is held out or it is not."
+            )
+
+
+def _of_images(images: Mapping[str, Sequence[int]], dataset: Dataset, path: Path) -> Tensor:
+    parts = torch.full((len(dataset),), NOWHERE)
+    for part, places in images.items():
+        indices = torch.tensor(places, dtype=torch.int64)
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(dataset):
+            raise DataError(f"{path} names images that '{dataset.name}' does not have.")
+        if bool((parts[indices] != NOWHERE).any()):
+            raise DataError(f"{path} has an image in more than one part.")
+        parts[indices] = PARTS[part]
+    return parts
 
 
 def _class_counts(total: int, validation: float, test: float) -> tuple[int, int]:
@@ -136,46 +264,6 @@ def _of_each_class(labels: Tensor, share: float, rng: np.random.Generator) -> Te
 
 def _hold_whole_classes(groups: Tensor, labels: Tensor) -> bool:
     return len(groups.unique()) > 1 and is_disjoint(groups, labels)
-
-
-def _named(text: str, names: Sequence[str]) -> set[int]:
-    """The indices of the classes that `text` names."""
-    order = {name: index for index, name in enumerate(names)}
-    pieces = text.split("+")
-    # The longest reading comes first, because a class name may have a plus in it.
-    reach = 1 + 2 * max(name.count("+") for name in names)
-    found: set[int] = set()
-    start = 0
-    while start < len(pieces):
-        for end in range(min(len(pieces), start + reach), start, -1):
-            read = _name_or_range("+".join(pieces[start:end]), order)
-            if read:
-                break
-        else:
-            raise unknown("class", pieces[start], names)
-        found |= set(read)
-        start = end
-    return found
-
-
-def _name_or_range(text: str, order: Mapping[str, int]) -> range:
-    """The indices that one name or one range gives; none when it is neither."""
-    if text in order:
-        return range(order[text], order[text] + 1)
-    dashes = [place for place, sign in enumerate(text) if sign == "-"]
-    ends = [(text[:place], text[place + 1 :]) for place in dashes]
-    ends = [(first, last) for first, last in ends if first in order and last in order]
-    if not ends:
-        return range(0)
-    if len(ends) > 1:
-        readings = " or ".join(f"'{first}' to '{last}'" for first, last in ends)
-        raise UsageError(
-            f"the range '{text}' can be read as {readings}; name the classes with '+'."
-        )
-    first, last = ends[0]
-    if order[first] > order[last]:
-        raise UsageError(f"the range '{text}' runs backwards; write '{last}-{first}'.")
-    return range(order[first], order[last] + 1)
 
 
 def _present(values: Tensor) -> NDArray[np.int64]:

@@ -46,11 +46,17 @@ class Split:
         return tuple(dataset.classes[index] for index in present)
 
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
-        """The record of a split: its rule and hash, and each part's image count and classes."""
-        parts = {
+        """The record of a split: its rule and hash, and each part's image count and classes.
+
+        Of a closed set also the places of its images, so that the rule `saved` can repeat it.
+        """
+        parts: dict[str, dict[str, Any]] = {
             name: {"images": len(self.part(name)), "classes": list(self.classes(name, dataset))}
             for name in PARTS
         }
+        if self.closed_set:
+            for name, part in parts.items():
+                part["places"] = self.part(name).tolist()
         return {
             "rule": self.rule,
             "closed_set": self.closed_set,
@@ -60,7 +66,7 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
-    """The split of `dataset` by a rule: random, classes or official.
+    """The split of `dataset` by one of RULES.
 
     None takes the dataset's own split where its classes are disjoint, else random. Raises
     UsageError for a rule, option or class that is not there, and DataError for a dataset that

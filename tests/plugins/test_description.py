@@ -260,7 +260,8 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
     context = train.make_context("train", words)
     recipe = Recipe(epochs=1, orientations=1).but(**_given(context, context.params))
     assembled = assemble(recipe, REGISTRY)
-    assert getattr(assembled.recipe, kind, None) or kind == "protocol"
+    field = {"augmentation": "augment", "protocol": "protocols"}.get(kind, kind)
+    assert getattr(assembled.recipe, field)
 
 
 @pytest.mark.parametrize(
