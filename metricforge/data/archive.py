@@ -126,7 +126,6 @@ class _Tar:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._places: dict[str, tuple[int, int]] = {}
-        self._file = path.open("rb")
 
     def members(self) -> list[Member]:
         with tarfile.open(self.path, "r:") as archive:
@@ -143,7 +142,9 @@ class _Tar:
 
     def read(self, name: str) -> bytes:
         begin, size = self._places[name]
-        return os.pread(self._file.fileno(), size, begin)
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            return file.read(size)
 
 
 class _Kept:

@@ -54,9 +54,9 @@ def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tens
     chosen = torch.full((len(dataset.classes),), NOWHERE)
     twice: set[int] = set()
     for part, text in (("train", train), ("validation", validation), ("test", test)):
-        named = sorted(named(text, dataset.classes))
-        twice |= {index for index in named if chosen[index] != NOWHERE}
-        chosen[named] = PARTS[part]
+        given = sorted(named(text, dataset.classes))
+        twice |= {index for index in given if chosen[index] != NOWHERE}
+        chosen[given] = PARTS[part]
     if twice:
         names = ", ".join(dataset.classes[index] for index in sorted(twice))
         raise DataError(f"split 'classes' puts these in more than one part: {names}.")

@@ -258,7 +258,8 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
         pytest.skip(f"it needs {NEEDS[name]}")
     words = words_of(describe(REGISTRY, kind, Spec(name)))
     context = train.make_context("train", words)
-    recipe = Recipe(epochs=1, orientations=1).but(**_given(context, context.params))
+    turned = None if kind == "augmentation" else 1
+    recipe = Recipe(epochs=1, orientations=turned).but(**_given(context, context.params))
     assembled = assemble(recipe, REGISTRY)
     field = {"augmentation": "augment", "protocol": "protocols"}.get(kind, kind)
     assert getattr(assembled.recipe, field)
