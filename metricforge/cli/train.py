@@ -38,8 +38,8 @@ class WithChoices(click.Command):
 
 @click.command("train", cls=WithChoices)
 @component("dataset", "What to train on.  [default: digits]")
-@click.option("--split", metavar="SPEC", help="random, groups, folds:k=4,fold=0, classes:train=0-4,..., images, official, "
-              "saved:path=FILE.")  # fmt: skip
+@click.option("--split", metavar="SPEC", help="random, groups, folds:k=4,fold=0, "
+              "classes:train=0-4,..., images, official, saved:path=FILE.")  # fmt: skip
 @component("sampler", "Which images meet.  [default: hard-triplet]")
 @component("miner", "Which are compared.  [default: the sampler's]")
 @component("loss", "How they are scored.  [default: the sampler's]")

@@ -197,6 +197,7 @@ class _Limited(io.RawIOBase):
 
 def _files(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The regular files of a tar, checked, less those that are passed over by their name."""
+    seen: set[str] = set()
     for count, info in enumerate(archive, 1):
         _check_count(path, count)
         _check_name(path, info.name)
@@ -204,6 +205,9 @@ def _files(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             raise _refused(path, info.name, "is a link, a device or a sparse file")
         _check_size(path, info.name, info.size, info.size)
         if info.isreg() and not _is_passed_over(info.name):
+            if info.name in seen:
+                raise _refused(path, info.name, "is there twice")
+            seen.add(info.name)
             yield info
 
 
