@@ -17,6 +17,7 @@ from metricforge.errors import MetricForgeError, PluginError
 
 COMMANDS = {
     "compare": "Compare runs on the same held-out queries and episodes.",
+    "data": "Check, split and show a dataset.",
     "encode": "Embed images with a trained model, into a .npy file.",
     "evaluate": "Test a run's model on held-out classes, of any dataset.",
     "plugins": "List, show, check and begin plugins.",

@@ -1,0 +1,157 @@
+"""`metricforge data check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from metricforge.cli.completion import ComponentSpec
+from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+from metricforge.errors import DataError
+
+if TYPE_CHECKING:
+    from metricforge.runs.copies import Copies
+    from metricforge.runs.data_check import DataCheck
+    from metricforge.runs.sampler_trials import Verdict
+
+MOST_LINES = 5
+MOST_NAMES = 5
+MOST_COPIES = 4
+
+
+@click.command("check")
+@click.argument("what", type=ComponentSpec("dataset"))
+@click.option("--split", metavar="SPEC", help="random, classes:train=0-4,..., or official.")
+@click.option("--sampler", "samplers", multiple=True, type=ComponentSpec("sampler"),
+              metavar="SPEC", help="A sampler to train with; may be repeated.  "
+              "[default: hard-triplet]")  # fmt: skip
+@DATA_ROOT
+@JSON
+@debug
+def command(
+    what: str, split: str | None, samplers: tuple[str, ...], data_root: str | None, as_json: bool
+) -> None:
+    """Look at every image of WHAT: a dataset's spec, a folder, a .csv, an .npz or an archive.
+
+    \b
+    metricforge data check photos
+    metricforge data check omniglot --sampler episodic:way=20
+
+    Counts, sizes, broken images, copies, leaks between the parts, and what each sampler says.
+    Exit code 3 when a training would fail.
+    """
+    from metricforge.runs.data_check import check_data
+
+    try:
+        found = check_data(what, split, samplers, data_root)
+    except DataError as error:
+        if as_json:
+            print_json({"dataset": what, "ok": False, "failures": [str(error)]})
+        raise
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _print(found)
+    if found.failures:
+        raise DataError(f"'{what}' is not fit to train on: {found.failures[0]}")
+
+
+def _print(found: DataCheck) -> None:
+    from metricforge.cli.data.sheet import tell, tell_all, tell_split
+
+    dataset = found.dataset
+    groups = f", {len(dataset.group_names):,} groups" if dataset.group_names else ""
+    tell("dataset", found.spec)
+    tell("images", f"{len(dataset):,} of {len(dataset.classes):,} classes{groups}")
+    tell_all("classes", _class_sizes(found))
+    tell_all("files", _files(found))
+    tell_all("broken", _some(list(found.broken.values())))
+    for heading, sets in (
+        ("identical", found.copies.identical),
+        ("alike", found.copies.alike),
+        ("leaks", found.copies.leaks),
+        ("conflicts", found.copies.of_two_classes),
+    ):
+        tell_all(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
+    if found.split is not None:
+        tell_split(found.split, dataset)
+    tell_all("samplers", map(_judged, found.samplers))
+    tell_all("notes", dataset.notes)
+    tell_all("warnings", found.warnings)
+    for failure in found.failures:
+        tell("fails", failure, "red")
+    if not found.failures:
+        tell("verdict", f"ok: metricforge train --dataset {_quoted(found.spec)}", "green")
+
+
+_MEANING = {
+    "identical": "of the same bytes or pixels",
+    "alike": "of one picture, resized or encoded otherwise",
+    "leaks": "of copies in more than one part",
+    "conflicts": "of copies with more than one label",
+}
+
+
+def _class_sizes(found: DataCheck) -> Iterator[str]:
+    sizes = found.class_sizes
+    yield (
+        f"{sizes['smallest']:,} to {sizes['largest']:,} images each, {sizes['median']:g} at the "
+        "median"
+    )
+    for key, what in (("of_one_image", "one image"), ("of_no_image", "no image")):
+        if names := sizes[key]:
+            more = ", ..." if len(names) > MOST_NAMES else ""
+            yield f"{len(names):,} of {what}: {', '.join(names[:MOST_NAMES])}{more}"
+
+
+def _files(found: DataCheck) -> Iterator[str]:
+    survey = found.survey
+    yield _counts(survey.formats) or "none: the images are a tensor"
+    yield f"modes: {_counts(survey.modes)}"
+    if sizes := [f"{width} x {height}" for width, height in survey.sizes()]:
+        smallest, middle, largest = sizes
+        alike = f"all {smallest}"
+        apart = f"{smallest} to {largest}, {middle} at the median"
+        yield f"sizes: {alike if smallest == largest else apart}"
+    channels, height, width = found.dataset.shape
+    colour = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    yield f"the network sees: {width} x {height}, {colour}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _some(lines: list[str], what: str = "") -> Iterator[str]:
+    """The first of some findings, below how many there are."""
+    if not lines:
+        yield "none"
+        return
+    yield f"{len(lines):,}" + (f" {'set' if len(lines) == 1 else 'sets'} {what}" if what else "")
+    yield from (f"  {line}" for line in lines[:MOST_LINES])
+    if len(lines) > MOST_LINES:
+        yield f"  and {len(lines) - MOST_LINES:,} more, which --json lists"
+
+
+def _shown(copies: Copies) -> str:
+    each = zip(copies.images, copies.classes, copies.parts, strict=True)
+    named = [
+        f"{f'image {image}' if isinstance(image, int) else image} ({', '.join(filter(None, rest))})"
+        for image, *rest in each
+    ]
+    more = f" = {len(named) - MOST_COPIES:,} more" if len(named) > MOST_COPIES else ""
+    return " = ".join(named[:MOST_COPIES]) + more
+
+
+def _judged(verdict: Verdict) -> str:
+    said = verdict.why or " ".join(verdict.notes)
+    mark = {"ok": "ok", "refused": "no", "incomplete": "-"}[verdict.outcome]
+    return f"{verdict.spec:20} {mark:3} {said}".rstrip()
+
+
+def _quoted(spec: str) -> str:
+    import shlex
+
+    return shlex.quote(spec)

@@ -1,0 +1,49 @@
+"""Lines of a report on a dataset: a heading at the left, what there is to say beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+
+import click
+
+from metricforge.contracts import Dataset
+from metricforge.data.rules import PARTS
+from metricforge.data.split import Split
+from metricforge.report.page import printable
+
+INDENT = 11
+
+
+def tell(heading: str, text: str, colour: str | None = None) -> None:
+    """Print a line, wrapped to the width of the terminal if it is one; a pipe gets all of it."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    beside = click.wrap_text(printable(text), width, " " * INDENT, " " * INDENT)
+    click.secho(f"{heading:{INDENT}}", bold=True, nl=False)
+    click.secho(beside[INDENT:], fg=colour)
+
+
+def tell_all(heading: str, texts: Iterable[str]) -> None:
+    """Print several lines under one heading."""
+    for text in texts:
+        tell(heading, text)
+        heading = ""
+
+
+def tell_split(split: Split, dataset: Dataset) -> None:
+    """The rule of a split, its parts, its kind and its hash."""
+    tell("split", split.rule)
+    for name in PARTS:
+        images = split.part(name)
+        counts = [f"{len(images):7,} images", f"{len(split.classes(name, dataset)):,} classes"]
+        if dataset.groups is not None:
+            counts.append(f"{len(dataset.groups[images].unique()):,} groups")
+        tell("", f"{name:11} {', '.join(counts)}")
+    kind = (
+        "a closed set: classes that are tested are trained on, too"
+        if split.closed_set
+        else "classes that are tested are never trained on"
+    )
+    tell("", kind)
+    tell("", f"hash {split.hash}")

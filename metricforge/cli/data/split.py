@@ -1,0 +1,48 @@
+"""`metricforge data split`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from metricforge.cli.completion import ComponentSpec
+from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+
+
+@click.command("split")
+@click.argument("what", type=ComponentSpec("dataset"))
+@click.option("--split", "rule", metavar="SPEC",
+              help="random, classes:train=0-4,..., or official.")  # fmt: skip
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path),
+              help="Record the split in FILE, as a run does in its split.json.")  # fmt: skip
+@DATA_ROOT
+@JSON
+@debug
+def command(
+    what: str, rule: str | None, out: Path | None, data_root: str | None, as_json: bool
+) -> None:
+    """Show which images of WHAT train, which choose the model and which test it.
+
+    WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
+    """
+    from metricforge.artefact import write_file
+    from metricforge.cli.data.sheet import tell, tell_split
+    from metricforge.data.images import fingerprint
+    from metricforge.data.split import split_dataset
+    from metricforge.registry import Registry
+    from metricforge.runs.sources import open_dataset
+    from metricforge.spec import Spec
+
+    dataset = open_dataset(what, Registry.installed(), data_root)
+    split = split_dataset(dataset, Spec.parse(rule) if rule else None)
+    record = split.to_json(dataset) | {"dataset_fingerprint": fingerprint(dataset)}
+    if out is not None:
+        write_file(out, json.dumps(record, indent=1) + "\n")
+    if as_json:
+        print_json(record)
+        return
+    tell_split(split, dataset)
+    if out is not None:
+        tell("written", str(out))

@@ -1,0 +1,166 @@
+"""`metricforge data` as a user runs it: check, split and show."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from metricforge.cli import cli
+from metricforge.data.images import fingerprint
+from metricforge.data.split import split_dataset
+from metricforge.errors import DataError, UsageError
+from metricforge.registry import Registry
+from metricforge.runs.sources import open_dataset
+from tests.cli.process import COMMAND, metricforge
+
+CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Eight classes of three pictures, no two alike; one class has an escape in its name."""
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for place in range(3):
+            small = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+            Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC).save(
+                folder / f"{place}.png"
+            )
+    return tmp_path / "photos"
+
+
+def printed(*words: object, refused: type[Exception] | None = None) -> str:
+    """What the command prints, called in this process; `refused` is the error it must end in."""
+    done = CliRunner().invoke(cli, ["data", *map(str, words)], standalone_mode=False)
+    assert type(done.exception) is (refused or type(None)), done.output
+    return done.output
+
+
+def test_check_of_a_corrupt_image_is_exit_code_3_and_names_it(photos: Path) -> None:
+    broken = photos / "c" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    done = metricforge("data", "check", photos)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: '{photos}' is not fit to train on: image '{broken}' is damaged")
+    assert re.search(rf"^broken +1\n +image '{re.escape(str(broken))}' is damaged", done.stdout,
+                     re.M)  # fmt: skip
+    assert "\nverdict" not in done.stdout
+    assert "\x1b[31mh" not in done.stdout
+
+
+def test_check_as_json_is_on_stdout_whatever_the_verdict(photos: Path, tmp_path: Path) -> None:
+    good = json.loads(printed("check", photos, "--json"))
+    assert (good["ok"], good["images"], good["dataset"]) == (True, 24, f"folder:path={photos}")
+    (photos / "c" / "1.png").write_bytes(b"nothing")
+    bad = json.loads(printed("check", photos, "--json", refused=DataError))
+    assert bad["ok"] is False
+    assert [each["image"] for each in bad["broken"]] == [str(photos / "c" / "1.png")]
+    none = json.loads(printed("check", tmp_path / "none", "--json", refused=DataError))
+    assert none["ok"] is False
+    assert "does not exist" in none["failures"][0]
+
+
+def test_check_shows_a_leak_across_train_and_test(photos: Path) -> None:
+    with Image.open(photos / "a" / "0.png") as image:
+        image.resize((20, 15)).save(photos / "g" / "copy.jpg", quality=80)
+    split = f"classes:train=a-d,validation=e-f,test=g+{CLASSES[-1]}"
+    lines = printed("check", photos, "--split", split).splitlines()
+    at = lines.index("leaks      1 set of copies in more than one part")
+    assert lines[at + 1].strip() == (f"{photos}/a/0.png (a, train) = {photos}/g/copy.jpg (g, test)")
+    assert lines[-1] == f"verdict    ok: metricforge train --dataset folder:path={photos}"
+
+
+def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> None:
+    lines = printed("check", photos, "--sampler", "random-pairs").splitlines()
+    for expected in (
+        "images     24 of 8 classes",
+        "classes    3 to 3 images each, 3 at the median",
+        "files      PNG 24",
+        "           modes: RGB 24",
+        "           sizes: all 40 x 30",
+        "           the network sees: 64 x 64, colour",
+        "broken     none",
+        "leaks      none",
+        "samplers   random-pairs         ok",
+    ):
+        assert expected in lines
+    assert any(line.startswith("           grouped              no  ") for line in lines)
+
+
+def test_check_refused_by_the_sampler_that_is_named_is_exit_code_3(photos: Path) -> None:
+    printed("check", photos, "--sampler", "grouped", refused=DataError)
+    printed("check", photos, "--sampler", "groped", refused=UsageError)
+
+
+def test_check_fits_a_terminal_of_80_columns(photos: Path) -> None:
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    command = [str(COMMAND), "data", "check", "photos"]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env, cwd=photos.parent)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # how a terminal ends on Linux
+        pass
+    os.close(ours)
+    assert process.wait() == 0, shown
+    assert b"\x1b[31mh" not in shown
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "verdict    ok: metricforge train --dataset folder:path=photos"
+
+
+def test_split_shows_the_parts_and_records_them(photos: Path, tmp_path: Path) -> None:
+    words = ("split", photos, "--split", "random:seed=3")
+    text = printed(*words, "--out", tmp_path / "split.json")
+    dataset = open_dataset(str(photos), Registry.installed())
+    record = json.loads((tmp_path / "split.json").read_text())
+    assert record == json.loads(printed(*words, "--json"))
+    assert record["dataset_fingerprint"] == fingerprint(dataset)
+    assert record["hash"] in text
+    assert record["hash"] != split_dataset(dataset).hash, "another seed is another split"
+    for part, has in record["parts"].items():
+        counted = rf"{part} +{has['images']} images, +{len(has['classes'])} classes$"
+        assert re.search(counted, text, re.M)
+    assert "never trained on" in text
+
+
+def test_a_closed_set_is_said_to_be_one(tmp_path: Path) -> None:
+    rows = []
+    for place in range(16):
+        Image.new("L", (8, 8), 10 * place).save(tmp_path / f"{place}.png")
+        rows.append(f"{place}.png,{'ab'[place % 2]},{'train' if place < 8 else 'test'}")
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    text = printed("split", tmp_path / "list.csv", "--split", "official")
+    assert "a closed set: classes that are tested are trained on, too" in text
+
+
+def test_show_draws_the_part_that_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.png"
+    words = ("show", photos, "--out", out, "--classes", 2, "--per-class", 2)
+    assert printed(*words) == f"{out}: 4 images of 2 classes\n"
+    with Image.open(out) as image:
+        assert image.height == 2 * 68 + 4
+    record = json.loads(printed(*words, "--part", "test", "--json"))
+    held = json.loads(printed("split", photos, "--json"))["parts"]["test"]["classes"]
+    assert set(record["classes"]) <= set(held)
+    assert record["images"] == [2, 2]
+
+
+def test_show_refuses_a_part_that_is_none_and_a_split_of_nothing(photos: Path) -> None:
+    printed("show", photos, "--part", "tset", refused=UsageError)
+    printed("show", photos, "--split", "random", refused=UsageError)
