@@ -27,12 +27,12 @@ CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Eight classes of three pictures, no two alike; one class has an escape in its name."""
+    """Eight classes of six pictures, no two alike; one class has an escape in its name."""
     rng = np.random.default_rng(0)
     for name in CLASSES:
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
-        for place in range(3):
+        for place in range(6):
             small = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
             Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC).save(
                 folder / f"{place}.png"
@@ -62,7 +62,7 @@ def test_check_of_a_corrupt_image_is_exit_code_3_and_names_it(photos: Path) -> N
 
 def test_check_as_json_is_on_stdout_whatever_the_verdict(photos: Path, tmp_path: Path) -> None:
     good = json.loads(printed("check", photos, "--json"))
-    assert (good["ok"], good["images"], good["dataset"]) == (True, 24, f"folder:path={photos}")
+    assert (good["ok"], good["images"], good["dataset"]) == (True, 48, f"folder:path={photos}")
     (photos / "c" / "1.png").write_bytes(b"nothing")
     bad = json.loads(printed("check", photos, "--json", refused=DataError))
     assert bad["ok"] is False
@@ -85,10 +85,10 @@ def test_check_shows_a_leak_across_train_and_test(photos: Path) -> None:
 def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> None:
     lines = printed("check", photos, "--sampler", "random-pairs").splitlines()
     for expected in (
-        "images     24 of 8 classes",
-        "classes    3 to 3 images each, 3 at the median",
-        "files      PNG 24",
-        "           modes: RGB 24",
+        "images     48 of 8 classes",
+        "classes    6 to 6 images each, 6 at the median",
+        "files      PNG 48",
+        "           modes: RGB 48",
         "           sizes: all 40 x 30",
         "           the network sees: 64 x 64, colour",
         "broken     none",
