@@ -23,7 +23,8 @@ MOST_COPIES = 4
 
 @click.command("check")
 @click.argument("what", type=ComponentSpec("dataset"))
-@click.option("--split", metavar="SPEC", help="random, classes:train=0-4,..., or official.")
+@click.option("--split", metavar="SPEC", help="random, groups, folds:k=4,fold=0, "
+              "classes:train=0-4,..., images, official, saved:path=FILE.")  # fmt: skip
 @click.option("--sampler", "samplers", multiple=True, type=ComponentSpec("sampler"),
               metavar="SPEC", help="A sampler to train with; may be repeated.  "
               "[default: hard-triplet]")  # fmt: skip

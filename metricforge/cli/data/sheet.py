@@ -36,9 +36,11 @@ def tell_split(split: Split, dataset: Dataset) -> None:
     tell("split", split.rule)
     for name in PARTS:
         images = split.part(name)
-        counts = [f"{len(images):7,} images", f"{len(split.classes(name, dataset)):,} classes"]
+        classes = len(split.classes(name, dataset))
+        counts = [f"{len(images):7,} images", f"{classes:,} class{'es' if classes > 1 else ''}"]
         if dataset.groups is not None:
-            counts.append(f"{len(dataset.groups[images].unique()):,} groups")
+            groups = len(dataset.groups[images].unique())
+            counts.append(f"{groups:,} group{'s' if groups > 1 else ''}")
         tell("", f"{name:11} {', '.join(counts)}")
     kind = (
         "a closed set: classes that are tested are trained on, too"

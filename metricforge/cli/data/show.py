@@ -27,7 +27,8 @@ if TYPE_CHECKING:
               help="Of which classes and images.  [default: 0]")  # fmt: skip
 @click.option("--part", metavar="NAME", help="train, validation or test.  [default: all images]")
 @click.option("--split", "rule", metavar="SPEC", help="What the part is of: random, "
-              "classes:train=0-4,..., or official.")  # fmt: skip
+              "groups, folds:k=4,fold=0, classes:train=0-4,..., images, official, "
+              "saved:path=FILE.")  # fmt: skip
 @DATA_ROOT
 @JSON
 @debug
