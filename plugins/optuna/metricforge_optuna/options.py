@@ -29,6 +29,9 @@ SAME_FOR_ALL = ("dataset", "split", "protocols", "validation", "select", "seed",
                 "data_root", "test")  # fmt: skip
 """What decides how a trial is measured: with another one, two trials could not be compared."""
 
+LISTS = ("augment",)
+"""Fields of several components in order, which have no one name to search by; all trials share."""
+
 
 def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tuple[Dimension, ...]:
     """The search space that `--option KEY=VALUES` texts describe, checked against `recipe`.
@@ -73,6 +76,8 @@ def _plain(field: str) -> Option:
 
 def _field(key: str, values: str | None, registry: Registry) -> Dimension:
     """A field of the recipe: a whole component by its specs, or a plain value."""
+    if key in LISTS:
+        raise UsageError(f"'{key}' can't be searched: it is a list; give it with the recipe.")
     if key in SAME_FOR_ALL:
         raise UsageError(f"--option {key}: all trials must have the same {key} to be compared.")
     if key in PLAIN:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from metricforge_optuna.options import (
     COMPONENTS,
+    LISTS,
     PLAIN,
     SAME_FOR_ALL,
     carried_out,
@@ -89,6 +90,7 @@ def test_the_order_is_the_one_that_was_given() -> None:
         ('sampler="hard-triplet', "can't read the values"),
         ("dim=", "takes int, not ''"),
         ("seed=1,2", "all trials must have the same seed"),
+        ("augment=flip,erase", "is a list; give it with the recipe"),
         ("select=map@r,recall@1", "all trials must have the same select"),
         ("dataset.size=8,16", "unknown component to search 'dataset'"),
         ("miner.margin=1,2", "--option miner=NAME"),
@@ -102,7 +104,7 @@ def test_a_refusal_says_what_is_wrong(text: str, says: str) -> None:
 
 def test_every_field_of_a_recipe_is_searched_or_refused() -> None:
     fields = {field.name for field in dataclasses.fields(Recipe)}
-    assert fields == {*COMPONENTS, *PLAIN, *SAME_FOR_ALL}
+    assert fields == {*COMPONENTS, *PLAIN, *SAME_FOR_ALL, *LISTS}
 
 
 def test_nothing_to_search_and_the_same_twice_are_refused() -> None:
