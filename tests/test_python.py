@@ -14,6 +14,9 @@ from torch import Tensor, nn
 import metricforge
 from metricforge.contracts import Dataset, Triplets
 from metricforge.errors import DataError, UsageError
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.recipe import Recipe
+from metricforge.runs.train import resume, run_recipe
 
 QUICK = {"epochs": 1, "orientations": 1, "protocols": ("retrieval",), "progress": False}
 
@@ -27,6 +30,61 @@ def test_five_lines_from_training_to_embeddings(tmp_path: Path) -> None:
     assert embeddings.dtype == np.float32
     assert evaluation.results["trained"] == run.results["trained"]
     assert run.results["trained"]["map@r"].n > 100
+
+
+class Darker:
+    """A user's own augmentation."""
+
+    def __call__(self, images, draws):
+        return images * draws.uniform(1, 1, 1, low=0.5)
+
+
+def test_a_run_that_augments_shows_it_repeats_and_resumes_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = ["affine:rotate=15,shear=10", "torchvision.RandomErasing", "rotations-as-classes"]
+    quick = {**QUICK, "orientations": None, "epochs": 2, "sampler": "balanced"}
+    run = metricforge.train(dataset="digits", augment=steps, out=tmp_path / "a", **quick)
+    record = (run.path / "config.toml").read_text()
+    assert '"affine:rotate=15.0,shear=10.0,scale=0.1,shift=0.05"' in record
+    assert "orientations = 4" in record
+    assert (run.path / "plots" / "augmentation.png").is_file()
+    assert "above what augmentation made of it" in (run.path / "report.html").read_text()
+
+    def weights(path: Path) -> bytes:
+        return (path / "model" / "weights.safetensors").read_bytes()
+
+    again = run_recipe(Recipe.from_toml(run.path / "config.toml"), out=tmp_path / "b")
+    assert weights(again.path) == weights(run.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append", _fails_at(7))
+        with pytest.raises(InterruptedError):
+            run_recipe(Recipe.from_toml(run.path / "config.toml"), out=tmp_path / "c")
+    assert weights(resume(tmp_path / "c").path) == weights(run.path)
+    plain = metricforge.train(dataset="digits", out=tmp_path / "d", **{**quick, "orientations": 4})
+    assert weights(plain.path) != weights(run.path)
+    own = metricforge.train(
+        dataset="digits", augment=Darker(), out=tmp_path / "e", **{**quick, "epochs": 1}
+    )
+    assert (
+        'augment = [\n    "object tests.test_python:Darker",\n]'
+        in (own.path / "config.toml").read_text()
+    )
+    with pytest.raises(UsageError, match=r"augment = 'object tests\.test_python:Darker'"):
+        run_recipe(Recipe.from_toml(own.path / "config.toml"), out=tmp_path / "f")
+
+
+def _fails_at(count: int):
+    """A record of the run that can't be written any more from a step on."""
+    append, seen = RunFolder.append, []
+
+    def failing(self: RunFolder, *given: object) -> None:
+        seen.append(given)
+        if len(seen) > count:
+            raise InterruptedError
+        append(self, *given)
+
+    return failing
 
 
 class EveryOther:

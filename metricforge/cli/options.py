@@ -18,6 +18,11 @@ DATA_ROOT = click.option(
     metavar="DIR",
     help="Where datasets lie or are downloaded to.  [default: $METRICFORGE_DATA or data]",
 )
+SPLITS = (
+    "random, groups, folds:k=4,fold=0, classes:train=0-4,..., images, official, saved:path=FILE."
+)
+"""What --split takes, for its help."""
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 PROTOCOL = click.option(
     "--protocol",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, component, debug, print_json
+from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, SPLITS, component, debug, print_json
 from metricforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class WithChoices(click.Command):
 
 @click.command("train", cls=WithChoices)
 @component("dataset", "What to train on.  [default: digits]")
-@click.option("--split", metavar="SPEC", help="random, groups, folds:k=4,fold=0, "
-              "classes:train=0-4,..., images, official, saved:path=FILE.")  # fmt: skip
+@click.option("--split", metavar="SPEC", help=SPLITS)
 @component("sampler", "Which images meet.  [default: hard-triplet]")
 @component("miner", "Which are compared.  [default: the sampler's]")
 @component("loss", "How they are scored.  [default: the sampler's]")

@@ -223,14 +223,14 @@ def _is_image(path: Path, name: str, archive: Any) -> bool:
 
 
 def _is_passed_over(name: str) -> bool:
-    parts = [part for part in PurePosixPath(name).parts if part != "."]
-    return any(map(is_passed_over, parts)) or taken_for(parts[-1]) is Taken.BY_FILE
+    path = PurePosixPath(name)
+    return any(map(is_passed_over, path.parts)) or taken_for(path.name) is Taken.BY_FILE
 
 
 def _check_name(path: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
     # On Windows a backslash parts folders and a colon names a drive.
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
+    if name.startswith("/") or ".." in parts or "\\" in name or ":" in "".join(parts[:1]):
         raise _refused(path, name, "leads out of the archive")
     if any("\ud800" <= sign <= "\udfff" or sign == "\0" for sign in name):
         raise _refused(path, name, "is not named in UTF-8")
@@ -281,7 +281,8 @@ def _readable(path: Path, name: str = "") -> Iterator[None]:
 def below_shared(names: Sequence[str]) -> str:
     """The folder that an archive puts around all of its classes, with a slash behind; "" if none.
 
-    People pack the folder `photos`, not what is in it: the classes are those in it all the same.
+    `names` are paths as pathlib writes them, without "./" before them. People pack the folder
+    `photos`, not what is in it: the classes are those in it all the same.
     """
     folders = {PurePosixPath(name).parent for name in names}
     shared = PurePosixPath(os.path.commonpath(folders)) if folders else PurePosixPath()

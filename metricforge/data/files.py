@@ -107,7 +107,7 @@ def names_below(files: Sequence[Encoded]) -> Iterator[str]:
     """The name of each file below the folder, or the archive, that all of them share."""
     folders = {os.path.dirname(name) for name in names_of(files)}  # noqa: PTH120
     shared = os.path.join(os.path.commonpath(folders), "") if folders else ""  # noqa: PTH118
-    return (Path(name[len(shared) :]).as_posix() for name in names_of(files))
+    return (name[len(shared) :].replace(os.sep, "/") for name in names_of(files))
 
 
 def _size(path: Path | str) -> int:

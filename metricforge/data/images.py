@@ -23,8 +23,7 @@ from metricforge.errors import DataError, PluginError
 MEMORY_LIMIT = 512 * 2**20
 """Bytes of decoded images that are kept in memory rather than decoded at each use."""
 
-
-CHUNK = 4096
+_CHUNK = 4096  # files that the pool is asked for at once
 
 
 class Images(Protocol):
@@ -155,8 +154,8 @@ def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[in
 
     found: dict[int, str] = {}
     # In chunks, since a pool takes down all that it is asked at once.
-    for begin in range(0, len(files), CHUNK):
-        places = range(begin, min(begin + CHUNK, len(files)))
+    for begin in range(0, len(files), _CHUNK):
+        places = range(begin, min(begin + _CHUNK, len(files)))
         reasons = zip(places, _pool().map(reason, places), strict=True)
         found |= {place: told for place, told in reasons if told}
     return found

@@ -161,7 +161,7 @@ def saved(dataset: Dataset, *, path: Path) -> Tensor:
     order = {name: index for index, name in enumerate(dataset.classes)}
     _refuse_overlap(recorded, path)
     if recorded.images is not None:
-        return _of_images(recorded.images, dataset, path)
+        return _of_images(recorded, recorded.images, dataset, path)
     chosen = torch.full((len(dataset.classes),), NOWHERE)
     for part, names in recorded.classes.items():
         if gone := [name for name in names if name not in order]:
@@ -212,7 +212,9 @@ def _refuse_overlap(recorded: Record, path: Path) -> None:
             )
 
 
-def _of_images(images: Mapping[str, Sequence[int]], dataset: Dataset, path: Path) -> Tensor:
+def _of_images(
+    recorded: Record, images: Mapping[str, Sequence[int]], dataset: Dataset, path: Path
+) -> Tensor:
     parts = torch.full((len(dataset),), NOWHERE)
     for part, places in images.items():
         indices = torch.tensor(places, dtype=torch.int64)
@@ -220,6 +222,12 @@ def _of_images(images: Mapping[str, Sequence[int]], dataset: Dataset, path: Path
             raise DataError(f"{path} names images that '{dataset.name}' does not have.")
         if bool((parts[indices] != NOWHERE).any()):
             raise DataError(f"{path} has an image in more than one part.")
+        present = dataset.labels[indices].unique().tolist()
+        if [dataset.classes[label] for label in present] != list(recorded.classes[part]):
+            raise DataError(
+                f"the {part} images in {path} are of other classes in '{dataset.name}': it is the "
+                "split of another dataset."
+            )
         parts[indices] = PARTS[part]
     return parts
 

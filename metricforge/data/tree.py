@@ -32,13 +32,13 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
     image nor a known by-file.
     """
     known = TreeIndex.read(index, root) if index else None
-    place = root.resolve()
-    waiting = [(root, place, frozenset({place}))]
+    top = root.resolve()
+    waiting = [(root, top, frozenset({top}))]
     while waiting:
         path, place, above = waiting.pop()
         found = known.get(path) if known else None
         if found is None:
-            found = _listing(path, root.resolve(), with_sizes=known is not None)
+            found = _listing(path, top, with_sizes=known is not None)
             if known:
                 known.put(path, found)
         yield Folder(path, found.images, found.sizes)

@@ -65,7 +65,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     source = _open(recipe, registry, runtime)
     steps = _augmentations(recipe, registry, source.images.shape)
     recipe = suited(turned(recipe, steps), source.dataset, source.split)
-    train, labels, groups = _train_set(source, recipe.orientations or 1)
+    train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)
     recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
@@ -115,9 +115,9 @@ def _open(recipe: Recipe, registry: Registry, runtime: Runtime) -> _Source:
     return _Source(dataset, images.to(runtime.device) if images.in_memory else images, split)
 
 
-def _train_set(source: _Source, views: int) -> tuple[Tensor, Tensor, Tensor | None]:
+def train_set(dataset: Dataset, split: Split, views: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Indices, labels 0 .. C-1 and groups of the images to train on, in all orientations."""
-    dataset, train = source.dataset, source.split.train
+    train = split.train
     labels = dataset.labels[train].unique(return_inverse=True)[1]
     groups = None if dataset.groups is None else oriented_labels(dataset.groups[train], views)
     return oriented_labels(train, views), oriented_labels(labels, views), groups

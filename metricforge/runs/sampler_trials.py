@@ -8,13 +8,12 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from metricforge.contracts import Dataset, Sampler
-from metricforge.data.orientations import oriented_labels
 from metricforge.data.split import Split
 from metricforge.errors import MetricForgeError, UsageError
 from metricforge.registry import Registry
+from metricforge.runs.assembly import train_set
 from metricforge.runs.components import component
 from metricforge.runs.defaults import pinned, suited
 from metricforge.runs.recipe import Recipe
@@ -64,7 +63,8 @@ def _installed(registry: Registry) -> Iterator[str]:
 
 def _tried(text: str, dataset: Dataset, split: Split, registry: Registry, decides: bool) -> Verdict:
     try:
-        labels, groups = _train_set(text, dataset, split)
+        views = suited(Recipe(sampler=text), dataset, split).orientations or 1
+        _, labels, groups = train_set(dataset, split, views)
         sampler = component(registry, "sampler", text, {"labels": labels, "groups": groups})
         _draw(sampler)
         return Verdict(text, "ok", notes=sentences(sampler), decides=decides)
@@ -74,16 +74,6 @@ def _tried(text: str, dataset: Dataset, split: Split, registry: Registry, decide
         return Verdict(text, "incomplete", str(error))
     except MetricForgeError as error:
         return Verdict(text, "refused", str(error), decides=decides)
-
-
-def _train_set(text: str, dataset: Dataset, split: Split) -> tuple[Tensor, Tensor | None]:
-    """Labels 0 .. C-1 and groups of the train part, in the orientations that training takes."""
-    views = suited(Recipe(sampler=text), dataset, split).orientations or 1
-    labels = dataset.labels[split.train].unique(return_inverse=True)[1]
-    groups = None if dataset.groups is None else dataset.groups[split.train]
-    return oriented_labels(labels, views), groups if groups is None else oriented_labels(
-        groups, views
-    )
 
 
 def _draw(sampler: Sampler) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -34,3 +36,26 @@ def start(*words: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def on_a_terminal(*words: object, columns: int, cwd: Path | None = None) -> str:
+    """What a terminal of this width shows of a command that ends well, colours and all."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
+    command = [str(COMMAND), *map(str, words)]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env, cwd=cwd)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # how a terminal ends on Linux
+        pass
+    os.close(ours)
+    assert process.wait() == 0, shown
+    return shown.decode().replace("\r", "")
+
+
+def uncoloured(shown: str) -> str:
+    """The same without what sets colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)

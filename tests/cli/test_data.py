@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,7 @@ from metricforge.data.split import split_dataset
 from metricforge.errors import DataError, UsageError
 from metricforge.registry import Registry
 from metricforge.runs.sources import open_dataset
-from tests.cli.process import COMMAND, metricforge
+from tests.cli.process import metricforge, on_a_terminal, uncoloured
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 
@@ -105,21 +102,9 @@ def test_check_refused_by_the_sampler_that_is_named_is_exit_code_3(photos: Path)
 
 
 def test_check_fits_a_terminal_of_80_columns(photos: Path) -> None:
-    ours, theirs = pty.openpty()
-    env = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
-    command = [str(COMMAND), "data", "check", "photos"]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env, cwd=photos.parent)
-    os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 4096):
-            shown += part
-    except OSError:  # how a terminal ends on Linux
-        pass
-    os.close(ours)
-    assert process.wait() == 0, shown
-    assert b"\x1b[31mh" not in shown
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+    shown = on_a_terminal("data", "check", "photos", columns=80, cwd=photos.parent)
+    assert "\x1b[31mh" not in shown
+    lines = uncoloured(shown).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1] == "verdict    ok: metricforge train --dataset folder:path=photos"
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from metricforge_standard.datasets.folder import folder as folder_dataset
 from PIL import Image
 
 import metricforge
@@ -114,6 +115,19 @@ def test_a_zip_trains_as_it_is(tmp_path: Path) -> None:
     test = json.loads(done.stdout)["test_classes"]
     assert set(test) <= {path.name for path in root.iterdir()}
     assert {path.name for path in tmp_path.iterdir()} == {"people", "people.zip", "run"}
+
+
+@pytest.mark.parametrize("around", [".", "people"])
+def test_a_tar_has_the_classes_of_the_folder_that_it_was_made_of(
+    around: str, tmp_path: Path
+) -> None:
+    root = folder(tmp_path / "people")
+    with tarfile.open(tmp_path / "people.tar.gz", "w:gz") as archive:
+        archive.add(root, around)
+    found = folder_dataset(path=tmp_path / "people.tar.gz")
+    unpacked = folder_dataset(path=root)
+    assert (found.name, found.classes) == (unpacked.name, unpacked.classes)
+    assert found.labels.tolist() == unpacked.labels.tolist()
 
 
 def test_25_and_26_fewer_classes_than_asked_and_one_class(tmp_path: Path) -> None:

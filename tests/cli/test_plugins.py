@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import subprocess
 from collections.abc import Callable
@@ -15,7 +13,7 @@ import pytest
 
 from metricforge.cli import COMMANDS
 from metricforge.contracts import KINDS
-from tests.cli.process import COMMAND, metricforge
+from tests.cli.process import metricforge, on_a_terminal, uncoloured
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -124,25 +122,8 @@ def test_the_records_say_all_of_it() -> None:
     }
 
 
-def on_a_terminal(*words: str, columns: int) -> str:
-    """What a terminal of this width shows."""
-    ours, theirs = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    process = subprocess.Popen([str(COMMAND), *words], stdout=theirs, stderr=theirs, env=env)
-    os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 4096):
-            shown += part
-    except OSError:  # how a terminal ends on Linux
-        pass
-    os.close(ours)
-    assert process.wait() == 0, shown
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r", "")
-
-
 def test_a_narrow_terminal_cuts_lines_and_a_pipe_does_not() -> None:
-    shown = on_a_terminal("plugins", columns=80)
+    shown = uncoloured(on_a_terminal("plugins", columns=80))
     assert max(map(len, shown.splitlines())) == 80
     assert "…" in shown
     piped = metricforge("plugins", env={"COLUMNS": "80"}).stdout

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageFile
 
 from metricforge.data.decode import MAX_PIXELS, read_image
+from metricforge.data.images import unreadable
 from metricforge.errors import DataError
 
 GREY, COLOR = (1, 4, 4), (3, 4, 4)
@@ -146,6 +147,25 @@ def test_a_flipped_byte_gives_an_image_or_a_data_error(seed: int) -> None:
         # Any other exception than a DataError fails the test.
         with suppress(DataError):
             assert read_image(bytes(data), COLOR).shape == COLOR
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_thousands_of_damaged_files_give_an_image_or_name_the_file(
+    kind: str, tmp_path: Path
+) -> None:
+    """Through threads and the file system, as training reads them."""
+    rng = np.random.default_rng(0)
+    whole, paths = encoded(noise(16), kind), []
+    for number in range(2_000):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), int(rng.integers(1, 20))):
+            data[place] = int(rng.integers(256))
+        end = len(data) if number % 4 else int(rng.integers(len(data)))
+        paths.append(tmp_path / f"{number}.{kind.lower()}")
+        paths[-1].write_bytes(data[:end])
+    told = unreadable(paths, COLOR)
+    assert 500 < len(told) < 2_000, "some can be read, and some can't"
+    assert all(str(paths[place]) in why for place, why in told.items())
 
 
 @pytest.mark.parametrize("data", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])

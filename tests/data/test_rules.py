@@ -130,8 +130,12 @@ def test_a_saved_split_that_overlaps_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'class 1' in train and test"):
         split(dataset(), f"saved:path={path}")
     places = {"train": [0, 5], "validation": [7], "test": [5]}
-    closed = {part: {"classes": [], "places": given} for part, given in places.items()}
+    held = {"train": ["class 0", "class 1"], "validation": ["class 1"], "test": ["class 9"]}
+    closed = {part: {"classes": held[part], "places": places[part]} for part in places}
     with pytest.raises(DataError, match="an image in more than one part"):
+        split(dataset(), f"saved:path={record(tmp_path, parts=closed, closed_set=True)}")
+    closed["test"]["places"] = [8]
+    with pytest.raises(DataError, match="are of other classes in 'set'"):
         split(dataset(), f"saved:path={record(tmp_path, parts=closed, closed_set=True)}")
     closed["test"]["places"] = [60]
     with pytest.raises(DataError, match="names images that 'set' does not have"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metricforge.cli.completion import ComponentSpec
-from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
 from metricforge.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ MOST_COPIES = 4
 
 @click.command("check")
 @click.argument("what", type=ComponentSpec("dataset"))
-@click.option("--split", metavar="SPEC", help="random, groups, folds:k=4,fold=0, "
-              "classes:train=0-4,..., images, official, saved:path=FILE.")  # fmt: skip
+@click.option("--split", metavar="SPEC", help=SPLITS)
 @click.option("--sampler", "samplers", multiple=True, type=ComponentSpec("sampler"),
               metavar="SPEC", help="A sampler to train with; may be repeated.  "
               "[default: hard-triplet]")  # fmt: skip

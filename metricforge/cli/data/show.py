@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metricforge.cli.completion import ComponentSpec
-from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0,
               help="Of which classes and images.  [default: 0]")  # fmt: skip
 @click.option("--part", metavar="NAME", help="train, validation or test.  [default: all images]")
-@click.option("--split", "rule", metavar="SPEC", help="What the part is of: random, "
-              "groups, folds:k=4,fold=0, classes:train=0-4,..., images, official, "
-              "saved:path=FILE.")  # fmt: skip
+@click.option("--split", "rule", metavar="SPEC", help=f"What the part is of: {SPLITS}")
 @DATA_ROOT
 @JSON
 @debug

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from metricforge.cli.completion import ComponentSpec
-from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
 
 
 @click.command("split")
 @click.argument("what", type=ComponentSpec("dataset"))
-@click.option("--split", "rule", metavar="SPEC", help="random, groups, folds:k=4,fold=0, "
-              "classes:train=0-4,..., images, official, saved:path=FILE.")  # fmt: skip
+@click.option("--split", "rule", metavar="SPEC", help=SPLITS)
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path),
               help="Record the split in FILE, as a run does in its split.json.")  # fmt: skip
 @DATA_ROOT

@@ -133,7 +133,12 @@ class Listed:
 
 
 def halves(
-    name: str, listed: Listed, names: Mapping[int, str], last_to_train: int, size: int
+    name: str,
+    listed: Listed,
+    names: Mapping[int, str],
+    last_to_train: int,
+    size: int,
+    cache: Path | None,
 ) -> Dataset:
     """The dataset whose classes up to a number train and whose others are the test part.
 
@@ -160,4 +165,5 @@ def halves(
         group_names=group_names,
         official=torch.where(numbers <= last_to_train, TRAIN, TEST),
         notes=(of_one_image(single),) if single else (),
+        cache=cache,
     )

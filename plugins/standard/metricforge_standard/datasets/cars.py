@@ -22,14 +22,17 @@ _ALL = "cars_annos.mat"
 _CLASSES, _TO_TRAIN = 196, 98
 
 
-def cars(root: Path, *, path: Path | None = None, size: int = 224) -> Dataset:
+def cars(
+    root: Path, *, path: Path | None = None, size: int = 224, cache: Path | None = None
+) -> Dataset:
     """Cars-196's 16,185 photographs of 196 models of cars; you fetch it yourself.
 
     Of `stanford_cars/` below `root`, or below `path` or `path` itself, are read cars_train/,
     cars_test/, devkit/ and cars_test_annos_withlabels.mat (there or in devkit/), as torchvision
     has them; or else the older car_ims/ and cars_annos.mat (Krause et al. 2013). Images are
     resized to [3, size, size], 224 as in the literature, whatever their proportions, and read
-    when they are needed; bounding boxes are not used. The official split is the literature's for
+    when they are needed; `cache` is a folder to keep the resized ones in. Bounding boxes are not
+    used. The official split is the literature's for
     retrieval (Song et al. 2016; Musgrave et al. 2020): classes 1 to 98 train and 99 to 196 test,
     not the authors' own, which has every class in both parts. Raises DataError, naming the row,
     for what is not as in the archive.
@@ -45,7 +48,7 @@ def cars(root: Path, *, path: Path | None = None, size: int = 224) -> Dataset:
     else:
         names = _names(folder / _ALL)
         _add(listed, folder / _ALL, "relative_im_path", "", names)
-    return halves("cars", listed, names, _TO_TRAIN, size)
+    return halves("cars", listed, names, _TO_TRAIN, size, cache)
 
 
 def _names(file: Path) -> dict[int, str]:

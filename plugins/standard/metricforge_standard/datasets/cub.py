@@ -16,16 +16,18 @@ _FILES = ("images.txt", "image_class_labels.txt", "classes.txt", "images")
 _CLASSES, _TO_TRAIN = 200, 100
 
 
-def cub(root: Path, *, path: Path | None = None, size: int = 224) -> Dataset:
+def cub(
+    root: Path, *, path: Path | None = None, size: int = 224, cache: Path | None = None
+) -> Dataset:
     """CUB-200-2011's 11,788 photographs of 200 species of birds; you fetch it yourself.
 
     Of `CUB_200_2011/` below `root`, or below `path` or `path` itself, are read images.txt,
-    image_class_labels.txt, classes.txt and images/ (Wah et al. 2011). Images are resized to
-    [3, size, size], 224 as in the literature, whatever their proportions, and read when they are
-    needed; bounding boxes are not used. The official split is the literature's for retrieval
-    (Song et al. 2016; Musgrave et al. 2020): classes 1 to 100 train and 101 to 200 test, not the
-    split of train_test_split.txt, which has every class in both parts. Raises DataError, naming
-    the row, for what is not as in the archive.
+    image_class_labels.txt, classes.txt and images/ (Wah et al. 2011). Images are resized to [3,
+    size, size], 224 as in the literature, whatever their proportions, and read when they are
+    needed; `cache` is a folder to keep the resized ones in. Bounding boxes are not used. The
+    official split is the literature's for retrieval (Song et al. 2016; Musgrave et al. 2020):
+    classes 1 to 100 train and 101 to 200 test, not the split of train_test_split.txt, which has
+    every class in both parts. Raises DataError, naming the row, for what is not as in the archive.
     """
     check_size(size, "cub")
     folder, _ = _CUB.found(path or root, _FILES)
@@ -44,7 +46,7 @@ def cub(root: Path, *, path: Path | None = None, size: int = 224) -> Dataset:
                 f"{row.where} is of class {number}, which '{folder / 'classes.txt'}' does not name."
             )
         listed.add(row.where, row.cells[1].strip(), number)
-    return halves("cub", listed, names, _TO_TRAIN, size)
+    return halves("cub", listed, names, _TO_TRAIN, size, cache)
 
 
 def _numbers(file: Path) -> dict[int, int]:

@@ -97,11 +97,13 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
 
 def _of_archive(path: Path) -> _Found:
     members = read_archive(path)
-    above = len(below_shared([member.path for member in members]))
+    # A tar of "." has "./" before every name.
+    names = [str(PurePosixPath(member.path)) for member in members]
+    above = below_shared(names)
     folders: dict[str, list[Member]] = {}
-    for member in members:
-        name = PurePosixPath(member.path[above:]).parent.as_posix()
-        folders.setdefault(name, []).append(member)
+    for name, member in zip(names, members, strict=True):
+        label = str(PurePosixPath(name.removeprefix(above)).parent)
+        folders.setdefault(label, []).append(member)
     if "." in folders:
         raise _loose(folders["."][0].name)
     counts = {name: len(each) for name, each in folders.items()}

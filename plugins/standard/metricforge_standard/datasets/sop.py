@@ -19,16 +19,18 @@ _CLASSES, _TO_TRAIN = 22_634, 11_318
 _HEADER = ["image_id", "class_id", "super_class_id", "path"]
 
 
-def sop(root: Path, *, path: Path | None = None, size: int = 224) -> Dataset:
+def sop(
+    root: Path, *, path: Path | None = None, size: int = 224, cache: Path | None = None
+) -> Dataset:
     """Stanford Online Products' 120,053 photographs of 22,634 products; you fetch it yourself.
 
     Of `Stanford_Online_Products/` below `root`, or below `path` or `path` itself, are read
     Ebay_train.txt, Ebay_test.txt and the images that they list (Song et al. 2016). A class is a
     product, "bicycle/1", a group one of the 12 kinds of product, by the folder that the image is
-    in. Images are resized to [3, size, size], 224 as in the literature, whatever their
-    proportions, and read when they are needed. The official split is that of the two files:
-    classes 1 to 11,318 train and the others test. Raises DataError, naming the row, for what is
-    not as in the archive.
+    in. Images are resized to [3, size, size], 224 as in the literature, whatever their proportions,
+    and read when they are needed; `cache` is a folder to keep the resized ones in. The official
+    split is that of the two files: classes 1 to 11,318 train and the others test. Raises DataError,
+    naming the row, for what is not as in the archive.
     """
     check_size(size, "sop")
     folder, _ = _SOP.found(path or root, _PARTS)
@@ -48,7 +50,7 @@ def sop(root: Path, *, path: Path | None = None, size: int = 224) -> Dataset:
                 )
             listed.add(row.where, row.cells[3].strip(), number, kind)
     names = {number: f"{kind}/{number}" for number, kind in kinds.items()}
-    return halves("sop", listed, names, _TO_TRAIN, size)
+    return halves("sop", listed, names, _TO_TRAIN, size, cache)
 
 
 def _kind(row: Row) -> str:
