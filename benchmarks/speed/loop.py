@@ -5,7 +5,8 @@
 MNIST, lenet-prelu, hard-triplet with batches of 250 (10 classes x 25), on the CPU. Forward,
 backward and optimiser are timed inside the steps of the real loop, so that a busy machine slows
 both alike; everything else (batches, seeds, mining, loss, checks, the record) is the share that
-is printed, as median, minimum and maximum over the repeats.
+is printed, as median, minimum and maximum over the repeats. `--augment SPEC`, which may be
+repeated, puts augmentations in; what they take is then told by itself, as a share of the step.
 """
 
 from __future__ import annotations
@@ -52,21 +53,29 @@ def main() -> None:
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--augment", action="append", default=[])
     options = parser.parse_args()
     recipe = Recipe(
         dataset="mnist", split="official", backbone="lenet-prelu", data_root=options.data_root,
         sampler="hard-triplet:classes=10,per_class=25", epochs=1_000, device="cpu",
+        augment=tuple(options.augment),
     )  # fmt: skip
     assembly = assemble(recipe, Registry.installed())
-    network = Stopwatch()
+    network, augmenting = Stopwatch(), Stopwatch()
     time_network(assembly, network)
+    if assembly.task.augment is not None:
+        augment = augmenting.wrap(assembly.task.augment)
+        object.__setattr__(assembly.task, "augment", augment)
     steps = fit(assembly.task, Position(), assembly.runtime)
     # The first repeat warms up the allocator and the caches, and is not counted.
-    timed = [measure(steps, network, options.steps) for _ in range(options.repeats + 1)][1:]
+    measure(steps, network, options.steps)
+    augmenting.seconds = 0.0
+    timed = [measure(steps, network, options.steps) for _ in range(options.repeats)]
     shares = sorted(1 - inside / total for total, inside in timed)
     speeds = sorted(BATCH * options.steps / total for total, _ in timed)
     result = {
         "share_outside_network": spread(shares),
+        "share_augmenting": round(augmenting.seconds / sum(total for total, _ in timed), 4),
         "images_per_second": spread(speeds),
         "threads": torch.get_num_threads(),
         "steps": options.steps,
