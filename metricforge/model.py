@@ -72,7 +72,9 @@ class EmbeddingModel(nn.Module):
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        embedding: Tensor = self.head(self.features(images)).float()
+        embedding: Tensor = self.head(self.features(images))
+        if embedding.dtype != torch.float64:
+            embedding = embedding.float()
         return F.normalize(embedding) if self.unit_length else embedding
 
     def features(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from metricforge.model import Card, build
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.training.loop import Task
-from metricforge.training.optimizer import make_optimizer, make_schedule
+from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of
 
 # Nothing here is large enough for two threads, which wait for each other on busy cores.
 torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def _with(root: Path, file: str) -> Path:
 @pytest.fixture
 def make_task() -> Callable[..., Task]:
     """Builds small trainings from a seed: twice the same arguments, twice the same task."""
-    return _task
+    return small_task
 
 
 class TinyNet(nn.Module):
@@ -73,13 +73,15 @@ class TinyNet(nn.Module):
         return self.drop(self.norm(self.convolution(images)).relu().mean((2, 3)))
 
 
-def _task(
+def small_task(
     sampler: Any = "hard-triplet:classes=3,per_class=3",
     miner: Any = None,
     loss: Any = "triplet",
     optimizer: str = "adamw:lr=0.01",
     epochs: int = 3,
     seed: int = 0,
+    network: type[nn.Module] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Task:
     """A training of 6 classes of 8 images with noise; components are specs or objects."""
     registry = Registry.installed()
@@ -96,8 +98,10 @@ def _task(
     sampler = component("sampler", sampler, labels=labels, groups=None)
     torch.manual_seed(seed)
     card = Card("object tests:TinyNet", "linear", 4, (1, 6, 6), (0.5,), (0.25,))
-    model = build(registry, card, TinyNet(), None)
+    model = build(registry, card, (network or TinyNet)(), None).to(dtype)
     loss = component("loss", loss, dim=4, num_classes=6)
+    if isinstance(loss, nn.Module):
+        loss.to(dtype)
     return Task(
         model=model,
         loss=loss,
@@ -106,7 +110,7 @@ def _task(
         images=images,
         train=train,
         labels=labels,
-        optimizer=make_optimizer(Spec.parse(optimizer), (model, loss)),
+        optimizer=make_optimizer(Spec.parse(optimizer), parts_of(model, loss)),
         schedule=make_schedule(Spec.parse("cosine")),
         # Rises and falls with the weights, so that the best epoch need not be the last.
         validate=lambda model: {"score": float(model.head.project.weight.detach()[0, 0].sin())},

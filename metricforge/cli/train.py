@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Options of the command that are not options of a recipe.
 ABOUT_THE_COMMAND = frozenset(
-    {"config", "resume_from", "out", "overwrite", "quiet", "as_json", "threads"}
+    {"config", "resume_from", "auto_resume", "out", "overwrite", "quiet", "as_json", "threads"}
 )
 
 
@@ -53,6 +53,21 @@ class WithChoices(click.Command):
 @click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
 @click.option("--schedule", metavar="SPEC", help="cosine or constant, such as cosine:warmup=0.05.")
+@click.option("--rates", metavar="PART=FACTOR,...", help="Factors on the learning rate of "
+              "backbone, head and loss, such as backbone=0.1,loss=100; 0 freezes.")  # fmt: skip
+@click.option("--freeze", metavar="EPOCHS", type=int, help="Train without the backbone for so many "
+              "epochs.  [default: 0]")  # fmt: skip
+@click.option("--batch-norm", metavar="NAME", help="batch, or frozen: by its running statistics.  "
+              "[default: batch]")  # fmt: skip
+@click.option("--clip", metavar="NORM", type=float, help="Scale longer gradients to this length.")
+@click.option("--ema", metavar="DECAY", type=float, help="Judge and keep a moving average of the "
+              "weights, such as 0.999.")  # fmt: skip
+@click.option("--patience", metavar="EPOCHS", type=int, help="Stop after so many without a better "
+              "score.")  # fmt: skip
+@click.option("--chunk", metavar="IMAGES", type=int, help="Show the network so many at a time; the "
+              "loss still compares the whole batch.")  # fmt: skip
+@click.option("--accumulate", metavar="BATCHES", type=int, help="Batches of a step, each compared "
+              "by itself.  [default: 1]")  # fmt: skip
 @PROTOCOL
 @component("validation", "Protocol on validation classes after each epoch.  "
            "[default: retrieval]", kind="protocol")  # fmt: skip
@@ -60,19 +75,29 @@ class WithChoices(click.Command):
               "[default: map@r]")  # fmt: skip
 @click.option("--seed", type=int, help="Of the weights, the batches, all.  [default: 0]")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps.  [default: auto]")
-@click.option("--precision", metavar="NAME", help="fp32 or bf16.  [default: fp32]")
+@click.option("--precision", metavar="NAME", help="fp32, bf16 or fp16.  [default: fp32]")
 @click.option("--channels-last/--channels-first", default=None, help="Layout of images in memory.")
+@click.option("--compile/--no-compile", default=None, help="Compile the network: slow to begin, "
+              "then faster.")  # fmt: skip
+@click.option("--save-steps", metavar="N", type=int, help="Save every N steps, too.")
+@click.option("--save-minutes", metavar="N", type=float, help="Save every N minutes, too.  "
+              "[default: 10]")  # fmt: skip
+@click.option("--keep", metavar="N", type=int, help="Newest checkpoints to keep.  [default: 2]")
 @DATA_ROOT
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path),
               help="A run's config.toml, to repeat it; other options change it.")  # fmt: skip
 @click.option("--resume", "resume_from", metavar="RUN", type=click.Path(path_type=Path),
               help="Go on with a run that was stopped.")  # fmt: skip
+@click.option("--auto-resume", is_flag=True, help="Go on with the run in the folder, if one was "
+              "begun there.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
               help="The run's folder.  [default: runs/DATASET-SAMPLER]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
 @click.option("--test/--no-test", default=None, help="Open the test classes at the end, or leave "
               "them for later.  [default: test]")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
+@click.option("--workers", metavar="N", type=int, help="Threads that decode image files.  "
+              "[default: one a core]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress.")
 @JSON
 @debug
@@ -84,14 +109,18 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """
     from metricforge.cli.results import print_run
     from metricforge.report.progress import Listener, ProgressLine
+    from metricforge.runtime import Ranks
 
     _set_threads(options["threads"])
     given = _given(ctx, options)
-    if options["quiet"]:
-        run = _carry_out(options, given, Listener())
-    else:
-        with ProgressLine() as line:
-            run = _carry_out(options, given, line)
+    with Ranks.joined() as ranks:
+        if options["quiet"] or not ranks.first:
+            run = _carry_out(options, given, Listener())
+        else:
+            with ProgressLine() as line:
+                run = _carry_out(options, given, line)
+    if not ranks.first:
+        return
     if options["as_json"]:
         print_json({"run": str(run.path), **run.summary})
     else:
@@ -104,7 +133,10 @@ def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) ->
     if options["resume_from"]:
         return _resume(options, given, listener)
     recipe = _recipe(options["config"], given)
-    return run_recipe(recipe, out=options["out"], overwrite=options["overwrite"], listener=listener)
+    asked = {name: options[name] for name in ("out", "overwrite", "auto_resume")}
+    if options["overwrite"] and options["auto_resume"]:
+        raise UsageError("--auto-resume goes on with a run and --overwrite begins anew: take one.")
+    return run_recipe(recipe, listener=listener, **asked)
 
 
 def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:
@@ -112,7 +144,8 @@ def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Ru
     from metricforge.runs.recipe import Recipe
     from metricforge.runs.train import resume
 
-    if options["config"] or options["out"] or options["overwrite"]:
+    others = ("config", "out", "overwrite", "auto_resume")
+    if any(options[name] for name in others):
         raise UsageError("--resume takes the run's own config and folder; leave out the others.")
     folder = RunFolder.open(options["resume_from"])
     asked = Recipe.from_toml(folder.config).but(**given) if given else None

@@ -90,10 +90,12 @@ class FileImages:
         files: Sequence[Encoded],
         shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
+        workers: int | None = None,
     ) -> None:
         self._files = files
         self._shape = shape
         self._device = torch.device(device)
+        self._workers = workers
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -123,18 +125,20 @@ class FileImages:
             range(begin, min(begin + _PIECE, len(wanted)))
             for begin in range(0, len(wanted), _PIECE)
         ]
-        for _ in _pool().map(decode, pieces):
+        for _ in _pool(self._workers).map(decode, pieces):
             pass
         return batch.to(self._device, non_blocking=True)
 
     def to(self, device: torch.device | str) -> FileImages:
-        return FileImages(self._files, self._shape, device)
+        return FileImages(self._files, self._shape, device, self._workers)
 
 
-def open_images(dataset: Dataset, memory_limit: int = MEMORY_LIMIT) -> Images:
+def open_images(
+    dataset: Dataset, memory_limit: int = MEMORY_LIMIT, workers: int | None = None
+) -> Images:
     """The images of `dataset`, on the CPU; files that fit in `memory_limit` bytes are read now.
 
-    Raises PluginError for a tensor that is not uint8 [N, C, H, W] of the dataset's own numbers,
+    `workers` threads decode files, by default one for each core. Raises PluginError for a tensor that is not uint8 [N, C, H, W] of the dataset's own numbers,
     and DataError for a file that can't be read.
     """
     if isinstance(dataset.images, Tensor):
@@ -143,7 +147,7 @@ def open_images(dataset: Dataset, memory_limit: int = MEMORY_LIMIT) -> Images:
         raise PluginError(
             f"dataset '{dataset.name}' has {len(dataset.images)} images for {len(dataset)} labels."
         )
-    files = FileImages(dataset.images, dataset.shape)
+    files = FileImages(dataset.images, dataset.shape, workers=workers)
     fits = len(files) * math.prod(dataset.shape) <= memory_limit
     if dataset.cache:
         kept = cached(dataset.cache, dataset.images, dataset.shape, files.take)
@@ -202,9 +206,11 @@ def _checked(images: Tensor, dataset: Dataset) -> Tensor:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    # One for the process: Pillow decodes without the GIL, so a thread a core is what pays.
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+def _pool(workers: int | None = None) -> ThreadPoolExecutor:
+    # One for the process: Pillow decodes without the GIL, so a thread a core is what pays. Ranks
+    # on one machine share its cores.
+    own_cores = max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    return ThreadPoolExecutor(workers or own_cores, thread_name_prefix="decode")
 
 
 # A forked child inherits the pool but none of its threads, and would wait for them for ever.

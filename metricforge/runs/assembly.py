@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,17 @@ from metricforge.runs.components import build_model, component, make_dataset, ma
 from metricforge.runs.defaults import default_loss, fitting_losses, pinned, suited, written_out
 from metricforge.runs.recipe import Recipe
 from metricforge.runs.selection import Selection, evaluated, labelled_part
-from metricforge.runtime import Runtime, seed_torch
+from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
+from metricforge.runtime.normalization import norms, share_statistics
 from metricforge.spec import Spec
+from metricforge.training.average import averaged
 from metricforge.training.conduct import check_fit, check_miner, sentences
-from metricforge.training.optimizer import make_optimizer, make_schedule
+from metricforge.training.optimizer import (
+    make_optimizer,
+    make_schedule,
+    parts_of,
+    read_rates,
+)
 from metricforge.training.task import Task
 
 REHEARSED_IMAGES = 5_000
@@ -31,7 +39,7 @@ REHEARSED_IMAGES = 5_000
 
 @dataclass(frozen=True)
 class Assembly:
-    """A recipe with everything resolved and built, ready to train."""
+    """A recipe with everything resolved and built, ready to train; `initial` are its weights."""
 
     recipe: Recipe
     dataset: Dataset
@@ -39,6 +47,7 @@ class Assembly:
     fingerprint: str
     split: Split
     task: Task
+    initial: Mapping[str, Tensor]
     protocols: Mapping[str, EvaluationProtocol]
     runtime: Runtime
     notes: tuple[str, ...]
@@ -60,7 +69,9 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     DataError for images and splits, PluginError for plugins.
     """
     recipe = pinned(recipe, registry)
-    runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last)
+    keep_large_blocks()
+    runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last, recipe.chunk)
+    rates = read_rates(recipe.rates)
     protocols = {text: make_protocol(registry, text) for text in recipe.protocols}
     source = _open(recipe, registry, runtime)
     steps = _augmentations(recipe, registry, source.images.shape)
@@ -84,7 +95,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         images=Oriented(source.images, recipe.orientations or 1),
         train=train,
         labels=labels,
-        optimizer=make_optimizer(Spec.parse(recipe.optimizer), (model, loss)),
+        optimizer=make_optimizer(Spec.parse(recipe.optimizer), parts_of(model, loss), rates),
         schedule=make_schedule(Spec.parse(recipe.schedule)),
         validate=selection,
         epochs=recipe.epochs or 1,
@@ -94,7 +105,17 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         miner_at=None if recipe.miner else getattr(sampler, "miner_at", None),
         replaced=bool(recipe.miner),
         augment=chained(steps, recipe.seed, source.images, source.split.train),
+        accumulate=recipe.accumulate,
+        clip=recipe.clip,
+        average=None if recipe.ema is None else averaged(model, recipe.ema),
+        frozen=recipe.freeze if rates["backbone"] else recipe.epochs or 1,
+        frozen_norms=recipe.batch_norm == "frozen",
+        patience=recipe.patience,
+        scaler=runtime.scaler(),
     )
+    if recipe.compile:
+        # In place, so that its weights keep their names.
+        model.compile()
     return Assembly(
         recipe=written_out(recipe, registry),
         dataset=source.dataset,
@@ -102,16 +123,17 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         fingerprint=fingerprint(source.dataset),
         split=source.split,
         task=task,
+        initial=copy.deepcopy(model.state_dict()),
         protocols=protocols,
         runtime=runtime,
-        notes=(*source.dataset.notes, *_notes(task), *selection.notes),
+        notes=(*source.dataset.notes, *_notes(task, runtime), *selection.notes),
     )
 
 
 def _open(recipe: Recipe, registry: Registry, runtime: Runtime) -> _Source:
     dataset = make_dataset(registry, recipe.dataset, recipe.data_root)
     split = split_dataset(dataset, Spec.parse(recipe.split) if recipe.split else None)
-    images = open_images(dataset)
+    images = open_images(dataset, workers=recipe.workers)
     return _Source(dataset, images.to(runtime.device) if images.in_memory else images, split)
 
 
@@ -143,9 +165,13 @@ def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) 
 
 
 def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
+    """Model and loss on the device; batch norm shares its statistics where ranks share batches."""
     runtime.place(model)
     if isinstance(loss, nn.Module):
         loss.to(runtime.device)
+    if runtime.ranks.count > 1:
+        model.backbone = share_statistics(model.backbone)
+        model.head = share_statistics(model.head)
 
 
 def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime) -> Selection:
@@ -155,10 +181,19 @@ def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Run
     )
 
 
-def _notes(task: Task) -> tuple[str, ...]:
-    views = task.views
+def _notes(task: Task, runtime: Runtime) -> tuple[str, ...]:
+    views, chunk = task.views, runtime.chunk
     turned = f"each class is shown in {views} orientations, which count as {views} classes."
-    return (*((turned,) if views > 1 else ()), *sentences(task.sampler))
+    by_chunk = (
+        f"batch norm goes by the {chunk} images of a chunk, not by the whole batch; "
+        "--batch-norm frozen goes by neither."
+    )
+    several = chunk is not None and not task.frozen_norms and bool(norms(task.model))
+    return (
+        *((turned,) if views > 1 else ()),
+        *((by_chunk,) if several else ()),
+        *sentences(task.sampler),
+    )
 
 
 def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> None:

@@ -24,7 +24,7 @@ def collapse(record: EpochRecord, assembly: Assembly) -> str:
     used = f"{recipe.sampler} {recipe.miner} {recipe.loss}".replace("soft=none", "")
     known = OF_TRIPLETS if task.miner.kind is Triplets else OF_OTHERS
     ways = [way for way, sign in known.items() if sign not in used]
-    rate = task.optimizer.param_groups[0]["initial_lr"]
+    rate = task.optimizer.defaults["lr"]
     margin = getattr(task.loss, "margin", None)
     held = f" at its margin {margin:g}" if at_margin(record.loss, margin) else ""
     loss = f"loss {record.loss:.3g}{held}"

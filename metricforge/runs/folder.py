@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +19,13 @@ import torch
 
 from metricforge.artefact import write_file
 from metricforge.errors import ArtefactError, ResourceError, UsageError
+from metricforge.runs.lock import NAME as LOCK
+from metricforge.runs.lock import held
+from metricforge.runtime import Runtime
 from metricforge.training.checkpoint import Checkpoints
 
+# What is written before config.toml, which makes a folder that of a run.
+BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"}
 RECORDED_VERSIONS = (
     "metricforge",
     "torch",
@@ -32,36 +39,51 @@ RECORDED_VERSIONS = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`runs/NAME/` with its files; made by :meth:`create` or opened by :meth:`open`."""
+    """`runs/NAME/` with its files; made by :meth:`created` or opened by :meth:`open`."""
 
     path: Path
 
     @classmethod
-    def create(cls, path: Path, overwrite: bool = False) -> RunFolder:
-        """A new folder; UsageError if something is there, ResourceError if none can be made."""
-        cls.refuse_used(path, overwrite)
+    @contextmanager
+    def created(cls, path: Path, overwrite: bool = False) -> Iterator[RunFolder]:
+        """A new folder, held while the run goes on.
+
+        UsageError if something is there or another run holds it, ResourceError if none can be made.
+        """
         folder = cls(path)
-        try:
-            if overwrite:
+        cls.refuse_used(path, overwrite)
+        with held(path):
+            # Again, for another run may have begun and ended since that was asked.
+            if folder.config.is_file() and not overwrite:
+                raise UsageError(f"{path} holds another run by now; give another --out.")
+            try:
                 folder.clear()
-            folder.plots.mkdir(parents=True, exist_ok=True)
-            folder.log("created")
-        except OSError as error:
-            raise ResourceError(f"can't write to {path}: {error.strerror}.") from error
-        return folder
+                folder.plots.mkdir(parents=True, exist_ok=True)
+                folder.log("created")
+            except OSError as error:
+                raise ResourceError(f"can't write to {path}: {error.strerror}.") from error
+            yield folder
 
     @classmethod
     def refuse_used(cls, path: Path, overwrite: bool) -> None:
-        """UsageError if `path` holds something; asked before anything slow is done."""
+        """UsageError if `path` holds something; asked before anything slow is done.
+
+        What a run leaves that was stopped before its first step is no hindrance.
+        """
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; give another --out.")
-        if path.is_dir() and any(path.iterdir()) and not overwrite:
+        there = {file.name for file in path.iterdir()} if path.is_dir() else set()
+        stopped_early = LOCK in there and there <= BEFORE_THE_CONFIG
+        if not there or stopped_early:
+            return
+        if not cls(path).config.is_file():
+            what = "holds files but no run to overwrite" if overwrite else "is not empty"
+            raise UsageError(f"{path} {what}; give another --out.")
+        if not overwrite:
             raise UsageError(
                 f"{path} is not empty; give another --out, go on with --resume {path}, or "
                 "pass --overwrite."
             )
-        if overwrite and path.is_dir() and any(path.iterdir()) and not cls(path).config.is_file():
-            raise UsageError(f"{path} holds files but no run to overwrite; give another --out.")
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -153,11 +175,20 @@ class RunFolder:
         except OSError as error:
             raise ResourceError(f"can't write {path}: {error.strerror}.") from error
 
+    def sync(self, path: Path) -> None:
+        """Have the system put a file's lines on the disk."""
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
     def log(self, sentence: str) -> None:
         """Add a line with the time to log.txt."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        with (self.path / "log.txt").open("a") as file:
-            file.write(f"{now} {sentence}\n")
+        try:
+            with (self.path / "log.txt").open("a") as file:
+                file.write(f"{now} {sentence}\n")
+        except OSError as error:
+            raise ResourceError(f"can't write to {self.path}: {error.strerror}.") from error
 
 
 def free_name(root: Path, name: str) -> Path:
@@ -169,14 +200,16 @@ def free_name(root: Path, name: str) -> Path:
     return path
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, platform and device, for env.json."""
+def environment(runtime: Runtime) -> dict[str, Any]:
+    """Versions, platform, device and ranks, for env.json."""
+    device = runtime.device
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "ranks": runtime.ranks.count,
         "threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in RECORDED_VERSIONS},
     }

@@ -6,10 +6,8 @@ import dataclasses
 from typing import Any
 
 from metricforge.runs.folder import RunFolder
-from metricforge.training.records import EpochRecord, Record, StepRecord
+from metricforge.training.records import EpochRecord, Record
 from metricforge.training.task import Position
-
-_OF_A_STEP = {field.name for field in dataclasses.fields(StepRecord)}
 
 
 def line(record: Record) -> dict[str, Any]:
@@ -20,18 +18,13 @@ def line(record: Record) -> dict[str, Any]:
     return fields | {"active_share": record.active_share, "chosen_share": record.chosen_share}
 
 
-def cut_back(folder: RunFolder, position: Position) -> list[StepRecord]:
-    """Drop the lines of what came after `position`; the steps of the epoch that is open there."""
+def cut_back(folder: RunFolder, position: Position) -> None:
+    """Drop the lines of what came after `position`."""
     done = position.total_steps
     lines = folder.records(folder.metrics, lambda entry: entry["step"] <= done)
     # The last step of an epoch has the number of its end, which may not have been saved.
     lines = [entry for entry in lines if entry["epoch"] <= position.epoch or not _ends(entry)]
     folder.rewrite(folder.metrics, lines)
-    return [
-        StepRecord(**{name: value for name, value in entry.items() if name in _OF_A_STEP})
-        for entry in lines
-        if entry["epoch"] == position.epoch + 1 and not _ends(entry)
-    ]
 
 
 def best_scores(folder: RunFolder) -> dict[str, float]:

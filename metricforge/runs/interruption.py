@@ -33,11 +33,6 @@ class Interruption:
     ) -> None:
         self._restore()
 
-    @property
-    def exit_code(self) -> int:
-        """What a shell expects of a process that a signal stopped."""
-        return 128 + (self.signal or 0)
-
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
@@ -46,3 +41,8 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def exit_code(number: int) -> int:
+    """What a shell expects of a process that a signal stopped."""
+    return 128 + number

@@ -19,15 +19,28 @@ from metricforge.training.task import Position, Task
 MOST_SHOWN = 10
 
 
-def draw_plots(assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor]) -> None:
-    """Draw them into the run's folder; `embeddings` [M, D] are those of the test part, by model."""
-    task, dataset, split = assembly.task, assembly.dataset, assembly.split
+Rows = tuple[Tensor, Tensor]
+"""Embeddings [M, D], and the indices [M] of their images."""
+
+
+def train_sample(assembly: Assembly) -> Rows:
+    """Embeddings of train images, thinned evenly within their classes; each rank does its share."""
+    dataset, split = assembly.dataset, assembly.split
     # Sorted by class before it is thinned: a stride could miss whole classes that alternate.
     train = split.train[torch.argsort(dataset.labels[split.train], stable=True)]
     train = train[:: max(1, len(train) // 5_000)]
-    parts = {
-        "train": (embed_images(task.model, assembly.images, train, assembly.runtime), train),
-    }
+    return embed_images(assembly.task.model, assembly.images, train, assembly.runtime), train
+
+
+def draw_plots(
+    assembly: Assembly, folder: RunFolder, embeddings: dict[str, Tensor], sample: Rows
+) -> None:
+    """Draw them into the run's folder: a `sample` of the train part, and the test part's.
+
+    `embeddings` [M, D] are those of the test part, by model.
+    """
+    dataset, split = assembly.dataset, assembly.split
+    parts = {"train": sample}
     if TRAINED in embeddings:
         parts["test"] = (embeddings[TRAINED], split.test)
     for part, (rows, indices) in parts.items():

@@ -14,11 +14,17 @@ import tomli_w
 
 from metricforge.errors import UsageError, unknown
 
+BATCH_NORMS = ("batch", "frozen")
 KINDS = ("dataset", "sampler", "miner", "loss", "backbone", "head")
 """The options of a recipe that are components, each by the name of its kind."""
 
 OBJECT = "object "
 """How a record begins for a component that was given as a Python object, not as a spec."""
+
+
+COUNTS = ("dim", "epochs", "patience", "chunk", "accumulate", "save_steps", "keep", "workers")
+ASIDE = frozenset({"data_root", "save_steps", "save_minutes", "keep", "workers"})
+"""The options that have no share in what a run finds: a run may go on with others."""
 
 
 class Standard(str):
@@ -48,6 +54,14 @@ class Recipe:
     epochs: int | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"
+    rates: str | None = None
+    freeze: int = 0
+    batch_norm: str = "batch"
+    clip: float | None = None
+    ema: float | None = None
+    patience: int | None = None
+    chunk: int | None = None
+    accumulate: int = 1
     protocols: tuple[str, ...] = (Standard("retrieval"), Standard("oneshot"))
     validation: str = Standard("retrieval")
     select: str = "map@r"
@@ -55,16 +69,25 @@ class Recipe:
     device: str = "auto"
     precision: str = "fp32"
     channels_last: bool = True
+    compile: bool = False
+    save_steps: int | None = None
+    save_minutes: float = 10.0
+    keep: int = 2
+    workers: int | None = None
     data_root: str = "data"
     test: bool = True
 
     def __post_init__(self) -> None:
-        if self.dim < 1:
-            raise UsageError(f"dim must be at least 1, not {self.dim}.")
-        if self.epochs is not None and self.epochs < 1:
-            raise UsageError(f"epochs must be at least 1, not {self.epochs}.")
-        if self.seed < 0:
-            raise UsageError(f"seed must be 0 or more, not {self.seed}.")
+        for name in COUNTS:
+            _at_least(1, name, getattr(self, name))
+        for name in ("seed", "freeze", "save_minutes"):
+            _at_least(0, name, getattr(self, name))
+        if self.clip is not None and not 0 < self.clip < float("inf"):
+            raise UsageError(f"clip must be above 0, not {self.clip}.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UsageError(f"ema must be between 0 and 1, such as 0.999, not {self.ema}.")
+        if self.batch_norm not in BATCH_NORMS:
+            raise unknown("batch_norm", self.batch_norm, BATCH_NORMS)
 
     def to_toml(self) -> str:
         """The recipe as TOML; what is None is left out, an object is named."""
@@ -110,14 +133,17 @@ class Recipe:
         """The same recipe with some options changed."""
         return dataclasses.replace(self, **changes)
 
+    def aside(self) -> dict[str, Any]:
+        """The options that have no share in what a run finds."""
+        return {key: value for key, value in vars(self).items() if key in ASIDE}
+
     def differences(self, other: Recipe) -> list[str]:
         """The options in which two recipes differ, as "key: mine / theirs"."""
         mine, theirs = vars(self), vars(other)
-        # Where the data lies is no part of what it is: the fingerprint tells.
         return [
             f"{key}: {_recorded(mine[key])} / {_recorded(theirs[key])}"
             for key in mine
-            if key != "data_root" and _recorded(mine[key]) != _recorded(theirs[key])
+            if key not in ASIDE and _recorded(mine[key]) != _recorded(theirs[key])
         ]
 
 
@@ -130,8 +156,14 @@ def described(component: Any) -> str:
     return f"{OBJECT}{owner.__module__}:{owner.__qualname__}"
 
 
+def _at_least(least: int, name: str, value: float | None) -> None:
+    # Said this way round, the comparison is false for NaN.
+    if value is not None and not value >= least:
+        raise UsageError(f"{name} must be at least {least}, not {value}.")
+
+
 def _recorded(value: Any) -> Any:
-    if isinstance(value, str | int | bool | None):
+    if isinstance(value, str | int | float | bool | None):
         return value
     return [described(one) for one in value] if isinstance(value, tuple) else described(value)
 
@@ -143,9 +175,12 @@ def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
     if key == "augment":
         steps = value if isinstance(value, tuple | list) else (value,)
         return tuple(_checked("augmentation", step, "Any", source) for step in steps)
-    expected = int if "int" in type_name else bool if "bool" in type_name else str
     if value is None or (type_name == "Any" and not isinstance(value, str | int)):
         return value
+    if "float" in type_name and type(value) in (int, float):
+        return float(value)
+    named = {"int": int, "bool": bool, "float": float}
+    expected = next((kind for name, kind in named.items() if name in type_name), str)
     if type(value) is not expected:
         raise UsageError(f"{source} has {key} = {value!r}; it takes {expected.__name__}.")
     return value

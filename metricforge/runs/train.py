@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from metricforge.runs.assembly import Assembly, assemble
 from metricforge.runs.collapse import collapse
 from metricforge.runs.defaults import written_out
 from metricforge.runs.folder import RunFolder, environment, free_name
-from metricforge.runs.history import best_scores, cut_back, first_collapse, line
-from metricforge.runs.interruption import Interruption
+from metricforge.runs.history import best_scores, cut_back, first_collapse
+from metricforge.runs.interruption import Interruption, exit_code
+from metricforge.runs.keeper import Keeper
+from metricforge.runs.lock import held
 from metricforge.runs.measure import (
     PIXELS,
     TRAINED,
@@ -30,30 +31,39 @@ from metricforge.runs.measure import (
 )
 from metricforge.runs.origins import origins, refuse_if_gone
 from metricforge.runs.page import write_report
-from metricforge.runs.plots import draw_failures, draw_first_batch, draw_plots
+from metricforge.runs.plots import draw_failures, draw_plots, train_sample
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
 from metricforge.runs.selection import wants_validation
+from metricforge.runtime import Ranks
+from metricforge.training.checkpoint import restore
 from metricforge.training.loop import embed_images, fit
-from metricforge.training.records import EpochRecord, StepRecord
 from metricforge.training.task import Position
 
 
 def train(
-    *, out: str | Path | None = None, overwrite: bool = False, progress: bool = True, **options: Any
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    auto_resume: bool = False,
+    progress: bool = True,
+    **options: Any,
 ) -> Run:
     """Train, test on held-out classes, and record it all in a folder.
 
     `options` are those of :class:`Recipe`: components as specs or as Python objects, such as
     `train(dataset="mnist", sampler="hard-triplet:per_class=8", loss=MyLoss, dim=32)`. `out` is
-    the folder (default: a new one in `runs/`). Raises MetricForgeError, of the kind that says
+    the folder (default: a new one in `runs/`); with `auto_resume` a run that was begun there goes
+    on. Raises MetricForgeError, of the kind that says
     what went wrong; UsageError for an option that does not exist.
     """
     recipe = Recipe.from_values(options, "train()")
     if not progress:
-        return run_recipe(recipe, out=out, overwrite=overwrite)
+        return run_recipe(recipe, out=out, overwrite=overwrite, auto_resume=auto_resume)
     with ProgressLine() as line:
-        return run_recipe(recipe, out=out, overwrite=overwrite, listener=line)
+        return run_recipe(
+            recipe, out=out, overwrite=overwrite, auto_resume=auto_resume, listener=line
+        )
 
 
 def run_recipe(
@@ -61,28 +71,38 @@ def run_recipe(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
+    auto_resume: bool = False,
     registry: Registry | None = None,
     listener: Listener | None = None,
 ) -> Run:
     """Train what `recipe` says and test it on held-out classes, into a new folder `out`.
 
-    `out` defaults to `runs/DATASET-SAMPLER`, with a number if that is taken. Raises
-    MetricForgeError, of the kind that says what went wrong.
+    `out` defaults to `runs/DATASET-SAMPLER`, with a number if that is taken. With `auto_resume` a
+    run that was begun there goes on instead. Raises MetricForgeError, of the kind that says what
+    went wrong.
     """
     listener = listener or Listener()
+    ranks = Ranks.here()
     recipe.specs_only("the recipe")
-    path = Path(out) if out else free_name(Path("runs"), _name(recipe))
-    RunFolder.refuse_used(path, overwrite)
+    path = Path(out) if out else Path("runs") / _name(recipe)
+    if auto_resume and ranks.told(str(RunFolder(path).config.is_file())) == "True":
+        return resume(path, recipe=recipe, registry=registry, listener=listener)
+    if not (out or auto_resume):
+        path = Path(ranks.told(str(free_name(path.parent, path.name))))
+    if ranks.first:
+        RunFolder.refuse_used(path, overwrite)
     registry = registry or Registry.installed()
     assembly = assemble(recipe, registry)
-    folder = RunFolder.create(path, overwrite)
-    owners = origins(assembly.recipe, registry)
-    folder.write("env", environment(assembly.runtime.device) | {"components": owners})
-    split = assembly.split.to_json(assembly.dataset)
-    folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
-    # Last: a folder with a config is a run that can be resumed.
-    write_file(folder.config, assembly.recipe.to_toml())
-    return _train(assembly, folder, Position(), listener)
+    if not ranks.first:
+        return _train(assembly, RunFolder(path), Position(), None)
+    with RunFolder.created(path, overwrite) as folder:
+        owners = origins(assembly.recipe, registry)
+        folder.write("env", environment(assembly.runtime) | {"components": owners})
+        split = assembly.split.to_json(assembly.dataset)
+        folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
+        # Last: a folder with a config is a run that can be resumed.
+        write_file(folder.config, assembly.recipe.to_toml())
+        return _train(assembly, folder, Position(), Keeper(assembly, folder, listener))
 
 
 def resume(
@@ -101,7 +121,7 @@ def resume(
     registry = registry or Registry.installed()
     folder = RunFolder.open(Path(path))
     recorded = Recipe.from_toml(folder.config)
-    finished = Run(folder).finished
+    finished = Ranks.here().told(str(Run(folder).finished)) == "True"
     if not finished:
         owners = folder.read("env").get("components", {})
         for sentence in refuse_if_gone(recorded, registry, owners):
@@ -111,14 +131,29 @@ def resume(
     if finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
-    moved = recorded if recipe is None else recorded.but(data_root=recipe.data_root)
-    assembly = assemble(moved.specs_only(str(folder.config)), registry)
+    moved = recorded if recipe is None else recorded.but(**recipe.aside())
+    if not Ranks.here().first:
+        return _resumed(moved, folder, registry, None)
+    with held(folder.path):
+        return _resumed(moved, folder, registry, listener)
+
+
+def _resumed(
+    recipe: Recipe, folder: RunFolder, registry: Registry, listener: Listener | None
+) -> Run:
+    assembly = assemble(recipe.specs_only(str(folder.config)), registry)
     if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
         raise DataError(
-            f"the dataset {described(recorded.dataset)} is not the one that {path} was begun "
+            f"the dataset {described(recipe.dataset)} is not the one that {folder.path} was begun "
             "with: images or labels have changed; start a new run."
         )
-    return _train(assembly, folder, None, listener)
+    position = _restore(assembly, folder, listener or Listener())
+    keeper = None
+    if listener is not None:
+        cut_back(folder, position)
+        folder.log(f"resumed at step {position.total_steps}")
+        keeper = Keeper(assembly, folder, listener)
+    return _train(assembly, folder, position, keeper)
 
 
 def _refuse_other_options(recorded: Recipe, given: Recipe, folder: RunFolder) -> None:
@@ -128,77 +163,63 @@ def _refuse_other_options(recorded: Recipe, given: Recipe, folder: RunFolder) ->
         )
 
 
-def _train(
-    assembly: Assembly, folder: RunFolder, position: Position | None, listener: Listener
-) -> Run:
-    task = assembly.task
-    untrained = copy.deepcopy(task.model.state_dict())
-    earlier: list[StepRecord] = []
-    if position is None:
-        position = _restore(assembly, folder, listener)
-        earlier = cut_back(folder, position)
-    collapse_told = first_collapse(folder) is not None
-    for note in assembly.notes:
-        _tell(note, folder, listener)
-    began = time.perf_counter()
+def _train(assembly: Assembly, folder: RunFolder, position: Position, keeper: Keeper | None) -> Run:
+    """Train, test and record; the ranks without a keeper do their share and write nothing."""
+    task, ranks = assembly.task, assembly.runtime.ranks
     with Interruption() as interruption:
-        for record in fit(task, position, assembly.runtime, earlier):
-            folder.append(folder.metrics, line(record))
-            listener.record(record, task.epochs)
-            if record.step == 1 and isinstance(record, StepRecord):
-                draw_first_batch(task, position, assembly.runtime, folder)
-            if isinstance(record, EpochRecord):
-                folder.checkpoints.save(task, position)
-                if record.empty_batches:
-                    listener.say(f"epoch {record.epoch}: {record.empty_batches} empty batches.")
-                if record.collapsed and not collapse_told:
-                    collapse_told = True
-                    _tell(collapse(record, assembly), folder, listener)
-            if interruption.signal and position.epoch < task.epochs:
-                _stop(assembly, folder, position, interruption)
-    seconds = time.perf_counter() - began
-    folder.checkpoints.restore_best(task)
-    task.model.save(folder.model)
-    tested = assembly.recipe.test
-    measured, embeddings = _test(assembly, untrained) if tested else (Measured({}), {})
-    draw_plots(assembly, folder, embeddings)
-    draw_failures(measured.failures, assembly.images, folder)
-    _record(assembly, folder, measured, position, seconds)
-    write_report(folder)
+        for record in fit(task, position, assembly.runtime):
+            if keeper is not None:
+                keeper.keep(record, position)
+            # A signal may have reached one rank only, and all must stop at the same step.
+            stop = ranks.highest(interruption.signal or 0)
+            if stop and not task.done(position):
+                stopped = Interrupted("interrupted.")
+                if keeper is not None:
+                    stopped = keeper.stop(position, exit_code(stop))
+                ranks.wait()
+                raise stopped
+    _restore_best(assembly, folder)
+    measured, embeddings = _test(assembly)
+    shown = train_sample(assembly)
+    if keeper is not None:
+        task.model.save(folder.model)
+        draw_plots(assembly, folder, embeddings, shown)
+        draw_failures(measured.failures, assembly.images, folder)
+        _record(assembly, folder, measured, position)
+        write_report(folder)
+    ranks.wait()
     return Run(folder)
 
 
 def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Position:
-    """The newest checkpoint put into the task."""
-    if not folder.checkpoints.all():
-        listener.say("there is no checkpoint yet: beginning anew.")
-        position = Position()
-    else:
-        position, damaged = folder.checkpoints.restore_newest(assembly.task)
+    """The newest checkpoint put into the task: on all ranks the one that the first finds intact."""
+    ranks, checkpoints = assembly.runtime.ranks, folder.checkpoints
+    position = Position()
+    if ranks.first and checkpoints.all():
+        position, damaged = checkpoints.restore_newest(assembly.task)
         for sentence in damaged:
             listener.say(f"passed over a checkpoint: {sentence}")
-    folder.log(f"resumed at step {position.total_steps}")
+    elif ranks.first:
+        listener.say("there is no checkpoint yet: beginning anew.")
+    step = int(ranks.told(str(position.total_steps)))
+    if step and not ranks.first:
+        position = restore(checkpoints.at(step), assembly.task)
     return position
 
 
-def _stop(
-    assembly: Assembly, folder: RunFolder, position: Position, interruption: Interruption
-) -> None:
-    if position.step:
-        folder.checkpoints.save(assembly.task, position)
-    folder.log(f"interrupted and saved at step {position.total_steps}")
-    stopped = Interrupted(
-        f"interrupted and saved at step {position.total_steps}; go on with: "
-        f"metricforge train --resume {folder.path}"
-    )
-    stopped.exit_code = interruption.exit_code
-    raise stopped
+def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
+    """The best epoch's weights, put into the model that is tested and saved."""
+    # It is there when the first rank has come here.
+    assembly.runtime.ranks.wait()
+    folder.checkpoints.restore_best(assembly.task)
 
 
-def _test(assembly: Assembly, untrained: dict[str, Tensor]) -> tuple[Measured, dict[str, Tensor]]:
+def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     """Open the test part, once: trained network, untrained network and raw pixels."""
+    if not assembly.recipe.test:
+        return Measured({}), {}
     bare = copy.deepcopy(assembly.task.model)
-    bare.load_state_dict(untrained)
+    bare.load_state_dict(assembly.initial)
     models = {TRAINED: assembly.task.model, UNTRAINED: bare}
 
     def embedded(indices: Tensor) -> Embedded:
@@ -211,12 +232,12 @@ def _test(assembly: Assembly, untrained: dict[str, Tensor]) -> tuple[Measured, d
     part, protocols = embedded(assembly.split.test), assembly.protocols
     asked = any(wants_validation(protocol) for protocol in protocols.values())
     validation = embedded(assembly.split.validation) if asked else None
+    if not assembly.runtime.ranks.first:
+        return Measured({}), {}
     return measure(part, protocols, assembly.dataset, validation), dict(part.rows)
 
 
-def _record(
-    assembly: Assembly, folder: RunFolder, measured: Measured, position: Position, seconds: float
-) -> None:
+def _record(assembly: Assembly, folder: RunFolder, measured: Measured, position: Position) -> None:
     split = assembly.split
     summary = {
         "format": 1,
@@ -232,7 +253,7 @@ def _record(
         "validation": best_scores(folder),
         "epochs": position.epoch,
         "steps": position.total_steps,
-        "seconds": round(seconds, 3),
+        "seconds": round(position.seconds, 3),
         "training_notes": _notes(assembly, folder),
     }
     if assembly.recipe.test:
@@ -248,11 +269,6 @@ def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
     """What was said of the training, a collapse before the run was resumed included."""
     fallen = first_collapse(folder)
     return [*assembly.notes, *([collapse(fallen, assembly)] if fallen else [])]
-
-
-def _tell(sentence: str, folder: RunFolder, listener: Listener) -> None:
-    listener.say(sentence)
-    folder.log(sentence)
 
 
 def _name(recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metricforge.errors import MetricForgeError, PluginError, ResourceError, told
 from metricforge.installed import owner_of
+from metricforge.runtime import Runtime
 
 
 @contextmanager
@@ -20,11 +21,33 @@ def blaming(plugin: object) -> Iterator[None]:
         yield
     except MetricForgeError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        what = f"out of memory in {name_of(plugin)}"
-        raise ResourceError(f"{what}; a smaller batch or smaller images take less.") from error
     except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            what = f"out of memory in {name_of(plugin)}"
+            raise ResourceError(f"{what}; a smaller batch or smaller images take less.") from error
         raise PluginError(f"{blame_of(plugin)} failed: {told(error)}.") from error
+
+
+@contextmanager
+def telling_of_memory(images: int, runtime: Runtime) -> Iterator[None]:
+    """Turn a lack of memory in a step of so many images into an error that says what to try."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        shown = min(runtime.chunk or images, images)
+        raise ResourceError(
+            f"out of memory with {shown} images at a time; try --chunk {max(shown // 2, 1)}, which "
+            "leaves the batch as it is, smaller images, or a smaller batch."
+        ) from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory is lacking; for the CPU's torch has no class."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def name_of(plugin: object) -> str:

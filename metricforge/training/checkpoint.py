@@ -22,10 +22,10 @@ from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
 from metricforge.training.blame import blaming, name_of
 from metricforge.training.conduct import check_state
+from metricforge.training.tally import Tally
 from metricforge.training.task import Position, Task
 
-FORMAT = 1
-KEEP = 2
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,35 @@ class Checkpoints:
 
     folder: Path
 
-    def save(self, task: Task, position: Position) -> Path:
-        """Write a checkpoint; the newest two and the best one are kept."""
-        place = {key: value for key, value in vars(position).items() if key != "batches"}
-        state = {"format": FORMAT, "position": place, "seed": task.seed}
+    def save(self, task: Task, position: Position, keep: int = 2) -> Path:
+        """Write a checkpoint; the newest `keep` and the best one are kept."""
         optimizer, scalars = _flatten(task.optimizer)
+        state = {
+            "format": FORMAT,
+            "position": _numbers(position, "batches", "tally"),
+            "seed": task.seed,
+            "optimizer": scalars,
+            "scaler": task.scaler.state_dict(),
+        }
         files = {
             "model.safetensors": save_tensors(_contiguous(task.model)),
             "optimizer.safetensors": save_tensors(optimizer),
-            "state.json": json.dumps(state | {"optimizer": scalars}, indent=1).encode(),
         }
+        if task.average is not None:
+            files["average.safetensors"] = save_tensors(_contiguous(task.average))
         if position.step:
-            files["batches.safetensors"] = save_tensors(_joined(position.batches))
+            state["tally"] = _numbers(position.tally, "sample")
+            files["epoch.safetensors"] = save_tensors(_of_epoch(position))
+        files["state.json"] = json.dumps(state, indent=1).encode()
         for name, component in _stateful(task):
             files[f"{name}.safetensors"] = _state_of(component)
-        folder = self.folder / f"step-{position.total_steps:08d}"
+        folder = self.at(position.total_steps)
         # The best weights first: a checkpoint must never name a best epoch that is not there.
         if position.step == 0 and position.best_epoch == position.epoch:
-            write_folder(self.best, {"model.safetensors": files["model.safetensors"]})
+            judged = save_tensors(_contiguous(task.judged))
+            write_folder(self.best, {"model.safetensors": judged})
         write_folder(folder, files)
-        for old in self.all()[:-KEEP]:
+        for old in self.all()[:-keep]:
             shutil.rmtree(old)
         return folder
 
@@ -67,6 +76,10 @@ class Checkpoints:
     def best(self) -> Path:
         """The folder with the weights of the best epoch on validation classes."""
         return self.folder / "best"
+
+    def at(self, step: int) -> Path:
+        """The folder of the checkpoint after so many steps."""
+        return self.folder / f"step-{step:08d}"
 
     def restore_newest(self, task: Task) -> tuple[Position, list[str]]:
         """Put the newest intact checkpoint into `task`: its position, and what was passed over.
@@ -83,7 +96,7 @@ class Checkpoints:
         raise ArtefactError(f"no intact checkpoint in {self.folder}: {told}")
 
     def restore_best(self, task: Task) -> None:
-        """Put the weights of the best epoch into the model of `task`."""
+        """Put the weights of the best epoch into the model of `task`; averaged ones, if it has."""
         content = read_folder(self.best)
         load_weights(task.model, content.get("model.safetensors", b""), self.best)
 
@@ -91,41 +104,68 @@ class Checkpoints:
 def restore(folder: Path, task: Task) -> Position:
     """Put one checkpoint into model, loss and optimiser, all of it or (ArtefactError) nothing."""
     files = read_folder(folder)
-    position, tensors, scalars = _parsed(folder, files)
+    position, tensors, state = _parsed(folder, files)
     load_weights(task.model, files.get("model.safetensors", b""), folder)
+    if task.average is not None:
+        load_weights(task.average, files.get("average.safetensors", b""), folder)
     for name, component in _stateful(task):
         _load_state(component, files.get(f"{name}.safetensors", b""), folder)
-    _unflatten(task.optimizer, tensors, scalars)
+    _unflatten(task.optimizer, tensors, dict(state["optimizer"]))
+    if task.scaler.is_enabled():
+        task.scaler.load_state_dict(state["scaler"])
     return position
 
 
 def _parsed(
     folder: Path, files: dict[str, bytes]
 ) -> tuple[Position, dict[str, Tensor], dict[str, Any]]:
-    """Where the training was, and the tensors and the numbers of its optimiser."""
+    """Where the training was, the tensors of its optimiser, and what numbers there are."""
     try:
         state = json.loads(files["state.json"])
-        if int(state["format"]) > FORMAT:
-            raise ArtefactError(
-                f"{folder} has checkpoint format {state['format']} and this metricforge reads up "
-                f"to {FORMAT}: upgrade metricforge."
-            )
+        check_format(folder, int(state["format"]))
         tensors = load_tensors(files["optimizer.safetensors"])
         position = Position(**state["position"])
         if position.step:
-            position.batches = _parted(load_tensors(files["batches.safetensors"]))
-        return position, tensors, dict(state["optimizer"])
+            _resume_epoch(position, state["tally"], load_tensors(files["epoch.safetensors"]))
+        return position, tensors, {key: state[key] for key in ("optimizer", "scaler")}
     except (KeyError, ValueError, TypeError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is not a whole checkpoint: {error!r}.") from error
 
 
-def _joined(batches: list[Tensor]) -> dict[str, Tensor]:
-    sizes = torch.tensor([len(batch) for batch in batches])
-    return {"indices": torch.cat(batches), "sizes": sizes}
+def check_format(folder: Path, written: int) -> None:
+    """Refuse a checkpoint of a later or an earlier metricforge, which has other things in it."""
+    if written > FORMAT:
+        raise ArtefactError(
+            f"{folder} has checkpoint format {written} and this metricforge reads up "
+            f"to {FORMAT}: upgrade metricforge."
+        )
+    if written < FORMAT:
+        raise ArtefactError(
+            f"{folder} has checkpoint format {written}, of an earlier metricforge, and this one "
+            f"reads {FORMAT}: finish the run with the version in its env.json, or begin anew."
+        )
 
 
-def _parted(tensors: dict[str, Tensor]) -> list[Tensor]:
-    return list(tensors["indices"].split(tensors["sizes"].tolist()))
+def _numbers(record: object, *without: str) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in without}
+
+
+def _of_epoch(position: Position) -> dict[str, Tensor]:
+    """The batches of the open epoch, and its newest embeddings."""
+    batches, parts = position.batches, position.tally.sample.parts()
+    return {
+        "indices": torch.cat(batches),
+        "sizes": torch.tensor([len(batch) for batch in batches]),
+        "sample": torch.cat(parts).contiguous(),
+        "sample_sizes": torch.tensor([len(part) for part in parts]),
+    }
+
+
+def _resume_epoch(position: Position, sums: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    position.batches = list(tensors["indices"].split(tensors["sizes"].tolist()))
+    position.tally = Tally(**sums)
+    for part in tensors["sample"].split(tensors["sample_sizes"].tolist()):
+        position.tally.sample.add(part)
 
 
 def _stateful(task: Task) -> Iterator[tuple[str, Any]]:

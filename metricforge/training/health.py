@@ -37,6 +37,10 @@ class Sample:
         while self._size - len(self._parts[0]) >= SAMPLE:
             self._size -= len(self._parts.popleft())
 
+    def parts(self) -> list[Tensor]:
+        """What it holds, in the pieces [n, D] that it was given, oldest first."""
+        return list(self._parts)
+
     def rows(self) -> Tensor | None:
         """The newest embeddings, float64 [n, D] on the CPU, n at most 1,024; None without any."""
         if self._size == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,70 +12,95 @@ from torch import Tensor
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
 from metricforge.model import EmbeddingModel
-from metricforge.runtime import Runtime, generator, seed_torch
+from metricforge.runtime import Runtime, generator
+from metricforge.runtime.normalization import norms
 from metricforge.training.blame import blaming
 from metricforge.training.conduct import taken_batches
 from metricforge.training.health import FEWEST, collapsed, effective_rank, spread
+from metricforge.training.passes import Part, chunks_of
 from metricforge.training.records import EpochRecord, Record, StepRecord
 from metricforge.training.step import Outcome, take_step
 from metricforge.training.tally import Tally
 from metricforge.training.task import Position, Task
 
 
-def fit(
-    task: Task, position: Position, runtime: Runtime, earlier: Iterable[StepRecord] = ()
-) -> Iterator[Record]:
+def fit(task: Task, position: Position, runtime: Runtime) -> Iterator[Record]:
     """Train from `position` to the end, yielding a record after each step and each epoch.
 
     `position` is kept up to date, so the caller may save or stop at any record. All randomness
     is a function of (seed, epoch, step): a training that stops and goes on draws the same.
-    `earlier` are the records of the steps that the open epoch has behind it, for its sums.
     Raises DivergedError before the step when the loss or an embedding is not finite.
     """
-    while position.epoch < task.epochs:
-        tally = Tally(earlier)
-        earlier = ()
-        for record in _epoch(task, position, runtime, tally):
-            tally.add(record)
+    while not task.done(position):
+        for record in _epoch(task, position, runtime):
+            position.tally.add(record)
+            position.seconds += record.seconds
             yield record
-        yield _close_epoch(task, position, tally)
+        yield _close_epoch(task, position)
 
 
-def _epoch(task: Task, position: Position, runtime: Runtime, tally: Tally) -> Iterator[StepRecord]:
-    batches = _batches(task, position, runtime)
-    remaining = batches[position.step :]
-    task.model.train()
-    images = read_ahead(task.images, (task.train[batch] for batch in remaining))
+def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord]:
+    remaining = _steps(task, _batches(task, position, runtime))[position.step :]
+    _prepare(task, position.epoch)
     began = time.perf_counter()
-    for batch, shown in zip(remaining, images, strict=True):
+    for parts in _with_images(task, remaining, runtime):
         # The middle of the step: the first one is not taken at rate zero, nor the last.
-        spent = (position.epoch + (position.step + 0.5) / len(batches)) / task.epochs
+        spent = (position.epoch + (position.step + 0.5) / _count(task, position)) / task.epochs
         for group in task.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * task.schedule(spent)
-        seed_torch(task.seed, position.epoch, position.step)
-        outcome = take_step(
-            task, _seen(task, shown, batch, position, runtime), batch, position, runtime
-        )
-        tally.sample.add(outcome.embeddings)
+        outcome = take_step(task, parts, position, runtime)
         position.step += 1
         position.total_steps += 1
-        yield _record(task, position, outcome, time.perf_counter() - began)
+        position.tally.sample.add(outcome.embeddings)
+        yield _record(task, position, outcome, time.perf_counter() - began, spent)
         began = time.perf_counter()
 
 
-def _seen(
-    task: Task, images: Tensor, batch: Tensor, position: Position, runtime: Runtime
-) -> Tensor:
-    """Images [B, C, H, W] of a batch as the network is shown them: on the device, augmented."""
-    shown = runtime.prepare(images)
-    if task.augment is None:
-        return shown
-    return runtime.prepare(task.augment(shown, position.epoch, task.train[batch]))
+def _prepare(task: Task, epoch: int) -> None:
+    """The network as it trains in an epoch: its backbone frozen or not, and its batch norm."""
+    task.model.train()
+    frozen = epoch < task.frozen
+    if task.frozen:
+        for group in task.optimizer.param_groups:
+            if group.get("name") == "backbone":
+                for parameter in group["params"]:
+                    parameter.requires_grad_(not frozen)
+    # What does not learn is shown as it will be used: no dropout, no statistics that move.
+    if frozen:
+        task.model.backbone.eval()
+    if task.frozen_norms:
+        for norm in norms(task.model):
+            norm.eval()
 
 
-def _record(task: Task, position: Position, outcome: Outcome, seconds: float) -> StepRecord:
+def _steps(task: Task, batches: list[Tensor]) -> list[list[Tensor]]:
+    """The batches of each step."""
+    starts = range(0, len(batches), task.accumulate)
+    return [batches[start : start + task.accumulate] for start in starts]
+
+
+def _count(task: Task, position: Position) -> int:
+    """How many steps the open epoch has."""
+    return -(-len(position.batches) // task.accumulate)
+
+
+def _with_images(task: Task, steps: list[list[Tensor]], runtime: Runtime) -> Iterator[list[Part]]:
+    """The parts of each step, their images read while the network works on those before."""
+    chunks = [[chunks_of(batch, runtime) for batch in step] for step in steps]
+    indices = (task.train[chunk] for step in chunks for batch in step for chunk in batch)
+    images = read_ahead(task.images, indices)
+    for step, parts in zip(steps, chunks, strict=True):
+        yield [
+            Part(batch, [next(images) for _ in part])
+            for batch, part in zip(step, parts, strict=True)
+        ]
+
+
+def _record(
+    task: Task, position: Position, outcome: Outcome, seconds: float, spent: float
+) -> StepRecord:
     """The record of the step that was just taken."""
-    steps = len(position.batches)
+    steps = _count(task, position)
     return StepRecord(
         epoch=position.epoch + 1,
         step=position.total_steps,
@@ -84,10 +109,11 @@ def _record(task: Task, position: Position, outcome: Outcome, seconds: float) ->
         tuples=outcome.tuples,
         images=len(outcome.embeddings),
         seconds=seconds,
-        lr=task.optimizer.param_groups[0]["lr"],
+        lr=task.optimizer.defaults["lr"] * task.schedule(spent),
         spent=(position.epoch + position.step / steps) / task.epochs,
         possible=outcome.possible,
         active=outcome.active,
+        gradient_norm=outcome.norm,
     )
 
 
@@ -118,10 +144,11 @@ def once(batch: Tensor) -> Tensor:
     return batch if len(images) == len(batch) else batch[np.sort(first)]
 
 
-def _close_epoch(task: Task, position: Position, tally: Tally) -> EpochRecord:
+def _close_epoch(task: Task, position: Position) -> EpochRecord:
+    tally, position.tally = position.tally, Tally()
     position.epoch += 1
     position.step = 0
-    scores = task.validate(task.model)
+    scores = task.validate(task.judged)
     first = next(iter(scores.values()), float(position.epoch))
     # Of equals the later: a validation set too easy to rank epochs must not pick the first.
     best = first >= position.best_score
@@ -158,5 +185,9 @@ def _health(task: Task, tally: Tally) -> dict[str, Any]:
 def embed_images(
     model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime, batch: int = 512
 ) -> Tensor:
-    """Embeddings [M, D] on the CPU of the images [M] at `indices`."""
-    return model.embed(read_ahead(images, indices.split(batch)), runtime)
+    """Embeddings [M, D] on the CPU of the images [M] at `indices`, each rank doing its share."""
+
+    def embed(share: Tensor) -> Tensor:
+        return model.embed(read_ahead(images, share.split(batch)), runtime)
+
+    return runtime.ranks.shared(embed, indices)

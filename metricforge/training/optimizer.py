@@ -11,9 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from metricforge.errors import UsageError, unknown
+from metricforge.model import EmbeddingModel
 from metricforge.spec import Factory, Spec, bind, complete
 
-Parameters = Iterable[nn.Parameter]
+Parameters = Iterable[dict[str, Any]]
 Schedule = Callable[[float], float]
 """The share of the budget that is spent, 0 to 1, to the factor on the learning rate."""
 
@@ -75,16 +76,59 @@ OPTIMIZERS: Mapping[str, Factory] = {
 SCHEDULES: Mapping[str, Factory] = {"constant": constant, "cosine": cosine}
 
 
-def make_optimizer(spec: Spec, modules: Iterable[object]) -> Optimizer:
-    """The optimiser that `spec` names, over the parameters of those modules that have any."""
-    networks = (module for module in modules if isinstance(module, nn.Module))
-    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+PARTS = ("backbone", "head", "loss")
+
+
+def read_rates(text: str | None) -> dict[str, float]:
+    """Factors on the learning rate by part, from "backbone=0.1,loss=100"; 1 where none is given.
+
+    Raises UsageError for another part, and for what is no number of 0 or more.
+    """
+    rates = dict.fromkeys(PARTS, 1.0)
+    for item in (text or "").split(",") if text else ():
+        name, _, value = item.partition("=")
+        if name not in rates:
+            raise unknown("part in rates", name, PARTS)
+        try:
+            rates[name] = float(value)
+        except ValueError:
+            rates[name] = math.nan
+        if not 0 <= rates[name] < math.inf:
+            raise UsageError(f"rates has {item}; it takes factors, as in backbone=0.1,loss=100.")
+    return rates
+
+
+def parts_of(model: EmbeddingModel, loss: object) -> dict[str, object]:
+    """What a training may change, by the names that rates give."""
+    return {"backbone": model.backbone, "head": model.head, "loss": loss}
+
+
+def make_optimizer(
+    spec: Spec, parts: Mapping[str, object], rates: Mapping[str, float] | None = None
+) -> Optimizer:
+    """The optimiser that `spec` names, over the parameters of those parts that have any.
+
+    Each part is a group by its name, with its factor of `rates` on the learning rate; one with
+    the factor 0 does not learn at all.
+    """
     factory, options = _chosen(OPTIMIZERS, "optimizer", spec)
+    factors = rates or {}
+    groups = []
+    for name, module in parts.items():
+        if not isinstance(module, nn.Module):
+            continue
+        if factors.get(name, 1.0) == 0:
+            module.requires_grad_(False)
+        if parameters := [p for p in module.parameters() if p.requires_grad]:
+            groups.append({"params": parameters, "name": name})
+    if not groups:
+        raise UsageError("nothing is left to train: all of it is frozen.")
     try:
-        optimizer: Optimizer = factory(parameters, **options)
+        optimizer: Optimizer = factory(groups, **options)
     except ValueError as error:
         raise UsageError(f"optimizer '{spec}' can't be made: {error}.") from error
     for group in optimizer.param_groups:
+        group["lr"] *= factors.get(group["name"], 1.0)
         group["initial_lr"] = group["lr"]
     return optimizer
 

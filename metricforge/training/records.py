@@ -14,6 +14,7 @@ class StepRecord:
     - `possible`: how many of that kind the batch holds, an image that it holds twice being two;
       of a memory's rows none is an anchor.
     - `active`: how many of the tuples have a share in the loss; None when the loss does not say.
+    - `gradient_norm`: the length of the gradient before it was clipped; None when it is not.
     - `spent`: the share of the whole budget, 0 to 1, that is behind it.
     """
 
@@ -28,6 +29,7 @@ class StepRecord:
     spent: float
     possible: int | None = None
     active: int | None = None
+    gradient_norm: float | None = None
 
     @property
     def active_share(self) -> float | None:
@@ -45,7 +47,7 @@ class EpochRecord:
     """One epoch: its mean loss, the scores on validation classes, whether they are the best.
 
     The shares are those of all its tuples together. `spread` and `effective_rank` are those of
-    its last embeddings (see `health`), None where it took no step since it was resumed.
+    its last embeddings (see `health`), None where there are too few of them.
     """
 
     epoch: int

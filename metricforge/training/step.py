@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metricforge.contracts import Miner, Sampler, Tuples
 from metricforge.errors import DivergedError
 from metricforge.pairwise import Classes
-from metricforge.runtime import Runtime, generator
-from metricforge.training.blame import blaming
+from metricforge.runtime import Runtime, generator, seed_torch
+from metricforge.training.blame import blaming, telling_of_memory
 from metricforge.training.conduct import (
     check_active,
     check_active_form,
@@ -24,35 +25,56 @@ from metricforge.training.conduct import (
 )
 from metricforge.training.counting import Count, chosen, possible
 from metricforge.training.mining import anchored, give_margin, mine
+from metricforge.training.passes import Part, Passes
 from metricforge.training.task import Position, Task
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: loss, counts of tuples (see `StepRecord`), embeddings [B, D]."""
+    """What a step found: loss, counts of tuples (see `StepRecord`), embeddings [B, D].
+
+    `norm` is that of the gradient, where it is clipped.
+    """
 
     loss: float
     tuples: int | None
     possible: int | None
     active: int | None
     embeddings: Tensor
+    norm: float | None = None
 
 
-def take_step(
-    task: Task, images: Tensor, batch: Tensor, position: Position, runtime: Runtime
-) -> Outcome:
-    """Train on the images [B, C, H, W] of a batch [B], the step that comes next at `position`.
+def take_step(task: Task, parts: Sequence[Part], position: Position, runtime: Runtime) -> Outcome:
+    """Train on the parts of a step, the one that comes next at `position`.
 
-    Raises DivergedError before the weights change when the loss or an embedding is not finite.
+    Raises DivergedError before the weights change when the loss, an embedding or its gradient is
+    not finite.
     """
-    labels_cpu = task.labels[batch]
+    task.optimizer.zero_grad(set_to_none=True)
+    images = sum(len(part.batch) for part in parts)
+    with telling_of_memory(images, runtime):
+        found = [
+            _compare(task, part, number, len(part.batch) / images, position, runtime)
+            for number, part in enumerate(parts)
+        ]
+        norm = _descend(task, runtime)
+    return replace(_together(found), norm=norm)
+
+
+def _compare(
+    task: Task, part: Part, number: int, weight: float, position: Position, runtime: Runtime
+) -> Outcome:
+    """Embed a batch, mine, score, and add `weight` times its gradient to the parameters."""
+    batch, labels_cpu = part.batch, task.labels[part.batch]
     labels = labels_cpu.to(runtime.device)
     # What miners and losses ask of the labels, they need not wait for the device to tell.
     Classes.remember(labels, labels_cpu)
-    with runtime.autocast():
-        embeddings = task.model(images)
+    passes = Passes(task, part, number, position, runtime)
+    embeddings = passes.forward()
+    # Once more, for the ranks' networks have drawn each for itself.
+    seed_torch(task.seed, position.epoch, position.step, number)
     compared, labels = _with_memory(task.sampler, embeddings, labels, batch)
-    tuples = _mined(task, compared.detach(), labels, len(batch), position)
+    tuples = _mined(task, compared.detach(), labels, len(batch), position, number)
     with blaming(task.loss):
         loss = task.loss(compared, labels, tuples)
         active = getattr(task.loss, "active", None)
@@ -61,14 +83,54 @@ def take_step(
     # Counting on the CPU what is known there leaves the device alone.
     counts = _counts(tuples, labels_cpu if len(labels) == len(batch) else labels, len(batch))
     finite = loss.isfinite() & embeddings.isfinite().all()
-    value, sound, active, there, most = _fetched(loss, finite, active, *counts)
-    if not sound:
-        raise _diverged(task, batch, value)
+    with blaming(task.loss):
+        task.scaler.scale(loss * weight).backward()
+    gradient = torch.zeros_like(embeddings) if embeddings.grad is None else embeddings.grad
+    steep = gradient.isfinite().all()
+    value, sound, slope, active, there, most = _fetched(loss, finite, steep, active, *counts)
+    if not (sound and slope):
+        raise _diverged(task, batch, value, bool(sound))
     check_active(task.loss, active, there)
-    task.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    task.optimizer.step()
+    passes.backward(gradient)
     return Outcome(value, _whole(there), _whole(most), _whole(active), embeddings.detach())
+
+
+def _descend(task: Task, runtime: Runtime) -> float | None:
+    """Change the weights by the gradients of all ranks; the norm that these had, if clipped."""
+    learning = task.loss.parameters() if isinstance(task.loss, nn.Module) else ()
+    runtime.ranks.sum_gradients(
+        (p for p in task.model.parameters() if p.requires_grad),
+        (p for p in learning if p.requires_grad),
+    )
+    norm = None
+    if task.clip is not None:
+        task.scaler.unscale_(task.optimizer)
+        every = [p for group in task.optimizer.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(every, task.clip))
+    task.scaler.step(task.optimizer)
+    task.scaler.update()
+    if task.average is not None:
+        task.average.update_parameters(task.model)
+    return norm
+
+
+def _together(found: Sequence[Outcome]) -> Outcome:
+    """What the batches of one step found: the mean loss of their images, sums, embeddings."""
+    if len(found) == 1:
+        return found[0]
+    sizes = [len(one.embeddings) for one in found]
+    return Outcome(
+        sum(one.loss * size for one, size in zip(found, sizes, strict=True)) / sum(sizes),
+        _sum(one.tuples for one in found),
+        _sum(one.possible for one in found),
+        _sum(one.active for one in found),
+        torch.cat([one.embeddings for one in found]),
+    )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _with_memory(
@@ -85,14 +147,15 @@ def _with_memory(
 
 
 def _mined(
-    task: Task, embeddings: Tensor, labels: Tensor, anchors: int, position: Position
+    task: Task, embeddings: Tensor, labels: Tensor, anchors: int, position: Position, number: int
 ) -> Tuples | None:
     """The tuples of the batch and its memory [B + M, D] whose anchors are in the batch."""
     miner: Miner = task.miner
     if task.miner_at is not None:
-        miner = miner_of_step(task.sampler, task.miner_at, position.epoch, position.step, miner)
+        step = position.step * task.accumulate + number
+        miner = miner_of_step(task.sampler, task.miner_at, position.epoch, step, miner)
     give_margin(miner, task.loss)
-    rng = generator(task.seed, position.epoch, position.step)
+    rng = generator(task.seed, position.epoch, position.step * task.accumulate + number)
     with torch.no_grad(), blaming(miner):
         tuples = mine(miner, embeddings, labels, rng)
     check_tuples(miner, tuples, labels)
@@ -124,10 +187,11 @@ def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _diverged(task: Task, batch: Tensor, loss: float) -> DivergedError:
+def _diverged(task: Task, batch: Tensor, loss: float, sound: bool) -> DivergedError:
     rows = ", ".join(str(int(i) // task.views) for i in task.train[batch][:16])
     more = ", ..." if len(batch) > 16 else ""
+    what = f"the loss is {loss}" if not sound else f"the loss is {loss}, without finite gradient,"
     return DivergedError(
-        f"the loss is {loss} for the batch of images {rows}{more}; no step was taken. "
+        f"{what} for the batch of images {rows}{more}; no step was taken. "
         "Try a lower learning rate (--optimizer adamw:lr=...)."
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from metricforge.contracts import Loss, Miner, Sampler
 from metricforge.data.images import Images
 from metricforge.model import EmbeddingModel
 from metricforge.training.augmentation import Chain
 from metricforge.training.optimizer import Schedule
+from metricforge.training.tally import Tally
 
 Scores = Mapping[str, float]
 
@@ -28,6 +33,12 @@ class Task:
     from 0, where it changes from step to step; without it `miner` is that of all. `replaced` says
     that `miner` is not the sampler's own: it knows nothing of images that a batch repeats.
     `augment` changes the images of a batch before the network sees them.
+
+    Each step takes `accumulate` batches of the sampler, compared apart, their gradients averaged.
+    `clip` is the largest norm of the gradient that is left as it is. `average` follows the weights
+    and is judged and kept in their place. The backbone is `frozen` for so many epochs, its batch
+    norm keeping its statistics for good with `frozen_norms`. After `patience` epochs without a
+    better score the training ends. `scaler` keeps gradients in fp16 from vanishing.
     """
 
     model: EmbeddingModel
@@ -46,13 +57,32 @@ class Task:
     miner_at: Callable[[int, int], Miner] | None = None
     replaced: bool = False
     augment: Chain | None = None
+    accumulate: int = 1
+    clip: float | None = None
+    average: AveragedModel | None = None
+    frozen: int = 0
+    frozen_norms: bool = False
+    patience: int | None = None
+    scaler: GradScaler = field(default_factory=partial(GradScaler, enabled=False))
+
+    @property
+    def judged(self) -> EmbeddingModel:
+        """The model whose scores count: the averaged one, where there is one."""
+        return self.model if self.average is None else cast(EmbeddingModel, self.average.module)
+
+    def done(self, position: Position) -> bool:
+        """Whether the training is over: by its epochs, or because nothing gets better."""
+        waited = position.epoch - position.best_epoch
+        tired = self.patience is not None and waited >= self.patience
+        return position.step == 0 and (tired or position.epoch >= self.epochs)
 
 
 @dataclass
 class Position:
     """How far a training is: whole epochs done, then steps done in the one that is open.
 
-    `batches` are those of the open epoch, each int64 [B] into the train set.
+    `seconds` were spent so far; `batches` are those of the open epoch, each int64 [B] into the
+    train set, and `tally` is what its steps summed up to.
     """
 
     epoch: int = 0
@@ -60,4 +90,6 @@ class Position:
     total_steps: int = 0
     best_score: float = float("-inf")
     best_epoch: int = 0
+    seconds: float = field(default=0.0, compare=False)
     batches: list[Tensor] = field(default_factory=list, repr=False, compare=False)
+    tally: Tally = field(default_factory=Tally, repr=False, compare=False)

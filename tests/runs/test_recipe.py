@@ -47,18 +47,31 @@ def test_overwriting_touches_runs_only(tmp_path: Path) -> None:
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
     with pytest.raises(UsageError, match="no run to overwrite"):
-        RunFolder.create(tmp_path / "project", overwrite=True)
+        with RunFolder.created(tmp_path / "project", overwrite=True):
+            pass
     assert precious.read_text() == "mine"
 
 
 def test_overwriting_a_run_clears_it_and_leaves_other_files(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "r")
-    folder.config.write_text("")
-    folder.append(folder.metrics, {"step": 1})
-    (tmp_path / "r" / "notes.md").write_text("mine")
-    RunFolder.create(tmp_path / "r", overwrite=True)
+    with RunFolder.created(tmp_path / "r") as folder:
+        folder.config.write_text("")
+        folder.append(folder.metrics, {"step": 1})
+        (tmp_path / "r" / "notes.md").write_text("mine")
+    with RunFolder.created(tmp_path / "r", overwrite=True):
+        pass
     assert not folder.metrics.exists()
     assert (tmp_path / "r" / "notes.md").read_text() == "mine"
+
+
+def test_what_a_run_leaves_that_never_began_is_no_hindrance(tmp_path: Path) -> None:
+    with RunFolder.created(tmp_path / "r"):
+        pass
+    with RunFolder.created(tmp_path / "r") as folder:
+        assert folder.plots.is_dir()
+    # The same without the mark of a run: somebody's own plots.
+    (tmp_path / "mine" / "plots").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is not empty"):
+        RunFolder.refuse_used(tmp_path / "mine", overwrite=False)
 
 
 def test_names_count_up(tmp_path: Path) -> None:
@@ -69,7 +82,7 @@ def test_names_count_up(tmp_path: Path) -> None:
 
 
 def test_a_cut_last_line_of_metrics_is_dropped(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "r")
+    folder = RunFolder(tmp_path)
     folder.metrics.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert folder.records(folder.metrics) == [{"step": 1}, {"step": 2}]
 

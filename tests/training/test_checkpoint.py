@@ -263,8 +263,8 @@ def rewritten(folder: Path, **changes) -> None:
         {"state__json": None},
         {"state__json": b"{"},
         {"state__json": b"[]"},
-        {"state__json": b'{"format": 1}'},
-        {"state__json": b'{"format": 1, "position": {"epok": 1}, "optimizer": {}}'},
+        {"state__json": b'{"format": 2}'},
+        {"state__json": b'{"format": 2, "position": {"epok": 1}, "optimizer": {}}'},
     ],
     ids=str,
 )
@@ -282,7 +282,15 @@ def test_a_newer_format_says_which_version_it_needs(make_task, three):
     newest = three[1].all()[-1]
     state = json.loads(read_folder(newest)["state.json"]) | {"format": 7}
     rewritten(newest, state__json=json.dumps(state).encode())
-    with pytest.raises(ArtefactError, match=r"format 7 .* reads up to 1: upgrade metricforge"):
+    with pytest.raises(ArtefactError, match=r"format 7 .* reads up to 2: upgrade metricforge"):
+        restore(newest, make_task())
+
+
+def test_an_older_format_says_what_to_do(make_task, three):
+    newest = three[1].all()[-1]
+    state = json.loads(read_folder(newest)["state.json"]) | {"format": 1}
+    rewritten(newest, state__json=json.dumps(state).encode())
+    with pytest.raises(ArtefactError, match=r"format 1, of an earlier metricforge"):
         restore(newest, make_task())
 
 

@@ -143,7 +143,7 @@ def test_each_component_has_a_file_of_its_own(make_task, tmp_path):
     position = run(task)
     files = read_folder(Checkpoints(tmp_path).save(task, position))
     assert {"sampler.safetensors", "miner.safetensors", "loss.safetensors"} <= set(files)
-    assert json.loads(files["state.json"])["format"] == 1
+    assert json.loads(files["state.json"])["format"] == 2
 
 
 def test_the_state_of_a_miner_that_the_sampler_brought_is_saved(make_task, tmp_path):

@@ -22,6 +22,11 @@ PLAIN: Mapping[str, type] = {
     "orientations": int,
     "epochs": int,
     "precision": str,
+    "batch_norm": str,
+    "clip": float,
+    "ema": float,
+    "freeze": int,
+    "accumulate": int,
     "channels_last": bool,
 }
 

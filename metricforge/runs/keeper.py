@@ -1,0 +1,76 @@
+"""What a training leaves behind as it goes: its lines, its checkpoints, its sentences."""
+
+from __future__ import annotations
+
+import time
+
+from metricforge.errors import Interrupted
+from metricforge.report.progress import Listener
+from metricforge.runs.assembly import Assembly
+from metricforge.runs.collapse import collapse
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.history import first_collapse, line
+from metricforge.runs.plots import draw_first_batch
+from metricforge.training.records import EpochRecord, Record, StepRecord
+from metricforge.training.task import Position
+
+
+class Keeper:
+    """Writes down what happens. Of several ranks the first has one, and the others none."""
+
+    def __init__(self, assembly: Assembly, folder: RunFolder, listener: Listener) -> None:
+        self._assembly, self._folder, self._listener = assembly, folder, listener
+        self._collapse_told = first_collapse(folder) is not None
+        self._saved = time.monotonic()
+        for note in assembly.notes:
+            self.tell(note)
+
+    def tell(self, sentence: str) -> None:
+        """Say it, and log it."""
+        self._listener.say(sentence)
+        self._folder.log(sentence)
+
+    def keep(self, record: Record, position: Position) -> None:
+        """Write a record down, and save where it is time."""
+        folder, task = self._folder, self._assembly.task
+        folder.append(folder.metrics, line(record))
+        self._listener.record(record, task.epochs)
+        if record.step == 1 and isinstance(record, StepRecord):
+            draw_first_batch(task, position, self._assembly.runtime, folder)
+        if isinstance(record, EpochRecord):
+            self._judge(record)
+        if self._due(record):
+            self.save(position)
+
+    def save(self, position: Position) -> None:
+        """Write a checkpoint; the lines of the steps before it first, for it stands on them."""
+        self._folder.sync(self._folder.metrics)
+        recipe = self._assembly.recipe
+        self._folder.checkpoints.save(self._assembly.task, position, recipe.keep)
+        self._saved = time.monotonic()
+
+    def stop(self, position: Position, exit_code: int) -> Interrupted:
+        """Save, and say so; what the command ends with."""
+        if position.step:
+            self.save(position)
+        self._folder.log(f"interrupted and saved at step {position.total_steps}")
+        stopped = Interrupted(
+            f"interrupted and saved at step {position.total_steps}; go on with: "
+            f"metricforge train --resume {self._folder.path}"
+        )
+        stopped.exit_code = exit_code
+        return stopped
+
+    def _judge(self, record: EpochRecord) -> None:
+        if record.empty_batches:
+            self._listener.say(f"epoch {record.epoch}: {record.empty_batches} empty batches.")
+        if record.collapsed and not self._collapse_told:
+            self._collapse_told = True
+            self.tell(collapse(record, self._assembly))
+
+    def _due(self, record: Record) -> bool:
+        """Whether to save now: at the end of an epoch, and every so many steps or minutes."""
+        recipe = self._assembly.recipe
+        by_steps = recipe.save_steps is not None and record.step % recipe.save_steps == 0
+        minutes = (time.monotonic() - self._saved) / 60
+        return isinstance(record, EpochRecord) or by_steps or minutes >= recipe.save_minutes

@@ -1,0 +1,51 @@
+"""One run at a time in a folder: who trains there holds a lock that ends with the process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from metricforge.errors import ResourceError, UsageError
+
+NAME = ".lock"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made if need be; UsageError, naming the holder, if another does.
+
+    The system lets go of what a process held when it dies, however it dies.
+    """
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise ResourceError(f"can't write to {folder}: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(_told(folder, file.name)) from None
+        except OSError as error:
+            raise ResourceError(f"can't lock {path}: {error.strerror}.") from error
+        file.truncate(0)
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(json.dumps({"process": os.getpid(), "on": socket.gethostname(), "since": since}))
+        file.flush()
+        yield
+
+
+def _told(folder: Path, path: str) -> str:
+    try:
+        holder = json.loads(Path(path).read_text())
+        who = f"process {holder['process']} on {holder['on']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"{folder} is in use by {who}; give another --out, or wait for it."

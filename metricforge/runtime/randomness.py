@@ -1,0 +1,23 @@
+"""Random numbers as a pure function of a place in a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def generator(seed: int, *position: int) -> np.random.Generator:
+    """The random numbers of one place in a run, such as (seed, epoch): a pure function of it."""
+    # With the length in front: numpy takes [7], [7, 0] and [7, 0, 0] for one seed.
+    return np.random.default_rng([len(position), seed, *position])
+
+
+def seed_torch(seed: int, *position: int) -> None:
+    """Set torch's own generator for one place in a run, for layers that draw (dropout)."""
+    value = int(generator(seed, *position).integers(2**62))
+    # Not torch.manual_seed: it asks every kind of device in turn, which a small step would feel.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)

@@ -1,0 +1,150 @@
+"""The processes that share a run's work, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share the work, one of them by itself unless :meth:`joined`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    @contextmanager
+    def joined(cls) -> Iterator[Ranks]:
+        """The ranks that `torchrun` started, together until the end; else this process alone."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            yield cls()
+            return
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        try:
+            yield cls.here()
+        finally:
+            dist.destroy_process_group()
+
+    @classmethod
+    def here(cls) -> Ranks:
+        """This process among those that joined."""
+        if not dist.is_initialized():
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that reports and writes."""
+        return self.rank == 0
+
+    def share(self, size: int) -> slice:
+        """Which of `size` rows are this rank's: a run of them, in the order of the ranks."""
+        each, more = divmod(size, self.count)
+        begin = self.rank * each + min(self.rank, more)
+        return slice(begin, begin + each + (self.rank < more))
+
+    def shared(self, embed: Callable[[Tensor], Tensor], indices: Tensor) -> Tensor:
+        """`embed` of indices [M], each rank doing its share: [M, D] on all ranks, in order.
+
+        Each index is embedded once, by one rank, whether or not M can be divided by the ranks.
+        """
+        return self.gathered(embed(indices[self.share(len(indices))]), len(indices))
+
+    def gathered(self, mine: Tensor, size: int) -> Tensor:
+        """All ranks' shares of `size` rows, this one's being `mine`, put together on each rank."""
+        if self.count == 1:
+            return mine
+        # A collective wants one size of all: who has one row less sends one that is dropped.
+        most = -(-size // self.count)
+        padded = mine.new_zeros(most, *mine.shape[1:])
+        padded[: len(mine)] = mine
+        found = [torch.empty_like(padded) for _ in range(self.count)]
+        dist.all_gather(found, padded)
+        sizes = (Ranks(rank, self.count).share(size) for rank in range(self.count))
+        rows = (part[: own.stop - own.start] for part, own in zip(found, sizes, strict=True))
+        return torch.cat(list(rows))
+
+    def sum_gradients(self, parts: Iterable[nn.Parameter], whole: Iterable[nn.Parameter]) -> None:
+        """Give all ranks one gradient of every parameter.
+
+        Of `parts` each rank has the gradient of its own share of the batch: they are added. Of
+        `whole` each has the same gradient already, and the first rank's is taken by all, so that
+        no rounding can lead them apart.
+        """
+        if self.count == 1:
+            return
+        parts, whole = list(parts), list(whole)
+        given = [p.grad for p in parts] + [p.grad if self.first else None for p in whole]
+        parameters = [*parts, *whole]
+        # Behind the gradients, who has one: a parameter that nobody used must stay without.
+        there = parameters[0].new_tensor([float(grad is not None) for grad in given])
+        flat = [
+            (torch.zeros_like(p) if grad is None else grad).reshape(-1)
+            for p, grad in zip(parameters, given, strict=True)
+        ]
+        summed = self.added(torch.cat([*flat, there]))
+        *sums, there = summed.split([len(row) for row in flat] + [len(there)])
+        for parameter, row, used in zip(parameters, sums, there.tolist(), strict=True):
+            parameter.grad = torch.empty_like(parameter).copy_(row.view_as(parameter))
+            if not used:
+                parameter.grad = None
+
+    def added(self, values: Tensor) -> Tensor:
+        """The sum over the ranks; without gradient."""
+        if self.count == 1:
+            return values
+        values = values.detach().contiguous().clone()
+        dist.all_reduce(values)
+        return values
+
+    def highest(self, number: int) -> int:
+        """The highest of a number that each rank has, known to all."""
+        if self.count == 1:
+            return number
+        value = torch.tensor(number)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return int(value)
+
+    def told(self, text: str = "") -> str:
+        """What the first rank says, known to all."""
+        if self.count == 1:
+            return text
+        # As bytes: what torch offers for objects would unpickle them.
+        content = torch.frombuffer(bytearray(text.encode() + b"\n"), dtype=torch.uint8)
+        size = torch.tensor(len(content))
+        dist.broadcast(size, 0)
+        received = content if self.first else torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(received, 0)
+        return bytes(received.tolist()).decode()[:-1]
+
+    def wait(self) -> None:
+        """Go on when all ranks are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+ALONE = Ranks()
+"""This process by itself."""
+
+
+class Added(torch.autograd.Function):
+    """The sum over the ranks of a tensor that each has; the gradient is summed likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return Ranks.here().added(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return Ranks.here().added(gradients[0])

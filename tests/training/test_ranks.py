@@ -1,0 +1,73 @@
+"""Two ranks and one, chunks and the whole batch: the same batches, loss, gradients and weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from metricforge.runtime import Ranks
+from tests.training.ranked import CASES, WAYS, Plain, steps
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks did in each case, rank by rank."""
+    folder = tmp_path_factory.mktemp("ranks")
+    done = subprocess.run(
+        [*TORCHRUN, "-m", "tests.training.ranked", str(folder)],
+        capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def apart(found, expected):
+    """The largest difference of two sets of named tensors, by the size of the larger."""
+    assert found.keys() == expected.keys()
+    return max(
+        float((found[name] - value).abs().max()) / max(float(value.abs().max()), 1e-3)
+        for name, value in expected.items()
+        if value.numel()
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_take_the_steps_of_one(together: Path, case: str, way: str) -> None:
+    network = WAYS[way][1]
+    alone = list(steps(case, None, network))
+    assert len(alone) >= 8
+    for rank in "01":
+        files = sorted((together / case / way / rank).iterdir())
+        assert len(files) == len(alone)
+        for file, expected in zip(files, alone, strict=True):
+            found = load_file(file)
+            assert any(name.endswith("grad") for name in found)
+            assert apart(found, expected) < 1e-6, f"{file.name}, rank {rank}"
+    # Not to rounding, but to the bit: or the ranks would drift apart.
+    for file in sorted((together / case / way / "0").iterdir()):
+        assert file.read_bytes() == (together / case / way / "1" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 100])
+@pytest.mark.parametrize("case", CASES)
+def test_chunks_give_the_gradient_of_the_whole_batch(case: str, chunk: int) -> None:
+    whole = list(steps(case, None, Plain))
+    for found, expected in zip(steps(case, chunk, Plain), whole, strict=True):
+        assert apart(found, expected) < 1e-9
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [0, 1, 2, 6, 7, 20])
+def test_shares_are_each_row_once_in_order(count: int, size: int) -> None:
+    shares = [Ranks(rank, count).share(size) for rank in range(count)]
+    rows = torch.arange(size)
+    assert torch.cat([rows[share] for share in shares]).equal(rows)
+    assert max(s.stop - s.start for s in shares) - min(s.stop - s.start for s in shares) <= 1
