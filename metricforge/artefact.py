@@ -26,7 +26,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_of(folder)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -69,13 +69,18 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 def write_file(path: Path, content: str) -> None:
     """Write a text file so that a crash leaves the old or the new content, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         _write_synced(partial, content.encode())
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file or folder is written before it is renamed to its place."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def _aside(folder: Path) -> Path:

@@ -138,8 +138,9 @@ def open_images(
 ) -> Images:
     """The images of `dataset`, on the CPU; files that fit in `memory_limit` bytes are read now.
 
-    `workers` threads decode files, by default one for each core. Raises PluginError for a tensor that is not uint8 [N, C, H, W] of the dataset's own numbers,
-    and DataError for a file that can't be read.
+    `workers` threads decode files, by default one for each core. Raises PluginError for a tensor
+    that is not uint8 [N, C, H, W] of the dataset's own numbers, and DataError for a file that
+    can't be read.
     """
     if isinstance(dataset.images, Tensor):
         return MemoryImages(_checked(dataset.images, dataset))

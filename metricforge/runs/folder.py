@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from metricforge.artefact import write_file
+from metricforge.artefact import partial_of, write_file
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
@@ -25,7 +25,9 @@ from metricforge.runtime import Runtime
 from metricforge.training.checkpoint import Checkpoints
 
 # What is written before config.toml, which makes a folder that of a run.
-BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"}
+BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"} | {
+    partial_of(Path(name)).name for name in ("env.json", "split.json", "config.toml")
+}
 RECORDED_VERSIONS = (
     "metricforge",
     "torch",

@@ -127,21 +127,21 @@ def resume(
         for sentence in refuse_if_gone(recorded, registry, owners):
             listener.say(sentence)
     if recipe is not None:
-        _refuse_other_options(recorded, written_out(recipe, registry), folder)
+        _refuse_other_options(recorded, written_out(recipe, registry), folder, known=True)
     if finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
-    moved = recorded if recipe is None else recorded.but(**recipe.aside())
     if not Ranks.here().first:
-        return _resumed(moved, folder, registry, None)
+        return _resumed(recipe or recorded, folder, registry, None)
     with held(folder.path):
-        return _resumed(moved, folder, registry, listener)
+        return _resumed(recipe or recorded, folder, registry, listener)
 
 
 def _resumed(
     recipe: Recipe, folder: RunFolder, registry: Registry, listener: Listener | None
 ) -> Run:
     assembly = assemble(recipe.specs_only(str(folder.config)), registry)
+    _refuse_other_options(Recipe.from_toml(folder.config), assembly.recipe, folder)
     if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
         raise DataError(
             f"the dataset {described(recipe.dataset)} is not the one that {folder.path} was begun "
@@ -156,8 +156,15 @@ def _resumed(
     return _train(assembly, folder, position, keeper)
 
 
-def _refuse_other_options(recorded: Recipe, given: Recipe, folder: RunFolder) -> None:
-    if differences := recorded.differences(given):
+def _refuse_other_options(
+    recorded: Recipe, given: Recipe, folder: RunFolder, known: bool = False
+) -> None:
+    """Refuse options that are not the run's; with `known` those only that need no data to tell."""
+    differences = recorded.differences(given)
+    if known:
+        unset = {key for key, value in vars(given).items() if value is None}
+        differences = [one for one in differences if one.partition(":")[0] not in unset]
+    if differences:
         raise UsageError(
             f"{folder.path} was begun with other options (run / given): {'; '.join(differences)}."
         )

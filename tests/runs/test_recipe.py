@@ -46,9 +46,11 @@ def test_overwriting_touches_runs_only(tmp_path: Path) -> None:
     precious = tmp_path / "project" / "model" / "precious.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
-    with pytest.raises(UsageError, match="no run to overwrite"):
-        with RunFolder.created(tmp_path / "project", overwrite=True):
-            pass
+    with (
+        pytest.raises(UsageError, match="no run to overwrite"),
+        RunFolder.created(tmp_path / "project", overwrite=True),
+    ):
+        pass
     assert precious.read_text() == "mine"
 
 

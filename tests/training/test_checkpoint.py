@@ -18,6 +18,7 @@ from metricforge.registry import Registry
 from metricforge.runs.assembly import assemble
 from metricforge.runs.recipe import Recipe
 from metricforge.runtime import Runtime
+from metricforge.training.average import averaged
 from metricforge.training.checkpoint import Checkpoints, restore
 from metricforge.training.loop import EpochRecord, Position, fit
 
@@ -26,7 +27,7 @@ CPU = Runtime(torch.device("cpu"))
 
 def weights(task):
     """The bytes of all that a training changes in model and loss, by name."""
-    modules = {"model": task.model, "loss": task.loss}
+    modules = {"model": task.model, "loss": task.loss, "average": task.average}
     return {
         f"{part}.{name}": value.contiguous().numpy().tobytes()
         for part, module in modules.items()
@@ -83,6 +84,36 @@ def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path, options):
     middles, epochs = same_from_everywhere(lambda: make_task(**options), tmp_path)
     assert middles >= 6
     assert epochs == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"clip": 0.5}, {"accumulate": 2}, {"accumulate": 3, "clip": 0.1}, {"frozen": 1},
+     {"frozen_norms": True}, {"average": 0.9}, {"average": 0.9, "frozen": 2, "accumulate": 2}],
+    ids=str,
+)  # fmt: skip
+def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_task, tmp_path, options):
+    def make():
+        task = make_task()
+        average = averaged(task.model, options["average"]) if "average" in options else None
+        return replace(task, **{**options, "average": average})
+
+    middles, epochs = same_from_everywhere(make, tmp_path)
+    assert middles >= 3
+    assert epochs == 2
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_resuming_in_half_precision_ends_in_the_same_bytes(make_task, tmp_path, precision):
+    runtime = Runtime.resolve("cpu", precision)
+    make = lambda: replace(make_task(), scaler=runtime.scaler())  # noqa: E731
+    middles, _ = same_from_everywhere(make, tmp_path, runtime)
+    assert middles >= 6
+
+
+def test_resuming_in_chunks_ends_in_the_same_bytes(make_task, tmp_path):
+    middles, _ = same_from_everywhere(make_task, tmp_path, replace(CPU, chunk=2))
+    assert middles >= 6
 
 
 def assembled():

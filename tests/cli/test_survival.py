@@ -1,0 +1,71 @@
+"""A training that is killed, wherever it is: it goes on to the same end, by the real command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten classes of six small images, whose brightness tells them apart a little."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 6)
+    noise = rng.integers(0, 90, (60, 16, 16))
+    path = tmp_path_factory.mktemp("images") / "small.npz"
+    np.savez(path, images=(noise + 16 * labels[:, None, None]).astype(np.uint8), labels=labels)
+    return path
+
+
+def words(images: Path) -> list[str]:
+    """A run of two epochs of three steps; an average, so that there is more to lose."""
+    return [
+        "--dataset", f"npz:path={images}", "--split", "classes:train=0-5,validation=6-7,test=8-9",
+        "--sampler", "hard-triplet:classes=3,per_class=4", "--backbone", "conv4:channels=4",
+        "--augment", "affine:rotate=10", "--ema", "0.9", "--orientations", "1", "--epochs", "2",
+        "--protocol", "retrieval", "--device", "cpu", "--dim", "4",
+    ]  # fmt: skip
+
+
+def killed(what: str, first: int, last: int, folder: Path, *given: object) -> list[dict[str, Any]]:
+    """What :mod:`tests.cli.killing` tells of each run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cli.killing", what, str(first), str(last), str(folder),
+         *map(str, given)],
+        capture_output=True, text=True, timeout=600, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("every", [1, 2])
+def test_killed_at_any_step_it_ends_in_the_same_bytes(
+    images: Path, tmp_path: Path, every: int
+) -> None:
+    runs = killed("step", 1, 99, tmp_path, *words(images), "--save-steps", every)
+    whole, *broken, untouched = runs
+    assert len(broken) >= 6
+    assert {run["code"] for run in broken} == {-signal.SIGKILL}
+    assert untouched["code"] == 0
+    for run in (*broken, untouched):
+        assert run["ending"] == whole["ending"], f"killed at step {run['at']}"
+
+
+@pytest.mark.fault(2)
+def test_killed_while_it_writes_it_ends_in_the_same_bytes(images: Path, tmp_path: Path) -> None:
+    """From the first write of all to beyond the second checkpoint."""
+    whole, *broken = killed("write", 1, 30, tmp_path, *words(images), "--save-steps", "2")
+    assert len(broken) == 30
+    for run in broken:
+        assert run["code"] == -signal.SIGKILL
+        assert run["ending"] == whole["ending"], f"killed at write {run['at']}"

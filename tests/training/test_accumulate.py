@@ -1,0 +1,66 @@
+"""Several batches of the sampler in one step: their gradients averaged, each compared by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from metricforge_standard.miners.whole_batch import WholeBatch
+
+from metricforge.runtime import Runtime, generator
+from metricforge.training.loop import Position, fit
+from metricforge.training.records import StepRecord
+from tests.conftest import small_task
+from tests.training.ranked import Plain
+
+CPU = Runtime(torch.device("cpu"))
+
+
+class Split:
+    """An epoch of two batches of 12, or of the 24 images at once."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes, self.miner = sizes, WholeBatch()
+
+    def epoch(self, rng):
+        yield from torch.arange(sum(self.sizes)).split(list(self.sizes))
+
+
+def stepped(sampler, accumulate, loss):
+    task = small_task(
+        sampler=sampler, loss=loss, epochs=1, optimizer="sgd:lr=0.1", network=Plain,
+        dtype=torch.float64,
+    )  # fmt: skip
+    task = replace(task, accumulate=accumulate)
+    steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
+    return steps, [p.detach().clone() for p in task.model.parameters()]
+
+
+@pytest.mark.parametrize("sizes", [(12, 12), (20, 4), (8, 8, 8)])
+def test_a_loss_of_proxies_has_the_gradient_of_one_large_batch(sizes):
+    loss = "pml.NormalizedSoftmaxLoss"
+    parts, weights = stepped(Split(*sizes), len(sizes), loss)
+    whole, expected = stepped(Split(24), 1, loss)
+    assert len(parts) == len(whole) == 1
+    assert (parts[0].images, parts[0].loss) == (24, pytest.approx(whole[0].loss))
+    for one, other in zip(weights, expected, strict=True):
+        assert one.allclose(other, rtol=1e-9)
+
+
+def test_what_is_left_over_makes_a_step_of_its_own(make_task):
+    task = replace(make_task(epochs=1), accumulate=4)
+    batches = len(list(task.sampler.epoch(generator(0, 0))))
+    steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
+    assert {r.steps_in_epoch for r in steps} == {len(steps)} == {-(-batches // 4)}
+    assert sum(r.images for r in steps) == 48
+    assert steps[-1].spent == pytest.approx(1)
+
+
+def test_patience_ends_a_training_that_gets_no_better(make_task):
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
+    task = replace(make_task(epochs=6), validate=lambda _: {"score": next(scores)}, patience=3)
+    position = Position()
+    list(fit(task, position, CPU))
+    assert (position.epoch, position.best_epoch) == (5, 2)
+    assert task.done(position)

@@ -1,0 +1,52 @@
+"""The average of the weights: what it is, and that it is what is judged and kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metricforge.runtime import Runtime
+from metricforge.training.average import averaged
+from metricforge.training.checkpoint import Checkpoints
+from metricforge.training.loop import Position, fit
+from metricforge.training.records import EpochRecord, StepRecord
+
+CPU = Runtime(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
+def test_it_follows_the_weights_as_a_naive_loop_does(make_task, decay):
+    task = make_task()
+    task = replace(task, average=averaged(task.model, decay))
+    expected, updates = {}, 0
+    for record in fit(task, Position(), CPU):
+        if isinstance(record, StepRecord):
+            for name, value in task.model.state_dict().items():
+                newest = value.detach().clone()
+                if not updates or not newest.is_floating_point():
+                    expected[name] = newest.double() if newest.is_floating_point() else newest
+                    continue
+                weight = min(decay, (1 + updates) / (10 + updates))
+                expected[name] = weight * expected[name] + (1 - weight) * newest.double()
+            updates += 1
+    found = task.judged.state_dict()
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert value.to(expected[name].dtype).allclose(expected[name], atol=1e-6), name
+    assert not found["head.project.weight"].equal(task.model.state_dict()["head.project.weight"])
+
+
+def test_it_is_judged_and_kept_as_the_best(make_task, tmp_path):
+    task = make_task()
+    task = replace(task, average=averaged(task.model, 0.9))
+    judged, checkpoints, position, best = [], Checkpoints(tmp_path), Position(), {}
+    task = replace(task, validate=lambda model: judged.append(model) or {"score": len(judged)})
+    for record in fit(task, position, CPU):
+        if isinstance(record, EpochRecord):
+            checkpoints.save(task, position)
+            best = {n: v.clone() for n, v in task.judged.state_dict().items()}
+    assert all(model is task.average.module for model in judged)
+    checkpoints.restore_best(task)
+    assert all(v.equal(best[n]) for n, v in task.model.state_dict().items())

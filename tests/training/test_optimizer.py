@@ -1,0 +1,101 @@
+"""Optimisers by spec: the parts of a model, their rates, and what is frozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from metricforge.errors import UsageError
+from metricforge.runtime import Runtime
+from metricforge.spec import Spec
+from metricforge.training.loop import Position, fit
+from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
+from metricforge.training.records import EpochRecord, StepRecord
+
+CPU = Runtime(torch.device("cpu"))
+
+
+def rated(task, text):
+    parts = parts_of(task.model, task.loss)
+    return replace(
+        task, optimizer=make_optimizer(Spec.parse("sgd:lr=0.1"), parts, read_rates(text))
+    )
+
+
+def test_rates_are_factors_by_part_and_one_where_none_is_given():
+    assert read_rates(None) == {"backbone": 1, "head": 1, "loss": 1}
+    assert read_rates("loss=100,backbone=0.1") == {"backbone": 0.1, "head": 1, "loss": 100}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("los=1", "did you mean 'loss'"), ("loss", "factors"), ("head=x", "factors"),
+     ("head=-1", "factors"), ("head=nan", "factors"), ("head=inf", "factors"), (",", "unknown")],
+)  # fmt: skip
+def test_other_rates_are_refused(text, told):
+    with pytest.raises(UsageError, match=told):
+        read_rates(text)
+
+
+def test_each_part_learns_at_its_own_rate(make_task):
+    task = make_task(sampler="balanced:classes=3,per_class=3", loss="pml.ProxyAnchorLoss")
+    task = rated(task, "backbone=0.5,loss=100")
+    record = next(iter(fit(task, Position(), CPU)))
+    rates = {group["name"]: group["lr"] for group in task.optimizer.param_groups}
+    assert rates == {
+        "backbone": pytest.approx(0.5 * record.lr),
+        "head": pytest.approx(record.lr),
+        "loss": pytest.approx(100 * record.lr),
+    }
+    assert record.lr == pytest.approx(0.1 * task.schedule(record.spent / 2))
+
+
+def test_a_part_of_rate_zero_stays_as_it_is_and_everything_frozen_is_refused(make_task):
+    task = rated(make_task(), "backbone=0")
+    before = {n: p.clone() for n, p in task.model.named_parameters()}
+    list(fit(replace(task, frozen=task.epochs), Position(), CPU))
+    same = {n for n, p in task.model.named_parameters() if p.equal(before[n])}
+    assert same == {n for n in before if n.startswith("backbone.")}
+    with pytest.raises(UsageError, match="nothing is left to train"):
+        rated(make_task(), "backbone=0,head=0")
+
+
+def test_the_backbone_waits_while_it_is_frozen_its_batch_norm_too(make_task):
+    task = replace(make_task(epochs=3), frozen=2)
+    kept = []
+
+    def backbone():
+        return [v.detach().clone() for v in task.model.backbone.state_dict().values()]
+
+    kept.append(backbone())
+    for record in fit(task, Position(), CPU):
+        if isinstance(record, EpochRecord):
+            kept.append(backbone())
+    still = [all(a.equal(b) for a, b in zip(kept[i], kept[i + 1], strict=True)) for i in range(3)]
+    assert still == [True, True, False]
+
+
+def test_frozen_norms_keep_their_statistics_and_learn_their_weights(make_task):
+    task = replace(make_task(epochs=1), frozen_norms=True)
+    norm = task.model.backbone.norm
+    mean, weight = norm.running_mean.clone(), norm.weight.detach().clone()
+    list(fit(task, Position(), CPU))
+    assert norm.running_mean.equal(mean)
+    assert not norm.weight.equal(weight)
+
+
+def test_gradients_are_cut_to_the_length_asked_for(make_task):
+    def lengths(task):
+        for record in fit(task, Position(), CPU):
+            if isinstance(record, StepRecord):
+                grads = [p.grad for p in task.model.parameters() if p.grad is not None]
+                yield record.gradient_norm, float(nn.utils.get_total_norm(grads))
+
+    found = list(lengths(replace(make_task(), clip=0.01)))
+    assert any(before > 0.01 for before, _ in found)
+    for before, after in found:
+        assert after == pytest.approx(min(before, 0.01), rel=1e-3)
+    assert {before for before, _ in lengths(make_task())} == {None}
