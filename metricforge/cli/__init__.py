@@ -6,6 +6,9 @@ when it is called, so that `--help` and `plugins` answer without loading torch.
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 import traceback
 
@@ -13,8 +16,10 @@ import click
 
 from metricforge import __version__
 from metricforge.cli.added import WithPlugins
-from metricforge.errors import MetricForgeError, PluginError
+from metricforge.errors import MetricForgeError, PluginError, ResourceError, UsageError
 
+# What the machine lacks, wherever it was noticed.
+LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 COMMANDS = {
     "compare": "Compare runs on the same held-out queries and episodes.",
     "data": "Check, split and show a dataset.",
@@ -42,23 +47,45 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a MetricForgeError is one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv
+    code = _run(debug)
+    # The end is decided: another Ctrl-C while torch is put away would only spoil it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _run(debug: bool) -> int:
+    """The command; its exit code."""
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        return done.exit_code
     except MetricForgeError as error:
+        # What was typed is wrong on all ranks; the first one says so.
+        if isinstance(error, UsageError) and os.environ.get("RANK", "0") != "0":
+            return error.exit_code
         hidden = isinstance(error, PluginError) and error.__cause__ is not None and not debug
         _tell(f"{error} (--debug shows the traceback)" if hidden else str(error), debug)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except OSError as error:
+        if error.errno not in LACKING:
+            return _fault(error, debug)
+        place = f"can't write {error.filename}" if error.filename else "can't write"
+        _tell(f"{place}: {error.strerror}.", debug)
+        return ResourceError.exit_code
     except Exception as error:
-        fault = f"a fault of metricforge, {type(error).__name__}: {error}"
-        _tell(f"{fault} (run it again with --debug for the traceback).", debug)
-        sys.exit(1)
+        return _fault(error, debug)
+    return 0
+
+
+def _fault(error: Exception, debug: bool) -> int:
+    fault = f"a fault of metricforge, {type(error).__name__}: {error}"
+    _tell(f"{fault} (run it again with --debug for the traceback).", debug)
+    return 1
 
 
 def _tell(sentence: str, debug: bool) -> None:

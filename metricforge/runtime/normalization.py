@@ -25,7 +25,7 @@ class SharedBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         mean, variance, count = _statistics(input, self.running_mean)
         if self.track_running_stats:
-            self._follow(mean.detach(), variance.detach(), count)
+            self._follow(mean, variance, count)
         shape = (1, -1, *[1] * (input.ndim - 2))
         scale = (variance + self.eps).rsqrt()
         offset = -mean * scale
@@ -34,6 +34,7 @@ class SharedBatchNorm(_BatchNorm):
         normalised: Tensor = input * scale.view(shape) + offset.view(shape)
         return normalised.to(input.dtype)
 
+    @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         """Move the running statistics, as torch's own batch norm does."""
         assert self.running_mean is not None

@@ -14,7 +14,7 @@ from metricforge.data.images import Images
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime, generator
 from metricforge.runtime.normalization import norms
-from metricforge.training.blame import blaming
+from metricforge.training.blame import blaming, telling_of_memory
 from metricforge.training.conduct import taken_batches
 from metricforge.training.health import FEWEST, collapsed, effective_rank, spread
 from metricforge.training.passes import Part, chunks_of
@@ -186,8 +186,10 @@ def embed_images(
     model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime, batch: int = 512
 ) -> Tensor:
     """Embeddings [M, D] on the CPU of the images [M] at `indices`, each rank doing its share."""
+    size = min(runtime.chunk or batch, batch)
 
     def embed(share: Tensor) -> Tensor:
-        return model.embed(read_ahead(images, share.split(batch)), runtime)
+        return model.embed(read_ahead(images, share.split(size)), runtime)
 
-    return runtime.ranks.shared(embed, indices)
+    with telling_of_memory(size, runtime):
+        return runtime.ranks.shared(embed, indices)

@@ -38,6 +38,19 @@ def start(*words: object) -> subprocess.Popen[str]:
     )
 
 
+ROOT = Path(__file__).parents[2]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
+
+
+def wrapped(what: str, *words: object, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run `metricforge WORDS...` by one or two ranks that :mod:`tests.cli.wrapped` befalls."""
+    begin = TORCHRUN if ranks == 2 else (sys.executable,)
+    return subprocess.run(
+        [*begin, "-m", "tests.cli.wrapped", what, *map(str, words)],
+        capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
+    )  # fmt: skip
+
+
 def on_a_terminal(*words: object, columns: int, cwd: Path | None = None) -> str:
     """What a terminal of this width shows of a command that ends well, colours and all."""
     ours, theirs = pty.openpty()

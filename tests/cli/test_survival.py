@@ -9,31 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
+from tests.cli.small_run import make_images, words
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten classes of six small images, whose brightness tells them apart a little."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(10), 6)
-    noise = rng.integers(0, 90, (60, 16, 16))
-    path = tmp_path_factory.mktemp("images") / "small.npz"
-    np.savez(path, images=(noise + 16 * labels[:, None, None]).astype(np.uint8), labels=labels)
-    return path
-
-
-def words(images: Path) -> list[str]:
-    """A run of two epochs of three steps; an average, so that there is more to lose."""
-    return [
-        "--dataset", f"npz:path={images}", "--split", "classes:train=0-5,validation=6-7,test=8-9",
-        "--sampler", "hard-triplet:classes=3,per_class=4", "--backbone", "conv4:channels=4",
-        "--augment", "affine:rotate=10", "--ema", "0.9", "--orientations", "1", "--epochs", "2",
-        "--protocol", "retrieval", "--device", "cpu", "--dim", "4",
-    ]  # fmt: skip
+    """The images of a small run."""
+    return make_images(tmp_path_factory.mktemp("images"))
 
 
 def killed(what: str, first: int, last: int, folder: Path, *given: object) -> list[dict[str, Any]]:

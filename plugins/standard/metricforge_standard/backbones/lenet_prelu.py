@@ -12,12 +12,16 @@ SMALLEST = 16
 class LeNetPReLU(nn.Module):
     """The network of the siamese MNIST example: two 5x5 convolutions and two layers of 256.
 
-    Images [B, C, H, W] of at least 16 x 16 pixels to features [B, 256].
+    Images [B, C, H, W] of at least 16 x 16 pixels to features [B, 256]. With `pool_first` each
+    convolution is pooled before its activation, which then has a quarter to do: the same function
+    while no slope is below 0 (they begin at 0.25), and the same weights.
     """
 
     out_features = 256
 
-    def __init__(self, in_channels: int, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self, in_channels: int, image_size: tuple[int, int], *, pool_first: bool = False
+    ) -> None:
         super().__init__()
         if min(image_size) < SMALLEST:
             raise UsageError(
@@ -26,6 +30,7 @@ class LeNetPReLU(nn.Module):
             )
         height, width = ((side - 4) // 2 for side in image_size)
         height, width = ((side - 4) // 2 for side in (height, width))
+        self.pool_first = pool_first
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, 32, 5),
             nn.PReLU(),
@@ -41,5 +46,12 @@ class LeNetPReLU(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.layers(images)
-        return features
+        if not self.pool_first:
+            features: Tensor = self.layers(images)
+            return features
+        first, bent, pool, second, bent_too, pool_too, *rest = self.layers
+        images = bent(pool(first(images)))
+        images = bent_too(pool_too(second(images)))
+        for layer in rest:
+            images = layer(images)
+        return images

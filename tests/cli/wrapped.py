@@ -1,0 +1,56 @@
+"""The command in a process that something befalls; what it is, the first word says.
+
+    python -m tests.cli.wrapped WHAT WORDS...
+
+- `decoding`: image files are never kept in memory, as in a run whose images don't fit.
+- `dying=N`: the second of two ranks is killed before its N-th step.
+- `killed=N`: this process is.
+- `full=N`: the disk is full from the N-th file that is synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+import metricforge.cli
+import metricforge.data.images
+from tests.cli.killing import arm
+
+
+def befall(what: str) -> None:
+    """Have it happen in this process."""
+    name, _, number = what.partition("=")
+    if name == "decoding":
+        metricforge.data.images.open_images.__defaults__ = (0, None)
+    elif name == "killed" or (name == "dying" and os.environ.get("RANK") == "1"):
+        arm("step", int(number))
+    elif name == "full":
+        _fill_the_disk(int(number))
+
+
+def _fill_the_disk(number: int) -> None:
+    calls: list[int] = []
+    fsync = os.fsync
+
+    def full(file: Any) -> None:
+        calls.append(1)
+        if len(calls) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(file)
+
+    os.fsync = full
+
+
+def main() -> None:
+    """The command, befallen."""
+    what, *words = sys.argv[1:]
+    befall(what)
+    sys.argv = ["metricforge", *words]
+    metricforge.cli.main()
+
+
+if __name__ == "__main__":
+    main()
