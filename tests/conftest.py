@@ -18,6 +18,14 @@ from metricforge.spec import Spec
 from metricforge.training.loop import Task
 from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of
 
+# Hooks of the table of faults.
+from tests.faults import (  # noqa: F401
+    pytest_addoption,
+    pytest_runtest_logreport,
+    pytest_runtest_setup,
+    pytest_sessionfinish,
+)
+
 # Nothing here is large enough for two threads, which wait for each other on busy cores.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start

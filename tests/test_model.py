@@ -326,6 +326,7 @@ class Canary:
         return os.mkdir, (self.track,)
 
 
+@pytest.mark.fault(46)
 @pytest.mark.parametrize("fits", [True, False])
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
 def test_a_pickle_is_refused_and_not_executed(folder: Path, tmp_path: Path, name, fits):
@@ -338,6 +339,7 @@ def test_a_pickle_is_refused_and_not_executed(folder: Path, tmp_path: Path, name
     assert not (tmp_path / "track").exists()
 
 
+@pytest.mark.fault(47)
 @pytest.mark.parametrize("fits", [True, False])
 @pytest.mark.parametrize("keep", [0, 4, 200, -1])
 def test_truncated_weights_are_refused(folder: Path, fits, keep):
@@ -354,6 +356,7 @@ def test_missing_weights_are_refused(folder: Path):
     refused(folder, "no safetensors")
 
 
+@pytest.mark.fault(48)
 def test_weights_of_another_architecture_are_refused_with_what_differs(folder: Path):
     other = make(backbone="conv4:channels=4")
     rewritten(folder, "weights.safetensors", save_tensors(other.state_dict()))

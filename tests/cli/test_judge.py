@@ -56,6 +56,7 @@ def change(folder: Path, rows: slice | int, to: object) -> None:
     np.save(folder / "x.npy", embeddings)
 
 
+@pytest.mark.fault(59)
 def test_the_same_evaluation_twice_gives_the_same_bytes(arrays: Path) -> None:
     specs = ("retrieval", "oneshot:way=6", "verification:pairs=900", "clustering", "knn:shots=1+2")
     words = [word for spec in specs for word in ("--protocol", spec)]
@@ -65,12 +66,14 @@ def test_the_same_evaluation_twice_gives_the_same_bytes(arrays: Path) -> None:
     assert first.stdout == again.stdout
 
 
+@pytest.mark.fault(52)
 def test_a_depth_beyond_the_gallery_is_clamped_and_said(arrays: Path) -> None:
     record = judge(arrays, "--protocol", "retrieval:k=1+500")
     assert values(record)["recall@500"] == 1.0
     assert "recall@500 looks at all 95 other images, as there are no more." in record["notes"]
 
 
+@pytest.mark.fault(53)
 def test_identical_embeddings_score_chance_with_a_warning(arrays: Path) -> None:
     change(arrays, slice(None), 0.25)
     # Five ways, for one draw of 96 images is a small sample of what chance gives.
@@ -87,6 +90,7 @@ def test_identical_embeddings_score_chance_with_a_warning(arrays: Path) -> None:
     assert any("have collapsed" in note for note in record["notes"])
 
 
+@pytest.mark.fault(54)
 def test_embeddings_of_no_length_are_counted(arrays: Path) -> None:
     change(arrays, slice(3, 6), 0)
     record = judge(arrays)
@@ -94,6 +98,7 @@ def test_embeddings_of_no_length_are_counted(arrays: Path) -> None:
     assert all(np.isfinite(value) for value in values(record).values())
 
 
+@pytest.mark.fault(55)
 def test_a_row_that_is_no_number_is_named(arrays: Path) -> None:
     change(arrays, 17, np.nan)
     done = metricforge("evaluate", "--embeddings", arrays / "x.npy", "--labels", arrays / "y.npy")
@@ -101,6 +106,7 @@ def test_a_row_that_is_no_number_is_named(arrays: Path) -> None:
     assert "1 of 96 embeddings (trained) are NaN or infinite, rows '17'" in done.stderr
 
 
+@pytest.mark.fault(55)
 def test_an_image_that_gives_no_number_is_named_by_its_file(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -123,6 +129,7 @@ def test_an_image_that_gives_no_number_is_named_by_its_file(tmp_path: Path) -> N
     assert str(tmp_path / "photos") in done.stderr
 
 
+@pytest.mark.fault(56)
 def test_queries_that_have_nothing_to_find_are_counted_and_shown(arrays: Path) -> None:
     labels = np.load(arrays / "y.npy")
     labels[[0, 20]] = [100, 101]
@@ -134,6 +141,7 @@ def test_queries_that_have_nothing_to_find_are_counted_and_shown(arrays: Path) -
     assert "note: 2 of 96 images are the only one of their class" in done.stdout
 
 
+@pytest.mark.fault(57)
 @pytest.mark.parametrize(
     ("protocol", "told"),
     [
@@ -336,6 +344,7 @@ def test_the_network_before_training_is_that_of_the_run(tmp_path: Path) -> None:
     assert kept[-1]["results"] == record["results"]["trained"]
 
 
+@pytest.mark.fault(58)
 def test_ranks_share_the_images_and_count_each_once(tmp_path: Path) -> None:
     """Two processes, and a test part that they can't divide."""
     mf.train(dataset="digits", epochs=1, orientations=1, out=tmp_path / "r", progress=False)

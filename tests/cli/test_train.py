@@ -116,6 +116,7 @@ BAD_USAGE = [
 ]
 
 
+@pytest.mark.fault(39, 44)
 @pytest.mark.parametrize(("options", "told"), BAD_USAGE, ids=[" ".join(o) for o, _ in BAD_USAGE])
 def test_bad_usage_is_one_sentence_and_exit_code_2(
     options: list[str], told: str, tmp_path: Path
@@ -156,6 +157,7 @@ def tree(root: Path, classes: int = 6, images: int = 8) -> Path:
     return root
 
 
+@pytest.mark.fault(51)
 def test_a_folder_trains_and_its_report_is_one_offline_file(tmp_path: Path) -> None:
     root = tree(tmp_path / "my <b>photos</b>")
     picture(root / "<script>alert(1)<" / "only one.png", 7)
@@ -186,6 +188,7 @@ def broken(kind: str, root: Path) -> str:
     raise AssertionError(kind)
 
 
+@pytest.mark.fault(24, 26, 27, 28)
 @pytest.mark.parametrize("kind", ["empty", "one class", "corrupt", "no image", "missing"])
 def test_a_bad_folder_is_exit_code_3_and_named(kind: str, tmp_path: Path) -> None:
     root = tmp_path / "photos"
@@ -198,6 +201,7 @@ def test_a_bad_folder_is_exit_code_3_and_named(kind: str, tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.fault(23)
 def test_classes_with_one_image_are_said_and_never_paired(tmp_path: Path) -> None:
     root = tree(tmp_path / "photos", classes=8)
     for c in range(4):
@@ -210,6 +214,7 @@ def test_classes_with_one_image_are_said_and_never_paired(tmp_path: Path) -> Non
     assert "one image" in done.stderr
 
 
+@pytest.mark.fault(38)
 def test_no_network_and_no_files_says_where_they_were_looked_for(tmp_path: Path) -> None:
     done = metricforge(
         "train", *QUICK, "--dataset", "mnist", "--data-root", tmp_path / "nothing here",
@@ -220,6 +225,7 @@ def test_no_network_and_no_files_says_where_they_were_looked_for(tmp_path: Path)
     assert not list((tmp_path / "nothing here").rglob("*ubyte*"))
 
 
+@pytest.mark.fault(5)
 def test_a_used_folder_is_refused_and_can_be_overwritten(run: Path) -> None:
     before = (run / "summary.json").read_text()
     done = metricforge("train", *QUICK, "--out", run)
@@ -228,6 +234,7 @@ def test_a_used_folder_is_refused_and_can_be_overwritten(run: Path) -> None:
     assert (run / "summary.json").read_text() == before
 
 
+@pytest.mark.fault(4)
 def test_a_read_only_place_is_exit_code_6(tmp_path: Path) -> None:
     # Root may write anywhere, so a file stands in for the folder that can't be made.
     (tmp_path / "file").write_text("")
@@ -235,6 +242,7 @@ def test_a_read_only_place_is_exit_code_6(tmp_path: Path) -> None:
     assert done.returncode == 6, done.stderr
 
 
+@pytest.mark.fault(18)
 def test_a_loss_that_is_not_a_number_is_exit_code_7_with_the_batch(tmp_path: Path) -> None:
     done = metricforge(
         "train", *QUICK, "--optimizer", "sgd:lr=1e30", "--schedule", "constant", "--head",
@@ -244,12 +252,14 @@ def test_a_loss_that_is_not_a_number_is_exit_code_7_with_the_batch(tmp_path: Pat
     assert re.search(r"batch of images \d+, \d+", done.stderr)
 
 
+@pytest.mark.fault(13)
 def test_a_finished_run_has_nothing_to_resume(run: Path) -> None:
     done = metricforge("train", "--resume", run)
     assert done.returncode == 0, done.stderr
     assert "nothing to do" in done.stderr
 
 
+@pytest.mark.fault(8)
 def test_resuming_with_other_options_is_refused_with_the_difference(run: Path) -> None:
     done = metricforge("train", "--resume", run, "--dim", "7")
     assert done.returncode == 2
@@ -264,6 +274,7 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.fault(46)
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
 def test_a_pickle_is_refused_unopened(command: str, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Canary(tmp_path / "opened")))
@@ -274,6 +285,7 @@ def test_a_pickle_is_refused_unopened(command: str, tmp_path: Path) -> None:
     assert not (tmp_path / "opened").exists()
 
 
+@pytest.mark.fault(15, 16)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
@@ -305,6 +317,7 @@ def wait_for_steps(metrics: Path, steps: int) -> None:
     raise AssertionError(f"{metrics} never had {steps} lines")
 
 
+@pytest.mark.fault(22)
 def test_a_closed_pipe_is_quiet() -> None:
     done = subprocess.run(
         ["bash", "-c", "set -o pipefail; metricforge plugins | head -1"],

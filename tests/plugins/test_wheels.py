@@ -108,6 +108,7 @@ def test_what_only_importing_tells_is_told_by_importing(
     }, done.stderr
 
 
+@pytest.mark.fault(40)
 def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: Path) -> None:
     done = run(
         "train", "--sampler", "good", *TRIPLET, "--epochs", 1, "--orientations", 1,
@@ -118,6 +119,7 @@ def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: P
     assert env["components"]["sampler"] == "good-plugin 1.2"
 
 
+@pytest.mark.fault(40, 42)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -177,6 +179,7 @@ def test_what_a_sampler_suggests_is_of_its_own_distribution(run: Command, tmp_pa
     assert "write clash-loss:triplet or metricforge:triplet." in typed.stderr
 
 
+@pytest.mark.fault(41)
 def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) -> None:
     records = listed(run)
     assert records["twice", "clash-one"]["status"] == "shadowed"
@@ -190,6 +193,7 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.fault(43)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -231,6 +235,7 @@ def test_a_wrong_value_is_the_plugins_fault(
     assert len(done.stderr.strip().splitlines()) == 1, "one sentence"
 
 
+@pytest.mark.fault(45)
 def test_a_plugin_that_draws_from_global_state_fails_the_kit(run: Command) -> None:
     done = run("plugins", "check", "global-state", "--json")
     assert done.returncode == 4
@@ -268,6 +273,7 @@ def test_commands_of_plugins(run: Command) -> None:
     assert listed(run)["train", "some-commands"]["status"] == "shadowed"
 
 
+@pytest.mark.fault(39, 44)
 def test_mistyped_names_get_the_nearest(run: Command) -> None:
     for words, message in (
         (["train", "--sampler", "goood"], "unknown sampler 'goood'; did you mean 'good'?"),

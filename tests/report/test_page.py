@@ -111,6 +111,7 @@ def test_a_closed_set_and_more_than_one_look_are_said(render, facts):
     assert "opened 3 times" in words
 
 
+@pytest.mark.fault(51)
 def test_what_users_wrote_is_escaped_everywhere(render, facts, plot):
     evil = Facts(
         title=EVIL,

@@ -80,6 +80,7 @@ def test_going_on_without_a_plugin_says_what_to_install(
     )
 
 
+@pytest.mark.fault(14)
 def test_the_command_says_so_with_exit_code_4_and_goes_on_with_it(stopped: Path) -> None:
     words = ("train", "--resume", stopped, "--quiet")
     gone = command(*words, env={"METRICFORGE_PLUGINS": ""})

@@ -214,6 +214,7 @@ ROWS = [
 FILL = {"split": "train", "group": "g", "is_query": "1", "is_gallery": "1", "x_1": "", "y_2": ""}
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(("header", "row", "told"), ROWS)
 def test_a_row_that_can_not_be_used_is_named(root: Path, header: str, row: str, told: str) -> None:
     more = "".join(f",{FILL[column]}" for column in header.split(",")[2:])
@@ -312,6 +313,7 @@ def test_the_command_trains_and_tests_on_a_csv(tmp_path: Path) -> None:
     assert summary["results"]["trained"]["recall@1"]["n"] == 6
 
 
+@pytest.mark.fault(32)
 def test_the_command_refuses_a_row_with_exit_code_3(tmp_path: Path) -> None:
     path = of_oml(tmp_path)
     path.write_text(path.read_text().replace("0.0,images/3.png", ",images/3.png"))

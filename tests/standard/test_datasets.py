@@ -149,6 +149,7 @@ def rubbish(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: Response(b"rubbish"))
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("make", [mnist, fashion_mnist, omniglot])
 @pytest.mark.parametrize("network", ["offline", "rubbish"])
 def test_a_failed_download_leaves_nothing_and_says_what_to_do(
@@ -339,6 +340,7 @@ def test_hidden_and_known_files_are_passed_over(tmp_path: Path) -> None:
     assert len(dataset) == 2
 
 
+@pytest.mark.fault(28)
 @pytest.mark.parametrize("stray", ["a/model.exe", "notes", "b/1.png.part"])
 def test_any_other_file_is_named(tmp_path: Path, stray: str) -> None:
     root = tree(tmp_path, "a/1.png", "b/1.png", stray)

@@ -146,6 +146,7 @@ def test_the_sampler_is_refreshed_between_epochs_with_the_train_set(make_task):
     assert not seen[0].equal(seen[1])
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops_before_the_step(make_task, bad):
     """The third batch is the bad one: the weights are those after the second."""
