@@ -161,8 +161,7 @@ def load(
     Pass `backbone` or `head` when the model was trained with a module of your own. Raises
     ArtefactError when the folder is damaged, foreign, or its weights don't fit.
     """
-    folder = Path(folder)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = model_folder(folder)
     files = read_folder(folder)
     card = _read_card(folder, files)
     for name, given in (("backbone", backbone), ("head", head)):
@@ -176,6 +175,12 @@ def load(
     runtime = Runtime.resolve(device)
     runtime.place(model)
     return model.eval()
+
+
+def model_folder(folder: str | Path) -> Path:
+    """Where a model lies: `model/` of a run's folder, or the folder itself."""
+    inside = Path(folder) / "model"
+    return inside if inside.is_dir() else Path(folder)
 
 
 def load_weights(module: nn.Module, content: bytes, source: Path) -> None:

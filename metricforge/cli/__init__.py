@@ -25,7 +25,9 @@ COMMANDS = {
     "data": "Check, split and show a dataset.",
     "encode": "Embed images with a trained model, into a .npy file.",
     "evaluate": "Test a run's model on held-out classes, of any dataset.",
+    "index": "Embed images, to be searched.",
     "plugins": "List, show, check and begin plugins.",
+    "search": "Find the images of an index that are nearest to others.",
     "train": "Train an embedding and test it on classes it never saw.",
 }
 

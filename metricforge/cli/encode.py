@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,10 +25,7 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json
 
     from metricforge.model import load
 
-    missing = [image for image in images if not image.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]} is not a file.")
-    embeddings = load(run, device=device).encode(images)
+    embeddings = load(run, device=device).encode(existing(images))
     try:
         with out.open("wb") as file:
             np.save(file, embeddings, allow_pickle=False)
@@ -37,3 +35,11 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json
         print_json({"out": str(out), "shape": list(embeddings.shape)})
     else:
         click.echo(f"{out}: {len(embeddings)} embeddings of {embeddings.shape[1]} dimensions")
+
+
+def existing(images: Sequence[Path]) -> Sequence[Path]:
+    """The images; DataError for one that is no file."""
+    missing = [image for image in images if not image.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]} is not a file.")
+    return images

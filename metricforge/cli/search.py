@@ -1,0 +1,37 @@
+"""`metricforge search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metricforge.cli.encode import existing
+from metricforge.cli.options import JSON, debug, print_json
+
+
+@click.command("search")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-k", metavar="N", type=click.IntRange(min=1), default=5, show_default=True,
+              help="How many to find for each.")  # fmt: skip
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@JSON
+@debug
+def command(
+    run: Path, index: Path, images: tuple[Path, ...], k: int, device: str, as_json: bool
+) -> None:
+    """Find the images of INDEX that are nearest to each of IMAGES, by the model of RUN."""
+    from metricforge.report.page import printable
+    from metricforge.runs.image_index import ImageIndex
+
+    found = ImageIndex.open(index).search(run, existing(images), k, device)
+    if as_json:
+        each = zip(images, found, strict=True)
+        print_json({str(image): [vars(one) for one in near] for image, near in each})
+        return
+    for image, near in zip(images, found, strict=True):
+        click.echo(printable(str(image)))
+        for one in near:
+            click.echo(f"  {one.distance:.3f}  {printable(one.name)}")

@@ -1,0 +1,121 @@
+"""Images that are indexed and searched, and indexes that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from metricforge.artefact import read_folder, write_folder
+from metricforge.model import load
+from tests.cli.process import metricforge
+from tests.cli.small_run import make_files, words
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files, two runs on them, and an index of the files of four classes by the first."""
+    place = tmp_path_factory.mktemp("indexed")
+    files = make_files(place / "files")
+    for seed in (0, 1):
+        out = place / f"run{seed}"
+        done = metricforge("train", *words(files), "--seed", seed, "--out", out)
+        assert done.returncode == 0, done.stderr
+    done = metricforge("index", place / "run0", *gallery(place), "--out", place / "index")
+    assert done.returncode == 0, done.stderr
+    assert "24 images" in done.stdout
+    return place
+
+
+def gallery(place: Path) -> list[Path]:
+    return sorted(path for label in "5678" for path in (place / "files" / label).iterdir())
+
+
+def search(place: Path, *given: object, run: str = "run0", index: str = "index") -> object:
+    return metricforge("search", place / run, place / index, *given)
+
+
+def test_what_is_nearest_comes_first_as_a_naive_search_finds_it(place: Path) -> None:
+    asked = sorted((place / "files" / "9").iterdir())[:2]
+    done = search(place, *asked, "-k", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    model, names = load(place / "run0"), gallery(place)
+    rows, queries = (model.encode(paths).astype(float) for paths in (names, asked))
+    for path, query in zip(asked, queries, strict=True):
+        distances = np.linalg.norm(rows - query, axis=1)
+        found = json.loads(done.stdout)[str(path)]
+        expected = np.argsort(distances)[:3]
+        assert [one["name"] for one in found] == [str(names[row]) for row in expected]
+        for one, row in zip(found, expected, strict=True):
+            assert one["distance"] == pytest.approx(distances[row], abs=1e-3)
+
+
+def test_an_image_of_the_index_finds_itself_and_k_is_clamped(place: Path) -> None:
+    done = search(place, gallery(place)[3], "-k", 500)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1 + 24
+    assert lines[1].split() == ["0.000", str(gallery(place)[3])]
+
+
+@pytest.mark.fault(49)
+def test_another_model_is_refused(place: Path) -> None:
+    done = search(place, gallery(place)[0], run="run1")
+    assert done.returncode == 5
+    assert "another model" in done.stderr
+
+
+Files = dict[str, bytes]
+
+
+def contents(**changes: object) -> Callable[[Files], Files]:
+    def change(files: Files) -> Files:
+        told = json.loads(files["contents.json"]) | changes
+        return files | {"contents.json": json.dumps(told).encode()}
+
+    return change
+
+
+def of_inner_products(files: Files) -> Files:
+    index = faiss.IndexFlatIP(4)
+    index.add(np.ones((24, 4), np.float32))
+    return files | {"index.faiss": faiss.serialize_index(index).tobytes()}
+
+
+@pytest.mark.fault(49)
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (contents(dim=5), "does not fit together"),
+        (contents(names=["one"]), "does not fit together"),
+        (contents(metric="cosine"), "does not fit together"),
+        (contents(format=2), "upgrade metricforge"),
+        (contents(extra=1), "not an index of images"),
+        (of_inner_products, "does not fit together"),
+        (lambda files: files | {"index.faiss": b"IxF2 and no more"}, "holds no faiss index"),
+        (lambda files: {"contents.json": files["contents.json"]}, "holds no faiss index"),
+    ],
+)
+def test_an_index_that_does_not_fit_together_is_refused(
+    place: Path, tmp_path: Path, change: Callable[[Files], Files], told: str
+) -> None:
+    write_folder(tmp_path / "index", change(read_folder(place / "index")))
+    done = search(place, gallery(place)[0], index=str(tmp_path / "index"))
+    assert done.returncode == 5, done.stderr
+    assert told in done.stderr
+
+
+@pytest.mark.fault(50)
+def test_a_corrupt_index_is_refused_by_its_hash(place: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path / "index", read_folder(place / "index"))
+    file = tmp_path / "index" / "index.faiss"
+    content = bytearray(file.read_bytes())
+    content[20] ^= 1
+    file.write_bytes(content)
+    done = search(place, gallery(place)[0], index=str(tmp_path / "index"))
+    assert done.returncode == 5
+    assert "sha256" in done.stderr
