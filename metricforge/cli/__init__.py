@@ -23,6 +23,7 @@ LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 COMMANDS = {
     "compare": "Compare runs on the same held-out queries and episodes.",
     "data": "Check, split and show a dataset.",
+    "doctor": "Tell what is installed here, and whether it works.",
     "encode": "Embed images with a trained model, into a .npy file.",
     "evaluate": "Test a run's model on held-out classes, of any dataset.",
     "index": "Embed images, to be searched.",

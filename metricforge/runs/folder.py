@@ -213,11 +213,12 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "ranks": runtime.ranks.count,
         "threads": torch.get_num_threads(),
-        "versions": {name: _version(name) for name in RECORDED_VERSIONS},
+        "versions": {name: version_of(name) for name in RECORDED_VERSIONS},
     }
 
 
-def _version(distribution: str) -> str:
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution, or that it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -85,8 +85,8 @@ class ImageIndex:
         if found != expected:
             raise ArtefactError(
                 f"{folder} does not fit together: its index has {found[0]} embeddings of "
-                f"{found[1]} dimensions (metric {found[2]}), and its contents tell of {expected[0]} of "
-                f"{expected[1]} ({contents.metric}); index the images again."
+                f"{found[1]} dimensions (metric {found[2]}), and its contents tell of "
+                f"{expected[0]} of {expected[1]} ({contents.metric}); index the images again."
             )
         return cls(contents, index)
 

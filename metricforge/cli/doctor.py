@@ -1,0 +1,60 @@
+"""`metricforge doctor`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from metricforge.cli.options import JSON, debug, print_json
+
+
+@click.command("doctor")
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@JSON
+@debug
+def command(device: str, as_json: bool) -> None:
+    """Tell versions, devices and plugins, and train for two seconds to see that all works.
+
+    The exit code is 1 when the training does not work. A plugin that is broken is told of, and
+    costs no other.
+    """
+    from metricforge.registry import Registry
+    from metricforge.runs import doctor
+
+    found: dict[str, Any] = {
+        "versions": doctor.versions(),
+        "machine": doctor.machine(),
+        "plugins": doctor.plugins(Registry.installed()),
+    }
+    checks = doctor.self_test(device)
+    if as_json:
+        print_json(found | {"self_test": [vars(check) for check in checks]})
+    else:
+        _print(found, checks)
+    if any(check.wrong for check in checks):
+        raise SystemExit(1)
+
+
+def _print(found: dict[str, Any], checks: list[Any]) -> None:
+    from metricforge.report.page import printable
+
+    machine = found["machine"] | {"devices": ""}
+    devices = {f"  {name}": told for name, told in found["machine"]["devices"].items()}
+    counts = {
+        name: f"{n} component{'s' * (n != 1)}"
+        for name, n in found["plugins"]["distributions"].items()
+    }
+    for title, rows in (
+        ("versions", found["versions"]),
+        ("machine", {**machine, **devices}),
+        ("plugins", counts),
+        ("broken plugins", found["plugins"]["broken"]),
+        ("self-test", {check.name: check.wrong or f"ok, {check.seconds} s" for check in checks}),
+    ):
+        if rows:
+            click.secho(title, bold=True)
+            width = max(map(len, rows))
+            for name, told in rows.items():
+                line = f"  {name.replace('_', ' ').ljust(width)}  {printable(str(told))}"
+                click.echo(line.rstrip())
