@@ -51,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("dataset", "datasets", ("root", "build")),
         Kind("augmentation", "augmentations", ("in_channels", "image_size", "build")),
         Kind("protocol", "protocols", ("build",)),
+        Kind("hook", "hooks", ("folder", "step", "build")),
     )
 }
 
@@ -253,6 +254,20 @@ class Augmentation(Protocol):
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """float32 images [B, C, H, W] in 0 .. 255 to images of the same shape."""
+
+
+class Hook(Protocol):
+    """Watches a training from its first rank, and changes nothing: a logger, for one.
+
+    It may ask for `folder`, the run's, and `step`, how many steps the run has behind it where it
+    goes on. It has one of these, or more:
+
+    - `on_step(record, embeddings)`: after each step, with the embeddings [B, D] of its batch;
+    - `on_epoch(record)`: after each epoch, its scores on validation classes in `validation`;
+    - `on_end()`: when the training is over, was stopped, or failed.
+
+    A record is what the line of metrics.jsonl says, by name. Labels are told to none.
+    """
 
 
 @dataclass(frozen=True)

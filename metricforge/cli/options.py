@@ -36,11 +36,11 @@ PROTOCOL = click.option(
 
 
 def component(
-    name: str, line: str, kind: str | None = None, multiple: bool = False
+    name: str, line: str, kind: str | None = None, multiple: bool = False, field: str | None = None
 ) -> Callable[[F], F]:
-    """The option `--NAME SPEC` for a component of a kind; TAB completes its name."""
-    chosen = ComponentSpec(kind or name)
-    return click.option(f"--{name}", type=chosen, metavar="SPEC", help=line, multiple=multiple)
+    """The option `--NAME SPEC` for a component of a kind, a recipe's `field`; TAB completes it."""
+    chosen, names = ComponentSpec(kind or name), (f"--{name}", field or name)
+    return click.option(*names, type=chosen, metavar="SPEC", help=line, multiple=multiple)
 
 
 def debug(function: F) -> F:

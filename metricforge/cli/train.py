@@ -47,6 +47,8 @@ class WithChoices(click.Command):
 @click.option("--dim", type=int, help="Dimensions of the embedding.  [default: 64]")
 @component("augment", "Changes of the train images, in order; may be repeated.",
            kind="augmentation", multiple=True)  # fmt: skip
+@component("hook", "Who else is told of each step, such as tensorboard; may be repeated.",
+           multiple=True, field="hooks")  # fmt: skip
 @click.option("--orientations", type=int, help="1, 4 or 8: classes turned and mirrored count as "
               "further classes.  [default: 8 for few classes of drawings, else 1]")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the train set.  [default: by its size]")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from metricforge.errors import Interrupted
 from metricforge.report.progress import Listener
@@ -10,6 +12,7 @@ from metricforge.runs.assembly import Assembly
 from metricforge.runs.collapse import collapse
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.history import first_collapse, line
+from metricforge.runs.hooks import Hooks
 from metricforge.runs.plots import draw_first_batch
 from metricforge.training.records import EpochRecord, Record, StepRecord
 from metricforge.training.task import Position
@@ -18,8 +21,11 @@ from metricforge.training.task import Position
 class Keeper:
     """Writes down what happens. Of several ranks the first has one, and the others none."""
 
-    def __init__(self, assembly: Assembly, folder: RunFolder, listener: Listener) -> None:
+    def __init__(
+        self, assembly: Assembly, folder: RunFolder, listener: Listener, hooks: Hooks
+    ) -> None:
         self._assembly, self._folder, self._listener = assembly, folder, listener
+        self.hooks = hooks
         self._collapse_told = first_collapse(folder) is not None
         self._saved = time.monotonic()
         for note in assembly.notes:
@@ -33,12 +39,16 @@ class Keeper:
     def keep(self, record: Record, position: Position) -> None:
         """Write a record down, and save where it is time."""
         folder, task = self._folder, self._assembly.task
-        folder.append(folder.metrics, line(record))
+        told = line(record)
+        folder.append(folder.metrics, told)
         self._listener.record(record, task.epochs)
         if record.step == 1 and isinstance(record, StepRecord):
             draw_first_batch(task, position, self._assembly.runtime, folder)
         if isinstance(record, EpochRecord):
             self._judge(record)
+            self.hooks.epoch(told)
+        else:
+            self.hooks.step(told, position.tally.sample.newest)
         if self._due(record):
             self.save(position)
 
@@ -74,3 +84,13 @@ class Keeper:
         by_steps = recipe.save_steps is not None and record.step % recipe.save_steps == 0
         minutes = (time.monotonic() - self._saved) / 60
         return isinstance(record, EpochRecord) or by_steps or minutes >= recipe.save_minutes
+
+
+@contextmanager
+def ending(keeper: Keeper | None) -> Iterator[None]:
+    """Tell its hooks of the end, however the training within ends."""
+    try:
+        yield
+    finally:
+        if keeper is not None:
+            keeper.hooks.end()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from metricforge.errors import PluginError, UsageError
 from metricforge.registry import Registry
-from metricforge.runs.recipe import KINDS, OBJECT, Recipe
+from metricforge.runs.recipe import KINDS, LISTS, OBJECT, Recipe
 from metricforge.spec import Spec
 
 
@@ -54,9 +54,10 @@ def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         text = getattr(recipe, kind)
         if isinstance(text, str) and not text.startswith(OBJECT):
             yield kind, kind, text
-    for text in recipe.augment:
-        if isinstance(text, str) and not text.startswith(OBJECT):
-            yield f"augmentation {Spec.parse(text).name}", "augmentation", text
+    for key, kind in LISTS.items():
+        for text in getattr(recipe, key):
+            if isinstance(text, str) and not text.startswith(OBJECT):
+                yield f"{kind} {Spec.parse(text).name}", kind, text
     for text in recipe.protocols:
         yield f"protocol {Spec.parse(text).name}", "protocol", text
     yield "validation", "protocol", recipe.validation

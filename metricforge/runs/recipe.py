@@ -23,7 +23,9 @@ OBJECT = "object "
 
 
 COUNTS = ("dim", "epochs", "patience", "chunk", "accumulate", "save_steps", "keep", "workers")
-ASIDE = frozenset({"data_root", "save_steps", "save_minutes", "keep", "workers"})
+LISTS = {"augment": "augmentation", "hooks": "hook"}
+"""The options of a recipe that are several components in order, each by the name of its kind."""
+ASIDE = frozenset({"hooks", "data_root", "save_steps", "save_minutes", "keep", "workers"})
 """The options that have no share in what a run finds: a run may go on with others."""
 
 
@@ -51,6 +53,7 @@ class Recipe:
     dim: int = 64
     orientations: int | None = None
     augment: tuple[Any, ...] = ()
+    hooks: tuple[Any, ...] = ()
     epochs: int | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"
@@ -120,8 +123,9 @@ class Recipe:
 
     def specs_only(self, source: str) -> Recipe:
         """This recipe; UsageError when it names an object, which only its program can give."""
-        each = [(key, value) for key, value in vars(self).items() if key != "augment"]
-        for key, value in (*each, *(("augment", step) for step in self.augment)):
+        each = [(key, value) for key, value in vars(self).items() if key not in LISTS]
+        listed = [(key, value) for key in LISTS for value in getattr(self, key)]
+        for key, value in (*each, *listed):
             if isinstance(value, str) and value.startswith(OBJECT):
                 raise UsageError(
                     f"{source} has {key} = '{value}', an object of the program that made the "
@@ -172,9 +176,9 @@ def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
     if key == "protocols":
         texts = (value,) if isinstance(value, str) else tuple(value)
         return tuple(_checked("protocol", text, "str", source) for text in texts)
-    if key == "augment":
+    if key in LISTS:
         steps = value if isinstance(value, tuple | list) else (value,)
-        return tuple(_checked("augmentation", step, "Any", source) for step in steps)
+        return tuple(_checked(LISTS[key], step, "Any", source) for step in steps)
     if value is None or (type_name == "Any" and not isinstance(value, str | int)):
         return value
     if "float" in type_name and type(value) in (int, float):

@@ -17,8 +17,9 @@ from metricforge.runs.collapse import collapse
 from metricforge.runs.defaults import written_out
 from metricforge.runs.folder import RunFolder, environment, free_name
 from metricforge.runs.history import best_scores, cut_back, first_collapse
+from metricforge.runs.hooks import Hooks
 from metricforge.runs.interruption import Interruption, exit_code
-from metricforge.runs.keeper import Keeper
+from metricforge.runs.keeper import Keeper, ending
 from metricforge.runs.lock import held
 from metricforge.runs.measure import (
     PIXELS,
@@ -102,7 +103,9 @@ def run_recipe(
         folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
         # Last: a folder with a config is a run that can be resumed.
         write_file(folder.config, assembly.recipe.to_toml())
-        return _train(assembly, folder, Position(), Keeper(assembly, folder, listener))
+        hooks = Hooks.of(recipe.hooks, registry, folder, 0)
+        keeper = Keeper(assembly, folder, listener, hooks)
+        return _train(assembly, folder, Position(), keeper)
 
 
 def resume(
@@ -152,7 +155,8 @@ def _resumed(
     if listener is not None:
         cut_back(folder, position)
         folder.log(f"resumed at step {position.total_steps}")
-        keeper = Keeper(assembly, folder, listener)
+        hooks = Hooks.of(recipe.hooks, registry, folder, position.total_steps)
+        keeper = Keeper(assembly, folder, listener, hooks)
     return _train(assembly, folder, position, keeper)
 
 
@@ -173,7 +177,7 @@ def _refuse_other_options(
 def _train(assembly: Assembly, folder: RunFolder, position: Position, keeper: Keeper | None) -> Run:
     """Train, test and record; the ranks without a keeper do their share and write nothing."""
     task, ranks = assembly.task, assembly.runtime.ranks
-    with Interruption() as interruption:
+    with Interruption() as interruption, ending(keeper):
         for record in fit(task, position, assembly.runtime):
             if keeper is not None:
                 keeper.keep(record, position)

@@ -64,6 +64,11 @@ GUIDANCE = {
         "metricforge train --protocol my-idea:k=5 --epochs 3",
         "`evaluate` gives named numbers, each with an interval and a definition.",
     ),
+    "hook": Guidance(
+        "metricforge train --hook my-idea:every=10 --epochs 3",
+        "Each method that it has is told of that much: steps, epochs, the end. Ask for `folder`\n"
+        "to get the run's, and for `step` to know where a run goes on.",
+    ),
     "command": Guidance(
         "metricforge train --epochs 3 --out runs/first\nmetricforge my-idea runs/first",
         "The function is a click command: options are click's, results go to stdout, progress to\n"

@@ -26,6 +26,7 @@ __all__ = [
     "check_backbone",
     "check_dataset",
     "check_head",
+    "check_hook",
     "check_loss",
     "check_miner",
     "check_protocol",
@@ -86,6 +87,11 @@ def check_dataset(component: Any, /, root: str | Path | None = None, **options: 
 def check_augmentation(component: Any, /, **options: Any) -> Report:
     """Raise ContractBroken unless an augmentation passes every check; the report has its notes."""
     return _passing(examine("augmentation", component, None, options))
+
+
+def check_hook(component: Any, /, **options: Any) -> Report:
+    """Raise ContractBroken unless a hook passes every check; the report has its notes."""
+    return _passing(examine("hook", component, None, options))
 
 
 def check_protocol(component: Any, /, **options: Any) -> Report:

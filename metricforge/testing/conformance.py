@@ -17,6 +17,7 @@ from metricforge.testing.backbones import BACKBONE_CHECKS
 from metricforge.testing.checks import Broken, Check, Skipped, raised, refusal
 from metricforge.testing.datasets import DATASET_CHECKS
 from metricforge.testing.heads import HEAD_CHECKS
+from metricforge.testing.hooks import HOOK_CHECKS
 from metricforge.testing.losses import LOSS_CHECKS
 from metricforge.testing.miners import MINER_CHECKS
 from metricforge.testing.protocols import PROTOCOL_CHECKS
@@ -34,6 +35,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "dataset": DATASET_CHECKS,
     "augmentation": AUGMENTATION_CHECKS,
     "protocol": PROTOCOL_CHECKS,
+    "hook": HOOK_CHECKS,
 }
 """The checks of each kind, in the order they run; the first is whether it can be built."""
 

@@ -27,6 +27,11 @@ class Sample:
         self._parts: deque[Tensor] = deque()
         self._size = 0
 
+    @property
+    def newest(self) -> Tensor:
+        """What it was given last, [n, D]: of more than 1,024 embeddings some."""
+        return self._parts[-1]
+
     def add(self, embeddings: Tensor) -> None:
         """Take embeddings [B, D] in; of more than 1,024 some, evenly: a class lies together."""
         stride = -(-len(embeddings) // SAMPLE) or 1

@@ -261,7 +261,7 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
     turned = None if kind == "augmentation" else 1
     recipe = Recipe(epochs=1, orientations=turned).but(**_given(context, context.params))
     assembled = assemble(recipe, REGISTRY)
-    field = {"augmentation": "augment", "protocol": "protocols"}.get(kind, kind)
+    field = {"augmentation": "augment", "protocol": "protocols", "hook": "hooks"}.get(kind, kind)
     assert getattr(assembled.recipe, field)
 
 

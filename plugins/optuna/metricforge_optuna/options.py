@@ -31,10 +31,11 @@ PLAIN: Mapping[str, type] = {
 }
 
 SAME_FOR_ALL = ("dataset", "split", "protocols", "validation", "select", "seed", "device",
-                "data_root", "test")  # fmt: skip
+                "data_root", "test", "patience", "rates", "chunk", "compile", "save_steps",
+                "save_minutes", "keep", "workers")  # fmt: skip
 """What decides how a trial is measured: with another one, two trials could not be compared."""
 
-LISTS = ("augment",)
+LISTS = ("augment", "hooks")
 """Fields of several components in order, which have no one name to search by; all trials share."""
 
 

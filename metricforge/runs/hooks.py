@@ -1,0 +1,52 @@
+"""The hooks of a run: told of what happens, each to be blamed for what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from metricforge.errors import PluginError
+from metricforge.registry import Registry
+from metricforge.runs.components import component
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.recipe import described
+from metricforge.training.blame import blaming
+
+MEMBERS = ("on_step", "on_epoch", "on_end")
+
+
+class Hooks:
+    """Hands on what a training tells, to those who listen to that."""
+
+    def __init__(self, hooks: Sequence[Any]) -> None:
+        self._hooks = hooks
+
+    @classmethod
+    def of(cls, given: Sequence[Any], registry: Registry, folder: RunFolder, step: int) -> Hooks:
+        """Hooks from specs, classes or objects; PluginError for one that listens to nothing."""
+        offers = {"folder": folder.path, "step": step}
+        hooks = [component(registry, "hook", one, offers) for one in given]
+        for hook, one in zip(hooks, given, strict=True):
+            if not any(callable(getattr(hook, member, None)) for member in MEMBERS):
+                raise PluginError(f"hook {described(one)} must have one of {', '.join(MEMBERS)}.")
+        return cls(hooks)
+
+    def step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
+        """A step was done."""
+        self._tell("on_step", record, embeddings)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch was done."""
+        self._tell("on_epoch", record)
+
+    def end(self) -> None:
+        """The training is over."""
+        self._tell("on_end")
+
+    def _tell(self, member: str, *told: Any) -> None:
+        for hook in self._hooks:
+            if listens := getattr(hook, member, None):
+                with blaming(hook):
+                    listens(*told)

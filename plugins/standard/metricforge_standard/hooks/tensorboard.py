@@ -1,0 +1,56 @@
+"""The hook `tensorboard`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metricforge.errors import UsageError
+
+OF_STEPS = ("loss", "lr", "active_share", "chosen_share", "gradient_norm")
+OF_EPOCHS = ("loss", "active_share", "spread", "effective_rank")
+
+
+class TensorBoard:
+    """Writes the numbers of a training for TensorBoard, into `tensorboard/` of the run's folder.
+
+    Steps every `every` steps, epochs all, embeddings none. What a run had written after the step
+    that it goes on from, TensorBoard leaves out. Needs the package: metricforge[tensorboard].
+    """
+
+    def __init__(self, folder: Path, step: int, *, every: int = 1) -> None:
+        if every < 1:
+            raise UsageError(f"tensorboard needs every >= 1, not {every}.")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError(
+                "the hook tensorboard needs its package: pip install 'metricforge[tensorboard]'."
+            ) from error
+        self.every = every
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def on_step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
+        """Loss, rate, shares and speed of a step."""
+        if record["step"] % self.every:
+            return
+        speed = record["images"] / max(record["seconds"], 1e-9)
+        told = {name: record[name] for name in OF_STEPS} | {"images_per_second": speed}
+        self._write("step", told, record["step"])
+
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        """Means and health of an epoch, and its scores on validation classes."""
+        self._write("epoch", {name: record[name] for name in OF_EPOCHS}, record["step"])
+        self._write("validation", record["validation"], record["step"])
+
+    def on_end(self) -> None:
+        """Whatever is left is written."""
+        self.writer.close()
+
+    def _write(self, part: str, numbers: Mapping[str, float | None], step: int) -> None:
+        for name, value in numbers.items():
+            if value is not None:
+                self.writer.add_scalar(f"{part}/{name}", value, step)

@@ -1,0 +1,107 @@
+"""Hooks of a run: TensorBoard's files, one of the user's own, and what goes wrong in one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import metricforge
+from metricforge.errors import PluginError, UsageError
+from tests.cli.process import metricforge as command
+from tests.cli.process import wrapped
+from tests.cli.small_run import make_images, words
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+def scalars(run: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard shows of a run: values by tag and step."""
+    told = EventAccumulator(str(run / "tensorboard"))
+    told.Reload()
+    return {tag: {e.step: e.value for e in told.Scalars(tag)} for tag in told.Tags()["scalars"]}
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_tensorboard_is_told_what_the_metrics_say_over_a_kill_too(
+    images: Path, tmp_path: Path
+) -> None:
+    given = ("train", *words(images), "--hook", "tensorboard", "--clip", 1, "--save-steps", 3,
+             "--auto-resume", "--out", tmp_path / "r")  # fmt: skip
+    assert wrapped("killed=6", *given).returncode < 0
+    done = command(*given)
+    assert done.returncode == 0, done.stderr
+    found, lines = scalars(tmp_path / "r"), metrics(tmp_path / "r")
+    steps = [line for line in lines if "epoch_end" not in line]
+    for name in ("loss", "lr", "gradient_norm", "active_share"):
+        expected = {line["step"]: pytest.approx(line[name], abs=1e-6) for line in steps}
+        assert found[f"step/{name}"] == expected
+    ends = [line for line in lines if "epoch_end" in line]
+    expected = {line["step"]: pytest.approx(line["validation"]["map@r"]) for line in ends}
+    assert found["validation/map@r"] == expected
+    assert "images_per_second" in "".join(found)
+
+
+def test_every_step_but_some(images: Path, tmp_path: Path) -> None:
+    done = command("train", *words(images), "--hook", "tensorboard:every=3", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(scalars(tmp_path)["step/loss"]) == {3, 6}
+
+
+class Listens:
+    """A user's own hook."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.steps: list[int] = []
+        self.ended, self.broken = 0, broken
+
+    def on_step(self, record: Any, embeddings: Any) -> None:
+        assert embeddings.shape == (record["images"], 4)
+        self.steps.append(record["step"])
+        if self.broken:
+            raise ValueError("no more")
+
+    def on_end(self) -> None:
+        self.ended += 1
+
+
+def options(images: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "dataset": f"npz:path={images}", "split": "classes:train=0-5,validation=6-7,test=8-9",
+        "sampler": "hard-triplet:classes=3,per_class=4", "backbone": "conv4:channels=4", "dim": 4,
+        "orientations": 1, "epochs": 1, "protocols": "retrieval", "device": "cpu",
+        "progress": False, **more,
+    }  # fmt: skip
+
+
+def test_an_object_of_ones_own_hears_of_each_step_and_the_end(images: Path, tmp_path: Path) -> None:
+    hook = Listens()
+    run = metricforge.train(hooks=[hook], out=tmp_path / "r", **options(images))
+    assert hook.steps == list(range(1, run.summary["steps"] + 1))
+    assert hook.ended == 1
+    assert run.recipe.hooks == (f"object {__name__}:Listens",)
+
+
+def test_what_fails_in_one_is_its_own_fault_and_it_still_hears_of_the_end(
+    images: Path, tmp_path: Path
+) -> None:
+    hook = Listens(broken=True)
+    with pytest.raises(PluginError, match=r"Listens.* failed: ValueError: no more"):
+        metricforge.train(hooks=[hook], out=tmp_path / "r", **options(images))
+    assert (hook.steps, hook.ended) == ([1], 1)
+    with pytest.raises(PluginError, match="must have one of on_step, on_epoch, on_end"):
+        metricforge.train(hooks=[object()], out=tmp_path / "s", **options(images))
+
+
+def test_options_are_checked(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="every >= 1"):
+        metricforge.train(hooks="tensorboard:every=0", out=tmp_path / "r", **options(images))
