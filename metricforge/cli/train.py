@@ -21,8 +21,38 @@ ABOUT_THE_COMMAND = frozenset(
 )
 
 
+SECTIONS = {
+    "Data": ("dataset", "split", "augment", "orientations", "data_root", "workers"),
+    "What is compared": ("sampler", "miner", "loss"),
+    "Network": ("backbone", "head", "dim"),
+    "Learning": (
+        "epochs", "optimizer", "schedule", "rates", "freeze", "batch_norm", "clip", "ema",
+        "patience", "chunk", "accumulate", "seed",
+    ),
+    "Judging": ("protocols", "validation", "select", "test"),
+    "The run": (
+        "out", "overwrite", "config", "resume_from", "auto_resume", "save_steps", "save_minutes",
+        "keep", "hooks",
+    ),
+    "The machine": ("device", "precision", "channels_last", "compile", "threads"),
+}  # fmt: skip
+"""The options of the command by what they are about; the others come last."""
+
+
 class WithChoices(click.Command):
-    """Ends its help with the components there are, read from metadata."""
+    """Its help has sections, and ends with the components there are, read from metadata."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = {
+            parameter.name: line
+            for parameter in self.get_params(ctx)
+            if (line := parameter.get_help_record(ctx)) is not None
+        }
+        named = {name for names in SECTIONS.values() for name in names}
+        others = tuple(name for name in lines if name and name not in named)
+        for title, names in {**SECTIONS, "Options": others}.items():
+            with formatter.section(title):
+                formatter.write_dl([lines[name] for name in names])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from metricforge.contracts import KINDS
