@@ -189,6 +189,11 @@ def _train(assembly: Assembly, folder: RunFolder, position: Position, keeper: Ke
                     stopped = keeper.stop(position, exit_code(stop))
                 ranks.wait()
                 raise stopped
+    if keeper is not None and position.epoch < task.epochs:
+        keeper.tell(
+            f"ended after {position.epoch} of {task.epochs} epochs: none was better in the last "
+            f"{task.patience}."
+        )
     _restore_best(assembly, folder)
     measured, embeddings = _test(assembly)
     shown = train_sample(assembly)

@@ -16,7 +16,7 @@ import pytest
 
 from metricforge.artefact import read_folder, write_folder
 from tests.cli.killing import ending
-from tests.cli.process import COMMAND, metricforge, start, wrapped
+from tests.cli.process import COMMAND, TORCHRUN, metricforge, start, wrapped
 from tests.cli.small_run import make_files, make_images, words
 
 
@@ -218,6 +218,25 @@ def test_a_run_that_decodes_is_saved_by_sigterm_within_seconds(tmp_path: Path) -
     assert process.returncode == 143, stderr
     assert time.monotonic() - began < 30
     assert "interrupted and saved at step" in stderr
+
+
+@pytest.mark.fault(16)
+def test_ranks_are_saved_by_the_sigterm_that_torchrun_hands_on(
+    images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r"
+    process = subprocess.Popen(
+        [*TORCHRUN, "-m", "metricforge", "train", *words(images), "--epochs", "4000",
+         "--out", str(out)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(out / "checkpoints" / "best")
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    step = int(re.findall(r"saved at step (\d+)", (out / "log.txt").read_text())[-1])
+    assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == step
+    assert "model.safetensors" in read_folder(checkpoints(out)[-1]), stderr
 
 
 @pytest.mark.fault(10)
