@@ -56,8 +56,8 @@ def main() -> None:
         "## Batches in chunks",
         "",
         f"`python -m benchmarks.speed.chunks --chunk {options.chunk} --write` on {machine()}. "
-        "conv4 on 64 x 64 pixels, hardest triplets; memory above that before the first step, and the "
-        f"fastest of {STEPS} steps.",
+        "conv4 on 64 x 64 pixels, hardest triplets; memory above that before the first step, "
+        f"and the fastest of {STEPS} steps.",
         "",
         *table(head, rows),
     ]
