@@ -101,9 +101,9 @@ def run_recipe(
         folder.write("env", environment(assembly.runtime) | {"components": owners})
         split = assembly.split.to_json(assembly.dataset)
         folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
+        hooks = Hooks.of(recipe.hooks, registry, folder, 0)
         # Last: a folder with a config is a run that can be resumed.
         write_file(folder.config, assembly.recipe.to_toml())
-        hooks = Hooks.of(recipe.hooks, registry, folder, 0)
         keeper = Keeper(assembly, folder, listener, hooks)
         return _train(assembly, folder, Position(), keeper)
 
