@@ -82,7 +82,7 @@ def _changed(folder: Path) -> int:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not is_passed_over(entry.name)]
+            shown = [e for e in entries if not is_passed_over(e.name, is_folder=_is_folder(e))]
     except OSError as error:
         raise DataError(f"folder '{folder}' can't be read ({error.strerror}).") from error
     for entry in shown:
@@ -90,6 +90,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         if not entry.name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in entry.name):
             raise DataError(f"{entry.name!a} in '{folder}' is not named in UTF-8; rename it.")
     return sorted(shown, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_image(folder: Path, name: str) -> bool:

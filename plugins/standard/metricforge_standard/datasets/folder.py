@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -11,8 +13,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.archive import Member, below_shared, is_archive, read_archive
-from metricforge.data.files import Encoded, Paths
+from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
+from metricforge.data.files import Chosen, Encoded, Paths
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import without_broken
@@ -97,25 +99,23 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
 
 def _of_archive(path: Path) -> _Found:
     members = read_archive(path)
-    # A tar of "." has "./" before every name.
-    names = [str(PurePosixPath(member.path)) for member in members]
-    above = below_shared(names)
-    folders: dict[str, list[Member]] = {}
-    for name, member in zip(names, members, strict=True):
-        label = str(PurePosixPath(name.removeprefix(above)).parent)
-        folders.setdefault(label, []).append(member)
-    if "." in folders:
-        raise _loose(folders["."][0].name)
-    counts = {name: len(each) for name, each in folders.items()}
-    classes = tuple(sorted(folders))
-    images = [member for name in classes for member in folders[name]]
+    above = below_shared(members.paths)
+    places: dict[str, array[int]] = {}
+    for place, name in enumerate(members.paths):
+        label, slash, _ = name.removeprefix(above).rpartition("/")
+        if not slash:
+            raise _loose(members[place].name)
+        places.setdefault(label, array("q")).append(place)
+    counts = {name: len(each) for name, each in places.items()}
+    classes = tuple(sorted(places))
+    images = Chosen(members, array("q", chain.from_iterable(places[name] for name in classes)))
     return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
 
 
 def _name(path: Path) -> str:
     """The folder's own name, or the archive's without what says that it is one."""
     name = path.resolve().name
-    return name if path.is_dir() else name.partition(".")[0] or name
+    return name if path.is_dir() else without_suffix(name)
 
 
 def _numbers(classes: Sequence[str], counts: Mapping[str, int]) -> Tensor:
