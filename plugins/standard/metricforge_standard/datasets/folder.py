@@ -15,6 +15,7 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
 from metricforge.data.files import Chosen, Encoded, Paths
+from metricforge.data.filetypes import is_passed_over
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import without_broken
@@ -48,12 +49,15 @@ def folder(
     check_size(size, "folder")
     if not path.exists():
         raise DataError(f"option 'path' of dataset 'folder': '{path}' does not exist.")
-    if not path.is_dir() and not is_archive(path):
+    if not path.is_dir() and not (path.is_file() and is_archive(path)):
         raise DataError(
             f"option 'path' of dataset 'folder': '{path}' is neither a folder nor a .zip or .tar."
         )
     if index and not path.is_dir():
         raise UsageError(f"option 'index' of dataset 'folder' is for folders, not for '{path}'.")
+    for option, place in (("cache", cache), ("index", index)):
+        if place:
+            _check_outside(path, option, place)
     found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
     if len(found.classes) < 2:
         raise _too_few(found.classes, path)
@@ -72,6 +76,18 @@ def folder(
         cache=cache,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
+
+
+def _check_outside(path: Path, option: str, place: Path) -> None:
+    """UsageError for a place where what is written would be taken for one of the images."""
+    root, there = path.resolve(), place.resolve()
+    if there.is_relative_to(root):
+        below = there.relative_to(root).parts
+        if not any(is_passed_over(part, is_folder=True) for part in below):
+            raise UsageError(
+                f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
+                f"images; name a place outside of '{path}', or hide it with a dot before its name."
+            )
 
 
 @dataclass(frozen=True)
