@@ -50,6 +50,7 @@ class Paths(Sequence[Path]):
 
     def __init__(self) -> None:
         self._folders: list[Path] = []
+        self._known: dict[Path, Path] = {}  # one object for each of them
         self._begins = array("q")  # of each folder, the place of its first file
         self._names = Texts()
         self.sizes = array("q")
@@ -60,10 +61,14 @@ class Paths(Sequence[Path]):
         if not names:
             return
         self.sizes.extend(sizes or ())
-        self._folders.append(folder)
-        self._begins.append(len(self))
+        self._go_on_in(folder)
         for name in names:
             self._names.append(name)
+
+    def append(self, path: Path) -> None:
+        """Put one file behind those that there are; its size is asked for where it is needed."""
+        self._go_on_in(path.parent)
+        self._names.append(path.name)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -77,6 +82,11 @@ class Paths(Sequence[Path]):
             return [self[one] for one in range(*place.indices(len(self)))]
         place = range(len(self))[place]
         return self._folders[bisect_right(self._begins, place) - 1] / self._names[place]
+
+    def _go_on_in(self, folder: Path) -> None:
+        if not self._folders or self._folders[-1] != folder:
+            self._folders.append(self._known.setdefault(folder, folder))
+            self._begins.append(len(self))
 
     def strings(self) -> Iterator[str]:
         """The paths as text, which is several times faster than as Paths."""

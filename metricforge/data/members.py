@@ -10,9 +10,8 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, overload
+from typing import NamedTuple, Protocol, overload
 
 from metricforge.data.files import Texts
 from metricforge.data.filetypes import Taken, begins_as_an_image, is_passed_over, taken_for
@@ -42,9 +41,11 @@ class Contents(Protocol):
         """The content of the member at a place, from several threads at once."""
 
 
-@dataclass(frozen=True)
-class Member:
-    """An image in an archive; see :class:`metricforge.contracts.EncodedImage`."""
+class Member(NamedTuple):
+    """An image in an archive; see :class:`metricforge.contracts.EncodedImage`.
+
+    A tuple, since one is made each time that an image is asked for.
+    """
 
     archive: Path
     path: str

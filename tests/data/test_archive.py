@@ -16,7 +16,7 @@ from PIL import Image
 
 from metricforge.data import members as members_module
 from metricforge.data import tar_archive
-from metricforge.data.archive import below_shared, is_archive, read_archive
+from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
 from metricforge.data.decode import read_image
 from metricforge.errors import DataError
 
@@ -232,6 +232,22 @@ def test_a_large_zip_is_read_by_its_64_bit_directory(tmp_path: Path) -> None:
     assert [int(read_image(members[n], (1, 1, 1))) for n in (0, 9, -1)] == [0, 2, 65_599 % 7]
 
 
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
+def test_a_member_takes_little_memory(kind: str, tmp_path: Path) -> None:
+    name = "photos/class {}/the image number {:08d}.png"
+    files = {name.format(number % 100, number): b"?" for number in range(10_000)}
+    path = packed(tmp_path, kind, files)
+    tracemalloc.start()
+    try:
+        members = read_archive(path)
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(members) == 10_000
+    assert kept < 150 * 10_000
+    assert most < 400 * 10_000
+
+
 def outcome(path: Path) -> dict[str, int] | str:
     """The grey level of each image by its path, or what the error says."""
     try:
@@ -288,6 +304,13 @@ def test_a_damaged_zip_gives_the_images_or_a_data_error(tmp_path: Path) -> None:
         path.write_bytes(content[: int(rng.integers(len(content)))])
         assert isinstance(outcome(path), str)
     assert 200 < told < 400
+
+
+def test_a_name_is_that_of_the_archive_without_its_suffix() -> None:
+    for name, wanted in {
+        "2024.01.tar.gz": "2024.01", "photos.ZIP": "photos", "a.b.tgz": "a.b", ".zip": ".zip",
+    }.items():  # fmt: skip
+        assert without_suffix(name) == wanted
 
 
 def test_the_folder_around_all_classes_is_no_part_of_their_names() -> None:

@@ -202,6 +202,15 @@ def test_paths_are_a_sequence_of_paths(tmp_path: Path) -> None:
         list(sizes_of(paths))
 
 
+def test_paths_may_be_added_one_by_one(tmp_path: Path) -> None:
+    wanted = [tmp_path / name for name in ("b/1.png", "b/2.png", "a/3.png", "b/4.png")]
+    paths = Paths()
+    for path in wanted:
+        paths.append(path)
+    assert list(paths) == wanted
+    assert list(names_of(paths)) == list(map(str, wanted))
+
+
 def test_a_known_size_is_taken_as_it_is(tmp_path: Path) -> None:
     paths = Paths()
     paths.add(tmp_path, ["gone.png"], [17])
