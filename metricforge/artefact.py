@@ -9,13 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from metricforge.errors import ArtefactError, ResourceError
 
 MANIFEST = "manifest.json"
+
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.partial")
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -26,7 +33,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
-    partial = partial_of(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -68,19 +75,64 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def write_file(path: Path, content: str) -> None:
-    """Write a text file so that a crash leaves the old or the new content, never a part."""
+    """Write a text file so that a crash leaves the old or the new content, never a part.
+
+    Of processes that write it at once, the last one's content stays.
+    """
     partial = partial_of(path)
     try:
+        clear_partials(path.parent, path.name)
         _write_synced(partial, content.encode())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
 
 
 def partial_of(path: Path) -> Path:
-    """Where a file or folder is written before it is renamed to its place."""
-    return path.with_name(f".{path.name}.partial")
+    """Where this process, and no other, writes a file before it is renamed to its place."""
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.partial")
+
+
+def begun(name: str) -> str | None:
+    """The name of the file that one of this name is a part of, by :func:`partial_of`; else None."""
+    found = _PARTIAL.fullmatch(name)
+    return found["name"] if found else None
+
+
+def clear_partials(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that were killed have left of files, or of the one of this name."""
+    with suppress(OSError):  # who can't tidy up may still be able to write
+        for path in folder.iterdir():
+            found = _PARTIAL.fullmatch(path.name)
+            # Of a process on another machine nobody knows here whether it still writes.
+            ours = found and found["machine"] == _machine() and name in (None, found["name"])
+            if found and ours and not _is_alive(int(found["process"])):
+                path.unlink()
+
+
+def parsed(text: str | bytes) -> Any:
+    """What a JSON text says; ValueError for what is none, however deep it is nested."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _machine() -> str:
+    # A number for the name, which may be long: that of a file may have 255 bytes.
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def _aside(folder: Path) -> Path:
@@ -90,7 +142,7 @@ def _aside(folder: Path) -> Path:
 def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     try:
-        sums = json.loads(path.read_bytes())["sha256"]
+        sums = parsed(path.read_bytes())["sha256"]
         named = {str(name): str(value) for name, value in sums.items()}
     except OSError as error:
         raise ArtefactError(

@@ -18,7 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.artefact import parsed, read_folder, write_folder
 from metricforge.data.decode import as_tensor, read_image
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.registry import Registry
@@ -245,7 +245,7 @@ def _read_one(image: Path | str | Image.Image, shape: tuple[int, int, int]) -> T
 
 def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
     try:
-        fields = json.loads(files["model.json"])
+        fields = parsed(files["model.json"])
         if fields.get("format", 0) > FORMAT:
             raise ArtefactError(
                 f"{folder} has model format {fields['format']} and this metricforge reads up to "

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metricforge.artefact import MANIFEST, read_folder, write_file, write_folder
+from metricforge.artefact import (
+    MANIFEST,
+    begun,
+    partial_of,
+    read_folder,
+    write_file,
+    write_folder,
+)
 from metricforge.errors import ArtefactError, ResourceError
 
 FILES = {"weights.bin": bytes(range(256)) * 40, "card.json": b"{}", "empty": b""}
@@ -110,7 +119,18 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "manifest",
-    [b"", b"{", b"[]", b"null", b"3", b"{}", b'{"sha256": []}', b'{"sha256": null}', b"\xff\xfe"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"3",
+        b"{}",
+        b'{"sha256": []}',
+        b"[" * 200_000,
+        b'{"sha256": null}',
+        b"\xff\xfe",
+    ],
 )
 def test_a_damaged_manifest_is_refused(folder: Path, manifest: bytes):
     (folder / MANIFEST).write_bytes(manifest)
@@ -205,6 +225,30 @@ def test_a_text_file_is_replaced_as_a_whole(tmp_path: Path):
     write_file(path, "a = 1\n")
     write_file(path, "b = 'ü'\n")
     assert path.read_text(encoding="utf-8") == "b = 'ü'\n"
+    assert [found.name for found in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_processes_that_write_one_file_at_once_do_not_disturb_each_other(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    program = (
+        "import sys; from pathlib import Path; from metricforge.artefact import write_file\n"
+        "for _ in range(300): write_file(Path(sys.argv[1]), sys.argv[2] * 1000)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, path, sign]) for sign in "abc"]
+    assert [writer.wait(timeout=300) for writer in writers] == [0, 0, 0]
+    assert path.read_text() in {sign * 1000 for sign in "abc"}
+    assert [found.name for found in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    path = tmp_path / "config.toml"
+    name = partial_of(path).name
+    assert begun(name) == "config.toml"
+    assert begun("config.toml") is None
+    (tmp_path / name.replace(f"-{os.getpid()}.", f"-{dead.pid}.")).write_text("half")
+    write_file(path, "whole")
     assert [found.name for found in tmp_path.iterdir()] == ["config.toml"]
 
 

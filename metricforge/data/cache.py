@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.artefact import write_file
+from metricforge.artefact import clear_partials, parsed, partial_of, write_file
 from metricforge.data.files import Encoded, names_of, sizes_of
 from metricforge.errors import ArtefactError, ResourceError
 
@@ -43,11 +44,12 @@ def cached(
     """
     content = folder / f"{_key(files, shape)}.u8"
     record = content.with_suffix(".json")
+    whole = (len(files), *shape)
     if not record.is_file():
-        _make(content, record, (len(files), *shape), decode)
+        _make(content, record, whole, decode)
     else:
-        _check(content, record)
-    images: NDArray[np.uint8] = np.memmap(content, np.uint8, "c", shape=(len(files), *shape))
+        _check(content, record, whole)
+    images: NDArray[np.uint8] = np.memmap(content, np.uint8, "c", shape=whole)
     return torch.from_numpy(images)
 
 
@@ -69,9 +71,10 @@ def _changes(files: Sequence[Encoded]) -> Iterator[int]:
 def _make(
     content: Path, record: Path, shape: tuple[int, ...], decode: Callable[[Tensor], Tensor]
 ) -> None:
-    partial = content.with_name(f".{content.name}.{os.getpid()}.partial")
+    partial = partial_of(content)
     try:
         content.parent.mkdir(parents=True, exist_ok=True)
+        clear_partials(content.parent)
         with partial.open("wb") as file:
             digest = _write(file, shape[0], decode)
         partial.replace(content)
@@ -97,10 +100,13 @@ def _write(file: IO[bytes], count: int, decode: Callable[[Tensor], Tensor]) -> s
     return digest.hexdigest()
 
 
-def _check(content: Path, record: Path) -> None:
+def _check(content: Path, record: Path, shape: tuple[int, ...]) -> None:
     digest = hashlib.sha256()
     try:
-        wanted = json.loads(record.read_bytes())["sha256"]
+        told = parsed(record.read_bytes())
+        wanted = told["sha256"]
+        if told["shape"] != list(shape) or content.stat().st_size != math.prod(shape):
+            raise _damaged(content)
         with content.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)

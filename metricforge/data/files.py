@@ -15,6 +15,33 @@ from metricforge.errors import DataError
 Encoded: TypeAlias = Path | EncodedImage
 
 
+class Texts(Sequence[str]):
+    """Strings, each of which takes its bytes in UTF-8 and 8 more."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q")  # of each string
+
+    def append(self, text: str) -> None:
+        """Put a string behind those that there are."""
+        self._bytes += text.encode()
+        self._ends.append(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        begin = self._ends[place - 1] if place else 0
+        return self._bytes[begin : self._ends[place]].decode()
+
+
 class Paths(Sequence[Path]):
     """Paths of files, of which the name alone is kept: a million take some 25 MB, not 500.
 
@@ -23,9 +50,9 @@ class Paths(Sequence[Path]):
 
     def __init__(self) -> None:
         self._folders: list[Path] = []
+        self._known: dict[Path, Path] = {}  # one object for each of them
         self._begins = array("q")  # of each folder, the place of its first file
-        self._names = bytearray()
-        self._ends = array("q")  # of each file, where its name ends
+        self._names = Texts()
         self.sizes = array("q")
         """The bytes of each file, where `add` was told those of all."""
 
@@ -34,14 +61,17 @@ class Paths(Sequence[Path]):
         if not names:
             return
         self.sizes.extend(sizes or ())
-        self._folders.append(folder)
-        self._begins.append(len(self))
+        self._go_on_in(folder)
         for name in names:
-            self._names += name.encode()
-            self._ends.append(len(self._names))
+            self._names.append(name)
+
+    def append(self, path: Path) -> None:
+        """Put one file behind those that there are; its size is asked for where it is needed."""
+        self._go_on_in(path.parent)
+        self._names.append(path.name)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._names)
 
     @overload
     def __getitem__(self, place: int) -> Path: ...
@@ -51,7 +81,12 @@ class Paths(Sequence[Path]):
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         place = range(len(self))[place]
-        return self._folders[bisect_right(self._begins, place) - 1] / self._name(place)
+        return self._folders[bisect_right(self._begins, place) - 1] / self._names[place]
+
+    def _go_on_in(self, folder: Path) -> None:
+        if not self._folders or self._folders[-1] != folder:
+            self._folders.append(self._known.setdefault(folder, folder))
+            self._begins.append(len(self))
 
     def strings(self) -> Iterator[str]:
         """The paths as text, which is several times faster than as Paths."""
@@ -59,11 +94,7 @@ class Paths(Sequence[Path]):
         for folder, first, end in zip(self._folders, self._begins, ends, strict=True):
             above = os.path.join(folder, "")  # noqa: PTH118
             for place in range(first, end):
-                yield above + self._name(place)
-
-    def _name(self, place: int) -> str:
-        begin = self._ends[place - 1] if place else 0
-        return self._names[begin : self._ends[place]].decode()
+                yield above + self._names[place]
 
 
 class Chosen(Sequence[Encoded]):

@@ -29,8 +29,11 @@ BY_FILES = {
 }  # fmt: skip
 """The extensions, in lower case, of what lies beside images and is passed over."""
 
-BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying", "__macosx"}
-"""The names, in lower case, that are passed over, as is all that a dot hides."""
+BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying"}
+"""The names of files, in lower case, that are passed over, as is all that a dot hides."""
+
+BY_FOLDERS = {"__macosx"}
+"""The names of folders, in lower case, that are passed over: a class may be called "license"."""
 
 _WITHOUT_A_MARK = {"TGA"}  # formats that begin with nothing by which they could be told
 
@@ -43,15 +46,15 @@ class Taken(Enum):
     UNKNOWN = "unknown"
 
 
-def is_passed_over(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or known to be no part of the images."""
-    return name.startswith(".") or name.lower() in BY_NAMES
+def is_passed_over(name: str, *, is_folder: bool) -> bool:
+    """Whether a file or a folder of this name is hidden, or known to be no part of the images."""
+    return name.startswith(".") or name.lower() in (BY_FOLDERS if is_folder else BY_NAMES)
 
 
 def taken_for(name: str) -> Taken:
     """What a file of this name, in a folder of images, is taken for."""
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path takes ten times as long
-    if is_passed_over(name) or extension in BY_FILES:
+    if is_passed_over(name, is_folder=False) or extension in BY_FILES:
         return Taken.BY_FILE
     return Taken.IMAGE if extension in IMAGES else Taken.UNKNOWN
 

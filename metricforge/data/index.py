@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metricforge.artefact import write_file
+from metricforge.artefact import parsed, write_file
 from metricforge.errors import ArtefactError
 
 FORMAT = "metricforge index 1"
@@ -47,11 +47,11 @@ class TreeIndex:
             return cls(path, root, {})
         try:
             with path.open(encoding="utf-8") as lines:
-                header = json.loads(next(lines, "{}"))
+                header = parsed(next(lines, "{}"))
                 if header.get("format") != FORMAT:
                     raise ValueError("another format")
                 listings = dict(map(_read, lines)) if header["root"] == str(root.resolve()) else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ArtefactError(
                 f"{path} is no index of a folder, or damaged; delete it to have it made anew."
             ) from error
@@ -94,12 +94,16 @@ class TreeIndex:
 
 
 def _read(line: str) -> tuple[str, Listing]:
-    name, changed, folders, images, sizes = json.loads(line)
+    name, changed, folders, images, sizes = parsed(line)
     # What stands in the file is as little to be trusted as any: it must not lead elsewhere.
-    if not all(map(_is_a_name, (*folders, *images))) or len(images) != len(sizes):
+    lists = all(isinstance(each, list) for each in (folders, images, sizes))
+    if not lists or not all(map(_is_a_name, (*folders, *images))) or len(images) != len(sizes):
         raise ValueError("a name that is none")
     return name, Listing(int(changed), folders, images, array("q", sizes))
 
 
 def _is_a_name(name: Any) -> bool:
-    return isinstance(name, str) and "/" not in name and name not in ("", ".", "..")
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+        return False
+    name.encode()  # a surrogate is a ValueError
+    return True

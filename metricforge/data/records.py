@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metricforge.artefact import parsed
 from metricforge.errors import ArtefactError, DataError
 
 NAMES = ("train", "validation", "test")
@@ -25,7 +25,7 @@ class Record:
 def read_record(path: Path) -> Record:
     """The record in a JSON file; DataError where there is none, ArtefactError for anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"the split {path} can't be read: {error.strerror}.") from error
     except ValueError as error:

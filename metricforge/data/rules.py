@@ -217,9 +217,10 @@ def _of_images(
 ) -> Tensor:
     parts = torch.full((len(dataset),), NOWHERE)
     for part, places in images.items():
-        indices = torch.tensor(places, dtype=torch.int64)
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(dataset):
+        # Before they are made a tensor, which has no number beyond 2^63.
+        if places and not 0 <= min(places) <= max(places) < len(dataset):
             raise DataError(f"{path} names images that '{dataset.name}' does not have.")
+        indices = torch.tensor(places, dtype=torch.int64)
         if bool((parts[indices] != NOWHERE).any()):
             raise DataError(f"{path} has an image in more than one part.")
         present = dataset.labels[indices].unique().tolist()

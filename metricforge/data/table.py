@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import sys
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from metricforge.errors import DataError
 
@@ -22,6 +24,13 @@ _KNOWN = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 _KNOWN |= dict.fromkeys(_EMPTY, False)
 
 
+class Column(Protocol):
+    """What takes the values of a column, one after the other."""
+
+    def append(self, value: Any, /) -> None:
+        """Put a value behind those that there are."""
+
+
 @dataclass
 class Table:
     """The parsed cells of each column that is known, and the lines (from 1) their rows begin in.
@@ -30,9 +39,9 @@ class Table:
     """
 
     path: Path
-    columns: dict[str, list[Any]]
+    columns: dict[str, Any]
     unused: Sequence[str]
-    rows: list[int] = field(default_factory=list)
+    rows: array[int] = field(default_factory=partial(array, "q"))
 
 
 def read_table(
@@ -40,15 +49,17 @@ def read_table(
     parsers: Mapping[str, Parser],
     required: Sequence[str] = ("label",),
     aliases: Mapping[str, str] | None = None,
+    kept: Mapping[str, Column] | None = None,
 ) -> Table:
     """A UTF-8 file's columns, by their parsers; an alias stands for a column that is not there.
 
-    Raises DataError, naming the row where there is one, for what can't be used.
+    The values of a column are in what `kept` has for it, or else in a list. Raises DataError,
+    naming the row where there is one, for what can't be used.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = _rows(csv.reader(file, strict=True), path)
-            return _parsed(rows, path, parsers, required, aliases or {})
+            return _parsed(rows, path, parsers, required, aliases or {}, kept or {})
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"'{path}' can't be read as text in UTF-8 ({error}).") from error
 
@@ -62,12 +73,12 @@ def label(cell: str) -> str:
     """A class name, as it is written."""
     if is_empty(cell):
         raise ValueError("has no label; name the class of its image, or take the row away.")
-    return cell
+    return sys.intern(cell)  # many rows have the same
 
 
 def group(cell: str) -> str:
     """The name of a group, empty where there is none."""
-    return "" if is_empty(cell) else cell
+    return "" if is_empty(cell) else sys.intern(cell)
 
 
 def chosen(column: str, known: Mapping[str, int], cell: str) -> int:
@@ -102,6 +113,7 @@ def _parsed(
     parsers: Mapping[str, Parser],
     required: Sequence[str],
     aliases: Mapping[str, str],
+    kept: Mapping[str, Column],
 ) -> Table:
     _, header = next(rows, (1, []))
     written = {name: name for name in parsers if name in header}
@@ -111,7 +123,7 @@ def _parsed(
     _check_header(header, written, path, required)
     places = {name: header.index(column) for name, column in written.items()}
     unused = [name for place, name in enumerate(header) if place not in places.values()]
-    table = Table(path, {name: [] for name in places}, unused)
+    table = Table(path, {name: kept.get(name, []) for name in places}, unused)
     for row, cells in rows:
         if len(cells) != len(header):
             raise DataError(

@@ -28,14 +28,19 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
     An image is a file with the extension of one, or that begins like one. With `index`, a file
     that is made where it is not there, folders that have not changed since are not read again: it
     keeps names and sizes, and does not notice what is changed in place. Raises DataError for a
-    link that leads nowhere, out of `root` or around in a loop, and for a file that is neither an
-    image nor a known by-file.
+    link that leads nowhere, out of `root` or to a folder that is walked anyway, and for a file
+    that is neither an image nor a known by-file, or no regular file.
     """
     known = TreeIndex.read(index, root) if index else None
     top = root.resolve()
-    waiting = [(root, top, frozenset({top}))]
+    waiting, reached = [(root, top)], {top}
     while waiting:
-        path, place, above = waiting.pop()
+        path, place = waiting.pop()
+        # Of two ways to a folder only one may count, or links to links to links are walked twice
+        # as often at each, and one class is taken for two.
+        if path != root and place in reached:
+            raise DataError(f"folder '{path}' is reached again through a link; remove the link.")
+        reached.add(place)
         found = known.get(path) if known else None
         if found is None:
             found = _listing(path, top, with_sizes=known is not None)
@@ -46,11 +51,7 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
             below = path / name
             # Without links below it, a folder lies where its name says.
             place_below = below.resolve() if found.links else place / name
-            if place_below in above:
-                raise DataError(
-                    f"folder '{below}' is reached again through a link; remove the link."
-                )
-            waiting.append((below, place_below, above | {place_below}))
+            waiting.append((below, place_below))
     if known:
         known.save()
 
@@ -65,7 +66,7 @@ def _listing(folder: Path, root: Path, with_sizes: bool) -> Listing:
             found.links = True
         if entry.is_dir():
             found.folders.append(entry.name)
-        elif _is_image(folder, entry.name):
+        elif _is_image(folder, entry):
             found.images.append(entry.name)
             if found.sizes is not None:
                 found.sizes.append(entry.stat().st_size)
@@ -82,7 +83,7 @@ def _changed(folder: Path) -> int:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not is_passed_over(entry.name)]
+            shown = [e for e in entries if not is_passed_over(e.name, is_folder=_is_folder(e))]
     except OSError as error:
         raise DataError(f"folder '{folder}' can't be read ({error.strerror}).") from error
     for entry in shown:
@@ -92,11 +93,23 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(shown, key=lambda entry: entry.name)
 
 
-def _is_image(folder: Path, name: str) -> bool:
-    taken = taken_for(name)
-    if taken is Taken.UNKNOWN and not begins_as_an_image(folder / name):
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_image(folder: Path, entry: os.DirEntry[str]) -> bool:
+    taken, path = taken_for(entry.name), folder / entry.name
+    # To open a pipe waits until somebody writes to it.
+    if taken is not Taken.BY_FILE and not entry.is_file():
         raise DataError(
-            f"'{folder / name}' is no image, neither by its extension nor by its content; take it "
+            f"'{path}' is no regular file, but a pipe, a socket or a device; take it away."
+        )
+    if taken is Taken.UNKNOWN and not begins_as_an_image(path):
+        raise DataError(
+            f"'{path}' is no image, neither by its extension nor by its content; take it "
             "away, or hide it with a dot before its name."
         )
     return taken is not Taken.BY_FILE

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.artefact import write_file
+from metricforge.artefact import parsed, write_file
 from metricforge.contracts import Dataset, Trials
 from metricforge.data.files import name_of
 from metricforge.data.images import fingerprint
@@ -50,7 +50,7 @@ def read_episodes(path: Path, dataset: Dataset) -> dict[str, Trials]:
     if not path.is_file():
         raise DataError(f"{path} is not a file.")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parsed(path.read_text(encoding="utf-8"))
         known = record["format"] == FORMAT
         drawn_from = record["dataset"], record["dataset_fingerprint"]
         found = {name: _trials(given) for name, given in record["episodes"].items()}

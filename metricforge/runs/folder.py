@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from metricforge.artefact import partial_of, write_file
+from metricforge.artefact import begun, clear_partials, parsed, write_file
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
@@ -25,9 +25,8 @@ from metricforge.runtime import Runtime
 from metricforge.training.checkpoint import Checkpoints
 
 # What is written before config.toml, which makes a folder that of a run.
-BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"} | {
-    partial_of(Path(name)).name for name in ("env.json", "split.json", "config.toml")
-}
+BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"}
+BEGUN_BEFORE_IT = {"env.json", "split.json", "config.toml"}
 RECORDED_VERSIONS = (
     "metricforge",
     "torch",
@@ -75,7 +74,8 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; give another --out.")
         there = {file.name for file in path.iterdir()} if path.is_dir() else set()
-        stopped_early = LOCK in there and there <= BEFORE_THE_CONFIG
+        left = {name for name in there if begun(name) not in BEGUN_BEFORE_IT}
+        stopped_early = LOCK in there and left <= BEFORE_THE_CONFIG
         if not there or stopped_early:
             return
         if not cls(path).config.is_file():
@@ -137,6 +137,7 @@ class RunFolder:
         named = [self.path / f"{name}.json" for name in ("env", "split", "summary")]
         for file in (*files, *named, self.path / "log.txt"):
             file.unlink(missing_ok=True)
+        clear_partials(self.path)
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Write `NAME.json`."""
@@ -146,7 +147,7 @@ class RunFolder:
         """Read `NAME.json`; ArtefactError when it is missing or damaged."""
         path = self.path / f"{name}.json"
         try:
-            record: dict[str, Any] = json.loads(path.read_text())
+            record: dict[str, Any] = parsed(path.read_text())
         except (OSError, ValueError) as error:
             raise ArtefactError(f"{path} can't be read: {error}.") from error
         return record
@@ -160,7 +161,7 @@ class RunFolder:
         found = []
         for line in path.read_text().splitlines():
             try:
-                found.append(json.loads(line))
+                found.append(parsed(line))
             except ValueError:
                 break
         return [record for record in found if keep is None or keep(record)]

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.artefact import parsed, read_folder, write_folder
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
 from metricforge.training.blame import blaming, name_of
@@ -121,7 +121,7 @@ def _parsed(
 ) -> tuple[Position, dict[str, Tensor], dict[str, Any]]:
     """Where the training was, the tensors of its optimiser, and what numbers there are."""
     try:
-        state = json.loads(files["state.json"])
+        state = parsed(files["state.json"])
         check_format(folder, int(state["format"]))
         tensors = load_tensors(files["optimizer.safetensors"])
         position = Position(**state["position"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import tarfile
 import zipfile
@@ -23,6 +24,7 @@ from PIL import Image
 import metricforge
 from metricforge.errors import DataError
 from tests.cli.process import metricforge as command
+from tests.cli.process import start
 
 MODES = ("1", "L", "LA", "RGBA", "P", "CMYK", "I;16", "RGB")
 QUICK = ("--epochs", "1", "--sampler", "balanced:classes=2,per_class=2", "--backbone", "conv4",
@@ -202,3 +204,93 @@ def test_36_and_37_hostile_archives_are_refused_and_nothing_is_written(tmp_path:
     with pytest.raises(DataError, match="refused as a decompression bomb"):
         train(tmp_path / "bomb.zip")
     assert {each.name for each in tmp_path.iterdir()} == {"bomb.zip", "evil.tar"}
+
+
+def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    root = folder(tmp_path / "people")
+    for name in ("pipe.png", "pipe"):
+        os.mkfifo(next(root.iterdir()) / name)
+        done = command("data", "split", f"folder:path={root}", "--split", "random")
+        assert done.returncode == 3
+        assert f"{name}' is no regular file" in done.stderr
+        (next(root.iterdir()) / name).unlink()
+    os.mkfifo(tmp_path / "pipe.zip")
+    done = command("data", "split", f"folder:path={tmp_path / 'pipe.zip'}", "--split", "random")
+    assert done.returncode == 3
+    assert "is neither a folder nor a .zip or .tar" in done.stderr
+
+
+def test_a_damaged_tar_and_a_lying_zip_end_with_3(tmp_path: Path) -> None:
+    root = folder(tmp_path / "people")
+    with tarfile.open(tmp_path / "people.tar", "w") as archive:
+        archive.add(root, ".")
+    content = (tmp_path / "people.tar").read_bytes()
+    (tmp_path / "people.tar").write_bytes(content[: len(content.rstrip(b"\0")) // 2 // 512 * 512])
+    done = command("data", "split", f"folder:path={tmp_path / 'people.tar'}", "--split", "random")
+    assert done.returncode == 3
+    assert "people.tar' can't be read (" in done.stderr
+    with zipfile.ZipFile(tmp_path / "people.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a/1.bmp", bytes(1000))
+    done = command("data", "split", f"folder:path={tmp_path / 'people.zip'}", "--split", "random")
+    assert done.returncode == 3
+    assert "only deflate is unpacked" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["cache={}/kept", "index={}/index.lines", "index={}/index.txt"])
+def test_what_is_kept_may_not_lie_among_the_images(option: str, tmp_path: Path) -> None:
+    root = folder(tmp_path / "people")
+    before = sorted(root.rglob("*"))
+    spec = f"folder:path={root},{option.format(root)}"
+    done = command("train", "--dataset", spec, *QUICK, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "lies in the folder of the images; name a place outside" in done.stderr
+    assert sorted(root.rglob("*")) == before
+
+
+def test_two_trainings_make_one_cache_and_one_index_at_once(tmp_path: Path) -> None:
+    root = folder(tmp_path / "people")
+    spec = f"folder:path={root},size=16,cache={tmp_path / 'cache'},index={tmp_path / 'index'}"
+    words = ("train", "--dataset", spec, *QUICK, "--out")
+    both = [start(*words, tmp_path / f"run {number}") for number in range(2)]
+    for process in both:
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 0, told
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".u8"]
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize("content", [DEEP, '{"a":' * 200_000])
+def test_what_is_nested_too_deep_is_a_damaged_artefact(content: str, tmp_path: Path) -> None:
+    root = folder(tmp_path / "people")
+    for name in ("split.json", "index"):
+        (tmp_path / name).write_text(content)
+    saved = f"saved:path={tmp_path / 'split.json'}"
+    done = command("data", "split", f"folder:path={root}", "--split", saved)
+    assert done.returncode == 5
+    assert "is no record of a split" in done.stderr
+    done = command("data", "split", f"folder:path={root},index={tmp_path / 'index'}")
+    assert done.returncode == 5
+    assert "is no index of a folder" in done.stderr
+    cache = tmp_path / "cache"
+    train_words = ("train", "--dataset", f"folder:path={root},size=16,cache={cache}", *QUICK)
+    assert command(*train_words, "--out", tmp_path / "run 0").returncode == 0
+    (record,) = cache.glob("*.json")
+    record.write_text(content)
+    done = command(*train_words, "--out", tmp_path / "run 1")
+    assert done.returncode == 5
+    assert "is damaged; delete it" in done.stderr
+
+
+def test_a_place_that_no_image_has_is_a_data_error(tmp_path: Path) -> None:
+    root, out = folder(tmp_path / "people"), tmp_path / "split.json"
+    made = command("data", "split", f"folder:path={root}", "--split", "images", "--out", out)
+    assert made.returncode == 0, made.stderr
+    record = json.loads(out.read_text())
+    for place in (2**70, -1, 10**6):
+        record["parts"]["train"]["places"][0] = place
+        out.write_text(json.dumps(record))
+        done = command("data", "split", f"folder:path={root}", "--split", f"saved:path={out}")
+        assert done.returncode == 3
+        assert "names images that 'people' does not have" in done.stderr

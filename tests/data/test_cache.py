@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from metricforge.artefact import partial_of
 from metricforge.contracts import Dataset
 from metricforge.data.images import MappedImages, MemoryImages, open_images
 from metricforge.errors import ArtefactError, DataError, ResourceError
@@ -64,7 +68,7 @@ def test_a_changed_file_or_another_size_has_a_cache_of_its_own(tmp_path: Path) -
     assert int(open_images(given).take(torch.tensor([3])).min()) == 255
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "record"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "record", "deep", "short", "shape"])
 def test_a_damaged_cache_is_refused(damage: str, tmp_path: Path) -> None:
     given = dataset(tmp_path)
     open_images(given)
@@ -72,6 +76,16 @@ def test_a_damaged_cache_is_refused(damage: str, tmp_path: Path) -> None:
     whole = content.read_bytes()
     if damage == "gone":
         content.unlink()
+    elif damage == "deep":
+        content.with_suffix(".json").write_text("[" * 200_000)
+    elif damage in ("short", "shape"):
+        # Of fewer bytes, or another shape, than these images have, and its record says so.
+        kept = whole[:-1] if damage == "short" else whole
+        content.write_bytes(kept)
+        record = json.loads(content.with_suffix(".json").read_text())
+        record["sha256"] = hashlib.sha256(kept).hexdigest()
+        record["shape"] = record["shape"] if damage == "short" else [len(kept)]
+        content.with_suffix(".json").write_text(json.dumps(record))
     elif damage == "record":
         content.with_suffix(".json").write_text("[]")
     else:
@@ -86,6 +100,23 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2\.png"):
         open_images(given)
     assert files(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    kept, given = tmp_path / "cache", dataset(tmp_path)
+    kept.mkdir()
+    mine = partial_of(kept / "x.u8")
+    left = kept / mine.name.replace(f"-{os.getpid()}.", f"-{dead.pid}.")
+    alive = kept / mine.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}.")
+    elsewhere = kept / f".x.u8.00000000-{dead.pid}.partial"
+    for path in (left, alive, elsewhere):
+        path.write_bytes(b"half")
+    open_images(given)
+    assert not left.exists()
+    assert alive.exists()
+    assert elsewhere.exists()
 
 
 def test_a_place_that_can_not_be_written_is_a_resource_error(tmp_path: Path) -> None:

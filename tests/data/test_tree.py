@@ -118,6 +118,58 @@ def test_what_is_no_index_is_refused(content: str, tmp_path: Path) -> None:
         found(tree(tmp_path / "root"), tmp_path / "index.json")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '["a", 9, [], ["1.png"], [1180591620717411303424]]', '["a", 9, [], ["1.png"], [Infinity]]',
+        '["a", Infinity, [], [], []]', '["a", null, [], [], []]', '["a", 9, [], ["1.png"], [1.5]]',
+        '["a", 9, [], ["\\ud800"], [7]]', '["a", 9, [], ["a\\u0000"], [7]]',
+        '["a", 9, ["\\udcff"], [], []]', '["a", 9, [], "12", [7, 7]]', '["a", 9, {}, [], []]',
+        '["a", 9, [], []]', '["a", 9, [], [7], [7]]', "[" * 200_000,
+    ],
+)  # fmt: skip
+def test_an_index_with_a_malformed_line_is_refused(line: str, tmp_path: Path) -> None:
+    root, index = tree(tmp_path / "root"), tmp_path / "index.json"
+    settled(root)
+    found(root, index)
+    index.write_text(index.read_text() + line + "\n")
+    with pytest.raises(ArtefactError, match="is no index of a folder"):
+        found(root, index)
+
+
+@pytest.mark.parametrize("kind", ["README", "license", "Copying", "Thumbs.db"])
+def test_a_folder_may_be_called_as_a_by_file_is(kind: str, tmp_path: Path) -> None:
+    image(tmp_path / kind / "1.png")
+    (tmp_path / kind / "LICENSE").write_text("mine")
+    (tmp_path / kind / "readme").symlink_to("/nowhere")
+    assert found(tmp_path) == [(".", []), (kind, ["1.png"])]
+
+
+def test_a_pipe_or_a_socket_is_refused_and_not_opened(tmp_path: Path) -> None:
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match=f"'{tmp_path / name}' is no regular file"):
+            found(tmp_path)
+        (tmp_path / name).unlink()
+
+
+def test_of_two_ways_to_a_folder_none_is_taken(tmp_path: Path) -> None:
+    tree(tmp_path)
+    for link, target in (("z", "a"), ("0", "b/c"), ("b/c/up", "a")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+        with pytest.raises(DataError, match="is reached again through a link"):
+            found(tmp_path)
+        (tmp_path / link).unlink()
+    # Two links each to the next folder, which was walked twice as often as the one before.
+    for number in range(40):
+        (tmp_path / f"x{number}").mkdir()
+        for name in "pq":
+            (tmp_path / f"x{number}" / name).symlink_to(tmp_path / f"x{number + 1}")
+    (tmp_path / "x40").mkdir()
+    with pytest.raises(DataError, match="is reached again through a link"):
+        found(tmp_path)
+
+
 def test_an_index_does_not_lead_out_and_is_of_one_folder(tmp_path: Path) -> None:
     root, index = tree(tmp_path / "root"), tmp_path / "index.json"
     settled(root)
@@ -148,6 +200,15 @@ def test_paths_are_a_sequence_of_paths(tmp_path: Path) -> None:
     assert list(Chosen(paths, [2, 0])) == [wanted[2], wanted[0]]
     with pytest.raises(DataError, match="can't be opened"):
         list(sizes_of(paths))
+
+
+def test_paths_may_be_added_one_by_one(tmp_path: Path) -> None:
+    wanted = [tmp_path / name for name in ("b/1.png", "b/2.png", "a/3.png", "b/4.png")]
+    paths = Paths()
+    for path in wanted:
+        paths.append(path)
+    assert list(paths) == wanted
+    assert list(names_of(paths)) == list(map(str, wanted))
 
 
 def test_a_known_size_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets.csv_file import csv
 from PIL import Image
 
@@ -233,6 +235,20 @@ def test_an_image_of_another_spelling_is_the_same(root: Path) -> None:
     path = write(root, "path,label", "1.png,a", "2.png,b", f"{root}/../{root.name}/1.png,b")
     with pytest.raises(DataError, match=r":4 names the image of row 2 again, '.*1\.png'; keep one"):
         opened(path)
+
+
+def test_a_row_takes_little_memory(root: Path) -> None:
+    for number in range(10_000):
+        (root / f"the image number {number:08d}.png").hardlink_to(root / "1.png")
+    rows = [f"the image number {n:08d}.png,the class {n % 100}" for n in range(10_000)]
+    path = write(root, "path,label", *rows)
+    tracemalloc.start()
+    try:
+        assert len(read_listing(path).columns["path"]) == 10_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 200 * 10_000
 
 
 HEADERS = [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile
 
 import numpy as np
 import pytest
@@ -285,11 +286,11 @@ def header(shape: str, descr: str = "|u1", version: int = 1) -> bytes:
     return b"\x93NUMPY" + bytes((version, 0)) + struct.pack("<H", len(text)) + text
 
 
-def archive(folder: Path, images: bytes) -> Path:
+def archive(folder: Path, images: bytes, method: int = ZIP_DEFLATED) -> Path:
     """A file whose images are these bytes, and whose labels are sound."""
     labels, path = io.BytesIO(), folder / "photos.npz"
     np.save(labels, LABELS)
-    with ZipFile(path, "w", ZIP_DEFLATED) as opened:
+    with ZipFile(path, "w", method) as opened:
         opened.writestr("images.npy", images)
         opened.writestr("labels.npy", labels.getvalue())
     return path
@@ -331,6 +332,31 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     monkeypatch.setattr(archive_module.npy, "read_array", None)  # it is not come to
     with pytest.raises(DataError, match=r"960,064 bytes, of which 'images' the most.* 900,000 are"):
         npz(path=path)
+
+
+def test_a_file_that_is_packed_far_too_well_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, images=np.zeros((N, 2_000, 1_500), np.uint8), labels=LABELS)
+    monkeypatch.setattr(archive_module, "_header", None)  # it is not come to
+    with pytest.raises(DataError, match=r"all that it holds unpacks to .* decompression bomb"):
+        npz(path=path)
+
+
+@pytest.mark.parametrize("method", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA])
+def test_a_directory_that_lies_about_a_size_is_not_believed(method: int, tmp_path: Path) -> None:
+    path = archive(tmp_path, header("(8, 5, 4)") + bytes(64 << 20), method)
+    content = bytearray(path.read_bytes())
+    size = len(header("(8, 5, 4)")) + 160
+    struct.pack_into("<L", content, content.index(b"PK\x01\x02") + 24, size)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"its directory says|Bad CRC|not by deflate"):
+            npz(path=path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_is_damaged_or_no_archive_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.data.files import Paths
 from metricforge.errors import DataError
 from metricforge_standard.datasets._notes import of_one_image
 
@@ -92,7 +93,7 @@ class Listed:
     """
 
     folder: Path
-    paths: list[Path] = field(default_factory=list)
+    paths: Paths = field(default_factory=Paths)
     numbers: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     _names: dict[Path, frozenset[str]] = field(default_factory=dict)

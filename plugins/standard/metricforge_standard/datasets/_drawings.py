@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from metricforge.data.zip_archive import opened
 from metricforge.errors import DataError
 
 _LARGEST = 1 << 16  # bytes of a drawing once unpacked: a hundred times what one takes
@@ -53,7 +54,15 @@ def _from_archive(source: Path, count: int) -> list[Drawing]:
         for path in (paths := _drawings(members, source, count)):
             if members[str(path)].file_size > _LARGEST:
                 raise DataError(f"'{path}' in '{source}' is larger than any drawing; {_FIX}.")
-        return [Drawing(path, archive.read(str(path))) for path in paths]
+        return [Drawing(path, _content(archive, members[str(path)])) for path in paths]
+
+
+def _content(archive: ZipFile, info: ZipInfo) -> bytes:
+    with opened(archive, info) as file:
+        content = file.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise BadZipFile(f"'{info.filename}' is not as large as its directory says")
+    return content
 
 
 def _from_folder(source: Path, count: int) -> list[Drawing]:

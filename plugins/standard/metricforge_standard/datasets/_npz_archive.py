@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from metricforge.data.members import check_ratio
+from metricforge.data.zip_archive import opened
 from metricforge.errors import DataError
 
 MAX_BYTES = 8 << 30
@@ -50,9 +52,12 @@ class Archive:
             names = [info.filename.removesuffix(_SUFFIX) for info in members]
             if len(set(names)) < len(names):
                 raise DataError(f"'{path}' has an array twice; save it anew with numpy.savez.")
+            # Of all arrays and not of each: sorted labels may be packed to a thousandth.
+            together = sum(info.file_size for info in members)
+            check_ratio(path, "all that it holds", together, path.stat().st_size)
             headers = {}
             for name, info in zip(names, members, strict=True):
-                with _naming(path, name), archive.open(info) as file:
+                with _naming(path, name), opened(archive, info) as file:
                     headers[name] = _checked(_header(file), info.file_size - file.tell())
         together = sum(header.bytes for header in headers.values())
         if together > MAX_BYTES:
@@ -73,9 +78,11 @@ class Archive:
         with (
             _opened(self.path) as archive,
             _naming(self.path, name),
-            archive.open(f"{name}{_SUFFIX}") as file,
+            opened(archive, archive.getinfo(f"{name}{_SUFFIX}")) as file,
         ):
             array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            if file.read(1):
+                raise BadZipFile("it unpacks to more than its directory says")
             return array
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -11,8 +13,9 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.archive import Member, below_shared, is_archive, read_archive
-from metricforge.data.files import Encoded, Paths
+from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
+from metricforge.data.files import Chosen, Encoded, Paths
+from metricforge.data.filetypes import is_passed_over
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import without_broken
@@ -46,12 +49,15 @@ def folder(
     check_size(size, "folder")
     if not path.exists():
         raise DataError(f"option 'path' of dataset 'folder': '{path}' does not exist.")
-    if not path.is_dir() and not is_archive(path):
+    if not path.is_dir() and not (path.is_file() and is_archive(path)):
         raise DataError(
             f"option 'path' of dataset 'folder': '{path}' is neither a folder nor a .zip or .tar."
         )
     if index and not path.is_dir():
         raise UsageError(f"option 'index' of dataset 'folder' is for folders, not for '{path}'.")
+    for option, place in (("cache", cache), ("index", index)):
+        if place:
+            _check_outside(path, option, place)
     found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
     if len(found.classes) < 2:
         raise _too_few(found.classes, path)
@@ -70,6 +76,18 @@ def folder(
         cache=cache,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
+
+
+def _check_outside(path: Path, option: str, place: Path) -> None:
+    """UsageError for a place where what is written would be taken for one of the images."""
+    root, there = path.resolve(), place.resolve()
+    if there.is_relative_to(root):
+        below = there.relative_to(root).parts
+        if not any(is_passed_over(part, is_folder=True) for part in below):
+            raise UsageError(
+                f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
+                f"images; name a place outside of '{path}', or hide it with a dot before its name."
+            )
 
 
 @dataclass(frozen=True)
@@ -97,25 +115,23 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
 
 def _of_archive(path: Path) -> _Found:
     members = read_archive(path)
-    # A tar of "." has "./" before every name.
-    names = [str(PurePosixPath(member.path)) for member in members]
-    above = below_shared(names)
-    folders: dict[str, list[Member]] = {}
-    for name, member in zip(names, members, strict=True):
-        label = str(PurePosixPath(name.removeprefix(above)).parent)
-        folders.setdefault(label, []).append(member)
-    if "." in folders:
-        raise _loose(folders["."][0].name)
-    counts = {name: len(each) for name, each in folders.items()}
-    classes = tuple(sorted(folders))
-    images = [member for name in classes for member in folders[name]]
+    above = below_shared(members.paths)
+    places: dict[str, array[int]] = {}
+    for place, name in enumerate(members.paths):
+        label, slash, _ = name.removeprefix(above).rpartition("/")
+        if not slash:
+            raise _loose(members[place].name)
+        places.setdefault(label, array("q")).append(place)
+    counts = {name: len(each) for name, each in places.items()}
+    classes = tuple(sorted(places))
+    images = Chosen(members, array("q", chain.from_iterable(places[name] for name in classes)))
     return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
 
 
 def _name(path: Path) -> str:
     """The folder's own name, or the archive's without what says that it is one."""
     name = path.resolve().name
-    return name if path.is_dir() else name.partition(".")[0] or name
+    return name if path.is_dir() else without_suffix(name)
 
 
 def _numbers(classes: Sequence[str], counts: Mapping[str, int]) -> Tensor:
