@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +27,17 @@ CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Eight classes of six pictures, no two alike; one class has an escape in its name."""
-    rng = np.random.default_rng(0)
-    for name in CLASSES:
+    for number, name in enumerate(CLASSES):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         for place in range(6):
-            small = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-            Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC).save(
-                folder / f"{place}.png"
-            )
+            picture(100 * number + 50 + place).save(folder / f"{place}.png")
     return tmp_path / "photos"
+
+
+def picture(seed: int) -> Image.Image:
+    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC)
 
 
 def printed(*words: object, refused: type[Exception] | None = None) -> str:
@@ -76,7 +79,25 @@ def test_check_shows_a_leak_across_train_and_test(photos: Path) -> None:
     lines = printed("check", photos, "--split", split).splitlines()
     at = lines.index("leaks      1 set of copies in more than one part")
     assert lines[at + 1].strip() == (f"{photos}/a/0.png (a, train) = {photos}/g/copy.jpg (g, test)")
-    assert lines[-1] == f"verdict    ok: metricforge train --dataset folder:path={photos}"
+    assert lines[-1].startswith(f"verdict    ok: metricforge train --dataset folder:path={photos} ")
+
+
+def test_the_command_that_check_prints_is_what_it_checked(photos: Path, tmp_path: Path) -> None:
+    for name in CLASSES[3:]:
+        shutil.rmtree(photos / name)
+    for place in range(30):
+        picture(place).save(photos / "abc"[place % 3] / f"more {place}.png")
+    by = ("random-pairs", "balanced:classes=2,per_class=3")
+    words = ("--split", "images:test=0.4", "--sampler", by[0], "--sampler", by[1],
+             "--data-root", "my data")  # fmt: skip
+    lines = printed("check", photos, *words).splitlines()
+    first, second = (shlex.split(line.partition("metricforge train ")[2]) for line in lines[-2:])
+    options = ["--dataset", f"folder:path={photos}", "--split", words[1], "--data-root", "my data"]
+    assert first == [*options, "--sampler", by[0]]
+    assert second == [*options, "--sampler", by[1]]
+    quick = ("--epochs", "1", "--no-test", "--out", tmp_path / "run", "--quiet")
+    done = CliRunner().invoke(cli, ["train", *second, *map(str, quick)], standalone_mode=False)
+    assert done.exception is None, done.output
 
 
 def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from metricforge.cli.completion import ComponentSpec
 from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
@@ -53,12 +54,12 @@ def command(
     if as_json:
         print_json(found.to_json())
     else:
-        _print(found)
+        _print(found, list(_commands(found, split, samplers, data_root)))
     if found.failures:
         raise DataError(f"'{what}' is not fit to train on: {found.failures[0]}")
 
 
-def _print(found: DataCheck) -> None:
+def _print(found: DataCheck, commands: list[str]) -> None:
     from metricforge.cli.data.sheet import tell, tell_all, tell_split
 
     dataset = found.dataset
@@ -83,7 +84,10 @@ def _print(found: DataCheck) -> None:
     for failure in found.failures:
         tell("fails", failure, "red")
     if not found.failures:
-        tell("verdict", f"ok: metricforge train --dataset {_quoted(found.spec)}", "green")
+        first, *others = commands
+        tell("verdict", f"ok: {first}", "green")
+        for other in others:
+            tell("", f"    {other}", "green")
 
 
 _MEANING = {
@@ -151,7 +155,17 @@ def _judged(verdict: Verdict) -> str:
     return f"{verdict.spec:20} {mark:3} {said}".rstrip()
 
 
-def _quoted(spec: str) -> str:
+def _commands(
+    found: DataCheck, split: str | None, samplers: tuple[str, ...], data_root: str | None
+) -> Iterator[str]:
+    """What was found to be fit, as commands: a training by each sampler that was named."""
     import shlex
 
-    return shlex.quote(spec)
+    typed = click.get_current_context().get_parameter_source("data_root")
+    words = ["metricforge", "train", "--dataset", found.spec]
+    words += ["--split", split] if split else []
+    # The environment holds for the training, too.
+    if data_root and typed is ParameterSource.COMMANDLINE:
+        words += ["--data-root", data_root]
+    for sampler in samplers or [None]:
+        yield shlex.join([*words, *(["--sampler", sampler] if sampler else [])])
