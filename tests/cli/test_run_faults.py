@@ -159,18 +159,22 @@ def test_resumed_by_the_same_command_with_another_option_it_tells_the_difference
 
 
 @pytest.mark.fault(11)
-def test_a_dataset_that_has_changed_is_exit_code_3(stopped: Path, images: Path) -> None:
+@pytest.mark.parametrize("what", ["a pixel", "groups"])
+def test_a_dataset_that_has_changed_is_exit_code_3(stopped: Path, images: Path, what: str) -> None:
     with np.load(images) as kept:
         arrays = dict(kept)
     before = images.read_bytes()
     try:
-        arrays["images"][7, 3, 3] ^= 1
+        if what == "groups":
+            arrays["groups"] = arrays["labels"] % 2
+        else:
+            arrays["images"][7, 3, 3] ^= 1
         np.savez(images, **arrays)
         done = metricforge("train", "--resume", stopped)
     finally:
         images.write_bytes(before)
     assert done.returncode == 3, done.stderr
-    assert "images or labels have changed" in done.stderr
+    assert "images or labels have changed" in done.stderr, "groups are labels, too"
 
 
 @pytest.mark.fault(12)
