@@ -167,6 +167,17 @@ def test_show_draws_the_part_that_is_asked_for(photos: Path, tmp_path: Path) -> 
     assert record["images"] == [2, 2]
 
 
+def test_show_does_not_write_into_the_dataset(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    before = sorted(photos.rglob("*"))
+    printed("show", ".", refused=UsageError)
+    printed("show", f"folder:path={photos}", "--out", photos / "a" / "m.png", refused=UsageError)
+    assert sorted(photos.rglob("*")) == before
+    printed("show", ".", "--out", photos.parent / "m.png")
+
+
 def test_show_refuses_a_part_that_is_none_and_a_split_of_nothing(photos: Path) -> None:
     printed("show", photos, "--part", "tset", refused=UsageError)
     printed("show", photos, "--split", "random", refused=UsageError)
