@@ -92,6 +92,21 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
     )
 
 
+def left_out(split: Split, dataset: Dataset) -> tuple[str, ...]:
+    """A note on images that are in no part, if there are any."""
+    used = torch.zeros(len(dataset), dtype=torch.bool)
+    for part in PARTS:
+        used[split.part(part)] = True
+    images = int((~used).sum())
+    if not images:
+        return ()
+    classes = len(dataset.labels.unique()) - len(dataset.labels[used].unique())
+    of_images = f"{images:,} image{'s' if images > 1 else ''}"
+    of_classes = f"{classes:,} class{'es' if classes > 1 else ''} ({of_images})"
+    verb = "is" if (classes or images) == 1 else "are"
+    return (f"{of_classes if classes else of_images} {verb} in no part of the split.",)
+
+
 def _default(dataset: Dataset) -> Spec:
     own = dataset.official
     return Spec("official" if own is not None and is_disjoint(own, dataset.labels) else "random")

@@ -168,13 +168,25 @@ def _recorded(value: Any) -> Any:
     return [described(one) for one in value] if isinstance(value, tuple) else described(value)
 
 
+def _step(step: Any, source: str) -> Any:
+    """An augmentation: a spec, or an object that Python gives."""
+    if step is None or isinstance(step, int | float | list | tuple | dict):
+        raise UsageError(
+            f"{source} has augment with {step!r} in it; it takes a list of specs, such as "
+            '["flip", "crop"], and none is [].'
+        )
+    return step
+
+
 def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
     if key == "protocols":
-        texts = (value,) if isinstance(value, str) else tuple(value)
-        return tuple(_checked("protocol", text, "str", source) for text in texts)
+        texts = tuple(value) if isinstance(value, tuple | list) else (value,)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise UsageError(f"{source} has protocols with {wrong[0]!r} in it; it takes str.")
+        return texts
     if key == "augment":
         steps = value if isinstance(value, tuple | list) else (value,)
-        return tuple(_checked("augmentation", step, "Any", source) for step in steps)
+        return tuple(_step(step, source) for step in steps)
     if value is None or (type_name == "Any" and not isinstance(value, str | int)):
         return value
     if "float" in type_name and type(value) in (int, float):

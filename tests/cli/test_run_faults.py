@@ -290,7 +290,7 @@ def test_more_classes_than_there_are_is_exit_code_3_and_more_images_are_said(
     done = metricforge("train", *words(images), "--sampler", "hard-triplet:classes=3,per_class=40",
                        "--out", tmp_path / "r")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "6 classes have fewer than per_class=40 images: they come whole" in done.stderr
+    assert "6 classes have fewer than per_class=40 images, which all come at once" in done.stderr
 
 
 def wait_for(path: Path) -> None:

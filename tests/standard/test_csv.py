@@ -96,9 +96,10 @@ def test_paths_are_below_the_file_or_a_folder_that_is_named(
     assert len(open_images(dataset)) == 5
 
 
-@pytest.mark.parametrize(
-    "cell", ["../secret.png", "/{above}/secret.png", "link.png", "up/secret.png", "up/inner/../1.png"]
-)
+LEADING_OUT = ["../secret.png", "/{above}/secret.png", "link.png", "up/secret.png", "up/1.png"]
+
+
+@pytest.mark.parametrize("cell", LEADING_OUT)
 def test_no_path_leads_out_of_the_folder(root: Path, cell: str) -> None:
     inner = root / "inner"
     draw(inner / "1.png", 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +27,7 @@ MOST_COPIES = 4
 @click.option("--split", metavar="SPEC", help=SPLITS)
 @click.option("--sampler", "samplers", multiple=True, type=ComponentSpec("sampler"),
               metavar="SPEC", help="A sampler to train with; may be repeated.  "
-              "[default: hard-triplet]")  # fmt: skip
+              "[default: hard-triplet, and what the others would say]")  # fmt: skip
 @DATA_ROOT
 @JSON
 @debug
@@ -40,17 +40,12 @@ def command(
     metricforge data check photos
     metricforge data check omniglot --sampler episodic:way=20
 
-    Counts, sizes, broken images, copies, leaks between the parts, and what each sampler says.
-    Exit code 3 when a training would fail.
+    Counts, sizes, broken images, copies, leaks between the parts, and what each sampler says, or
+    those that are named. Exit code 3 when a training would fail.
     """
     from metricforge.runs.data_check import check_data
 
-    try:
-        found = check_data(what, split, samplers, data_root)
-    except DataError as error:
-        if as_json:
-            print_json({"dataset": what, "ok": False, "failures": [str(error)]})
-        raise
+    found = check_data(what, split, samplers, data_root)
     if as_json:
         print_json(found.to_json())
     else:
@@ -61,6 +56,7 @@ def command(
 
 def _print(found: DataCheck, commands: list[str]) -> None:
     from metricforge.cli.data.sheet import tell, tell_all, tell_split
+    from metricforge.data.split import left_out
 
     dataset = found.dataset
     groups = f", {len(dataset.group_names):,} groups" if dataset.group_names else ""
@@ -78,7 +74,9 @@ def _print(found: DataCheck, commands: list[str]) -> None:
         tell_all(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
     if found.split is not None:
         tell_split(found.split, dataset)
-    tell_all("samplers", map(_judged, found.samplers))
+        tell_all("", left_out(found.split, dataset))
+    if found.samplers:
+        _tell_samplers(found.samplers)
     tell_all("notes", dataset.notes)
     tell_all("warnings", found.warnings)
     for failure in found.failures:
@@ -149,10 +147,27 @@ def _shown(copies: Copies) -> str:
     return " = ".join(named[:MOST_COPIES]) + more
 
 
-def _judged(verdict: Verdict) -> str:
-    said = verdict.why or " ".join(verdict.notes)
-    mark = {"ok": "ok", "refused": "no", "incomplete": "-"}[verdict.outcome]
-    return f"{verdict.spec:20} {mark:3} {said}".rstrip()
+def _tell_samplers(verdicts: Sequence[Verdict]) -> None:
+    """A line a sampler; what several say is said once, below, with their names."""
+    from metricforge.cli.data.sheet import tell
+
+    width = max(len(verdict.spec) for verdict in verdicts) + 1
+    heading = "samplers"
+    for verdict in verdicts:
+        mark = {"ok": "ok", "refused": "no", "incomplete": "-"}[verdict.outcome]
+        tell(heading, f"{verdict.spec:{width}}{mark:3} {verdict.why}".rstrip(), hang=width + 4)
+        heading = ""
+    said: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        for note in verdict.notes:
+            said.setdefault(note, []).append(verdict.spec)
+    for note, specs in said.items():
+        shared = "all that are ok" if len(specs) == _fit(verdicts) > 1 else ", ".join(specs)
+        tell("", f"{note} ({shared})", hang=2)
+
+
+def _fit(verdicts: Sequence[Verdict]) -> int:
+    return sum(verdict.outcome == "ok" for verdict in verdicts)
 
 
 def _commands(
