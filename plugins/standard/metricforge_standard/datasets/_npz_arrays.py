@@ -104,11 +104,11 @@ def _read_keras(archive: Archive) -> Arrays:
             f"of 'y_train' and 'y_test' of '{archive.path}' one has strings and one numbers; "
             "label both alike."
         )
-    images = np.concatenate([archive.read("x_train"), archive.read("x_test")])
+    pixels = np.concatenate([archive.read("x_train"), archive.read("x_test")])
     # One may be bytes and the other strings, which join as strings alone.
-    labels = np.concatenate([_labels(archive, name) for name in ("y_train", "y_test")])
+    written = np.concatenate([_labels(archive, name) for name in ("y_train", "y_test")])
     unused = tuple(name for name in archive.headers if name not in _KERAS)
-    return Arrays(archive.path, images, labels, {}, unused, counts[0])
+    return Arrays(archive.path, pixels, written, {}, unused, counts[0])
 
 
 def _labels(archive: Archive, name: str) -> NDArray[Any]:
