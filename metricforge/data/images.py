@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -176,24 +176,45 @@ def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[in
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A sha256 in hex that changes when the images, their labels, flags or class names do.
+    """A sha256 in hex that changes when the images, their labels, groups, flags or names do.
 
     Files count with their size and their path below the folder that they share, so that a
     dataset keeps its fingerprint where it is moved or copied; their content is not read.
     """
-    header = {"shape": dataset.shape, "classes": dataset.classes, "images": len(dataset)}
+    header = {
+        "shape": dataset.shape,
+        "classes": dataset.classes,
+        "groups": dataset.group_names,
+        "images": len(dataset),
+    }
     digest = hashlib.sha256(json.dumps(header).encode())
-    digest.update(dataset.labels.cpu().contiguous().numpy().astype("<i8").tobytes())
+    for numbers in (dataset.labels, dataset.groups):
+        if numbers is not None:
+            digest.update(numbers.cpu().contiguous().numpy().astype("<i8").tobytes())
     for flags in (dataset.queries, dataset.gallery):
         if flags is not None:
             digest.update(flags.cpu().contiguous().numpy().tobytes())
-    files = dataset.images
-    if isinstance(files, Tensor):
-        digest.update(files.cpu().contiguous().numpy().data)
-    else:
-        for name, size in zip(names_below(files), sizes_of(files), strict=True):
-            digest.update(json.dumps([name, size]).encode())
+    _add_images(digest, dataset.images)
     return digest.hexdigest()
+
+
+def places_hash(dataset: Dataset) -> str:
+    """A sha256 in hex that changes when an image comes, goes or moves to another place.
+
+    Unlike the fingerprint it is the same for images in files that are read at another size.
+    """
+    digest = hashlib.sha256(json.dumps([len(dataset), dataset.classes]).encode())
+    digest.update(dataset.labels.cpu().contiguous().numpy().astype("<i8").tobytes())
+    _add_images(digest, dataset.images)
+    return digest.hexdigest()
+
+
+def _add_images(digest: Any, images: Tensor | Sequence[Encoded]) -> None:
+    if isinstance(images, Tensor):
+        digest.update(images.cpu().contiguous().numpy().data)
+        return
+    for name, size in zip(names_below(images), sizes_of(images), strict=True):
+        digest.update(json.dumps([name, size]).encode())
 
 
 def _checked(images: Tensor, dataset: Dataset) -> Tensor:

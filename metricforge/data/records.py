@@ -15,11 +15,15 @@ NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Record:
-    """The names of each part's classes; of a closed set, the places of its images, too."""
+    """The names of each part's classes; of a closed set, the places of its images, too.
+
+    `places_hash` is that of :func:`metricforge.data.images.places_hash`, "" without places.
+    """
 
     classes: Mapping[str, Sequence[str]]
     images: Mapping[str, Sequence[int]] | None
     closed_set: bool
+    places_hash: str = ""
 
 
 def read_record(path: Path) -> Record:
@@ -36,9 +40,10 @@ def read_record(path: Path) -> Record:
         closed = bool(content["closed_set"])
         places = {name: part["places"] for name, part in parts.items()} if closed else None
         images = places and {name: _all(int, found) for name, found in places.items()}
+        places_hash = str(content["places_hash"]) if closed else ""
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _strange(path) from error
-    return Record(classes, images, closed)
+    return Record(classes, images, closed, places_hash)
 
 
 def _all(kind: type, values: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data.class_names import named
+from metricforge.data.images import places_hash
 from metricforge.data.records import Record, read_record
 from metricforge.errors import DataError, PluginError, UsageError
 
@@ -24,6 +25,7 @@ PARTS: Mapping[str, int] = {"train": TRAIN, "validation": VALIDATION, "test": TE
 
 FEWEST_CLASSES = 5
 FEWEST_GROUPS = 3
+FEWEST_IMAGES = 6
 
 NOWHERE = -1
 """What a rule gives for an image that is in no part."""
@@ -139,11 +141,20 @@ def folds(dataset: Dataset, *, k: int = 4, fold: int = 0, seed: int = 0) -> Tens
 def images(
     dataset: Dataset, *, validation: float = 0.1, test: float = 0.2, seed: int = 0
 ) -> Tensor:
-    """A closed set: of each class these shares of the images validate and test."""
+    """A closed set: of each class these shares of the images validate and test.
+
+    They are two images at least, or none would have another to find, and two are left to train:
+    DataError where no class has the six images that this takes.
+    """
     _check("images", {"validation": validation, "test": test}, seed)
+    if int(dataset.labels.bincount().max()) < FEWEST_IMAGES:
+        raise DataError(
+            f"no class of '{dataset.name}' has {FEWEST_IMAGES} images, two each to train, validate "
+            "and test; add images, or hold out whole classes with the split 'random'."
+        )
     rng = np.random.default_rng(seed)
     parts = torch.full((len(dataset),), TRAIN)
-    parts[_of_each_class(dataset.labels, test, rng)] = TEST
+    parts[_of_each_class(dataset.labels, test, rng, left=4)] = TEST
     left = (parts == TRAIN).nonzero().flatten()
     # The share is of all images, of which some are taken already.
     parts[left[_of_each_class(dataset.labels[left], validation / (1 - test), rng)]] = VALIDATION
@@ -230,6 +241,12 @@ def _of_images(
                 "split of another dataset."
             )
         parts[indices] = PARTS[part]
+    # One image more, and each place behind it means another: what was trained on would be tested.
+    if places_hash(dataset) != recorded.places_hash:
+        raise DataError(
+            f"the images of '{dataset.name}' are not those that {path} was made of: a closed set "
+            "is recorded by their places; make it anew with metricforge data split --split images."
+        )
     return parts
 
 
@@ -262,11 +279,13 @@ def _held_out(dataset: Dataset, train: Tensor, share: float, rng: np.random.Gene
     return train[torch.isin(units, torch.from_numpy(drawn))]
 
 
-def _of_each_class(labels: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+def _of_each_class(labels: Tensor, share: float, rng: np.random.Generator, left: int = 2) -> Tensor:
+    """Of each class this share, two images or more where as many as `left` stay, else one."""
     held = []
     for images in labels.argsort(stable=True).split(labels.unique(return_counts=True)[1].tolist()):
         # One image stays to train: a closed set validates on classes that it has seen.
-        count = min(len(images) - 1, max(1, _share(len(images), share)))
+        least, stay = (2, left) if len(images) >= left + 2 else (1, 1)
+        count = min(len(images) - stay, max(least, _share(len(images), share)))
         held.append(images[torch.from_numpy(rng.permutation(len(images))[:count])])
     return torch.cat(held)
 
@@ -291,9 +310,10 @@ def _check(rule: str, shares: Mapping[str, float], seed: int) -> None:
             raise UsageError(
                 f"option '{name}' of split '{rule}' is a share between 0 and 1, not {share}."
             )
-    if sum(shares.values()) >= 1:
+    if (total := sum(shares.values())) >= 1:
+        given = " and ".join(f"{name}={share:g}" for name, share in shares.items())
         raise UsageError(
-            f"split '{rule}' leaves nothing to train: {' and '.join(shares)} sum to 1."
+            f"split '{rule}' leaves nothing to train: {given} sum to {total:g}; take less."
         )
     if seed < 0:
         raise UsageError(f"option 'seed' of split '{rule}' is 0 or more, not {seed}.")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
+from metricforge.data.images import places_hash
 from metricforge.data.rules import PARTS, RULES, is_disjoint
 from metricforge.errors import DataError, unknown
 from metricforge.spec import Spec, bind, complete
@@ -48,7 +49,8 @@ class Split:
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
         """The record of a split: its rule and hash, and each part's image count and classes.
 
-        Of a closed set also the places of its images, so that the rule `saved` can repeat it.
+        Of a closed set also the places of its images, so that the rule `saved` can repeat it, and
+        a hash of which images there are, so that it repeats it for no others.
         """
         parts: dict[str, dict[str, Any]] = {
             name: {"images": len(self.part(name)), "classes": list(self.classes(name, dataset))}
@@ -62,6 +64,7 @@ class Split:
             "closed_set": self.closed_set,
             "hash": self.hash,
             "parts": parts,
+            **({"places_hash": places_hash(dataset)} if self.closed_set else {}),
         }
 
 
@@ -87,6 +90,21 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
         closed_set=not is_disjoint(parts, dataset.labels),
         hash=_hash(indices, dataset),
     )
+
+
+def left_out(split: Split, dataset: Dataset) -> tuple[str, ...]:
+    """A note on images that are in no part, if there are any."""
+    used = torch.zeros(len(dataset), dtype=torch.bool)
+    for part in PARTS:
+        used[split.part(part)] = True
+    images = int((~used).sum())
+    if not images:
+        return ()
+    classes = len(dataset.labels.unique()) - len(dataset.labels[used].unique())
+    of_images = f"{images:,} image{'s' if images > 1 else ''}"
+    of_classes = f"{classes:,} class{'es' if classes > 1 else ''} ({of_images})"
+    verb = "is" if (classes or images) == 1 else "are"
+    return (f"{of_classes if classes else of_images} {verb} in no part of the split.",)
 
 
 def _default(dataset: Dataset) -> Spec:

@@ -11,6 +11,7 @@ from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from metricforge.artefact import partial_of
 from metricforge.errors import ResourceError
 from metricforge.report.plots import FONT, drawable
 
@@ -69,10 +70,14 @@ def _short(name: str) -> str:
 
 
 def _write(sheet: Image.Image, path: Path) -> None:
-    # Encoded first, so that what fails in writing is the disk's fault, and no half file is left.
+    # Encoded first, so that what fails in writing is the disk's fault; and written beside, so that
+    # no half file is left in its place.
     content = io.BytesIO()
     sheet.save(content, "PNG")
+    partial = partial_of(path)
     try:
-        path.write_bytes(content.getvalue())
+        partial.write_bytes(content.getvalue())
+        partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise ResourceError(f"can't write {path}: {error.strerror}.") from error

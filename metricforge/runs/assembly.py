@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metricforge.contracts import Dataset, EvaluationProtocol
 from metricforge.data.images import Images, fingerprint, open_images
 from metricforge.data.orientations import Oriented, oriented_labels
-from metricforge.data.split import Split, split_dataset
+from metricforge.data.split import Split, left_out, split_dataset
 from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.augmentation import chained, turned
@@ -126,7 +126,12 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         initial=copy.deepcopy(model.state_dict()),
         protocols=protocols,
         runtime=runtime,
-        notes=(*source.dataset.notes, *_notes(task, runtime), *selection.notes),
+        notes=(
+            *source.dataset.notes,
+            *left_out(source.split, source.dataset),
+            *_notes(task, runtime),
+            *selection.notes,
+        ),
     )
 
 

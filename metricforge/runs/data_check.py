@@ -13,7 +13,7 @@ import torch
 from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
 from metricforge.data.likeness import likeness
-from metricforge.data.split import Split, split_dataset
+from metricforge.data.split import Split, left_out, split_dataset
 from metricforge.data.survey import Survey, survey
 from metricforge.errors import DataError, MetricForgeError
 from metricforge.registry import Registry
@@ -104,6 +104,7 @@ class DataCheck:
             **self.copies.to_json(),
             "crowded": self.crowded,
             "split": None if self.split is None else self.split.to_json(self.dataset),
+            "left_out": list(left_out(self.split, self.dataset)) if self.split else [],
             "samplers": [vars(verdict) for verdict in self.samplers],
             "warnings": self.warnings,
             "failures": self.failures,

@@ -172,13 +172,24 @@ def _recorded(value: Any) -> Any:
     return [described(one) for one in value] if isinstance(value, tuple) else described(value)
 
 
+def _part(key: str, part: Any, source: str) -> Any:
+    """One of several components: a spec, or an object that Python gives."""
+    if part is None or isinstance(part, int | float | list | tuple | dict):
+        raise UsageError(
+            f"{source} has {key} with {part!r} in it; it takes a list of specs, and none is []."
+        )
+    return part
+
+
 def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
     if key == "protocols":
-        texts = (value,) if isinstance(value, str) else tuple(value)
-        return tuple(_checked("protocol", text, "str", source) for text in texts)
+        texts = tuple(value) if isinstance(value, tuple | list) else (value,)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise UsageError(f"{source} has protocols with {wrong[0]!r} in it; it takes str.")
+        return texts
     if key in LISTS:
-        steps = value if isinstance(value, tuple | list) else (value,)
-        return tuple(_checked(LISTS[key], step, "Any", source) for step in steps)
+        parts = value if isinstance(value, tuple | list) else (value,)
+        return tuple(_part(key, part, source) for part in parts)
     if value is None or (type_name == "Any" and not isinstance(value, str | int)):
         return value
     if "float" in type_name and type(value) in (int, float):

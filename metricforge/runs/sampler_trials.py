@@ -42,15 +42,18 @@ class Verdict:
 def try_samplers(
     dataset: Dataset, split: Split, registry: Registry, named: Sequence[str] = ()
 ) -> Iterator[Verdict]:
-    """Those named, or the default one, and then all others that are installed.
+    """Those named; or else the default one, and then all others that are installed.
 
     Raises UsageError for one that is named and can't be carried out as written.
     """
-    deciding = named or [pinned(Recipe(), registry).sampler]
-    for text in deciding:
-        yield _tried(text, dataset, split, registry, decides=True)
+    if named:
+        for text in named:
+            yield _tried(text, dataset, split, registry, decides=True)
+        return
+    usual = pinned(Recipe(), registry).sampler
+    yield _tried(usual, dataset, split, registry, decides=True)
     for text in _installed(registry):
-        if text not in deciding:
+        if text != usual:
             yield _tried(text, dataset, split, registry, decides=False)
 
 

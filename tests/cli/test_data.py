@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,10 @@ from PIL import Image
 from metricforge.cli import cli
 from metricforge.data.images import fingerprint
 from metricforge.data.split import split_dataset
-from metricforge.errors import DataError, UsageError
+from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.registry import Registry
 from metricforge.runs.sources import open_dataset
-from tests.cli.process import metricforge, on_a_terminal, uncoloured
+from tests.cli.process import COMMAND, metricforge, on_a_terminal, uncoloured
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 
@@ -25,16 +28,17 @@ CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Eight classes of six pictures, no two alike; one class has an escape in its name."""
-    rng = np.random.default_rng(0)
-    for name in CLASSES:
+    for number, name in enumerate(CLASSES):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         for place in range(6):
-            small = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-            Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC).save(
-                folder / f"{place}.png"
-            )
+            picture(100 * number + 50 + place).save(folder / f"{place}.png")
     return tmp_path / "photos"
+
+
+def picture(seed: int) -> Image.Image:
+    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((40, 30), Image.Resampling.BICUBIC)
 
 
 def printed(*words: object, refused: type[Exception] | None = None) -> str:
@@ -64,9 +68,23 @@ def test_check_as_json_is_on_stdout_whatever_the_verdict(photos: Path, tmp_path:
     bad = json.loads(printed("check", photos, "--json", refused=DataError))
     assert bad["ok"] is False
     assert [each["image"] for each in bad["broken"]] == [str(photos / "c" / "1.png")]
-    none = json.loads(printed("check", tmp_path / "none", "--json", refused=DataError))
-    assert none["ok"] is False
-    assert "does not exist" in none["failures"][0]
+    # Where there is no verdict, there is nothing but the error.
+    assert printed("check", tmp_path / "none", "--json", refused=DataError) == ""
+    assert printed("check", photos, "--json", "--sampler", "nope", refused=UsageError) == ""
+    strange = ("--split", "saved:path=/dev/null")
+    assert printed("check", photos, "--json", *strange, refused=ArtefactError) == ""
+    assert printed("split", photos, "--json", *strange, refused=ArtefactError) == ""
+
+
+def test_a_full_disk_is_exit_code_6(photos: Path) -> None:
+    for format in ((), ("--json",)):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [COMMAND, "data", "check", photos, *format],
+                stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+            )  # fmt: skip
+        assert done.returncode == 6
+        assert done.stderr == "error: can't write: No space left on device.\n"
 
 
 def test_check_shows_a_leak_across_train_and_test(photos: Path) -> None:
@@ -76,7 +94,25 @@ def test_check_shows_a_leak_across_train_and_test(photos: Path) -> None:
     lines = printed("check", photos, "--split", split).splitlines()
     at = lines.index("leaks      1 set of copies in more than one part")
     assert lines[at + 1].strip() == (f"{photos}/a/0.png (a, train) = {photos}/g/copy.jpg (g, test)")
-    assert lines[-1] == f"verdict    ok: metricforge train --dataset folder:path={photos}"
+    assert lines[-1].startswith(f"verdict    ok: metricforge train --dataset folder:path={photos} ")
+
+
+def test_the_command_that_check_prints_is_what_it_checked(photos: Path, tmp_path: Path) -> None:
+    for name in CLASSES[3:]:
+        shutil.rmtree(photos / name)
+    for place in range(30):
+        picture(place).save(photos / "abc"[place % 3] / f"more {place}.png")
+    by = ("random-pairs", "balanced:classes=2,per_class=3")
+    words = ("--split", "images:test=0.4", "--sampler", by[0], "--sampler", by[1],
+             "--data-root", "my data")  # fmt: skip
+    lines = printed("check", photos, *words).splitlines()
+    first, second = (shlex.split(line.partition("metricforge train ")[2]) for line in lines[-2:])
+    options = ["--dataset", f"folder:path={photos}", "--split", words[1], "--data-root", "my data"]
+    assert first == [*options, "--sampler", by[0]]
+    assert second == [*options, "--sampler", by[1]]
+    quick = ("--epochs", "1", "--no-test", "--out", tmp_path / "run", "--quiet")
+    done = CliRunner().invoke(cli, ["train", *second, *map(str, quick)], standalone_mode=False)
+    assert done.exception is None, done.output
 
 
 def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> None:
@@ -90,10 +126,35 @@ def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> No
         "           the network sees: 64 x 64, colour",
         "broken     none",
         "leaks      none",
-        "samplers   random-pairs         ok",
+        "samplers   random-pairs ok",
     ):
         assert expected in lines
-    assert any(line.startswith("           grouped              no  ") for line in lines)
+    assert not any("grouped" in line for line in lines), "it is not what was asked for"
+    lines = printed("check", photos).splitlines()
+    assert any(line.startswith("           grouped             no  ") for line in lines)
+
+
+def test_a_note_of_several_samplers_is_said_once_with_their_names(photos: Path) -> None:
+    for image in sorted((photos / "b").iterdir())[1:]:
+        image.unlink()
+    by = ("--sampler", "hard-triplet", "--sampler", "balanced", "--sampler", "random-pairs")
+    split = f"classes:train=a-d,validation=e-f,test=g+{CLASSES[-1]}"
+    lines = [line.strip() for line in printed("check", photos, "--split", split, *by).splitlines()]
+    assert "1 class has one image: negatives only. (hard-triplet, balanced)" in lines
+    assert "1 class has one image: never a positive. (random-pairs)" in lines
+
+
+def test_classes_that_are_in_no_part_are_told_of(photos: Path, tmp_path: Path) -> None:
+    split = ("--split", "classes:train=a+b+c,validation=d,test=e+f")
+    told = "2 classes (12 images) are in no part of the split."
+    assert told in printed("split", photos, *split)
+    assert told in printed("check", photos, *split)
+    assert json.loads(printed("check", photos, "--json", *split))["left_out"] == [told]
+    words = ["train", "--dataset", f"folder:path={photos}", *split, "--epochs", "1", "--no-test",
+             "--out", str(tmp_path / "run"), "--quiet", "--sampler", "balanced"]  # fmt: skip
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    notes = json.loads((tmp_path / "run" / "summary.json").read_text())["training_notes"]
+    assert told in notes
 
 
 def test_check_refused_by_the_sampler_that_is_named_is_exit_code_3(photos: Path) -> None:
@@ -144,6 +205,17 @@ def test_show_draws_the_part_that_is_asked_for(photos: Path, tmp_path: Path) -> 
     held = json.loads(printed("split", photos, "--json"))["parts"]["test"]["classes"]
     assert set(record["classes"]) <= set(held)
     assert record["images"] == [2, 2]
+
+
+def test_show_does_not_write_into_the_dataset(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    before = sorted(photos.rglob("*"))
+    printed("show", ".", refused=UsageError)
+    printed("show", f"folder:path={photos}", "--out", photos / "a" / "m.png", refused=UsageError)
+    assert sorted(photos.rglob("*")) == before
+    printed("show", ".", "--out", photos.parent / "m.png")
 
 
 def test_show_refuses_a_part_that_is_none_and_a_split_of_nothing(photos: Path) -> None:

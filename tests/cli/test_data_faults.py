@@ -284,7 +284,7 @@ def test_what_is_nested_too_deep_is_a_damaged_artefact(content: str, tmp_path: P
 
 
 def test_a_place_that_no_image_has_is_a_data_error(tmp_path: Path) -> None:
-    root, out = folder(tmp_path / "people"), tmp_path / "split.json"
+    root, out = folder(tmp_path / "people", each=6), tmp_path / "split.json"
     made = command("data", "split", f"folder:path={root}", "--split", "images", "--out", out)
     assert made.returncode == 0, made.stderr
     record = json.loads(out.read_text())

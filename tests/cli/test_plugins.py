@@ -249,6 +249,12 @@ def test_new_writes_a_plugin_and_says_what_to_do_next(tmp_path: Path) -> None:
     assert "exists" in again.stderr
 
 
+def test_new_names_the_option_that_takes_the_kind(tmp_path: Path) -> None:
+    folder = tmp_path / "my-jitter"
+    done = metricforge("plugins", "new", "augmentation", "my-jitter", "--out", folder)
+    assert done.stdout.endswith("metricforge train --augment my-jitter\n")
+
+
 def test_new_as_json_names_the_folder_and_the_next_words(tmp_path: Path) -> None:
     folder = tmp_path / "a place"
     done = metricforge("plugins", "new", "command", "my-word", "--out", folder, "--json")

@@ -159,18 +159,22 @@ def test_resumed_by_the_same_command_with_another_option_it_tells_the_difference
 
 
 @pytest.mark.fault(11)
-def test_a_dataset_that_has_changed_is_exit_code_3(stopped: Path, images: Path) -> None:
+@pytest.mark.parametrize("what", ["a pixel", "groups"])
+def test_a_dataset_that_has_changed_is_exit_code_3(stopped: Path, images: Path, what: str) -> None:
     with np.load(images) as kept:
         arrays = dict(kept)
     before = images.read_bytes()
     try:
-        arrays["images"][7, 3, 3] ^= 1
+        if what == "groups":
+            arrays["groups"] = arrays["labels"] % 2
+        else:
+            arrays["images"][7, 3, 3] ^= 1
         np.savez(images, **arrays)
         done = metricforge("train", "--resume", stopped)
     finally:
         images.write_bytes(before)
     assert done.returncode == 3, done.stderr
-    assert "images or labels have changed" in done.stderr
+    assert "images or labels have changed" in done.stderr, "groups are labels, too"
 
 
 @pytest.mark.fault(12)
@@ -305,7 +309,7 @@ def test_more_classes_than_there_are_is_exit_code_3_and_more_images_are_said(
     done = metricforge("train", *words(images), "--sampler", "hard-triplet:classes=3,per_class=40",
                        "--out", tmp_path / "r")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "6 classes have fewer than per_class=40 images: they come whole" in done.stderr
+    assert "6 classes have fewer than per_class=40 images, which all come at once" in done.stderr
 
 
 def wait_for(path: Path) -> None:

@@ -130,10 +130,13 @@ def test_the_fingerprint_changes_with_what_is_learned_from() -> None:
         replace(good, images=other),
         replace(good, labels=good.labels.roll(1)),
         replace(good, classes=("a", "c")),
+        replace(good, groups=torch.arange(6) % 3, group_names=("x", "y", "z")),
+        replace(good, groups=torch.arange(6) // 2, group_names=("x", "y", "z")),
+        replace(good, groups=torch.arange(6) // 2, group_names=("x", "y", "w")),
         replace(good, images=good.images.view(6, 1, 1, 4), shape=(1, 1, 4)),
     ]
     prints = {fingerprint(dataset) for dataset in (good, *changed)}
-    assert len(prints) == 5
+    assert len(prints) == 8
     assert fingerprint(replace(good, name="else", images=good.images.clone())) in prints
     assert all(len(value) == 64 for value in prints)
 

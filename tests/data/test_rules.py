@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from metricforge.contracts import Dataset
+from metricforge.data.images import places_hash
 from metricforge.data.split import Split, split_dataset
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.spec import Spec
 
 
-def dataset(classes: int = 12, each: int = 5, groups: int | None = 4, name: str = "set") -> Dataset:
+def dataset(classes: int = 12, each: int = 6, groups: int | None = 4, name: str = "set") -> Dataset:
     labels = torch.arange(classes).repeat_interleave(each)
     return Dataset(
         name=name,
@@ -80,11 +82,21 @@ def test_over_all_folds_each_class_is_tested_once_and_validates_once(k: int) -> 
         ("folds:k=4,fold=4", UsageError, "a fold from 0 to 3"),
         ("folds:k=7", DataError, "has 12 classes; 7 folds of two or more take 14"),
         ("images:test=1", UsageError, "between 0 and 1"),
+        ("random:test=0.85", UsageError, "validation=0.2 and test=0.85 sum to 1.05; take less"),
     ],
 )
 def test_what_can_not_be_split_so_says_why(spec: str, error: type, told: str) -> None:
     with pytest.raises(error, match=told):
         split(dataset(), spec)
+
+
+@pytest.mark.parametrize("each", [6, 7, 9, 14])
+def test_images_of_small_classes_leave_each_part_two_that_can_be_compared(each: int) -> None:
+    of = dataset(each=each)
+    for part in parts(split(of, "images")):
+        assert int(of.labels[part].bincount().min()) >= 2
+    with pytest.raises(DataError, match="no class of 'set' has 6 images, two each"):
+        split(dataset(each=5), "images")
 
 
 def test_images_of_each_class_are_a_closed_set() -> None:
@@ -129,17 +141,39 @@ def test_a_saved_split_that_overlaps_is_refused_by_name(tmp_path: Path) -> None:
     path = record(tmp_path, parts={part: {"classes": given} for part, given in names.items()})
     with pytest.raises(DataError, match="'class 1' in train and test"):
         split(dataset(), f"saved:path={path}")
-    places = {"train": [0, 5], "validation": [7], "test": [5]}
+    places = {"train": [0, 6], "validation": [7], "test": [6]}
     held = {"train": ["class 0", "class 1"], "validation": ["class 1"], "test": ["class 9"]}
     closed = {part: {"classes": held[part], "places": places[part]} for part in places}
+    images: dict[str, object] = {"closed_set": True, "places_hash": places_hash(dataset())}
     with pytest.raises(DataError, match="an image in more than one part"):
-        split(dataset(), f"saved:path={record(tmp_path, parts=closed, closed_set=True)}")
+        split(dataset(), f"saved:path={record(tmp_path, parts=closed, **images)}")
     closed["test"]["places"] = [8]
     with pytest.raises(DataError, match="are of other classes in 'set'"):
-        split(dataset(), f"saved:path={record(tmp_path, parts=closed, closed_set=True)}")
-    closed["test"]["places"] = [60]
+        split(dataset(), f"saved:path={record(tmp_path, parts=closed, **images)}")
+    closed["test"]["places"] = [72]
     with pytest.raises(DataError, match="names images that 'set' does not have"):
-        split(dataset(), f"saved:path={record(tmp_path, parts=closed, closed_set=True)}")
+        split(dataset(), f"saved:path={record(tmp_path, parts=closed, **images)}")
+
+
+def in_files(folder: Path) -> Dataset:
+    """The images of a folder, by name: of each class one after the other, as `folder` has them."""
+    paths = sorted(folder.iterdir())
+    labels = torch.tensor(["ab".index(path.name[0]) for path in paths])
+    return Dataset("files", paths, labels, ("a", "b"), (3, 8, 8))
+
+
+def test_a_saved_closed_set_fits_the_images_that_it_was_made_of_alone(tmp_path: Path) -> None:
+    for place in range(20):
+        (tmp_path / f"{'ab'[place // 10]}{place}").write_bytes(bytes(place))
+    of = in_files(tmp_path)
+    path = tmp_path.with_suffix(".json")
+    path.write_text(json.dumps(split(of, "images").to_json(of)))
+    smaller = replace(of, shape=(1, 4, 4))
+    assert split(smaller, f"saved:path={path}").hash == split(of, "images").hash
+    # In the middle of the last class all places keep their class, and mean other images.
+    (tmp_path / "b15b").write_bytes(b"one more")
+    with pytest.raises(DataError, match=r"are not those that .* was made of"):
+        split(in_files(tmp_path), f"saved:path={path}")
 
 
 @pytest.mark.parametrize(

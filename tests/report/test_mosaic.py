@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_the_same_images_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         mosaic([images(2)], ["c"], tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "m.png"
+    out.write_bytes(b"before")
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(ResourceError, match="No space left"):
+        mosaic([images(1)], ["a"], out)
+    assert list(tmp_path.iterdir()) == [out]
+    assert out.read_bytes() == b"before"
 
 
 def test_a_file_that_can_not_be_written_is_a_resource_error(tmp_path: Path) -> None:

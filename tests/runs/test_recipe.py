@@ -23,7 +23,11 @@ BAD = [
     ("channels_last = 1", "takes bool"),
     ("dim = [", "can't read"),
     ("sampler = 3", "takes str"),
-    ("protocols = [3]", "takes str"),
+    ("protocols = [3]", "protocols with 3 in it; it takes str"),
+    ("protocols = 3", "protocols with 3 in it"),
+    ('augment = [["flip"]]', r"has augment with \['flip'\] in it; it takes a list of specs"),
+    ("augment = [1, 2]", "has augment with 1 in it"),
+    ("augment = {flip = 1}", "has augment with"),
 ]
 
 
@@ -32,6 +36,13 @@ def test_a_bad_config_is_refused(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(UsageError, match=told):
         Recipe.from_toml(tmp_path / "config.toml")
+
+
+def test_no_augmentation_is_an_empty_list_and_not_none() -> None:
+    with pytest.raises(UsageError, match=r"train\(\) has augment with None in it; .* none is \[\]"):
+        Recipe.from_values({"augment": None}, "train()")
+    assert Recipe.from_values({"augment": []}, "train()").augment == ()
+    assert Recipe.from_values({"augment": "flip"}, "train()").augment == ("flip",)
 
 
 def test_one_protocol_may_be_a_plain_string() -> None:

@@ -183,6 +183,8 @@ def test_torchvisions_draw_for_each_image() -> None:
         ("torchvision.Normalize", "unknown augmentation"),
         ("torchvision.RandomErasing:p=3", "torchvision.RandomErasing.*interval"),
         ("rotations-as-classes:views=5", "4|8"),
+        ("torchvision.RandomCrop:size=99999", "torchvision.RandomCrop': .*larger than input"),
+        ("torchvision.RandomCrop:size=16", r"\[1, 32, 32\] into others of \[1, 16, 16\]; give it"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(spec: str, told: str) -> None:
@@ -199,6 +201,7 @@ def test_every_transform_of_torchvision_can_be_named(name: str) -> None:
         "RandomCrop": "size=64,padding=2", "RandomPosterize": "bits=4",
         "RandomResizedCrop": "size=64", "RandomSolarize": "threshold=128",
     }.get(name, "")  # fmt: skip
-    step = made(f"torchvision.{name}:{needed}")
+    offers = {"in_channels": 3, "image_size": (64, 64)}
+    step = REGISTRY.build("augmentation", Spec.parse(f"torchvision.{name}:{needed}"), offers)
     photo = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     assert augmented(step, photo.to(torch.uint8)).shape == photo.shape

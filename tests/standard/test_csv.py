@@ -13,7 +13,7 @@ from metricforge_standard.datasets.csv_file import csv
 from PIL import Image
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
-from metricforge.data.images import fingerprint, open_images
+from metricforge.data.images import open_images
 from metricforge.errors import DataError, UsageError
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset
@@ -81,17 +81,36 @@ def test_labels_stay_as_they_are_written_and_are_sorted_as_text(root: Path) -> N
     )
 
 
-def test_paths_are_relative_to_the_file_or_absolute(
+def test_paths_are_below_the_file_or_a_folder_that_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(root / "list" / "a b" / "ü 1.png", 7)
     lines = ("path,label", "a b/ü 1.png,x", "../2.png,x", f"{root / '3.png'},y", "./../4.png,y")
     path = write(root / "list", *lines)
     monkeypatch.chdir(root)
-    dataset = opened(path.relative_to(root))
-    assert names(dataset) == ["ü 1.png", "2.png", "3.png", "4.png"]
-    assert len(open_images(dataset)) == 4
-    assert fingerprint(dataset) == fingerprint(opened(path))
+    (root / "list" / "3.png").symlink_to(root / "3.png")
+    with pytest.raises(DataError, match=r"csv:3 names the image '\.\./2\.png', which lies outside"):
+        opened(path)
+    lines = ("path,label", "list/a b/ü 1.png,x", "list/../2.png,x", f"{root / '3.png'},y",
+             "list/3.png,y", "./4.png,y")  # fmt: skip
+    dataset = opened(write(root / "list", *lines).relative_to(root), ',images="."')
+    assert names(dataset) == ["ü 1.png", "2.png", "3.png", "3.png", "4.png"]
+    assert len(open_images(dataset)) == 5
+
+
+LEADING_OUT = ["../secret.png", "/{above}/secret.png", "link.png", "up/secret.png", "up/1.png"]
+
+
+@pytest.mark.parametrize("cell", LEADING_OUT)
+def test_no_path_leads_out_of_the_folder(root: Path, cell: str) -> None:
+    inner = root / "inner"
+    draw(inner / "1.png", 1)
+    draw(root / "secret.png", 2)
+    (inner / "link.png").symlink_to(root / "secret.png")
+    (inner / "up").symlink_to(root)
+    path = write(inner, "path,label", "1.png,a", f"{cell.format(above=str(root)[1:])},b")
+    with pytest.raises(DataError, match=r":3 names the image .* (lies outside|is no file)"):
+        opened(path)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -293,7 +312,7 @@ def test_the_options_are_checked(root: Path) -> None:
         opened(root / "gone")
     with pytest.raises(DataError, match=r"'path' of dataset 'csv': '.*' is no file"):
         opened(root)
-    with pytest.raises(UsageError, match=r"'size' of dataset 'csv' is 1 pixel or more, not 0"):
+    with pytest.raises(UsageError, match=r"'size' of dataset 'csv' is 1 to 4,096 pixels, not 0"):
         opened(root / "gone", ",size=0")
 
 

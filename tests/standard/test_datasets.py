@@ -63,7 +63,7 @@ def test_digits_are_enlarged_by_interpolation() -> None:
 
 @pytest.mark.parametrize("make", [digits, lambda size: mnist(Path("nowhere"), size=size)])
 def test_a_size_of_no_pixels_is_a_usage_error(make: Callable[..., Dataset]) -> None:
-    with pytest.raises(UsageError, match=r"'size' of dataset '.*' is 1 pixel or more, not 0"):
+    with pytest.raises(UsageError, match=r"'size' of dataset '.*' is 1 to 4,096 pixels, not 0"):
         make(size=0)
 
 

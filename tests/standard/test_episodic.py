@@ -63,7 +63,7 @@ def test_small_classes_are_said():
     sampler = Episodic(labels_of([1, 2, 4, 9, 9]), way=2, shot=2, queries=3)
     assert sampler.notes == (
         "2 classes have no more than shot=2 images: no queries.",
-        "1 classes have fewer than shot + queries = 5 images: they come whole.",
+        "1 class has fewer than shot + queries = 5 images, which all come at once.",
     )
 
 

@@ -208,7 +208,7 @@ def test_a_character_is_left_out_when_any_face_draws_it_like_one_that_is_kept() 
     [
         ({"per_class": 0}, "'per_class' of dataset 'glyphs' is 1 image or more, not 0"),
         ({"seed": -1}, "'seed' of dataset 'glyphs' is 0 or more, not -1"),
-        ({"size": 0}, "'size' of dataset 'glyphs' is 1 pixel or more, not 0"),
+        ({"size": 0}, "'size' of dataset 'glyphs' is 1 to 4,096 pixels, not 0"),
     ],
 )
 def test_options_that_mean_nothing_are_usage_errors(options: dict[str, int], message: str) -> None:

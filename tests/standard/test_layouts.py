@@ -194,10 +194,33 @@ def test_a_file_that_lacks_is_named(name: str, file: str, tmp_path: Path) -> Non
 
 
 @every
-def test_a_size_of_no_pixels_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_a_size_that_is_none_or_boundless_is_refused(name: str, size: int, tmp_path: Path) -> None:
     component, _ = MAKERS[name]
-    with pytest.raises(UsageError, match=f"'size' of dataset '{name}' is 1 pixel or more, not 0"):
-        component(tmp_path, size=0)
+    with pytest.raises(UsageError, match=f"'size' of dataset '{name}' is 1 to 4,096 pixels, not "):
+        component(tmp_path, size=size)
+
+
+@every
+@pytest.mark.parametrize("what", ["the image", "its folder", "the folder of images"])
+def test_a_link_may_not_lead_out(name: str, what: str, tmp_path: Path) -> None:
+    component, make = MAKERS[name]
+    folder = make(tmp_path)
+    image = component(tmp_path).images[1]
+    assert isinstance(image, Path)
+    of_images = folder / image.relative_to(folder).parts[0]
+    moved = {"the image": image, "its folder": image.parent, "the folder of images": of_images}
+    outside = tmp_path / "outside"
+    moved[what].rename(outside)
+    moved[what].symlink_to(outside)
+    with pytest.raises(DataError, match=r":\d names '.*', which a link leads out of '.*'; copy"):
+        component(tmp_path)
+    # The folder itself may lie elsewhere.
+    moved[what].unlink()
+    outside.rename(moved[what])
+    folder.rename(outside)
+    folder.symlink_to(outside)
+    component(tmp_path)
 
 
 @every

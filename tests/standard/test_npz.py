@@ -107,7 +107,7 @@ def test_size_resizes_each_channel(tmp_path: Path) -> None:
     assert dataset.shape == (3, 3, 3)
     assert pixels(dataset)[5].amax((1, 2)).tolist() == [0, 90, 7]
     assert pixels(dataset)[5].amin((1, 2)).tolist() == [0, 90, 7]
-    with pytest.raises(UsageError, match="'size' of dataset 'npz' is 1 pixel or more, not 0"):
+    with pytest.raises(UsageError, match="'size' of dataset 'npz' is 1 to 4,096 pixels, not 0"):
         npz(path=path, size=0)
 
 
@@ -195,6 +195,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"labels": np.array([b"a", b"\xff"] * 4)},
         r"photos\.npz:labels is no text in UTF-8",
     ),
+    "labels with half a character": (
+        {"labels": np.array(["a", "b\ud800"] * 4)},
+        r"photos\.npz:labels\[1\] is no text: it has 0xd800, which is no character",
+    ),
+    "labels beyond Unicode": (
+        {"labels": np.array([97, 0x7FFFFFFF] * 4, np.uint32).view("U1")},
+        r"labels\[1\] is no text: it has 0x7fffffff",
+    ),
+    "groups beyond Unicode, of another machine": (
+        {"groups": np.array([97, 0x110000] * 4, ">u4").view(">U1")},
+        r"groups\[1\] is no text: it has 0x110000",
+    ),
     "complex labels": ({"labels": LABELS * 1j}, "labels is complex128; save whole numbers"),
     "labels one hot": ({"labels": np.eye(N)}, r"'labels' of .* is \[8, 8\], but there are 8 im"),
     "too few labels": ({"labels": LABELS[1:]}, r"'labels' of .* is \[7\], but there are 8 images"),
@@ -252,6 +264,17 @@ def test_parts_of_keras_that_do_not_go_together_are_refused(tmp_path: Path) -> N
     path = save(tmp_path, **{**parts, "y_test": LABELS.astype(str)})
     with pytest.raises(DataError, match="one has strings and one numbers; label both alike"):
         npz(path=path)
+    bad = np.array([0x7FFFFFFF] * N, np.uint32).view("U1")
+    path = save(tmp_path, **{**parts, "y_train": LABELS.astype("U9"), "y_test": bad})
+    with pytest.raises(DataError, match=r"photos\.npz:y_test\[0\] is no text"):
+        npz(path=path)
+
+
+def test_bytes_and_strings_of_keras_are_joined(tmp_path: Path) -> None:
+    written = np.array(["é", "b"] * 4)
+    path = save(tmp_path, x_train=IMAGES, y_train=np.char.encode(written, "utf-8"),
+                x_test=IMAGES, y_test=written)  # fmt: skip
+    assert npz(path=path).classes == ("b", "é")
 
 
 # ---------------------------------------------------------------- what is hostile or damaged

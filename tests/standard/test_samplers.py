@@ -92,7 +92,7 @@ def test_small_classes_are_counted_and_said(name):
     single = "no more than shot=1 images" if name == "episodic" else "one image"
     assert f"2 classes have {single}" in notes
     if "per_class" in smallest(name, 6):
-        assert "1 classes have fewer than per_class=3 images" in notes
+        assert "1 class has fewer than per_class=3 images" in notes
 
 
 @every_sampler

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from metricforge.cli.completion import ComponentSpec
 from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
@@ -26,7 +27,7 @@ MOST_COPIES = 4
 @click.option("--split", metavar="SPEC", help=SPLITS)
 @click.option("--sampler", "samplers", multiple=True, type=ComponentSpec("sampler"),
               metavar="SPEC", help="A sampler to train with; may be repeated.  "
-              "[default: hard-triplet]")  # fmt: skip
+              "[default: hard-triplet, and what the others would say]")  # fmt: skip
 @DATA_ROOT
 @JSON
 @debug
@@ -39,27 +40,23 @@ def command(
     metricforge data check photos
     metricforge data check omniglot --sampler episodic:way=20
 
-    Counts, sizes, broken images, copies, leaks between the parts, and what each sampler says.
-    Exit code 3 when a training would fail.
+    Counts, sizes, broken images, copies, leaks between the parts, and what each sampler says, or
+    those that are named. Exit code 3 when a training would fail.
     """
     from metricforge.runs.data_check import check_data
 
-    try:
-        found = check_data(what, split, samplers, data_root)
-    except DataError as error:
-        if as_json:
-            print_json({"dataset": what, "ok": False, "failures": [str(error)]})
-        raise
+    found = check_data(what, split, samplers, data_root)
     if as_json:
         print_json(found.to_json())
     else:
-        _print(found)
+        _print(found, list(_commands(found, split, samplers, data_root)))
     if found.failures:
         raise DataError(f"'{what}' is not fit to train on: {found.failures[0]}")
 
 
-def _print(found: DataCheck) -> None:
+def _print(found: DataCheck, commands: list[str]) -> None:
     from metricforge.cli.data.sheet import tell, tell_all, tell_split
+    from metricforge.data.split import left_out
 
     dataset = found.dataset
     groups = f", {len(dataset.group_names):,} groups" if dataset.group_names else ""
@@ -77,13 +74,18 @@ def _print(found: DataCheck) -> None:
         tell_all(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
     if found.split is not None:
         tell_split(found.split, dataset)
-    tell_all("samplers", map(_judged, found.samplers))
+        tell_all("", left_out(found.split, dataset))
+    if found.samplers:
+        _tell_samplers(found.samplers)
     tell_all("notes", dataset.notes)
     tell_all("warnings", found.warnings)
     for failure in found.failures:
         tell("fails", failure, "red")
     if not found.failures:
-        tell("verdict", f"ok: metricforge train --dataset {_quoted(found.spec)}", "green")
+        first, *others = commands
+        tell("verdict", f"ok: {first}", "green")
+        for other in others:
+            tell("", f"    {other}", "green")
 
 
 _MEANING = {
@@ -145,13 +147,40 @@ def _shown(copies: Copies) -> str:
     return " = ".join(named[:MOST_COPIES]) + more
 
 
-def _judged(verdict: Verdict) -> str:
-    said = verdict.why or " ".join(verdict.notes)
-    mark = {"ok": "ok", "refused": "no", "incomplete": "-"}[verdict.outcome]
-    return f"{verdict.spec:20} {mark:3} {said}".rstrip()
+def _tell_samplers(verdicts: Sequence[Verdict]) -> None:
+    """A line a sampler; what several say is said once, below, with their names."""
+    from metricforge.cli.data.sheet import tell
+
+    width = max(len(verdict.spec) for verdict in verdicts) + 1
+    heading = "samplers"
+    for verdict in verdicts:
+        mark = {"ok": "ok", "refused": "no", "incomplete": "-"}[verdict.outcome]
+        tell(heading, f"{verdict.spec:{width}}{mark:3} {verdict.why}".rstrip(), hang=width + 4)
+        heading = ""
+    said: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        for note in verdict.notes:
+            said.setdefault(note, []).append(verdict.spec)
+    for note, specs in said.items():
+        shared = "all that are ok" if len(specs) == _fit(verdicts) > 1 else ", ".join(specs)
+        tell("", f"{note} ({shared})", hang=2)
 
 
-def _quoted(spec: str) -> str:
+def _fit(verdicts: Sequence[Verdict]) -> int:
+    return sum(verdict.outcome == "ok" for verdict in verdicts)
+
+
+def _commands(
+    found: DataCheck, split: str | None, samplers: tuple[str, ...], data_root: str | None
+) -> Iterator[str]:
+    """What was found to be fit, as commands: a training by each sampler that was named."""
     import shlex
 
-    return shlex.quote(spec)
+    typed = click.get_current_context().get_parameter_source("data_root")
+    words = ["metricforge", "train", "--dataset", found.spec]
+    words += ["--split", split] if split else []
+    # The environment holds for the training, too.
+    if data_root and typed is ParameterSource.COMMANDLINE:
+        words += ["--data-root", data_root]
+    for sampler in samplers or [None]:
+        yield shlex.join([*words, *(["--sampler", sampler] if sampler else [])])

@@ -16,10 +16,13 @@ from metricforge.report.page import printable
 INDENT = 11
 
 
-def tell(heading: str, text: str, colour: str | None = None) -> None:
-    """Print a line, wrapped to the width of the terminal if it is one; a pipe gets all of it."""
+def tell(heading: str, text: str, colour: str | None = None, hang: int = 0) -> None:
+    """Print a line, wrapped to the width of the terminal if it is one; a pipe gets all of it.
+
+    Its further lines begin `hang` columns further to the right.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    beside = click.wrap_text(printable(text), width, " " * INDENT, " " * INDENT)
+    beside = click.wrap_text(printable(text), width, " " * INDENT, " " * (INDENT + hang))
     click.secho(f"{heading:{INDENT}}", bold=True, nl=False)
     click.secho(beside[INDENT:], fg=colour)
 

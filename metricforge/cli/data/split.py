@@ -27,9 +27,9 @@ def command(
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
     from metricforge.artefact import write_file
-    from metricforge.cli.data.sheet import tell, tell_split
+    from metricforge.cli.data.sheet import tell, tell_all, tell_split
     from metricforge.data.images import fingerprint
-    from metricforge.data.split import split_dataset
+    from metricforge.data.split import left_out, split_dataset
     from metricforge.registry import Registry
     from metricforge.runs.sources import open_dataset
     from metricforge.spec import Spec
@@ -43,5 +43,6 @@ def command(
         print_json(record)
         return
     tell_split(split, dataset)
+    tell_all("", left_out(split, dataset))
     if out is not None:
         tell("written", str(out))

@@ -34,8 +34,9 @@ def command(kind: str, name: str, out: Path | None, as_json: bool) -> None:
         raise UsageError(f"metricforge has the command '{name}' itself; choose another name.")
     folder = write_plugin(kind, name, out)
     install = f"pip install --editable {shlex.quote(str(folder))}"
+    flag = "augment" if kind == "augmentation" else kind
     use = (
-        f"metricforge {name} --help" if kind == "command" else f"metricforge train --{kind} {name}"
+        f"metricforge {name} --help" if kind == "command" else f"metricforge train --{flag} {name}"
     )
     if as_json:
         print_json({"folder": str(folder), "kind": kind, "name": name, "next": [install, use]})

@@ -28,6 +28,11 @@ LEFT_OUT = {"self", "policy", "interpolation", "fill", "inplace", "center", "val
 
 Value = int | float | str | None
 
+_ASKED = [
+    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    for name in ("in_channels", "image_size")
+]
+
 
 class EachImage:
     """A transform of one uint8 image [C, H, W], called for each by a seed of its own.
@@ -71,18 +76,33 @@ def _factory(name: str) -> Callable[..., EachImage]:
     parameters = inspect.signature(transform).parameters.values()
     options = [_option(p) for p in parameters if p.name not in LEFT_OUT]
 
-    def build(**given: Value) -> EachImage:
+    def build(in_channels: int, image_size: tuple[int, int], **given: Value) -> EachImage:
         named = {key: _numbers(value) for key, value in given.items()}
         try:
-            return EachImage(transform(**named))
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"augmentation 'torchvision.{name}': {error}") from error
+            made = transform(**named)
+            # Some options are wrong for images of this size alone.
+            _try_out(made, (in_channels, *image_size))
+        except (ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UsageError(f"augmentation 'torchvision.{name}': {reason}.") from error
+        return EachImage(made)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"torchvision's {name}, each image with a draw of its own."
     build.__wrapped__ = transform  # type: ignore[attr-defined]
-    build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    build.__signature__ = inspect.Signature([*_ASKED, *options])  # type: ignore[attr-defined]
     return build
+
+
+def _try_out(transform: Callable[[Tensor], Tensor], shape: tuple[int, int, int]) -> None:
+    with lent(torch.device("cpu")) as seed:
+        seed(0)
+        given = transform(torch.zeros(shape, dtype=torch.uint8))
+    if tuple(given.shape) != shape:
+        raise ValueError(
+            f"it makes images of {list(shape)} into others of {list(given.shape)}; give it a size "
+            "that keeps them"
+        )
 
 
 def _option(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -89,14 +89,18 @@ def read_rows(file: Path, columns: int) -> Iterator[Row]:
 class Listed:
     """The images that lists name, each below one folder, there and named once.
 
-    `numbers` are their classes', `groups` the names of their groups, if they have any.
+    `numbers` are their classes', `groups` the names of their groups, if they have any. No link
+    may lead out of `within`, the dataset's folder, by default the same one.
     """
 
     folder: Path
+    within: Path | None = None
     paths: Paths = field(default_factory=Paths)
     numbers: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     _names: dict[Path, frozenset[str]] = field(default_factory=dict)
+    _links: set[str] = field(default_factory=set)
+    _inside: dict[Path, bool] = field(default_factory=dict)
     _seen: dict[str, str] = field(default_factory=dict)
 
     def add(self, where: str, name: str, number: int, group: str | None = None) -> None:
@@ -114,6 +118,11 @@ class Listed:
                 f"{where} names the image '{name}', which is not in '{self.folder}'; fetch it, or "
                 "take the row away."
             )
+        if self._leads_out(self.folder / path):
+            raise DataError(
+                f"{where} names '{name}', which a link leads out of "
+                f"'{self.within or self.folder}'; copy what it means into it."
+            )
         first = self._seen.setdefault(str(path), where)
         if first != where:
             raise DataError(f"{where} names the image of {first} again, '{name}'; keep one.")
@@ -122,12 +131,22 @@ class Listed:
         if group is not None:
             self.groups.append(group)
 
+    def _leads_out(self, image: Path) -> bool:
+        top = (self.within or self.folder).resolve()
+        if image.parent not in self._inside:
+            self._inside[image.parent] = image.parent.resolve().is_relative_to(top)
+        if not self._inside[image.parent]:
+            return True
+        return str(image) in self._links and not image.resolve().is_relative_to(top)
+
     def _in(self, folder: Path) -> frozenset[str]:
         """The files of a folder, listed once: asking for each would take one call an image."""
         if folder not in self._names:
             try:
                 with os.scandir(folder) as entries:
-                    self._names[folder] = frozenset(e.name for e in entries if e.is_file())
+                    files = [entry for entry in entries if entry.is_file()]
+                self._names[folder] = frozenset(entry.name for entry in files)
+                self._links |= {entry.path for entry in files if entry.is_symlink()}
             except OSError:
                 self._names[folder] = frozenset()
         return self._names[folder]

@@ -14,6 +14,7 @@ from metricforge.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
 _NONE = ("", "nan")
+_LAST_CHARACTER = 0x10FFFF  # of Unicode
 
 
 def indexed(values: NDArray[Any], what: str) -> tuple[Tensor, tuple[str, ...]]:
@@ -45,12 +46,28 @@ def flags(values: NDArray[Any], what: str) -> Tensor:
     return torch.from_numpy(values)
 
 
-def _text(values: NDArray[Any], what: str) -> NDArray[Any]:
+def decoded(values: NDArray[Any], what: str) -> NDArray[Any]:
+    """Strings, or bytes that are text in UTF-8, as strings; DataError for what is no text."""
     if values.dtype.kind == "S":
         try:
-            values = np.char.decode(values, "utf-8")
+            return np.char.decode(values, "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{what} is no text in UTF-8 ({error}); save it as str.") from error
+    # What numpy keeps as four bytes a character need not be one, and then fails where it is used.
+    kind = np.dtype(np.uint32).newbyteorder(values.dtype.byteorder)
+    codes = np.frombuffer(values.tobytes(), kind)
+    wrong = (codes > _LAST_CHARACTER) | ((codes >= 0xD800) & (codes <= 0xDFFF))
+    if wrong.any():
+        place = int(wrong.argmax()) // (len(codes) // len(values))
+        raise DataError(
+            f"{what}[{place}] is no text: it has {int(codes[wrong.argmax()]):#x}, which is no "
+            "character; save it anew as str."
+        )
+    return values
+
+
+def _text(values: NDArray[Any], what: str) -> NDArray[Any]:
+    values = decoded(values, what)
     lacking = np.isin(np.char.lower(np.char.strip(values)), _NONE)
     _refuse(lacking, values, what)
     return values

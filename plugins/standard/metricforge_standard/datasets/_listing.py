@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +26,24 @@ from metricforge.errors import DataError
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
 
 
-def read_listing(path: Path) -> Table:
+def read_listing(path: Path, images: Path | None = None) -> Table:
     """What the file says of each image; DataError, naming the row, for what can't be used.
 
+    Paths begin at the folder `images`, by default that of the file, and none may lead out of it.
     Of its columns are known: "path" (Paths that are there), "label", "split" (values of
     `Dataset.official`), "group" or OML's "category" (empty strings where there is none),
     "is_query" and "is_gallery" (both or neither).
     """
     kept = {"path": Paths()}
-    listing = read_table(path, _parsers(path), ("path", "label"), {"category": "group"}, kept)
+    parsers = _parsers(images or path.parent)
+    listing = read_table(path, parsers, ("path", "label"), {"category": "group"}, kept)
     _check_listed_once(listing)
     return listing
 
 
-def _parsers(path: Path) -> Mapping[str, Parser]:
+def _parsers(images: Path) -> Mapping[str, Parser]:
     return {
-        "path": partial(_image, path.parent.absolute()),
+        "path": partial(_image, images.absolute()),
         "label": label,
         "split": partial(chosen, "split", _PARTS),
         "group": group,
@@ -60,7 +62,25 @@ def _image(folder: Path, cell: str) -> Path:
         there, why = False, f"can't be reached ({error.strerror})"
     if not there:
         raise ValueError(f"names the image '{cell}', which {why}; paths begin at '{folder}'.")
+    if _leads_out(image, folder):
+        raise ValueError(
+            f"names the image '{cell}', which lies outside of '{folder}'; copy it there, or name "
+            "a folder that holds all images with the option images=FOLDER."
+        )
     return image
+
+
+def _leads_out(image: Path, folder: Path) -> bool:
+    top = _real(str(folder))
+    if not _real(str(image.parent)).is_relative_to(top):
+        return True
+    return image.is_symlink() and not image.resolve().is_relative_to(top)
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> Path:
+    # Kept, since images lie in the same few folders and each link takes a call.
+    return Path(folder).resolve()
 
 
 def _no_box(cell: str) -> None:

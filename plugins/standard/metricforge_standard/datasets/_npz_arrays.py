@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.errors import DataError
+from metricforge_standard.datasets._labels import decoded
 from metricforge_standard.datasets._npz_archive import Archive
 
 FLAGS = ("is_query", "is_gallery")
@@ -103,12 +104,16 @@ def _read_keras(archive: Archive) -> Arrays:
             f"of 'y_train' and 'y_test' of '{archive.path}' one has strings and one numbers; "
             "label both alike."
         )
-    joined = [
-        np.concatenate([archive.read(f"{name}_train"), archive.read(f"{name}_test")])
-        for name in "xy"
-    ]
+    pixels = np.concatenate([archive.read("x_train"), archive.read("x_test")])
+    # One may be bytes and the other strings, which join as strings alone.
+    written = np.concatenate([_labels(archive, name) for name in ("y_train", "y_test")])
     unused = tuple(name for name in archive.headers if name not in _KERAS)
-    return Arrays(archive.path, joined[0], joined[1], {}, unused, counts[0])
+    return Arrays(archive.path, pixels, written, {}, unused, counts[0])
+
+
+def _labels(archive: Archive, name: str) -> NDArray[Any]:
+    values = archive.read(name)
+    return decoded(values, f"{archive.path}:{name}") if values.dtype.kind in "US" else values
 
 
 def _check_images(archive: Archive, name: str) -> int:

@@ -8,13 +8,18 @@ from torch import Tensor
 
 from metricforge.errors import UsageError
 
+MOST_PIXELS = 4_096
+"""The largest side of an image: 50 MB in colour, of which a batch has many."""
+
 _CHUNK = 4096  # images in floating point at a time
 
 
 def check_size(size: int, dataset: str) -> None:
     """Raise UsageError for an image size that is none."""
-    if size < 1:
-        raise UsageError(f"option 'size' of dataset '{dataset}' is 1 pixel or more, not {size}.")
+    if not 1 <= size <= MOST_PIXELS:
+        raise UsageError(
+            f"option 'size' of dataset '{dataset}' is 1 to {MOST_PIXELS:,} pixels, not {size}."
+        )
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -21,6 +21,7 @@ from metricforge_standard.datasets._pixels import check_size
 def csv(
     *,
     path: Path,
+    images: Path | None = None,
     size: int = 64,
     color: bool = True,
     broken: Literal["refuse", "skip"] = "refuse",
@@ -28,11 +29,12 @@ def csv(
 ) -> Dataset:
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
-    Its columns are `path`, relative to the file's folder or absolute, and `label`, a class name
-    that is taken as written; and if need be `split` (train, validation or test; where no row says
-    test, the rows of validation are the test part, as in OML), `group` (or OML's `category`), and
-    both of `is_query` and `is_gallery` (true, false, 1 or 0; empty is false). Other columns are
-    passed over with a note, but bounding boxes, x_1 to y_2, are refused.
+    Its columns are `path`, in the file's folder or else in the folder `images`, out of which none
+    may lead, and `label`, a class name that is taken as written; and if need be `split` (train,
+    validation or test; where no row says test, the rows of validation are the test part, as in
+    OML), `group` (or OML's `category`), and both of `is_query` and `is_gallery` (true, false, 1 or
+    0; empty is false). Other columns are passed over with a note, but bounding boxes, x_1 to y_2,
+    are refused.
     Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
     they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
     read at the start, and those that can't be are counted and left out. Raises DataError, naming
@@ -43,7 +45,7 @@ def csv(
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
-    listing = read_listing(path)
+    listing = read_listing(path, images)
     classes, labels = _indexed(listing.columns["label"])
     if len(classes) < 2:
         raise _too_few(classes, path)

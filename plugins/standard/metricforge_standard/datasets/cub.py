@@ -36,7 +36,7 @@ def cub(
         for row in read_rows(folder / "classes.txt", 2)
     }
     numbers = _numbers(folder / "image_class_labels.txt")
-    listed = Listed(folder / "images")
+    listed = Listed(folder / "images", within=folder)
     for row in read_rows(folder / "images.txt", 2):
         number = numbers.get(row.number(0))
         if number is None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.samplers.chunks import Chunks
-from metricforge_standard.samplers.class_index import ClassIndex, Indices
+from metricforge_standard.samplers.class_index import ClassIndex, Indices, have
 from metricforge_standard.samplers.deal import batches_of, deal
 
 USUAL_CLASSES = 32
@@ -55,11 +55,11 @@ class ClassBalanced:
         single, small = self.index.smaller_than(2), self.index.smaller_than(self.per_class)
         notes = []
         if single:
-            notes.append(f"{single} classes have one image: they serve as negatives only.")
+            notes.append(f"{have(single)} one image: negatives only.")
         if small > single:
             notes.append(
-                f"{small - single} classes have fewer than per_class={self.per_class} images: "
-                "they come whole."
+                f"{have(small - single)} fewer than per_class={self.per_class} images, which "
+                "all come at once."
             )
         return tuple(notes)
 

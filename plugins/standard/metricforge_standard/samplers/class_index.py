@@ -16,6 +16,11 @@ SLAB = 1 << 16
 """How many images an epoch is laid out at a time: little memory, and it stays in the cache."""
 
 
+def have(classes: int) -> str:
+    """How a note on so many classes begins."""
+    return "1 class has" if classes == 1 else f"{classes:,} classes have"
+
+
 @dataclass(frozen=True)
 class ClassIndex:
     """Images sorted by class: class c is `order[start[c] : start[c] + size[c]]`.

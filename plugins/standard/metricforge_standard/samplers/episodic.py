@@ -10,7 +10,7 @@ from torch import Tensor
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.whole_batch import WholeBatch
 from metricforge_standard.samplers.class_balanced import USUAL_CLASSES, ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex
+from metricforge_standard.samplers.class_index import ClassIndex, have
 
 
 class Episodic:
@@ -51,10 +51,10 @@ def _notes(index: ClassIndex, shot: int, queries: int) -> tuple[str, ...]:
     unasked, small = index.smaller_than(shot + 1), index.smaller_than(shot + queries)
     notes = []
     if unasked:
-        notes.append(f"{unasked} classes have no more than shot={shot} images: no queries.")
+        notes.append(f"{have(unasked)} no more than shot={shot} images: no queries.")
     if small > unasked:
         notes.append(
-            f"{small - unasked} classes have fewer than shot + queries = {shot + queries} images: "
-            "they come whole."
+            f"{have(small - unasked)} fewer than shot + queries = {shot + queries} images, which "
+            "all come at once."
         )
     return tuple(notes)

@@ -11,7 +11,7 @@ from torch import Tensor
 from metricforge.errors import UsageError
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, Indices
+from metricforge_standard.samplers.class_index import ClassIndex, Indices, have
 from metricforge_standard.samplers.confusion import EVIDENCE, NOBODY, Confusion, Suspects
 from metricforge_standard.samplers.gathering import gathered
 
@@ -98,6 +98,6 @@ def _unguarded(index: ClassIndex, neighbours: int) -> tuple[str, ...]:
     if not small:
         return ()
     return (
-        f"{small} classes have fewer than {EVIDENCE + 1} images: too few to tell which of them "
+        f"{have(small)} fewer than {EVIDENCE + 1} images: too few to tell which of them "
         "are mislabelled.",
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metricforge.errors import UsageError
 from metricforge_standard.miners.laid_out import LaidOutPairs
-from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices
+from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices, have
 from metricforge_standard.samplers.partners import Partners
 
 
@@ -32,7 +32,7 @@ class RandomPairs:
         self._partners = Partners(self._index)
         # Classes are sorted by size, so these are the first places.
         self._single = single = self._index.smaller_than(2)
-        self.notes = (f"{single} classes have one image: never a positive.",) if single else ()
+        self.notes = (f"{have(single)} one image: never a positive.",) if single else ()
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [2 * pairs], laid out as [a1, b1, a2, b2, ...]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.laid_out import LaidOutTriplets
-from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices
+from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices, have
 from metricforge_standard.samplers.partners import Partners
 
 
@@ -33,7 +33,7 @@ class RandomTriplets:
         self._single = single = self._index.smaller_than(2)
         if single == len(self._index.size):
             raise DataError("every class of the train set has one image: there are no triplets.")
-        self.notes = (f"{single} classes have one image: negatives only.",) if single else ()
+        self.notes = (f"{have(single)} one image: negatives only.",) if single else ()
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [3 * triplets], laid out as [a1, p1, n1, a2, p2, n2, ...]."""
