@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from metricforge.runtime import Ranks, Runtime, seed_torch
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Measured):
     """Measured numbers, and on what: the dataset, its part, the classes.
 
@@ -46,6 +46,11 @@ class Evaluation(Measured):
     images: int = 0
     seen: tuple[str, ...] = ()
     closed_set: bool = False
+
+    def _told(self) -> Iterator[str]:
+        images, classes = f"{self.images:,} images", f"{len(self.classes):,} classes"
+        yield f"{self.dataset}, {self.part}: {images} of {classes}"
+        yield from super()._told()
 
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {

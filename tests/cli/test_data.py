@@ -115,6 +115,15 @@ def test_the_command_that_check_prints_is_what_it_checked(photos: Path, tmp_path
     assert done.exception is None, done.output
 
 
+def test_a_miner_and_a_loss_that_do_not_fit_are_named_as_they_were_typed(photos: Path) -> None:
+    words = ["train", "--dataset", f"folder:path={photos}", "--miner", "pml.MultiSimilarityMiner"]
+    done = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert str(done.exception).startswith(
+        "loss triplet compares triplets and the miner pml.MultiSimilarityMiner gives pairs; losses "
+        "that fit: contrastive, "
+    )
+
+
 def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> None:
     lines = printed("check", photos, "--sampler", "random-pairs").splitlines()
     for expected in (
