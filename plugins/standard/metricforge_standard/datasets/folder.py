@@ -16,7 +16,7 @@ from metricforge.data.asides import asides
 from metricforge.data.files import Encoded, Paths
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
-from metricforge_standard.datasets._broken import without_broken
+from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 
@@ -71,6 +71,7 @@ def folder(
         group_names=group_names,
         notes=(*found.notes, *beside, converted(found.images, shape)),
         cache=cache,
+        advice=ADVICE,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
 
