@@ -336,6 +336,7 @@ class Dataset:
       that are looked for. None: all of a part, each asking for the others. An image may be both.
     - `notes`: sentences the user should read, such as files that were passed over.
     - `cache`: a folder in which the core keeps what files were decoded to, or None.
+    - `advice`: what the user may do about files that can't be read, said with the error, or "".
     """
 
     name: str
@@ -352,6 +353,7 @@ class Dataset:
     queries: Tensor | None = None
     gallery: Tensor | None = None
     cache: Path | None = None
+    advice: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -236,8 +236,9 @@ def _parse_options(body: str, text: str) -> dict[str, str]:
 
 def _malformed(text: str, why: str) -> UsageError:
     return UsageError(
-        f"can't read the spec '{text}': {why}; write name:key=value,key=value, and a list of "
-        "numbers with '+', as k=1+5."
+        f"can't read the spec '{text}': {why}; write name:key=value,key=value, a list of "
+        "numbers with '+', as k=1+5, and a value with a comma in double quotes, as "
+        "'folder:path=\"a, b\"'."
     )
 
 

@@ -169,7 +169,10 @@ def test_a_run_with_own_objects_is_evaluated_on_a_given_dataset(tmp_path: Path) 
 def test_bare_embeddings_are_judged_with_their_labels() -> None:
     labels = ["cat"] * 5 + ["dog"] * 5
     rows = np.array([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5, dtype=np.float32)
-    found = metricforge.evaluate(rows, labels, protocols=["retrieval"]).results["trained"]
+    judged = metricforge.evaluate(rows, labels, protocols=["retrieval"])
+    found = judged.results["trained"]
+    assert "recall@1 " in repr(judged)
+    assert len(repr(judged)) < 1000, "no tensors, nor all of what there is"
     assert found["map@r"].value == 1.0
     with pytest.raises(DataError, match="labels"):
         metricforge.evaluate(rows, labels[:3], protocols=["retrieval"])

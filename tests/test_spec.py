@@ -344,3 +344,8 @@ def test_an_option_without_a_type_is_refused():
 )
 def test_a_type_is_named_for_people(kind, name):
     assert Option("x", kind, 1).type_name == name
+
+
+def test_a_comma_that_is_not_quoted_is_told_how_to_be():
+    with pytest.raises(UsageError, match=r'in double quotes, as \'folder:path="a, b"\''):
+        Spec.parse("folder:path=photos, 1998")

@@ -2,44 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.errors import DataError, ResourceError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metricforge.model import EmbeddingModel
+
 
 @click.command("encode")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), required=True,
-              help="The .npy file to write, float32 [N, D].")  # fmt: skip
+              help="The .npy file to write, float32 [N, D]; the names of the images, a list in "
+              "the order of the rows, are written beside it, with .json for .npy.")  # fmt: skip
+@click.option("--broken", metavar="NAME", type=click.Choice(["refuse", "skip"]), default="refuse",
+              help="refuse images that can't be read, or skip them: they have no row and no name.  "
+              "[default: refuse]")  # fmt: skip
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @JSON
 @debug
-def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json: bool) -> None:
-    """Embed IMAGES with the model of RUN, a row for each in the order given."""
-    import numpy as np
+def command(
+    run: Path, images: tuple[Path, ...], out: Path, broken: str, device: str, as_json: bool
+) -> None:
+    """Embed IMAGES with the model of RUN, a row for each in the order given.
 
+    A folder stands for all images at any depth below it, by folder and name.
+    """
     from metricforge.model import load
 
-    embeddings = load(run, device=device).encode(existing(images))
+    files = list(files_of(images))
+    model = load(run, device=device)
+    embeddings, skipped = _embedded(model, files, broken == "skip")
+    names = [str(file) for file in files if file not in skipped]
+    _write(out, embeddings, names)
+    if as_json:
+        print_json({
+            "out": str(out),
+            "names": str(_beside(out)),
+            "shape": list(embeddings.shape),
+            "skipped": {str(file): why for file, why in skipped.items()},
+        })  # fmt: skip
+        return
+    for why in skipped.values():
+        click.echo(f"left out: {_shown(why)}", err=True)
+    left_out = f", {len(skipped):,} left out" if skipped else ""
+    click.echo(
+        f"{_shown(out)}: {len(embeddings)} embeddings of {embeddings.shape[1]} dimensions"
+        f"{left_out}; names in {_shown(_beside(out))}"
+    )
+
+
+def files_of(images: Iterable[Path]) -> Iterator[Path]:
+    """The image files that are meant: those named, and all below the folders that are.
+
+    DataError for what is not there.
+    """
+    from metricforge.data.tree import walk
+
+    for image in images:
+        if image.is_dir():
+            yield from (each.path / name for each in walk(image) for name in each.names)
+        elif image.is_file():
+            yield image
+        else:
+            raise DataError(f"{image} is neither a file nor a folder; check its path.")
+
+
+def _embedded(
+    model: EmbeddingModel, files: Sequence[Path], skip: bool
+) -> tuple[NDArray[Any], dict[Path, str]]:
+    """Embeddings of the files, and those that have none, each with the reason."""
+    from metricforge.data.images import unreadable
+
+    if not files:
+        raise DataError("there are no images in what was given.")
+    if not skip:
+        try:
+            return model.encode(files), {}
+        except DataError as error:
+            raise DataError(f"{error} --broken skip leaves all such images out.") from error
+    bad = {files[place]: why for place, why in unreadable(files, model.card.shape).items()}
+    sound = [file for file in files if file not in bad]
+    if not sound:
+        raise DataError(f"none of the {len(files):,} images can be read; the first: "
+                        f"{next(iter(bad.values()))}")  # fmt: skip
+    return model.encode(sound), bad
+
+
+def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
+    import numpy as np
+
+    from metricforge.artefact import write_file
+
     try:
         with out.open("wb") as file:
             np.save(file, embeddings, allow_pickle=False)
     except OSError as error:
         raise ResourceError(f"can't write {out}: {error.strerror}.") from error
-    if as_json:
-        print_json({"out": str(out), "shape": list(embeddings.shape)})
-    else:
-        click.echo(f"{out}: {len(embeddings)} embeddings of {embeddings.shape[1]} dimensions")
+    write_file(_beside(out), json.dumps(names, indent=0) + "\n")
 
 
-def existing(images: Sequence[Path]) -> Sequence[Path]:
-    """The images; DataError for one that is no file."""
-    missing = [image for image in images if not image.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]} is not a file.")
-    return images
+def _beside(out: Path) -> Path:
+    """The file with the names of the rows."""
+    return out.with_suffix(".json") if out.suffix == ".npy" else out.with_name(f"{out.name}.json")
+
+
+def _shown(text: object) -> str:
+    from metricforge.report.page import printable
+
+    return printable(text)

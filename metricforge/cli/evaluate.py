@@ -18,7 +18,10 @@ from metricforge.errors import UsageError
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=Path),
               help="Their labels: a .npy file, a text file with one a line, or a CSV with the "
               "column label, and if need be group, is_query and is_gallery.")  # fmt: skip
-@component("dataset", "What to test on.  [default: the run's own]")
+@component(
+    "dataset",
+    "What to test on: a spec, a folder, a .csv, an .npz or an archive.  [default: the run's own]",
+)
 @PROTOCOL
 @click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test, or "
               "all where the dataset has no test part of its own]")  # fmt: skip

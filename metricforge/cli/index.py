@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.encode import existing
+from metricforge.cli.encode import files_of
 from metricforge.cli.options import JSON, debug, print_json
 
 
@@ -19,12 +19,16 @@ from metricforge.cli.options import JSON, debug, print_json
 @JSON
 @debug
 def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json: bool) -> None:
-    """Embed IMAGES with the model of RUN, to be searched with `metricforge search`."""
+    """Embed IMAGES with the model of RUN, to be searched with `metricforge search`.
+
+    A folder stands for all images at any depth below it.
+    """
     from metricforge.runs.image_index import ImageIndex
 
-    index, _ = ImageIndex.of(run, existing(images), device)
+    files = list(files_of(images))
+    index, _ = ImageIndex.of(run, files, device)
     index.save(out)
     if as_json:
-        print_json({"out": str(out), "images": len(images), "dim": index.contents.dim})
+        print_json({"out": str(out), "images": len(files), "dim": index.contents.dim})
     else:
-        click.echo(f"{out}: {len(images)} images; next: metricforge search {run} {out} IMAGE")
+        click.echo(f"{out}: {len(files)} images; next: metricforge search {run} {out} IMAGE")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.encode import existing
+from metricforge.cli.encode import files_of
 from metricforge.cli.options import JSON, debug, print_json
 
 
@@ -26,12 +26,13 @@ def command(
     from metricforge.report.page import printable
     from metricforge.runs.image_index import ImageIndex
 
-    found = ImageIndex.open(index).search(run, existing(images), k, device)
+    files = list(files_of(images))
+    found = ImageIndex.open(index).search(run, files, k, device)
     if as_json:
-        each = zip(images, found, strict=True)
+        each = zip(files, found, strict=True)
         print_json({str(image): [vars(one) for one in near] for image, near in each})
         return
-    for image, near in zip(images, found, strict=True):
+    for image, near in zip(files, found, strict=True):
         click.echo(printable(str(image)))
         for one in near:
             click.echo(f"  {one.distance:.3f}  {printable(one.name)}")

@@ -140,21 +140,17 @@ def _undecodable(error: Exception, name: str) -> DataError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return _too_large(name)
     if isinstance(error, UnidentifiedImageError):
-        return DataError(
-            f"'{name}' is no image that can be read; replace it, or take it out of the dataset."
-        )
+        return DataError(f"'{name}' is no image that can be read; replace it, or take it away.")
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(
             f"image '{name}' can't be opened ({error.strerror}); check its path and permissions."
         )
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return DataError(
-        f"image '{name}' is damaged ({reason}); replace it, or take it out of the dataset."
-    )
+    return DataError(f"image '{name}' is damaged ({reason}); replace it, or take it away.")
 
 
 def _too_large(name: str) -> DataError:
     return DataError(
         f"image '{name}' has more than {MAX_PIXELS // 10**6} megapixels, which is refused as a "
-        "decompression bomb; scale it down, or take it out of the dataset."
+        "decompression bomb; scale it down, or take it away."
     )

@@ -23,7 +23,14 @@ IMAGES = {
 }  # fmt: skip
 """The extensions of images, in lower case."""
 
-BY_FILES = {
+RAWS = {
+    ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw",
+}  # fmt: skip
+"""The extensions, in lower case, of what cameras record before it is developed: it is not read."""
+
+BY_FILES = RAWS | {
+    ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mov", ".mp3", ".mp4", ".mts",
+    ".sha1", ".sha256", ".wav", ".xmp",
     ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",
     ".txt", ".xml", ".yaml", ".yml",
 }  # fmt: skip
@@ -53,6 +60,8 @@ def is_passed_over(name: str, *, is_folder: bool) -> bool:
 
 def taken_for(name: str) -> Taken:
     """What a file of this name, in a folder of images, is taken for."""
+    if name.endswith("~"):  # an editor's copy
+        return Taken.BY_FILE
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path takes ten times as long
     if is_passed_over(name, is_folder=False) or extension in BY_FILES:
         return Taken.BY_FILE

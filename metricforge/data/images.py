@@ -91,7 +91,9 @@ class FileImages:
         shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
         workers: int | None = None,
+        advice: str = "",
     ) -> None:
+        self._advice = advice
         self._files = files
         self._shape = shape
         self._device = torch.device(device)
@@ -125,12 +127,15 @@ class FileImages:
             range(begin, min(begin + _PIECE, len(wanted)))
             for begin in range(0, len(wanted), _PIECE)
         ]
-        for _ in _pool(self._workers).map(decode, pieces):
-            pass
+        try:
+            for _ in _pool(self._workers).map(decode, pieces):
+                pass
+        except DataError as error:
+            raise DataError(" ".join(filter(None, (str(error), self._advice)))) from error
         return batch.to(self._device, non_blocking=True)
 
     def to(self, device: torch.device | str) -> FileImages:
-        return FileImages(self._files, self._shape, device, self._workers)
+        return FileImages(self._files, self._shape, device, self._workers, self._advice)
 
 
 def open_images(
@@ -148,7 +153,7 @@ def open_images(
         raise PluginError(
             f"dataset '{dataset.name}' has {len(dataset.images)} images for {len(dataset)} labels."
         )
-    files = FileImages(dataset.images, dataset.shape, workers=workers)
+    files = FileImages(dataset.images, dataset.shape, workers=workers, advice=dataset.advice)
     fits = len(files) * math.prod(dataset.shape) <= memory_limit
     if dataset.cache:
         kept = cached(dataset.cache, dataset.images, dataset.shape, files.take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import sys
 from array import array
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TextIO, TypeAlias
 
 from metricforge.errors import DataError
 
@@ -19,6 +20,7 @@ Parser: TypeAlias = Callable[[str], Any]
 FLAGS = ("is_query", "is_gallery")
 """The columns that come together or not at all."""
 
+_SEPARATORS = (",", ";", "\t")
 _EMPTY = ("", "nan")  # pandas writes either for what is not there
 _KNOWN = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 _KNOWN |= dict.fromkeys(_EMPTY, False)
@@ -53,15 +55,33 @@ def read_table(
 ) -> Table:
     """A UTF-8 file's columns, by their parsers; an alias stands for a column that is not there.
 
-    The values of a column are in what `kept` has for it, or else in a list. Raises DataError,
-    naming the row where there is one, for what can't be used.
+    Cells are parted by commas, or by semicolons or tabs where the header is. The values of a column
+    are in what `kept` has for it, or else in a list. Raises DataError, naming the row where there
+    is one, for what can't be used.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _rows(csv.reader(file, strict=True), path)
+            separator = _separator(file, required)
+            rows = _rows(csv.reader(file, delimiter=separator, strict=True), path)
             return _parsed(rows, path, parsers, required, aliases or {}, kept or {})
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"'{path}' can't be read as text in UTF-8 ({error}).") from error
+    except UnicodeDecodeError as error:
+        with path.open("rb") as content:
+            utf16 = content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        why = "it is in UTF-16" if utf16 else str(error)
+        raise DataError(f"'{path}' is no text in UTF-8 ({why}); save it as UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"'{path}' can't be read ({error.strerror}).") from error
+
+
+def _separator(file: TextIO, required: Sequence[str]) -> str:
+    """What stands between the cells of the header: spreadsheets also write ; and tabs."""
+    header = file.readline()
+    file.seek(0)
+    for separator in _SEPARATORS:
+        names = next(csv.reader([header], delimiter=separator), [])
+        if all(name in names for name in required):
+            return separator
+    return ","
 
 
 def is_empty(cell: str) -> bool:

@@ -19,7 +19,7 @@ from metricforge.registry import Registry
 from metricforge.runs.augmentation import chained, turned
 from metricforge.runs.components import build_model, component, make_dataset, make_protocol
 from metricforge.runs.defaults import default_loss, fitting_losses, pinned, suited, written_out
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.selection import Selection, evaluated, labelled_part
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
@@ -165,7 +165,9 @@ def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) 
         margin = getattr(loss, "margin", None)
         miner = component(registry, "miner", recipe.miner, {"margin": margin})
     check_miner(sampler, miner)
-    check_fit(miner, loss, lambda: fitting_losses(registry, miner.kind))
+    chosen = described(recipe.miner) if recipe.miner else f"of {described(recipe.sampler)}"
+    names = (chosen, described(recipe.loss))
+    check_fit(miner, loss, lambda: fitting_losses(registry, miner.kind), names)
     return loss, miner
 
 

@@ -115,7 +115,8 @@ class DataCheck:
         if self.broken:
             more = len(self.broken) - 1
             first = next(iter(self.broken.values()))
-            yield first + (f" {more} more can't be used either." if more else "")
+            counted = f"{more} more can't be used either." if more else ""
+            yield " ".join(filter(None, (first, counted, self.dataset.advice)))
 
     def _warnings(self) -> Iterator[str]:
         if self.copies.leaks:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,21 @@ from metricforge.model import EmbeddingModel, build, fit, load
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Embedded, Measured, measure, pixels
-from metricforge.runs.parts import ALL, Tested, own_split, seen_message
+from metricforge.runs.parts import ALL, Tested, is_own, own_split, seen_message
 from metricforge.runs.questions import Questions
 from metricforge.runs.recipe import OBJECT
 from metricforge.runs.run import Run
+from metricforge.runs.sources import named
 from metricforge.runtime import Ranks, Runtime, seed_torch
+from metricforge.spec import Spec
+
+ELSEWHERE = {"cache", "index", "images"}
+"""Options of a dataset that name further places, which a move leaves behind."""
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Measured):
     """Measured numbers, and on what: the dataset, its part, the classes.
 
@@ -46,6 +51,11 @@ class Evaluation(Measured):
     images: int = 0
     seen: tuple[str, ...] = ()
     closed_set: bool = False
+
+    def _told(self) -> Iterator[str]:
+        images, classes = f"{self.images:,} images", f"{len(self.classes):,} classes"
+        yield f"{self.dataset}, {self.part}: {images} of {classes}"
+        yield from super()._told()
 
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {
@@ -76,7 +86,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a run, a model (or its folder), or bare embeddings, on a dataset.
 
-    - `dataset`: a spec or a Dataset; None is the run's own. For embeddings [N, D], their
+    - `dataset`: a spec, a path or a Dataset; None is the run's own, which is also taken for what
+      holds the same images and labels. For embeddings [N, D], their
       labels [N], or :class:`Labels`.
     - `protocols`: specs; retrieval and oneshot by default.
     - `part`: train, validation, test or all; by default the run's test part on its own dataset,
@@ -156,13 +167,44 @@ def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions, cosine: bool
 def _tested(
     run: Run | None, dataset: Any, part: str | None, data_root: str | None, registry: Registry
 ) -> Tested:
-    """What to test on: a part of the run's own dataset, by its split, or of another."""
+    """What to test on: a part of the run's own dataset, by its split, or of another.
+
+    A dataset that is given is the run's own where it holds the same, wherever it lies now.
+    """
     if dataset is not None:
-        return Tested.of(make_dataset(registry, dataset, data_root or "data"), None, part)
+        if isinstance(dataset, str):
+            dataset = named(dataset, registry)
+        moved = _moved(run, dataset, registry, data_root or "data") if run else None
+        if run and moved is not None:
+            return Tested.of(moved, own_split(run, moved), part)
+        made = make_dataset(registry, dataset, data_root or "data")
+        own = run is not None and is_own(run, made)
+        return Tested.of(made, own_split(run, made) if run and own else None, part)
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
-    made = make_dataset(registry, _own_dataset(run), data_root or run.recipe.data_root or "data")
+    spec = _own_dataset(run)
+    try:
+        made = make_dataset(registry, spec, data_root or run.recipe.data_root or "data")
+    except DataError as error:
+        raise DataError(
+            f"the dataset of {run.path} can't be opened: {error} Where it has been moved, name its "
+            "place, as in --dataset folder:path=NEW: if it holds the same, the run's own split is "
+            "taken."
+        ) from error
     return Tested.of(made, own_split(run, made), part)
+
+
+def _moved(run: Run, given: Any, registry: Registry, data_root: str) -> Dataset | None:
+    """The run's own dataset at another path, with the other options that it was trained with."""
+    if not isinstance(given, str) or run.recipe.dataset.startswith(OBJECT):
+        return None
+    spec, own = Spec.parse(given), Spec.parse(run.recipe.dataset)
+    kept = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
+    asked = {**kept, **spec.options}
+    if spec.name != own.name or asked == spec.options:
+        return None
+    made = make_dataset(registry, str(replace(spec, options=asked)), data_root)
+    return made if is_own(run, made) else None
 
 
 def _before_training(model: EmbeddingModel, run: Run | None, registry: Registry) -> EmbeddingModel:

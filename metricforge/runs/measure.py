@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ PIXEL_SIDE = 32
 TRAINED, UNTRAINED, PIXELS = "trained", "untrained", "pixels"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measured:
     """The numbers of each approach on the same images and episodes.
 
@@ -46,6 +46,18 @@ class Measured:
     failures: Failures | None = None
     by_class: str = ""
     trials: Mapping[str, Trials] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'; '.join(self._told())})"
+
+    def _told(self) -> Iterator[str]:
+        """The numbers of each approach: what else there is takes screens."""
+        for approach, estimates in self.results.items():
+            numbers = (
+                f"{name} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+                for name, found in estimates.items()
+            )
+            yield f"{approach}: {', '.join(numbers)}"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +15,7 @@ from metricforge.data.rules import PARTS
 from metricforge.data.split import Split, split_dataset
 from metricforge.errors import DataError, unknown
 from metricforge.model import EmbeddingModel
+from metricforge.runs.recipe import OBJECT
 from metricforge.runs.run import Run
 from metricforge.spec import Spec
 
@@ -21,16 +24,35 @@ ALL = "all"
 
 def own_split(run: Run, dataset: Dataset) -> Split:
     """The split of a run; DataError where the dataset is no longer what it was trained on."""
-    rule = run.recipe.split
-    split = split_dataset(dataset, Spec.parse(rule) if rule else None)
-    record = run.folder.read("split")
-    same = record.get("dataset_fingerprint") == fingerprint(dataset)
-    if split.hash != record.get("hash") or not same:
-        raise DataError(
-            f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its "
-            "images or classes have changed, so what was held out can't be told."
-        )
-    return split
+    if is_own(run, dataset):
+        rule = run.recipe.split
+        split = split_dataset(dataset, Spec.parse(rule) if rule else None)
+        if split.hash == run.folder.read("split").get("hash"):
+            return split
+    raise DataError(
+        f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its images "
+        "or classes have changed, so what was held out can't be told; "
+        f"{' and '.join(_instead(run))}."
+    )
+
+
+def _instead(run: Run) -> Iterator[str]:
+    """What to do with a dataset that has changed since a run."""
+    path, named = run.path, run.recipe.dataset
+    if named.startswith(OBJECT):
+        yield "put them back"
+        return
+    words = ["metricforge", "evaluate", str(path), "--dataset", named, "--part", "all"]
+    yield f"{shlex.join([*words, '--allow-seen'])} measures all that is there now"
+    if not run.folder.read("split").get("closed_set"):
+        rule = str(Spec("saved", {"path": str(path / "split.json")}))
+        train = shlex.join(["metricforge", "train", "--dataset", named, "--split", rule])
+        yield f"{train} trains anew with the same classes held out"
+
+
+def is_own(run: Run, dataset: Dataset) -> bool:
+    """Whether a dataset holds what a run was trained on, wherever it lies."""
+    return bool(run.folder.read("split").get("dataset_fingerprint") == fingerprint(dataset))
 
 
 @dataclass(frozen=True)

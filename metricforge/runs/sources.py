@@ -7,10 +7,14 @@ from pathlib import Path
 
 from metricforge.contracts import Dataset
 from metricforge.data.archive import SUFFIXES
+from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.recipe import OBJECT, Recipe
 from metricforge.spec import Spec
+
+FOLDER = "folder"
+"""The dataset that reads a folder or an archive."""
 
 OF_FILES = {".csv": "csv", ".npz": "npz"}
 """The datasets that read a file, by its extension in lower case."""
@@ -19,7 +23,37 @@ OF_FILES = {".csv": "csv", ".npz": "npz"}
 def open_dataset(what: str, registry: Registry, data_root: str | None = None) -> Dataset:
     """The dataset that a spec, a folder or a file gives; `data_root` is where others lie."""
     root = data_root or Recipe().data_root
-    return make_dataset(registry, dataset_spec(what, registry), root)
+    return make_dataset(registry, named(what, registry), root)
+
+
+def located(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with the spec of a dataset that was given by a path; UsageError for neither."""
+    if not isinstance(recipe.dataset, str) or recipe.dataset.startswith(OBJECT):
+        return recipe
+    spec = named(recipe.dataset, registry)
+    # A default that nobody typed stays one.
+    return recipe if spec == recipe.dataset else recipe.but(dataset=spec)
+
+
+def named(what: str, registry: Registry) -> str:
+    """As `dataset_spec`; UsageError for what is neither the name of a dataset nor a path."""
+    spec = dataset_spec(what, registry)
+    if spec != what:
+        return spec
+    name, colon, rest = what.partition(":")
+    if colon and "=" not in rest and name in {FOLDER, *OF_FILES.values()}:
+        raise UsageError(
+            f"can't read the dataset '{what}'; write {Spec(name, {'path': rest})}, with its option."
+        )
+    try:
+        registry.find("dataset", Spec.parse(what))
+    except UsageError as error:
+        if colon or "=" in what:
+            raise
+        raise UsageError(
+            f"there is no folder or file '{what}' here, and as the name of a dataset: {error}"
+        ) from error
+    return spec
 
 
 def dataset_spec(what: str, registry: Registry) -> str:
@@ -32,7 +66,7 @@ def dataset_spec(what: str, registry: Registry) -> str:
     if not _is_path(what, registry):
         return what
     path = Path(what).expanduser()
-    return str(Spec(OF_FILES.get(path.suffix.lower(), "folder"), {"path": str(path)}))
+    return str(Spec(OF_FILES.get(path.suffix.lower(), FOLDER), {"path": str(path)}))
 
 
 def _is_path(what: str, registry: Registry) -> bool:

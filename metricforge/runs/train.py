@@ -36,6 +36,7 @@ from metricforge.runs.plots import draw_failures, draw_plots, train_sample
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
 from metricforge.runs.selection import wants_validation
+from metricforge.runs.sources import located
 from metricforge.runtime import Ranks
 from metricforge.training.checkpoint import restore
 from metricforge.training.loop import embed_images, fit
@@ -84,7 +85,7 @@ def run_recipe(
     """
     listener = listener or Listener()
     ranks = Ranks.here()
-    recipe.specs_only("the recipe")
+    recipe = located(recipe, registry or Registry.installed()).specs_only("the recipe")
     path = Path(out) if out else Path("runs") / _name(recipe)
     if auto_resume and ranks.told(str(RunFolder(path).config.is_file())) == "True":
         return resume(path, recipe=recipe, registry=registry, listener=listener)
@@ -122,6 +123,7 @@ def resume(
     """
     listener = listener or Listener()
     registry = registry or Registry.installed()
+    recipe = recipe and located(recipe, registry)
     folder = RunFolder.open(Path(path))
     recorded = Recipe.from_toml(folder.config)
     finished = Ranks.here().told(str(Run(folder).finished)) == "True"

@@ -232,16 +232,20 @@ def accepted_kinds(loss: Any) -> tuple[TupleKind, ...] | None:
     return tuple(kinds)
 
 
-def check_fit(miner: Miner, loss: Loss, fitting: Callable[[], str]) -> None:
+def check_fit(
+    miner: Miner, loss: Loss, fitting: Callable[[], str], names: tuple[str, str] | None = None
+) -> None:
     """Refuse a miner and a loss that don't fit, before the first step.
 
-    `fitting` lists the losses that do fit, for the message.
+    For the message, `fitting` lists the losses that do fit, and `names` are what the user calls
+    the two.
     """
     accepts = accepted_kinds(loss)
     if accepts is not None and miner.kind not in accepts:
         gives = miner.kind.__name__.lower() if miner.kind else "the whole batch"
         wants = " or ".join(kind.__name__.lower() if kind else "whole batches" for kind in accepts)
+        by_miner, by_loss = names or (name_of(miner), name_of(loss))
         raise UsageError(
-            f"loss {name_of(loss)} compares {wants} and the miner {name_of(miner)} gives {gives}; "
+            f"loss {by_loss} compares {wants} and the miner {by_miner} gives {gives}; "
             f"losses that fit: {fitting()}."
         )

@@ -115,6 +115,70 @@ def test_the_command_that_check_prints_is_what_it_checked(photos: Path, tmp_path
     assert done.exception is None, done.output
 
 
+def test_a_miner_and_a_loss_that_do_not_fit_are_named_as_they_were_typed(photos: Path) -> None:
+    words = ["train", "--dataset", f"folder:path={photos}", "--miner", "pml.MultiSimilarityMiner"]
+    done = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert str(done.exception).startswith(
+        "loss triplet:margin=0,soft=0.1 compares triplets and the miner pml.MultiSimilarityMiner "
+        "gives pairs; losses that fit: contrastive, "
+    )
+
+
+def test_training_and_evaluation_take_a_path_and_find_what_was_moved(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    words = ["train", "--dataset", "photos", "--epochs", "1", "--quiet", "--out", "run"]
+    by = ["--sampler", "balanced:classes=2,per_class=2", "--protocol", "retrieval"]
+    assert CliRunner().invoke(cli, [*words, *by]).exit_code == 0
+    assert "folder:path=photos,size=64" in Path("run/config.toml").read_text()
+    held = json.loads(Path("run/summary.json").read_text())["results"]["trained"]
+    photos.rename("moved")
+
+    def evaluated(*more: str) -> tuple[int, str]:
+        words = ["evaluate", "run", "--protocol", "retrieval", "--json", *more]
+        done = CliRunner().invoke(cli, words, standalone_mode=False)
+        code = getattr(done.exception, "exit_code", 0)
+        return code, str(done.exception) if code else done.stdout
+
+    code, told = evaluated()
+    assert code == 3
+    assert "the dataset of run can't be opened: option 'path'" in told
+    assert "--dataset folder:path=NEW" in told
+    for given in ("moved", "folder:path=moved"):
+        code, told = evaluated("--dataset", given)
+        assert (code, json.loads(told)["part"]) == (0, "test")
+        assert json.loads(told)["results"]["trained"] == held
+    # Once there are more images, the run's own split is for others.
+    Path("moved").rename("photos")
+    picture(7).save("photos/a/more.png")
+    code, told = evaluated()
+    assert code == 3
+    now = told.partition("metricforge evaluate run ")[2].partition(" measures")[0]
+    assert evaluated(*shlex.split(now))[0] == 0
+    again = shlex.split(told.partition("metricforge train ")[2].partition(" trains anew")[0])
+    quick = ["--epochs", "1", "--no-test", "--quiet", "--out", "again"]
+    assert CliRunner().invoke(cli, ["train", *again, *by, *quick]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("fotos", "there is no folder or file 'fotos' here, and as the name of a dataset: unknown"),
+        ("folder:photos", "can't read the dataset 'folder:photos'; write folder:path=photos"),
+        ("csv:a, b.csv", 'write csv:path="a, b.csv"'),
+    ],
+)
+def test_a_mistyped_dataset_says_how_it_is_given(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, given: str, told: str
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    for words in (["data", "check", given], ["train", "--dataset", given]):
+        done = CliRunner().invoke(cli, words, standalone_mode=False)
+        assert type(done.exception) is UsageError
+        assert told in str(done.exception)
+
+
 def test_check_says_what_is_there_and_what_each_sampler_says(photos: Path) -> None:
     lines = printed("check", photos, "--sampler", "random-pairs").splitlines()
     for expected in (

@@ -59,9 +59,12 @@ def test_a_dataset_it_was_not_trained_on(run: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["results"]["trained"]) == {"accuracy@3way1shot"}
-    same_names = metricforge("evaluate", run, "--dataset", "digits")
+    same_names = metricforge("evaluate", run, "--dataset", "digits:size=16")
     assert same_names.returncode == 3
     assert "trained" in same_names.stderr
+    # Its own by name is its own: what was held out.
+    own = metricforge("evaluate", run, "--dataset", "digits", "--json")
+    assert json.loads(own.stdout)["part"] == "test"
 
 
 BAD = [
@@ -109,6 +112,32 @@ def test_encode_writes_the_embeddings_that_python_gives(run: Path, tmp_path: Pat
     lost = metricforge("encode", run, tmp_path / "gone.png", "--out", tmp_path / "f.npy")
     assert lost.returncode == 3
     assert "gone.png" in lost.stderr
+
+
+def test_encode_takes_folders_names_its_rows_and_skips_what_is_broken(
+    run: Path, tmp_path: Path
+) -> None:
+    for name in ("b/2.png", "b/1.png", "a.png", "alone.png"):
+        path = tmp_path / ("photos" if "alone" not in name else ".") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((16, 16), 30).save(path)
+    (tmp_path / "photos" / "b" / "3.png").write_bytes(b"nothing")
+    (tmp_path / "photos" / "b" / "notes.txt").write_text("by-file")
+    words = ("encode", run, "alone.png", "photos", "--out", "e.npy")
+    refused = metricforge(*words, cwd=tmp_path)
+    assert refused.returncode == 3
+    assert "'photos/b/3.png' is no image that can be read; replace it, or take it away. " in (
+        refused.stderr
+    )
+    assert "--broken skip" in refused.stderr
+    assert not (tmp_path / "e.npy").exists()
+    done = metricforge(*words, "--broken", "skip", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "e.npy: 4 embeddings of 64 dimensions, 1 left out; names in e.json\n"
+    assert "left out: 'photos/b/3.png'" in done.stderr
+    names = json.loads((tmp_path / "e.json").read_text())
+    assert names == ["alone.png", "photos/a.png", "photos/b/1.png", "photos/b/2.png"]
+    assert len(np.load(tmp_path / "e.npy")) == 4
 
 
 def test_plugins_lists_every_component_with_its_distribution() -> None:

@@ -125,7 +125,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, kind: str, share: f
     data = encoded(noise(), kind)
     path = tmp_path / "half.img"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(DataError, match=r"half\.img.*dataset\.$"):
+    with pytest.raises(DataError, match=r"half\.img.*take it away\.$"):
         read_image(path, COLOR)
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from metricforge.contracts import Dataset
+from metricforge.data.images import open_images
 from metricforge.data.split import split_dataset
 from metricforge.errors import DataError, UsageError
 from metricforge.registry import Registry
@@ -85,7 +86,10 @@ def test_broken_images_stop_a_training_and_the_first_is_named(photos: Path) -> N
     assert [Path(str(image)).name for image in found.broken] == ["13.png", "31.png"]
     (failure,) = found.failures
     assert f"'{photos}/c/13.png'" in failure
-    assert failure.endswith("1 more can't be used either.")
+    assert "1 more can't be used either. With the option broken=skip all images" in failure
+    for open_limit in (-1, 1 << 30):
+        with pytest.raises(DataError, match=r"no image that can be read; .* broken=skip"):
+            open_images(found.dataset, open_limit).take(torch.arange(48))
 
 
 def test_a_dataset_that_can_not_be_split_says_so_and_is_looked_at_all_the_same(

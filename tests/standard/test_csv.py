@@ -113,6 +113,22 @@ def test_no_path_leads_out_of_the_folder(root: Path, cell: str) -> None:
         opened(path)
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_spreadsheets_semicolons_and_tabs_are_read(root: Path, separator: str) -> None:
+    lines = ["path,label,group", "1.png,a,x", '2.png,"b, c",x', "3.png,a,y"]
+    path = root / "list.csv"
+    text = "\r\n".join(line.replace(",", separator) for line in lines)
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert csv(path=path).classes == ("a", f"b{separator} c")
+
+
+def test_another_encoding_is_named(root: Path) -> None:
+    path = root / "list.csv"
+    path.write_text("path,label\n1.png,a\n2.png,b\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"is no text in UTF-8 \(it is in UTF-16\); save it"):
+        csv(path=path)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_byte_order_mark_any_line_end_and_blank_lines_are_read(root: Path, end: str) -> None:
     lines = ["path,label", "1.png,a", "", '"2.png","b', 'c"', "3.png,a", ""]
@@ -293,7 +309,7 @@ FILES = [
     (b"", "has no column 'path' and no 'label'; it has none"),
     (b"path,label\n", "has no images; it needs images of two classes or more"),
     (b"path,label\n1.png,a\n2.png,a\n", "has images of one class only, 'a'; it needs"),
-    ("path,label\n1.png,ü\n2.png,b\n".encode("latin-1"), "can't be read as text in UTF-8"),
+    ("path,label\n1.png,ü\n2.png,b\n".encode("latin-1"), "is no text in UTF-8"),
     (b"path,label,is_query,is_gallery\n1.png,a,1,\n2.png,b,1,\n", "has queries to test and no gal"),
     (b"path,label,is_query,is_gallery\n1.png,a,,1\n2.png,b,,1\n", "has a gallery to test and no q"),
 ]

@@ -331,6 +331,18 @@ def test_a_folder_of_one_level(tmp_path: Path) -> None:
     assert folder(path=root, color=False, size=8).shape == (1, 8, 8)
 
 
+def test_a_photographers_by_files_are_passed_over_and_counted(tmp_path: Path) -> None:
+    beside = ("a/1.xmp", "a/2.XMP", "a/1.mov", "b/1.mp4", "b/1.AAE", "b/Picasa.ini", "b/1.png~",
+              "b/1.md5", "b/1.sha1", "b/1.json", "b/list.csv", "b/.hidden.txt")  # fmt: skip
+    raws = ("a/1.cr2", "a/1.NEF", "b/1.arw", "b/1.dng", "b/1.orf", "b/1.raf")
+    root = tree(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", *beside, *raws)
+    dataset = folder(path=root)
+    assert len(dataset) == 4
+    of_raws, others = dataset.notes[:2]
+    assert of_raws.startswith("camera raws, which are not read: 6 (")
+    assert others.startswith("files that are no images and were passed over: 11 (.xmp 2, ")
+
+
 def test_folders_in_folders_are_classes_by_their_path_and_groups(tmp_path: Path) -> None:
     root = tree(tmp_path, "cats/big/1.png", "dogs/big/1.png", "dogs/small/1.png", "fish/1.png")
     dataset = folder(path=root)
@@ -366,6 +378,7 @@ def test_empty_folders_and_single_images_are_counted(tmp_path: Path) -> None:
     assert dataset.notes[:-1] == (
         "folders without images, which are no classes: 2 (none, only).",
         "classes of one image, which no other can match: 2 (b, c/deep).",
+        "files that are no images and were passed over: 1 (.txt 1).",
     )
 
 

@@ -13,6 +13,8 @@ from metricforge.data.images import unreadable
 from metricforge.errors import DataError
 from metricforge_standard.datasets._notes import counted
 
+ADVICE = "With the option broken=skip all images that can't be read are left out."
+
 
 def without_broken(dataset: Dataset) -> Dataset:
     """The dataset less the files that can't be decoded, and the classes that then have none.

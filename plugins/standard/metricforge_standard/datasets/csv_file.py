@@ -12,7 +12,7 @@ from torch import Tensor
 from metricforge.contracts import TEST, VALIDATION, Dataset
 from metricforge.data.table import Table
 from metricforge.errors import DataError
-from metricforge_standard.datasets._broken import without_broken
+from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
@@ -73,6 +73,7 @@ def csv(
         queries=queries,
         gallery=gallery,
         cache=cache,
+        advice=ADVICE,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
+from metricforge.data.asides import asides
 from metricforge.data.files import Chosen, Encoded, Paths
 from metricforge.data.filetypes import is_passed_over
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
-from metricforge_standard.datasets._broken import without_broken
+from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 
@@ -41,10 +42,10 @@ def folder(
     they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
     read at the start, and those that can't be are counted and left out. `index` is a file that
     keeps the names and sizes of a large tree: folders that have not changed since are then not
-    read again. Hidden files and known by-files (.txt, .csv, .json, .xml, .mat, Thumbs.db
-    and their like) are passed over; any other that is no image is refused, and so are links that
-    lead out of `path`. Raises DataError when there are not two classes of images. No official
-    split.
+    read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and their
+    like) are passed over and, without `index`, counted; any other that is no image is refused, and
+    so are links that lead out of `path`. Raises DataError when there are not two classes of images.
+    No official split.
     """
     check_size(size, "folder")
     if not path.exists():
@@ -59,6 +60,8 @@ def folder(
         if place:
             _check_outside(path, option, place)
     found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
+    # A tree with an index is one that takes long to list: it is not listed again to count.
+    beside = tuple(asides(path)) if path.is_dir() and not index else ()
     if len(found.classes) < 2:
         raise _too_few(found.classes, path)
     groups, group_names = _groups(found.classes)
@@ -72,8 +75,9 @@ def folder(
         shape=shape,
         groups=None if groups is None else groups[labels],
         group_names=group_names,
-        notes=(*found.notes, converted(found.images, shape)),
+        notes=(*found.notes, *beside, converted(found.images, shape)),
         cache=cache,
+        advice=ADVICE,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
 
