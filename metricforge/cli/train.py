@@ -137,7 +137,8 @@ class WithChoices(click.Command):
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Train an embedding, and test it on classes it never saw.
 
-    A SPEC is a name with options: hard-triplet:classes=16,per_class=4.
+    A SPEC is a name with options: hard-triplet:classes=16,per_class=4. A value with a comma goes in
+    double quotes, 'folder:path="photos, 1998"'; a dataset may be given by its path alone.
     """
     from metricforge.cli.results import print_run
     from metricforge.report.progress import Listener, ProgressLine

@@ -115,6 +115,18 @@ def test_the_command_that_check_prints_is_what_it_checked(photos: Path, tmp_path
     assert done.exception is None, done.output
 
 
+def test_small_classes_train_as_a_closed_set_with_all_defaults(
+    photos: Path, tmp_path: Path
+) -> None:
+    split = ("--split", "images")
+    verdict = printed("check", photos, *split, "--sampler", "hard-triplet").splitlines()[-1]
+    words = shlex.split(verdict.partition("metricforge ")[2])
+    quick = ["--epochs", "1", "--quiet", "--out", str(tmp_path / "run"), "--json"]
+    done = CliRunner().invoke(cli, [*words, *quick], standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert "Episodes ask 1 of each class, not 5: classes have few images." in done.stdout
+
+
 def test_a_miner_and_a_loss_that_do_not_fit_are_named_as_they_were_typed(photos: Path) -> None:
     words = ["train", "--dataset", f"folder:path={photos}", "--miner", "pml.MultiSimilarityMiner"]
     done = CliRunner().invoke(cli, words, standalone_mode=False)

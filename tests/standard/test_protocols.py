@@ -116,7 +116,7 @@ def test_too_few_classes_is_a_data_error():
     with pytest.raises(DataError, match="20 classes of at least 6 images; 9 of these 9"):
         OneShot(way=20).evaluate(*clusters(9, 6))
     with pytest.raises(DataError, match="2 classes of at least 6 images; 0 of these 9"):
-        OneShot().evaluate(*clusters(9, 5))
+        OneShot(queries=5).evaluate(*clusters(9, 5))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ COMMANDS = {
 def command() -> None:
     """Check, split and show a dataset: a spec, a folder of images, or a file.
 
-    A folder has a folder of images for each class; a file is a .csv, an .npz or an archive. With
-    --json, stdout has one JSON object where there is a result (of check also that the dataset is
-    not fit) and nothing otherwise; errors are a sentence on stderr and the exit code.
+    A folder has a folder of images for each class; a file is a .csv, an .npz or an archive. In a
+    spec, a value with a comma goes in double quotes: 'folder:path="photos, 1998"'.
+
+    With --json, stdout has one JSON object where there is a result (of check also that the dataset
+    is not fit) and nothing otherwise; errors are a sentence on stderr and the exit code.
     """

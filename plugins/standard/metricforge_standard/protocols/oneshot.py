@@ -22,12 +22,15 @@ from metricforge.evaluation import (
 USUAL_WAY = 20
 """As in the Omniglot challenge (Lake 2015)."""
 
+USUAL_QUERIES = 5
+
 
 class OneShot:
     """N-way K-shot episodes: tell new classes apart from K images of each.
 
     `way` none means 20, or as many classes as have shot + queries images when they are fewer
-    (a note says so). `queries` are asked of each class, in `episodes` drawn from `seed`; with
+    (a note says so). `queries` are asked of each class, none means 5 or, with a note, as many as
+    two classes (or `way`) have beside their shots, in `episodes` drawn from `seed`; with
     `within` "group" the classes of an episode are all of one group, an alphabet, which is harder.
     Of the values of `classifier`, `prototype` answers with the nearest mean of a class (Snell
     2017), `nearest` with the class of the nearest support image. The estimate is named after the
@@ -43,7 +46,7 @@ class OneShot:
         *,
         way: int | None = None,
         shot: int = 1,
-        queries: int = 5,
+        queries: int | None = None,
         episodes: int = 1000,
         classifier: Literal["prototype", "nearest"] = "prototype",
         within: Literal["group"] | None = None,
@@ -93,19 +96,27 @@ class OneShot:
             if images.groups is None:
                 raise DataError("oneshot:within=group needs a dataset that has groups.")
             groups = images.groups.cpu().numpy()
-        enough = eligible(labels, self.shot + self.queries)
+        queries = self.queries or self._usual_queries(labels)
+        enough = eligible(labels, self.shot + queries)
         most = len(enough) if groups is None else _largest_group(enough, labels, groups)
         way = self.way or min(USUAL_WAY, max(2, most))
         episodes = draw(
             labels,
             way=way,
             shot=self.shot,
-            queries=self.queries,
+            queries=queries,
             episodes=self.episodes,
             seed=self.seed,
             groups=groups,
         )
-        return episodes, self._notes(way, len(enough), len(np.unique(labels)))
+        return episodes, self._notes(way, queries, len(enough), len(np.unique(labels)))
+
+    def _usual_queries(self, labels: np.ndarray) -> int:
+        sizes = np.sort(np.unique(labels, return_counts=True)[1])[::-1]
+        way = self.way or 2
+        if len(sizes) < way:
+            return USUAL_QUERIES
+        return max(1, min(USUAL_QUERIES, int(sizes[way - 1]) - self.shot))
 
     def _official(self, vectors: np.ndarray, images: Labelled) -> Result:
         assert self.official is not None
@@ -144,9 +155,14 @@ class OneShot:
             f"image(s) of each; mean of {self.episodes:,} episodes; classifier {self.classifier}"
         )
 
-    def _notes(self, way: int, found: int, classes: int) -> tuple[str, ...]:
+    def _notes(self, way: int, queries: int, found: int, classes: int) -> tuple[str, ...]:
         notes = []
-        images = self.shot + self.queries
+        images = self.shot + queries
+        if self.queries is None and queries < USUAL_QUERIES:
+            notes.append(
+                f"Episodes ask {queries} of each class, not {USUAL_QUERIES}: classes have few "
+                "images."
+            )
         if found < classes:
             notes.append(
                 f"{classes - found} of {classes} classes have fewer than {images} images and are "
