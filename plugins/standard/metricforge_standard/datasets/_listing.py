@@ -71,16 +71,15 @@ def _image(folder: Path, cell: str) -> Path:
 
 
 def _leads_out(image: Path, folder: Path) -> bool:
-    top = _real(str(folder))
-    if not _real(str(image.parent)).is_relative_to(top):
+    if not _inside(str(image.parent), str(folder)):
         return True
-    return image.is_symlink() and not image.resolve().is_relative_to(top)
+    return image.is_symlink() and not _inside(str(image), str(folder))
 
 
-@lru_cache(maxsize=4096)
-def _real(folder: str) -> Path:
-    # Kept, since images lie in the same few folders and each link takes a call.
-    return Path(folder).resolve()
+@lru_cache(maxsize=256)
+def _inside(place: str, folder: str) -> bool:
+    # Kept, since images lie in the same few folders one after the other.
+    return Path(place).resolve().is_relative_to(Path(folder).resolve())
 
 
 def _no_box(cell: str) -> None:
