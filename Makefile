@@ -1,16 +1,20 @@
 # make demo: a first training.  make test: all checks.  Both build .venv when it is missing.
+# make faults: the same checks, of which docs/faults.md is made.
 PYTHON ?= python3
 BIN := .venv/bin
 # Each is a distribution of its own, installed and tested as a user of it would.
 PLUGINS := plugins/example plugins/optuna plugins/timm plugins/xbm
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 demo: .venv/installed
 	$(BIN)/metricforge train --sampler hard-triplet
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
+
+faults:
+	$(MAKE) test PYTEST="--fault-table docs/faults.md"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ CASES: dict[str, dict[str, list[str]]] = tomllib.loads(
 )
 HEAD = """# What MetricForge survives, and what it refuses
 
-Made by `pytest --fault-table docs/faults.md` of the tests that ran and passed; each drives the \
+Made by `make faults` of the tests that ran and passed; each drives the \
 real command, or the public API, into its case. A number is the exit code: 2 usage, 3 data, \
 4 plugin, 5 artefact, 6 resource, 7 diverged.
 """

@@ -65,7 +65,6 @@ def test_a_full_disk_is_exit_code_6_and_the_last_checkpoint_is_kept(
     assert ending(tmp_path / "r") == ending(whole)
 
 
-@pytest.mark.fault(3)
 def test_a_disk_that_is_really_full_is_exit_code_6(images: Path, tmp_path: Path) -> None:
     """On a file system of 64 KiB; there the plots are the first that do not fit."""
     disk = tmp_path / "disk"
