@@ -79,7 +79,12 @@ def run(folder: Path, words: list[str]) -> None:
     """The command, in this process."""
     sys.argv = ["metricforge", "train", "--quiet", "--auto-resume", *words, "--out", str(folder)]
     with contextlib.redirect_stdout(io.StringIO()):
-        metricforge.cli.main()
+        try:
+            metricforge.cli.main()
+        except SystemExit as done:
+            # The command ends its process; this one, only where it failed.
+            if done.code:
+                raise
 
 
 def ending(folder: Path) -> dict[str, Any]:

@@ -34,11 +34,8 @@ def killed(what: str, first: int, last: int, folder: Path, *given: object) -> li
 
 
 @pytest.mark.fault(1)
-@pytest.mark.parametrize("every", [1, 2])
-def test_killed_at_any_step_it_ends_in_the_same_bytes(
-    images: Path, tmp_path: Path, every: int
-) -> None:
-    runs = killed("step", 1, 99, tmp_path, *words(images), "--save-steps", every)
+def test_killed_at_any_step_it_ends_in_the_same_bytes(images: Path, tmp_path: Path) -> None:
+    runs = killed("step", 1, 99, tmp_path, *words(images), "--save-steps", "2")
     whole, *broken, untouched = runs
     assert len(broken) >= 6
     assert {run["code"] for run in broken} == {-signal.SIGKILL}
@@ -50,8 +47,8 @@ def test_killed_at_any_step_it_ends_in_the_same_bytes(
 @pytest.mark.fault(2)
 def test_killed_while_it_writes_it_ends_in_the_same_bytes(images: Path, tmp_path: Path) -> None:
     """From the first write of all to beyond the second checkpoint."""
-    whole, *broken = killed("write", 1, 30, tmp_path, *words(images), "--save-steps", "2")
-    assert len(broken) == 30
+    whole, *broken = killed("write", 1, 24, tmp_path, *words(images), "--save-steps", "2")
+    assert len(broken) == 24
     for run in broken:
         assert run["code"] == -signal.SIGKILL
         assert run["ending"] == whole["ending"], f"killed at write {run['at']}"
