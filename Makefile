@@ -14,7 +14,7 @@ test: .venv/installed-test lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 faults:
-	$(MAKE) test PYTEST="--fault-table docs/faults.md"
+	$(MAKE) test PYTEST="--fault-table=docs/faults.md"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
