@@ -190,13 +190,17 @@ def _examples(batches: Iterator[Any]) -> Step:
 
 
 def _hardest(embeddings: Tensor, labels: Any, margin: float) -> Tensor:
-    """For each pair of a class the negative that violates the margin most: int64 [3, T]."""
-    distances = torch.cdist(embeddings, embeddings).square().numpy()
+    """For each pair of a class the negative that violates the margin most: int64 [3, T].
+
+    As the example does it: the distances of each pair are taken out of a tensor by an index.
+    """
+    distances = torch.cdist(embeddings, embeddings).square()
     found = []
     for label in set(labels.tolist()):
         mine, others = np.where(labels == label)[0], np.where(labels != label)[0]
         for anchor, positive in itertools.combinations(mine, 2):
-            loss = distances[anchor, positive] - distances[anchor, others] + margin
+            negatives = distances[torch.tensor([anchor]), torch.from_numpy(others)]
+            loss = (distances[anchor, positive] - negatives + margin).numpy()
             hardest = int(np.argmax(loss))
             if loss[hardest] > 0:
                 found.append((anchor, positive, others[hardest]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,19 +14,20 @@ from metricforge.errors import UsageError, unknown
 from metricforge.model import EmbeddingModel
 from metricforge.spec import Factory, Spec, bind, complete
 
-Parameters = Iterable[dict[str, Any]]
+Parameters = Sequence[dict[str, Any]]
+"""Groups of parameters, as torch's optimisers take them."""
 Schedule = Callable[[float], float]
 """The share of the budget that is spent, 0 to 1, to the factor on the learning rate."""
 
 
 def adam(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 0.0) -> Optimizer:
     """Adam (Kingma 2015)."""
-    return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay)
+    return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, fused=_fused(params))
 
 
 def adamw(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 1e-4) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov 2019)."""
-    return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay)
+    return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=_fused(params))
 
 
 def nadam(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 0.0) -> Optimizer:
@@ -77,6 +78,12 @@ SCHEDULES: Mapping[str, Factory] = {"constant": constant, "cosine": cosine}
 
 
 PARTS = ("backbone", "head", "loss")
+
+
+def _fused(groups: Parameters) -> bool:
+    """Whether one kernel can step all weights: a small network's many ones each cost a call."""
+    weights = [weight for group in groups for weight in group["params"]]
+    return all(w.is_floating_point() and w.device.type in ("cpu", "cuda") for w in weights)
 
 
 def read_rates(text: str | None) -> dict[str, float]:
