@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from metricforge.pairwise.tiling import Tiling
 
 # Classes of up to so many images are compared within themselves, apart from the tiles.
 SMALL = 8
+# A batch of up to so many is compared in one piece on a processor: there calls cost more than sums.
+IN_ONE_PIECE = 256
 
 
 def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
@@ -18,6 +22,8 @@ def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
     Everything in sorted rows (see `Classes`), int64; any row where there is none. All images
     must be anchors: then each pair is looked at once, for both.
     """
+    if tiling.rows.device.type == "cpu" and 0 < len(tiling.rows) <= IN_ONE_PIECE:
+        return _in_one_piece(tiling)
     farthest, nearest = _Lowest(tiling.rows), _Lowest(tiling.rows)
     small = tiling.classes.largest <= SMALL
     if small:
@@ -29,6 +35,28 @@ def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
             tile.hide_same(torch.inf)
         nearest.add(tile.values, tile.first, tile.first)
     return farthest.place, nearest.place
+
+
+def _in_one_piece(tiling: Tiling) -> tuple[Tensor, Tensor]:
+    """The same from all distances [B, B], each of them that of the difference."""
+    count, of_row = len(tiling.rows), tiling.classes.of_row_there
+    above, below = _triangles(count)
+    # NaN is lowest here too: it is found where there is a pair.
+    apart = torch.pdist(tiling.rows)
+    distances = tiling.rows.new_zeros(count * count).scatter_(0, above, apart)
+    distances = distances.scatter_(0, below, apart).view(count, count)
+    same = of_row[:, None] == of_row
+    nearest = distances.masked_fill(same, torch.inf).argmin(1)
+    same.fill_diagonal_(False)
+    farthest = distances.neg_().masked_fill_(same.logical_not_(), torch.inf).argmin(1)
+    return farthest, nearest
+
+
+@lru_cache(maxsize=4)
+def _triangles(count: int) -> tuple[Tensor, Tensor]:
+    """Where the pairs (i, j > i) stand in a matrix of `count` rows, and where their mirror."""
+    row, column = torch.triu_indices(count, count, 1)
+    return row * count + column, column * count + row
 
 
 def _compare_within(tiling: Tiling, farthest: _Lowest) -> None:

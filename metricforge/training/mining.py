@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -34,10 +36,20 @@ def draws(miner: Miner) -> bool:
 
 def asks(call: Any, name: str) -> bool:
     """Whether what a plugin has the core call takes an argument by this name."""
+    if isinstance(call, MethodType):
+        return name in _parameters(call.__func__)
+    if isinstance(call, FunctionType):
+        return name in _parameters(call)
+    return name in _parameters(type(call).__call__)
+
+
+# A step asks this of its miner again and again, and reading a signature takes longer than mining.
+@lru_cache(maxsize=64)
+def _parameters(function: Any) -> frozenset[str]:
     try:
-        return name in inspect.signature(call).parameters
-    except (ValueError, TypeError):  # built in C: it has no parameter of that name to read
-        return False
+        return frozenset(inspect.signature(function).parameters)
+    except (ValueError, TypeError):  # built in C: it has no names to read
+        return frozenset()
 
 
 def anchored(tuples: Tuples | None, anchors: int) -> Tuples | None:

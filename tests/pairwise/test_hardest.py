@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import pytest
@@ -12,8 +13,13 @@ from hypothesis import strategies as st
 from metricforge.pairwise import Tiling, hardest, tiling
 
 
-@pytest.fixture(params=[1, 3, 1000], autouse=True)
+@pytest.fixture(params=[1, 3, 1000, "in one piece"], autouse=True)
 def height(request, monkeypatch):
+    if request.param == "in one piece":
+        return
+    # The function has the name of its module.
+    module = importlib.import_module("metricforge.pairwise.hardest")
+    monkeypatch.setattr(module, "IN_ONE_PIECE", 0)
     monkeypatch.setattr(tiling, "FEWEST_ANCHORS", request.param)
     monkeypatch.setattr(tiling, "ON_CPU", 1)
 
