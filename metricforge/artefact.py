@@ -57,9 +57,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             f"{folder} is a file, and a model or checkpoint here is a folder with a "
             f"{MANIFEST}; it was not opened (a pickle can run code when it is)."
         )
-    if not folder.exists() and _aside(folder).is_dir():
-        # A crash between the two renames of a replacement: what was there still is.
-        _aside(folder).rename(folder)
+    _take_back(folder)
     sums = _manifest(folder)
     files = {}
     for name, expected in sums.items():
@@ -72,6 +70,15 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             raise ArtefactError(f"{path} is damaged: its sha256 is not the manifest's.")
         files[name] = content
     return files
+
+
+def settle(parent: Path) -> None:
+    """Finish what a process that was killed had begun with :func:`write_folder` in `parent`."""
+    for path in [*parent.glob(".*.old"), *parent.glob(".*.partial")]:
+        if path.suffix == ".old":
+            _take_back(path.with_name(path.name[1:].removesuffix(".old")))
+        # Gone, if it was taken back.
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_file(path: Path, content: str) -> None:
@@ -137,6 +144,12 @@ def _is_alive(process: int) -> bool:
 
 def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
+
+
+def _take_back(folder: Path) -> None:
+    """After a crash between the two renames of a replacement what was there still is."""
+    if not folder.exists() and _aside(folder).is_dir():
+        _aside(folder).rename(folder)
 
 
 def _manifest(folder: Path) -> dict[str, str]:

@@ -16,7 +16,8 @@ from metricforge.contracts import Dataset, Triplets
 from metricforge.errors import DataError, UsageError
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.recipe import Recipe
-from metricforge.runs.train import resume, run_recipe
+from metricforge.runs.resumption import resume
+from metricforge.runs.train import run_recipe
 
 QUICK = {"epochs": 1, "orientations": 1, "protocols": ("retrieval",), "progress": False}
 

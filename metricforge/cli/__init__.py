@@ -96,4 +96,6 @@ def _tell(sentence: str, debug: bool) -> None:
         traceback.print_exc()
     # Names from folders may hold escape sequences, which must not reach a terminal.
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
-    click.echo(f"error: {shown}", err=True)
+    rank = os.environ.get("RANK", "0")
+    where = "" if rank == "0" else f"rank {rank}: "
+    click.echo(f"{where}error: {shown}", err=True)

@@ -175,7 +175,7 @@ def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) ->
 def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:
     from metricforge.runs.folder import RunFolder
     from metricforge.runs.recipe import Recipe
-    from metricforge.runs.train import resume
+    from metricforge.runs.resumption import resume
 
     others = ("config", "out", "overwrite", "auto_resume")
     if any(options[name] for name in others):

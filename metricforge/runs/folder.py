@@ -26,6 +26,10 @@ from metricforge.training.checkpoint import Checkpoints
 
 # What is written before config.toml, which makes a folder that of a run.
 BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"}
+OF_A_RUN = BEFORE_THE_CONFIG | {
+    "checkpoints", "model", "metrics.jsonl", "report.html", "evaluations.jsonl", "by_class.csv",
+    "summary.json",
+}  # fmt: skip
 BEGUN_BEFORE_IT = {"env.json", "split.json", "config.toml"}
 RECORDED_VERSIONS = (
     "metricforge",
@@ -75,7 +79,9 @@ class RunFolder:
             raise UsageError(f"{path} is a file; give another --out.")
         there = {file.name for file in path.iterdir()} if path.is_dir() else set()
         left = {name for name in there if begun(name) not in BEGUN_BEFORE_IT}
-        stopped_early = LOCK in there and left <= BEFORE_THE_CONFIG
+        # What was stopped while it removed an earlier run has all but the config.
+        known = OF_A_RUN if overwrite else BEFORE_THE_CONFIG
+        stopped_early = LOCK in there and left <= known
         if not there or stopped_early:
             return
         if not cls(path).config.is_file():
@@ -131,12 +137,14 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of an earlier run; others are none of our business."""
-        for name in ("checkpoints", "model", "plots"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        files = (self.config, self.metrics, self.report, self.evaluations, self.by_class)
-        named = [self.path / f"{name}.json" for name in ("env", "split", "summary")]
-        for file in (*files, *named, self.path / "log.txt"):
-            file.unlink(missing_ok=True)
+        # First: without it nobody takes what is left for a run to go on with.
+        self.config.unlink(missing_ok=True)
+        for name in OF_A_RUN - {LOCK}:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         clear_partials(self.path)
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
@@ -155,15 +163,20 @@ class RunFolder:
     def records(
         self, path: Path, keep: Callable[[dict[str, Any]], bool] | None = None
     ) -> list[dict[str, Any]]:
-        """The lines of a JSONL file; a last line that a crash cut short is dropped."""
-        if not path.is_file():
-            return []
-        found = []
-        for line in path.read_text().splitlines():
+        """The lines of a JSONL file; what a crash has left at its end is dropped.
+
+        ArtefactError for a damaged line among good ones.
+        """
+        found, damaged = [], 0
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        for number, line in enumerate(lines, 1):
             try:
                 found.append(parsed(line))
             except ValueError:
-                break
+                damaged = damaged or number
+                continue
+            if damaged:
+                raise ArtefactError(f"{path}:{damaged} is damaged; remove the line.")
         return [record for record in found if keep is None or keep(record)]
 
     def rewrite(self, path: Path, records: Iterable[Mapping[str, Any]]) -> None:

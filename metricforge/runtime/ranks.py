@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from metricforge.errors import ResourceError
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -33,6 +35,10 @@ class Ranks:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
         try:
             yield cls.here()
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or "gloo" in str(error):
+                raise ResourceError("another rank has ended; what it said tells why.") from error
+            raise
         finally:
             dist.destroy_process_group()
 
@@ -127,6 +133,10 @@ class Ranks:
         received = content if self.first else torch.empty(int(size), dtype=torch.uint8)
         dist.broadcast(received, 0)
         return bytes(received.tolist()).decode()[:-1]
+
+    def says(self, what: bool) -> bool:
+        """Whether something holds for the first rank, known to all."""
+        return bool(self.told("yes" if what else ""))
 
     def wait(self) -> None:
         """Go on when all ranks are here."""

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from metricforge.artefact import parsed, read_folder, write_folder
+from metricforge.artefact import parsed, read_folder, settle, write_folder
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
 from metricforge.training.blame import blaming, name_of
@@ -81,18 +81,29 @@ class Checkpoints:
         """The folder of the checkpoint after so many steps."""
         return self.folder / f"step-{step:08d}"
 
+    def settle(self) -> None:
+        """Finish what a killed process has begun here; before a run goes on, or looks for any."""
+        settle(self.folder)
+
     def restore_newest(self, task: Task) -> tuple[Position, list[str]]:
         """Put the newest intact checkpoint into `task`: its position, and what was passed over.
 
-        Raises ArtefactError when there is none.
+        What was passed over is set aside, as `step-N.damaged`. Raises ArtefactError when no
+        checkpoint is intact.
         """
-        damaged: list[str] = []
+        damaged: dict[Path, str] = {}
         for folder in reversed(self.all()):
             try:
-                return restore(folder, task), damaged
+                position = restore(folder, task)
             except ArtefactError as error:
-                damaged.append(str(error))
-        told = " ".join(damaged) or "there is none."
+                damaged[folder] = str(error)
+                continue
+            for passed in damaged:
+                aside = passed.with_name(f"{passed.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                passed.rename(aside)
+            return position, list(damaged.values())
+        told = " ".join(damaged.values()) or "there is none."
         raise ArtefactError(f"no intact checkpoint in {self.folder}: {told}")
 
     def restore_best(self, task: Task) -> None:
@@ -102,7 +113,10 @@ class Checkpoints:
 
 
 def restore(folder: Path, task: Task) -> Position:
-    """Put one checkpoint into model, loss and optimiser, all of it or (ArtefactError) nothing."""
+    """Put one checkpoint into model, loss and optimiser.
+
+    After an ArtefactError they may have a part of it, and need another one.
+    """
     files = read_folder(folder)
     position, tensors, state = _parsed(folder, files)
     load_weights(task.model, files.get("model.safetensors", b""), folder)

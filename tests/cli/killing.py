@@ -5,8 +5,9 @@
 WHAT is "step" (before a training step) or "write" (before a call that writes to the disk for good:
 fsync, rename, replace). The n-th such call, n from FIRST to LAST, ends its process by SIGKILL; then
 `metricforge train --auto-resume WORDS... --out FOLDER/n` runs to its end. Printed is a line of JSON
-for each n: whether the process was killed, and what the run that went on ended with. A run that is
-not killed any more is the last one. The first line, of n = 0, is of a run that nobody touched.
+for each n: whether the process was killed, from which step the run went on, and what it ended with.
+A run that is not killed any more is the last one. The first line, of n = 0, is of a run that nobody
+touched.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -102,6 +104,12 @@ def ending(folder: Path) -> dict[str, Any]:
     }
 
 
+def gone_on(folder: Path) -> int:
+    """The step that a run was last gone on with from, by its log; 0 where it began anew."""
+    steps = re.findall(r"resumed at step (\d+)", (folder / "log.txt").read_text())
+    return int(steps[-1]) if steps else 0
+
+
 def main() -> None:
     """Kill, go on, and print, until a run is not killed any more."""
     what, first, last, folder, *words = sys.argv[1:]
@@ -112,7 +120,7 @@ def main() -> None:
         place = Path(folder) / str(number)
         code = train(place, words, lambda number=number: arm(what, number))
         resumed = train(place, words) if code == -signal.SIGKILL else code
-        found = {"at": number, "code": code, "resumed": resumed}
+        found = {"at": number, "code": code, "resumed": resumed, "from": gone_on(place)}
         print(json.dumps(found | {"ending": ending(place) if resumed == 0 else None}), flush=True)
         if code != -signal.SIGKILL:
             return

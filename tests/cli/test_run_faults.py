@@ -373,3 +373,13 @@ def test_what_fails_on_all_ranks_is_said_once(images: Path, tmp_path: Path) -> N
     assert done.returncode != 0
     assert done.stderr.count("did you mean 'triplet'?") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_what_fails_on_the_first_rank_alone_is_its_to_tell(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "thesis.txt").write_text("")
+    done = wrapped("none", "train", *words(images), "--out", tmp_path / "r", ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("is not empty; give another --out") == 1
+    assert "fault of metricforge" not in done.stderr
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["thesis.txt"]

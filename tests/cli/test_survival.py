@@ -35,9 +35,10 @@ def killed(what: str, first: int, last: int, folder: Path, *given: object) -> li
 
 @pytest.mark.fault(1)
 def test_killed_at_any_step_it_ends_in_the_same_bytes(images: Path, tmp_path: Path) -> None:
+    """Eight steps, four an epoch; what it goes on from is the last step that was saved."""
     runs = killed("step", 1, 99, tmp_path, *words(images), "--save-steps", "2")
     whole, *broken, untouched = runs
-    assert len(broken) >= 6
+    assert [run["from"] for run in broken] == [0, 0, 2, 2, 4, 4, 6, 6]
     assert {run["code"] for run in broken} == {-signal.SIGKILL}
     assert untouched["code"] == 0
     for run in (*broken, untouched):
@@ -45,10 +46,22 @@ def test_killed_at_any_step_it_ends_in_the_same_bytes(images: Path, tmp_path: Pa
 
 
 @pytest.mark.fault(2)
-def test_killed_while_it_writes_it_ends_in_the_same_bytes(images: Path, tmp_path: Path) -> None:
-    """From the first write of all to beyond the second checkpoint."""
-    whole, *broken = killed("write", 1, 24, tmp_path, *words(images), "--save-steps", "2")
-    assert len(broken) == 24
+@pytest.mark.parametrize(
+    ("first", "last", "steps"),
+    [(1, 10, {0}), (44, 62, {3, 4})],
+    ids=["before the first checkpoint", "where the end of an epoch replaces one"],
+)
+def test_killed_while_it_writes_it_ends_in_the_same_bytes(
+    images: Path, tmp_path: Path, first: int, last: int, steps: set[int]
+) -> None:
+    """One checkpoint is kept; the one before is used until the next is whole."""
+    saving = ("--save-steps", "1", "--keep", "1")
+    whole, *broken = killed("write", first, last, tmp_path, *words(images), *saving)
+    assert len(broken) == last - first + 1
     for run in broken:
         assert run["code"] == -signal.SIGKILL
         assert run["ending"] == whole["ending"], f"killed at write {run['at']}"
+    gone_on = [run["from"] for run in broken]
+    assert set(gone_on) == steps
+    assert gone_on == sorted(gone_on)
+    assert not list(tmp_path.rglob("checkpoints/.*"))

@@ -18,7 +18,7 @@ from metricforge.installed import installed_points
 from metricforge.registry import Registry
 from metricforge.runs.origins import origins, refuse_if_gone
 from metricforge.runs.recipe import Recipe
-from metricforge.runs.train import resume
+from metricforge.runs.resumption import resume
 from tests.cli.process import metricforge as command
 
 QUICK = ("--epochs", 1, "--orientations", 1, "--quiet")

@@ -259,6 +259,29 @@ def test_a_damaged_newest_checkpoint_is_passed_over(make_task, three, damage, na
     assert weights(again) == weights(task)
 
 
+def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(make_task, three):
+    _, checkpoints = three
+    newest, at = checkpoints.all()[-1], checkpoints.all()[-1].name
+    flip(newest / "model.safetensors")
+    again = make_task()
+    position, _ = checkpoints.restore_newest(again)
+    assert (checkpoints.folder / f"{at}.damaged").is_dir()
+    saved = checkpoints.save(again, position, keep=1)
+    assert checkpoints.all() == [saved]
+    assert checkpoints.restore_newest(make_task())[0].epoch == 2
+
+
+def test_what_a_kill_has_begun_is_finished_first(three):
+    _, checkpoints = three
+    older, newest = checkpoints.all()
+    newest.rename(newest.with_name(f".{newest.name}.old"))
+    (newest.with_name(f".{newest.name}.partial")).mkdir()
+    (older.with_name(f".{older.name}.old")).mkdir()
+    checkpoints.settle()
+    assert {path.name for path in checkpoints.folder.iterdir()} == {older.name, newest.name, "best"}
+    Checkpoints(checkpoints.folder / "nowhere").settle()
+
+
 def test_without_an_intact_checkpoint_all_are_named(make_task, three):
     _, checkpoints = three
     for folder in checkpoints.all():

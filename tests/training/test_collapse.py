@@ -17,7 +17,8 @@ from metricforge.contracts import Dataset
 from metricforge.errors import Interrupted
 from metricforge.report.progress import Listener
 from metricforge.runs.recipe import Recipe
-from metricforge.runs.train import resume, run_recipe
+from metricforge.runs.resumption import resume
+from metricforge.runs.train import run_recipe
 from metricforge.training.records import EpochRecord, StepRecord
 
 
