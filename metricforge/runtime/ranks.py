@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from metricforge.errors import ResourceError
 
@@ -29,18 +30,12 @@ class Ranks:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             yield cls()
             return
-        cuda = torch.cuda.is_available()
-        if cuda:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-        try:
-            yield cls.here()
-        except RuntimeError as error:
-            if isinstance(error, dist.DistError) or "gloo" in str(error):
-                raise ResourceError("another rank has ended; what it said tells why.") from error
-            raise
-        finally:
-            dist.destroy_process_group()
+        with _telling_of_lost_ranks():
+            _join()
+            try:
+                yield cls.here()
+            finally:
+                dist.destroy_process_group()
 
     @classmethod
     def here(cls) -> Ranks:
@@ -142,6 +137,29 @@ class Ranks:
         """Go on when all ranks are here."""
         if self.count > 1:
             dist.barrier()
+
+
+def _join() -> None:
+    """Meet the other ranks that torchrun has started."""
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    store, rank, count = next(rendezvous("env://"))
+    # torchrun restarts with the store of the ranks that died: their addresses are not ours.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    own = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count)
+
+
+@contextmanager
+def _telling_of_lost_ranks() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
+            raise ResourceError("another rank has ended; what it said tells why.") from error
+        raise
 
 
 ALONE = Ranks()

@@ -85,13 +85,16 @@ def start(*words: object) -> subprocess.Popen[str]:
     )
 
 
-def wrapped(what: str, *words: object, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+def wrapped(
+    what: str, *words: object, ranks: int = 1, restarts: int = 0
+) -> subprocess.CompletedProcess[str]:
     """Run `metricforge WORDS...` by one or two ranks that :mod:`tests.cli.wrapped` befalls."""
     if ranks == 1:
         command = ["metricforge", what, *map(str, words)]
         return _forked("tests.cli.wrapped", command, os.environ, ROOT, (str(ROOT),))
+    begin = [*TORCHRUN, f"--max-restarts={restarts}", "-m", "tests.cli.wrapped"]
     return subprocess.run(
-        [*TORCHRUN, "-m", "tests.cli.wrapped", what, *map(str, words)],
+        [*begin, what, *map(str, words)],
         capture_output=True, text=True, timeout=LONGEST, check=False, cwd=ROOT,
     )  # fmt: skip
 

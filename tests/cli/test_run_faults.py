@@ -338,8 +338,10 @@ def test_a_rank_that_dies_ends_the_others_and_a_restart_goes_on_to_the_same_byte
     done = wrapped("dying=4", *given, ranks=2)
     assert done.returncode != 0
     assert not (tmp_path / "r" / "summary.json").exists()
-    again = wrapped("none", *given, ranks=2)
+    # It dies twice more, and torchrun starts both again.
+    again = wrapped("dying=4", *given, ranks=2, restarts=2)
     assert again.returncode == 0, again.stderr
+    assert again.stderr.count("exitcode: -9") == 2
     assert ending(tmp_path / "r") == ending(together)
 
 
