@@ -57,6 +57,41 @@ def test_any_groups_make_whole_epochs(sizes, groups, classes, per_class, seed):
         assert len(batch.unique()) == len(batch) <= classes * max(per_class, 3)
 
 
+@quick
+@given(sizes=sizes, groups=st.integers(1, 5), places=st.integers(2, 3), seed=seeds)
+def test_batches_of_several_groups_make_whole_epochs_too(sizes, groups, places, seed):
+    labels = labels_of(sizes, seed)
+    if groups * places > len(sizes):
+        return
+    options = {"classes": groups * places, "per_class": 3, "groups_per_batch": groups}
+    batches = epoch(Grouped(labels, labels // 9, **options), seed)
+    assert torch.cat(batches).sort().values.equal(torch.arange(len(labels)))
+    assert all(len(batch) <= groups * places * 3 for batch in batches)
+
+
+def test_a_batch_has_as_many_classes_of_each_of_its_groups():
+    labels = labels_of([8] * 40)
+    groups = labels // 15  # eight groups of five classes
+    sampler = Grouped(labels, groups, classes=8, per_class=4, groups_per_batch=2)
+    company = set()
+    for seed in range(4):
+        batches = epoch(sampler, seed)
+        for batch in batches:
+            found = groups[batch].unique()
+            company.add(tuple(found.tolist()))
+            assert len(found) == 2
+            assert len(labels[batch].unique()) <= 8
+            assert all(len(labels[batch][groups[batch] == one].unique()) <= 4 for one in found)
+    assert len(company) > 15, "the same groups meet again and again"
+
+
+@pytest.mark.parametrize("groups", [0, 3, 8])
+def test_groups_that_can_not_share_the_classes_are_refused(groups):
+    labels = labels_of([8] * 16)
+    with pytest.raises(UsageError, match=f"{groups} groups can't share classes=8"):
+        Grouped(labels, labels // 12, classes=8, groups_per_batch=groups)
+
+
 def test_small_groups_are_counted_and_share_batches_with_the_next():
     labels = labels_of([8] * 14)
     groups = torch.tensor([0] * 8 + [1] * 3 + [2] * 2 + [3])[labels // 3]
@@ -117,6 +152,9 @@ def test_more_classes_than_there_are_is_refused():
         build("grouped:classes=5", labels_of([8] * 4))
 
 
-@pytest.mark.parametrize("options", [{}, {"classes": 6, "per_class": 3}, {"classes": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"classes": 6, "per_class": 3}, {"classes": 2}, {"classes": 4, "groups_per_batch": 2}],
+)
 def test_the_kit_finds_nothing(options):
     check_sampler(Grouped, **options)

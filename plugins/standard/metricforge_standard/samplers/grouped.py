@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from metricforge.errors import DataError
+from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.samplers.class_balanced import ClassBalanced
 from metricforge_standard.samplers.class_index import ClassIndex, Indices
-from metricforge_standard.samplers.deal import deal
+from metricforge_standard.samplers.deal import NONE, deal
 
 USUAL_CLASSES = 16
 
@@ -19,9 +19,10 @@ USUAL_CLASSES = 16
 class Grouped:
     """P x K batches whose classes are of one group, an alphabet or a category: hard negatives.
 
-    `classes` is P (default: all, up to 16), `per_class` is K. A group of fewer than P classes
-    shares its batches with the next larger one. A class with images in several groups counts for
-    that of its first image. DataError where the dataset has no groups.
+    `classes` is P (default: all, up to 16), `per_class` is K. With `groups_per_batch` G a batch has
+    P / G classes of each of G groups, for a loss that wants near and far ones. A group of fewer
+    classes than that shares its batches with the next larger one. A class with images in several
+    groups counts for that of its first image. DataError where the dataset has no groups.
     """
 
     # See hard-triplet: hinges hold the loss of hard triplets at its margin.
@@ -34,6 +35,7 @@ class Grouped:
         *,
         classes: int | None = None,
         per_class: int = 4,
+        groups_per_batch: int = 1,
     ) -> None:
         if groups is None:
             raise DataError(
@@ -44,11 +46,13 @@ class Grouped:
         there = len(labels.unique())
         classes = min(there, USUAL_CLASSES) if classes is None else classes
         plain = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self._index, self._places = plain.index, classes
+        self._index, self._groups = plain.index, groups_per_batch
+        self._places = _places(classes, groups_per_batch)
         of_class = _group_of_class(self._index, groups)
-        self._sets = _sets(of_class, classes)
+        self._sets = _sets(of_class, self._places)
         self._chunks = plain.chunks
-        self.notes = (*plain.small(), *_notes(of_class, classes), *plain.lonely(self._sets))
+        small = _notes(of_class, self._places)
+        self.notes = (*plain.small(), *small, *plain.lonely(self._sets))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [about P * K] that show every image once."""
@@ -57,7 +61,30 @@ class Grouped:
             deal(chunks.begin[classes], chunks.count[classes], self._places, rng)
             for classes in self._sets
         ]
-        yield from chunks.laid_out(order, rng.permutation(np.concatenate(dealt)))
+        yield from chunks.laid_out(order, rng.permutation(_joined(dealt, self._groups, rng)))
+
+
+def _places(classes: int, groups: int) -> int:
+    """How many classes of a batch are of one group."""
+    if groups < 1 or classes % groups or classes < 2 * groups:
+        raise UsageError(
+            f"grouped needs groups_per_batch >= 1 and the same number of classes of each, two or "
+            f"more: {groups} groups can't share classes={classes}."
+        )
+    return classes // groups
+
+
+def _joined(dealt: list[Indices], groups: int, rng: np.random.Generator) -> Indices:
+    """What was dealt of each set [b, P], put together to batches of several sets [B, groups * P].
+
+    The sets are dealt to the batches as classes were to them.
+    """
+    count = np.array([len(rows) for rows in dealt])
+    free = np.full((1, dealt[0].shape[1]), NONE)
+    # Behind all rows, where NONE finds it.
+    rows = np.concatenate([*dealt, free])
+    chosen = deal(np.cumsum(count) - count, count, groups, rng)
+    return rows[chosen].reshape(len(chosen), -1)
 
 
 def _group_of_class(index: ClassIndex, groups: Tensor) -> Indices:

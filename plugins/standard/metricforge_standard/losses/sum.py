@@ -1,0 +1,65 @@
+"""The loss `sum`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from metricforge.contracts import Build, InnerSpec, Pairs, Triplets, Tuples
+from metricforge.errors import UsageError
+
+EXAMPLE = 'sum:a="pml.CosFaceLoss:scale=20,margin=0.2",b=supcon,weights=1+0.5'
+
+
+class Sum(nn.Module):
+    """Several losses of the same tuples, added up: a=supcon,b="triplet:margin=0.3",weights=1+0.5.
+
+    Each option but `weights` is the spec of a loss, by any name; one with a comma goes in quotes.
+    `weights` are their factors, in the same order with a plus between them; without, each is 1.
+    A loss of proxies and one of the batch's own images is a usual sum.
+    """
+
+    def __init__(self, build: Build, *, weights: str | None = None, **losses: InnerSpec) -> None:
+        super().__init__()
+        if len(losses) < 2:
+            raise UsageError(f"sum needs two losses or more, as in {EXAMPLE}.")
+        self.weights = _factors(weights, len(losses))
+        self._each: list[Any] = [build(spec) for spec in losses.values()]
+        # Those that learn, by the names that they were given.
+        self.learning = nn.ModuleDict(
+            {
+                name: loss
+                for name, loss in zip(losses, self._each, strict=True)
+                if isinstance(loss, nn.Module)
+            }
+        )
+        self.accepts = tuple(
+            kind
+            for kind in (None, Pairs, Triplets)
+            if all(kind in getattr(loss, "accepts", (kind,)) for loss in self._each)
+        )
+        if not self.accepts:
+            raise UsageError(f"sum: {', '.join(losses.values())} compare nothing alike.")
+
+    def forward(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
+        found = (
+            weight * loss(embeddings, labels, tuples)
+            for weight, loss in zip(self.weights, self._each, strict=True)
+        )
+        total: Tensor = sum(found, start=embeddings.new_zeros(()))
+        return total
+
+
+def _factors(weights: str | None, count: int) -> tuple[float, ...]:
+    """The factors that "1+0.5" names."""
+    if weights is None:
+        return (1.0,) * count
+    try:
+        factors = tuple(float(part) for part in weights.split("+"))
+    except ValueError:
+        factors = ()
+    # Said this way round, the comparison is false for NaN.
+    if len(factors) != count or not all(0 < factor < float("inf") for factor in factors):
+        raise UsageError(f"sum: weights={weights} must be {count} numbers above 0, as 1+0.5.")
+    return factors

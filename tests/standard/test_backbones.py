@@ -1,0 +1,37 @@
+"""The backbone `resnet-small`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from metricforge_standard.backbones.resnet_small import ResNetSmall
+
+from metricforge.errors import UsageError
+from metricforge.testing import check_backbone
+
+
+@pytest.mark.parametrize("size", [(32, 32), (28, 28), (105, 105), (33, 20), (8, 8), (1, 1)])
+@pytest.mark.parametrize("pool", [1, 2, 3])
+def test_any_size_gives_the_features_it_says(size, pool):
+    network = ResNetSmall(3, size, width=4, blocks=2, pool=pool)
+    features = network(torch.randn(2, 3, *size))
+    assert features.shape == (2, network.out_features) == (2, 32 * pool**2)
+    assert features.isfinite().all()
+
+
+def test_every_pixel_counts():
+    """Each stage halves what it sees, and none skips a stroke that is one pixel wide."""
+    network = ResNetSmall(1, (32, 32), width=4).eval()
+    images = torch.randn(1, 1, 32, 32, requires_grad=True)
+    (slope,) = torch.autograd.grad(network(images).sum(), images)
+    assert (slope != 0).all()
+
+
+@pytest.mark.parametrize("option", ["width", "blocks", "pool"])
+def test_options_out_of_range_are_refused(option):
+    with pytest.raises(UsageError, match="needs width, blocks and pool >= 1"):
+        ResNetSmall(1, (28, 28), **{option: 0})
+
+
+def test_the_kit_finds_nothing():
+    check_backbone(ResNetSmall, width=4)
