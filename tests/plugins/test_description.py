@@ -225,6 +225,7 @@ NEEDS = {
     "csv": "a file",
     "grouped": "a dataset with groups",
     "schedule": "stages",
+    "sum": "losses",
 }
 
 
