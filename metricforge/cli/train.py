@@ -26,8 +26,8 @@ SECTIONS = {
     "What is compared": ("sampler", "miner", "loss"),
     "Network": ("backbone", "head", "dim"),
     "Learning": (
-        "epochs", "optimizer", "schedule", "rates", "freeze", "batch_norm", "clip", "ema",
-        "patience", "chunk", "accumulate", "seed",
+        "epochs", "images", "seconds", "optimizer", "schedule", "rates", "freeze", "batch_norm",
+        "clip", "ema", "patience", "chunk", "accumulate", "seed",
     ),
     "Judging": ("protocols", "validation", "select", "test"),
     "The run": (
@@ -82,6 +82,9 @@ class WithChoices(click.Command):
 @click.option("--orientations", type=int, help="1, 4 or 8: classes turned and mirrored count as "
               "further classes.  [default: 8 for few classes of drawings, else 1]")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the train set.  [default: by its size]")
+@click.option("--images", type=int, help="Train until so many were shown, and no longer.")
+@click.option("--seconds", type=float, help="Train for so long; the end then depends on the "
+              "machine.")  # fmt: skip
 @click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
 @click.option("--schedule", metavar="SPEC", help="cosine or constant, such as cosine:warmup=0.05.")

@@ -100,6 +100,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         validate=selection,
         epochs=recipe.epochs or 1,
         seed=recipe.seed,
+        images_budget=recipe.images,
+        seconds_budget=recipe.seconds,
         views=recipe.orientations or 1,
         # A miner that the user names is that of every step.
         miner_at=None if recipe.miner else getattr(sampler, "miner_at", None),

@@ -48,7 +48,7 @@ def carry_out(
                     stopped = keeper.stop(position, exit_code(stop))
                 ranks.wait()
                 raise stopped
-    if keeper is not None and position.epoch < task.epochs:
+    if keeper is not None and task.tired(position) and position.epoch < task.epochs:
         keeper.tell(
             f"ended after {position.epoch} of {task.epochs} epochs: none was better in the last "
             f"{task.patience}."
@@ -112,6 +112,7 @@ def _record(assembly: Assembly, folder: RunFolder, measured: Measured, position:
         "validation": best_scores(folder),
         "epochs": position.epoch,
         "steps": position.total_steps,
+        "images_seen": position.images,
         "seconds": round(position.seconds, 3),
         "training_notes": _notes(assembly, folder),
     }

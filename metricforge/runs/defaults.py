@@ -20,6 +20,8 @@ from metricforge.training.optimizer import complete_optimizer, complete_schedule
 # A default budget: enough images for the small networks here to settle, in minutes on two cores.
 USUAL_IMAGES = 100_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
+# More than any time is enough for.
+MOST_EPOCHS_IN_TIME = 100_000
 # With fewer classes to train on, the network learns to tell those apart and little else: each
 # orientation of a drawing then counts as a further class.
 FEW_CLASSES = 20
@@ -34,9 +36,18 @@ def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
     views = usual_views if recipe.orientations is None else recipe.orientations
     if views > 1 and made:
         raise UsageError("a finished sampler or loss object goes with orientations=1.")
-    passes = math.ceil(USUAL_IMAGES / (len(split.train) * views))
-    usual = min(max(passes, FEWEST_EPOCHS), MOST_EPOCHS)
+    usual = _usual_epochs(recipe, len(split.train) * views)
     return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
+
+
+def _usual_epochs(recipe: Recipe, images: int) -> int:
+    """How many passes over so many images, where that is not given."""
+    if recipe.images is not None:
+        # An epoch shows each image once or more: none of these comes too soon.
+        return math.ceil(recipe.images / images)
+    if recipe.seconds is not None:
+        return MOST_EPOCHS_IN_TIME
+    return min(max(math.ceil(USUAL_IMAGES / images), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def pinned(recipe: Recipe, registry: Registry) -> Recipe:

@@ -22,7 +22,9 @@ OBJECT = "object "
 """How a record begins for a component that was given as a Python object, not as a spec."""
 
 
-COUNTS = ("dim", "epochs", "patience", "chunk", "accumulate", "save_steps", "keep", "workers")
+COUNTS = (
+    "dim", "epochs", "images", "patience", "chunk", "accumulate", "save_steps", "keep", "workers",
+)  # fmt: skip
 LISTS = {"augment": "augmentation", "hooks": "hook"}
 """The options of a recipe that are several components in order, each by the name of its kind."""
 ASIDE = frozenset({"hooks", "data_root", "save_steps", "save_minutes", "keep", "workers"})
@@ -55,6 +57,8 @@ class Recipe:
     augment: tuple[Any, ...] = ()
     hooks: tuple[Any, ...] = ()
     epochs: int | None = None
+    images: int | None = None
+    seconds: float | None = None
     optimizer: str = "adamw"
     schedule: str = "cosine"
     rates: str | None = None
@@ -85,6 +89,8 @@ class Recipe:
             _at_least(1, name, getattr(self, name))
         for name in ("seed", "freeze", "save_minutes"):
             _at_least(0, name, getattr(self, name))
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise UsageError(f"seconds must be above 0, not {self.seconds}.")
         if self.clip is not None and not 0 < self.clip < float("inf"):
             raise UsageError(f"clip must be above 0, not {self.clip}.")
         if self.ema is not None and not 0 < self.ema < 1:

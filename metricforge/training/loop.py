@@ -44,13 +44,18 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
     _prepare(task, position.epoch)
     began = time.perf_counter()
     for parts in _with_images(task, remaining, runtime):
+        # A run may have been saved with its last step.
+        if task.exhausted(position):
+            return
         # The middle of the step: the first one is not taken at rate zero, nor the last.
-        spent = (position.epoch + (position.step + 0.5) / _count(task, position)) / task.epochs
+        images = sum(len(part.batch) for part in parts)
+        spent = task.spent(position, _count(task, position), more=images)
         for group in task.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * task.schedule(spent)
         outcome = take_step(task, parts, position, runtime)
         position.step += 1
         position.total_steps += 1
+        position.images += images
         position.tally.sample.add(outcome.embeddings)
         yield _record(task, position, outcome, time.perf_counter() - began, spent)
         began = time.perf_counter()
@@ -110,7 +115,7 @@ def _record(
         images=len(outcome.embeddings),
         seconds=seconds,
         lr=task.optimizer.defaults["lr"] * task.schedule(spent),
-        spent=(position.epoch + position.step / steps) / task.epochs,
+        spent=task.spent(position, steps),
         possible=outcome.possible,
         active=outcome.active,
         gradient_norm=outcome.norm,

@@ -39,6 +39,8 @@ class Task:
     and is judged and kept in their place. The backbone is `frozen` for so many epochs, its batch
     norm keeping its statistics for good with `frozen_norms`. After `patience` epochs without a
     better score the training ends. `scaler` keeps gradients in fp16 from vanishing.
+
+    Beside `epochs`, a budget of images or seconds ends it with the step that reaches it.
     """
 
     model: EmbeddingModel
@@ -53,6 +55,8 @@ class Task:
     validate: Callable[[EmbeddingModel], Scores]
     epochs: int
     seed: int
+    images_budget: int | None = None
+    seconds_budget: float | None = None
     views: int = 1
     miner_at: Callable[[int, int], Miner] | None = None
     replaced: bool = False
@@ -70,24 +74,48 @@ class Task:
         """The model whose scores count: the averaged one, where there is one."""
         return self.model if self.average is None else cast(EmbeddingModel, self.average.module)
 
+    def spent(self, position: Position, steps: int, more: int = 0) -> float:
+        """The share of the budget that is spent, 0 to 1, in an epoch of so many `steps`.
+
+        With `more` images, of a step that is about to be taken: in its middle.
+        """
+        step = position.step + (0.5 if more else 0.0)
+        shares = [(position.epoch + step / steps) / self.epochs]
+        if self.images_budget is not None:
+            shares.append((position.images + more / 2) / self.images_budget)
+        if self.seconds_budget is not None:
+            shares.append(position.seconds / self.seconds_budget)
+        return min(1.0, max(shares))
+
+    def exhausted(self, position: Position) -> bool:
+        """Whether the images or the seconds are spent."""
+        return (self.images_budget is not None and position.images >= self.images_budget) or (
+            self.seconds_budget is not None and position.seconds >= self.seconds_budget
+        )
+
+    def tired(self, position: Position) -> bool:
+        """Whether nothing has got better for `patience` epochs."""
+        return self.patience is not None and position.epoch - position.best_epoch >= self.patience
+
     def done(self, position: Position) -> bool:
-        """Whether the training is over: by its epochs, or because nothing gets better."""
-        waited = position.epoch - position.best_epoch
-        tired = self.patience is not None and waited >= self.patience
-        return position.step == 0 and (tired or position.epoch >= self.epochs)
+        """Whether the training is over: by its budget, or because nothing gets better."""
+        over = position.epoch >= self.epochs or self.exhausted(position)
+        return position.step == 0 and (over or self.tired(position))
 
 
 @dataclass
 class Position:
     """How far a training is: whole epochs done, then steps done in the one that is open.
 
-    `seconds` were spent so far; `batches` are those of the open epoch, each int64 [B] into the
-    train set, and `tally` is what its steps summed up to.
+    `images` were shown to the network, one shown twice being two, and `seconds` were spent so far.
+    `batches` are those of the open epoch, each int64 [B] into the train set, and `tally` is what
+    its steps summed up to.
     """
 
     epoch: int = 0
     step: int = 0
     total_steps: int = 0
+    images: int = 0
     best_score: float = float("-inf")
     best_epoch: int = 0
     seconds: float = field(default=0.0, compare=False)

@@ -103,6 +103,11 @@ def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_task, t
     assert epochs == 2
 
 
+@pytest.mark.parametrize("budget", [48, 70])
+def test_resuming_with_a_budget_of_images_ends_in_the_same_bytes(make_task, tmp_path, budget):
+    same_from_everywhere(lambda: replace(make_task(), images_budget=budget), tmp_path)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_resuming_in_half_precision_ends_in_the_same_bytes(make_task, tmp_path, precision):
     runtime = Runtime.resolve("cpu", precision)

@@ -86,6 +86,39 @@ def test_the_learning_rate_follows_the_schedule(make_task):
     assert [r.lr for r in steps] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("budget", [1, 9, 10, 47, 48, 49, 100, 144])
+def test_a_budget_of_images_ends_it_with_the_step_that_reaches_it(make_task, budget):
+    """Batches of nine or so, 48 images an epoch."""
+    records = run(replace(make_task(epochs=4), images_budget=budget))
+    steps = [record for record in records if isinstance(record, StepRecord)]
+    seen = [sum(step.images for step in steps[: count + 1]) for count in range(len(steps))]
+    assert seen[-1] >= budget
+    assert all(images < budget for images in seen[:-1])
+    assert steps[-1].spent == 1
+    assert [step.spent for step in steps] == [min(1, images / budget) for images in seen]
+    middles = [
+        (images - step.images / 2) / budget for images, step in zip(seen, steps, strict=True)
+    ]
+    expected = [0.01 * make_task().schedule(min(1, middle)) for middle in middles]
+    assert [step.lr for step in steps] == pytest.approx(expected)
+    assert isinstance(records[-1], EpochRecord)
+
+
+def test_a_budget_of_more_images_than_the_epochs_have_changes_nothing(make_task):
+    plain, budgeted = run(make_task()), run(replace(make_task(), images_budget=1_000_000))
+    assert [r.loss for r in plain] == [r.loss for r in budgeted]
+
+
+def test_a_budget_of_seconds_ends_it(make_task):
+    records = run(replace(make_task(epochs=100_000), seconds_budget=0.5))
+    steps = [record for record in records if isinstance(record, StepRecord)]
+    assert sum(step.seconds for step in steps) >= 0.5 > sum(step.seconds for step in steps[:-1])
+    spent = [step.spent for step in steps]
+    assert spent == sorted(spent)
+    assert 0 <= spent[0] < spent[-1] <= 1
+    assert isinstance(records[-1], EpochRecord)
+
+
 def test_the_best_epoch_is_that_of_the_best_score_and_of_equals_the_later(make_task):
     scores = iter([0.1, 0.7, 0.7, 0.2])
     task = replace(make_task(epochs=4), validate=lambda model: {"first": next(scores), "other": 9})
