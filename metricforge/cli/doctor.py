@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from metricforge.cli.options import JSON, debug, print_json
+from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
 @click.command("doctor")
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @JSON
 @debug
+@by_first_rank
 def command(device: str, as_json: bool) -> None:
     """Tell versions, devices and plugins, and train for two seconds to see that all works.
 

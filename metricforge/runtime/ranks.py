@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from metricforge.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -23,8 +25,11 @@ class Ranks:
     @classmethod
     @contextmanager
     def joined(cls) -> Iterator[Ranks]:
-        """The ranks that `torchrun` started, together until the end; else this process alone."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        """The ranks that `torchrun` started, together until the end; else this process alone.
+
+        Raises UsageError where only some of what torchrun tells its processes is set.
+        """
+        if _started() == 1:
             yield cls()
             return
         cuda = torch.cuda.is_available()
@@ -132,6 +137,19 @@ class Ranks:
         """Go on when all ranks are here."""
         if self.count > 1:
             dist.barrier()
+
+
+def _started() -> int:
+    """How many processes torchrun started, this one among them; 1 where it did not."""
+    count, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    if count in ("", "1"):
+        return 1
+    if not (count.isdecimal() and rank.isdecimal() and "MASTER_ADDR" in os.environ):
+        raise UsageError(
+            f"the environment has WORLD_SIZE={count} and not all else that torchrun sets; start it "
+            "with torchrun, or unset WORLD_SIZE."
+        )
+    return int(count)
 
 
 ALONE = Ranks()
