@@ -84,7 +84,8 @@ class WithChoices(click.Command):
 @click.option("--epochs", type=int, help="Passes over the train set.  [default: by its size]")
 @click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
-@click.option("--schedule", metavar="SPEC", help="cosine or constant, such as cosine:warmup=0.05.")
+@click.option("--schedule", metavar="SPEC", help="cosine or constant, such as "
+              "cosine:warmup=0.05,end=0.1: rise over a twentieth, fall to a tenth.")  # fmt: skip
 @click.option("--rates", metavar="PART=FACTOR,...", help="Factors on the learning rate of "
               "backbone, head and loss, such as backbone=0.1,loss=100; 0 freezes.")  # fmt: skip
 @click.option("--freeze", metavar="EPOCHS", type=int, help="Train without the backbone for so many "
@@ -93,7 +94,7 @@ class WithChoices(click.Command):
               "[default: batch]")  # fmt: skip
 @click.option("--clip", metavar="NORM", type=float, help="Scale longer gradients to this length.")
 @click.option("--ema", metavar="DECAY", type=float, help="Judge and keep a moving average of the "
-              "weights, such as 0.999.")  # fmt: skip
+              "weights, such as 0.999; at step n at most (1 + n) / (10 + n).")  # fmt: skip
 @click.option("--patience", metavar="EPOCHS", type=int, help="Stop after so many without a better "
               "score.")  # fmt: skip
 @click.option("--chunk", metavar="IMAGES", type=int, help="Show the network so many at a time; the "
