@@ -132,3 +132,27 @@ def test_gradients_are_cut_to_the_length_asked_for(make_task):
     for before, after in found:
         assert after == pytest.approx(min(before, 0.01), rel=1e-3)
     assert {before for before, _ in lengths(make_task())} == {None}
+
+
+def test_a_scaled_loss_is_clipped_by_the_length_of_what_it_stands_for(make_task):
+    """Scaled by a power of two, all is the same to the bit."""
+
+    def trained(**options):
+        task = replace(make_task(), clip=0.01, **options)
+        steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
+        return [s.gradient_norm for s in steps], [p.detach() for p in task.model.parameters()]
+
+    norms, expected = trained()
+    scaled, weights = trained(scaler=torch.amp.GradScaler("cpu", init_scale=8.0))
+    assert scaled == norms
+    assert all(one.equal(other) for one, other in zip(weights, expected, strict=True))
+
+
+def test_a_step_that_fp16_skips_has_no_length(make_task):
+    task = replace(make_task(), clip=1.0, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**40))
+    before = [p.detach().clone() for p in task.model.parameters()]
+    record = next(iter(fit(task, Position(), Runtime.resolve("cpu", "fp16"))))
+    assert record.gradient_norm is None
+    assert task.scaler.get_scale() == 2.0**39
+    after = task.model.parameters()
+    assert all(one.equal(other) for one, other in zip(before, after, strict=True))
