@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, SPLITS, component, debug, print_json
-from metricforge.errors import UsageError
+from metricforge.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from metricforge.runs.recipe import Recipe
@@ -39,8 +39,26 @@ SECTIONS = {
 """The options of the command by what they are about; the others come last."""
 
 
+INSTEAD = {
+    "--lr": "--optimizer adamw:lr=0.001",
+    "--batch-size": "--sampler hard-triplet:classes=8,per_class=4",
+    "--epoch": "--epochs 10",
+    "--margin": "--loss triplet:margin=0.2",
+}
+"""What to write for options that other programs have."""
+
+
 class WithChoices(click.Command):
     """Its help has sections, and ends with the components there are, read from metadata."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if instead := INSTEAD.get(error.option_name.replace("_", "-")):
+                told = f"No such option '{error.option_name}'. Write {instead}"
+                raise click.NoSuchOption(error.option_name, told, ctx=ctx) from error
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         lines = {
@@ -181,6 +199,10 @@ def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Ru
     others = ("config", "out", "overwrite", "auto_resume")
     if any(options[name] for name in others):
         raise UsageError("--resume takes the run's own config and folder; leave out the others.")
+    if not options["resume_from"].exists():
+        raise ArtefactError(
+            f"{options['resume_from']} does not exist; --resume takes a run's folder."
+        )
     folder = RunFolder.open(options["resume_from"])
     asked = Recipe.from_toml(folder.config).but(**given) if given else None
     return resume(options["resume_from"], recipe=asked, listener=listener)
