@@ -266,7 +266,8 @@ class Hook(Protocol):
     - `on_epoch(record)`: after each epoch, its scores on validation classes in `validation`;
     - `on_end()`: when the training is over, was stopped, or failed.
 
-    A record is what the line of metrics.jsonl says, by name. Labels are told to none.
+    A record is what the line of metrics.jsonl says, by name; it and the embeddings are copies.
+    Labels are told to none.
     """
 
 

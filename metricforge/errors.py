@@ -62,6 +62,13 @@ class Interrupted(MetricForgeError):  # noqa: N818 - a stop that was asked for i
     exit_code = 130
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory is lacking; for the CPU's torch has no class."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def told(error: BaseException) -> str:
     """An exception of someone else's code in one line: its kind, what it says, and where."""
     says = " ".join(str(error).split()).rstrip(".")

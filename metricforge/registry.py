@@ -20,6 +20,7 @@ from metricforge.errors import (
     PluginError,
     ResourceError,
     UsageError,
+    out_of_memory,
     told,
     unknown,
 )
@@ -213,9 +214,10 @@ class Registry:
             return factory(**asked, **options)
         except MetricForgeError:
             raise
-        except MemoryError as error:
-            raise ResourceError(f"out of memory while {what} was made.") from error
         except (Exception, SystemExit) as error:
+            if out_of_memory(error):
+                less = "; a smaller --dim or network takes less" if "dim" in offers else ""
+                raise ResourceError(f"out of memory while {what} was made{less}.") from error
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {told(error)}.") from error
 

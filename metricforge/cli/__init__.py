@@ -16,7 +16,14 @@ import click
 
 from metricforge import __version__
 from metricforge.cli.added import WithPlugins
-from metricforge.errors import MetricForgeError, PluginError, ResourceError, UsageError
+from metricforge.errors import (
+    Interrupted,
+    MetricForgeError,
+    PluginError,
+    ResourceError,
+    UsageError,
+    out_of_memory,
+)
 
 # What the machine lacks, wherever it was noticed.
 LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -67,6 +74,9 @@ def _run(debug: bool) -> int:
         return error.exit_code
     except click.exceptions.Exit as done:
         return done.exit_code
+    except Interrupted as stopped:
+        _tell(str(stopped), debug, "")
+        return stopped.exit_code
     except MetricForgeError as error:
         # What was typed is wrong on all ranks; the first one says so.
         if isinstance(error, UsageError) and os.environ.get("RANK", "0") != "0":
@@ -81,7 +91,10 @@ def _run(debug: bool) -> int:
         _tell(f"{place}: {error.strerror}.", debug)
         return ResourceError.exit_code
     except Exception as error:
-        return _fault(error, debug)
+        if not out_of_memory(error):
+            return _fault(error, debug)
+        _tell("out of memory; a smaller network, --dim, batch or --chunk takes less.", debug)
+        return ResourceError.exit_code
     return 0
 
 
@@ -91,11 +104,11 @@ def _fault(error: Exception, debug: bool) -> int:
     return 1
 
 
-def _tell(sentence: str, debug: bool) -> None:
+def _tell(sentence: str, debug: bool, kind: str = "error: ") -> None:
     if debug:
         traceback.print_exc()
     # Names from folders may hold escape sequences, which must not reach a terminal.
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
     rank = os.environ.get("RANK", "0")
     where = "" if rank == "0" else f"rank {rank}: "
-    click.echo(f"{where}error: {shown}", err=True)
+    click.echo(f"{where}{kind}{shown}", err=True)

@@ -6,22 +6,25 @@ from typing import Any
 
 import click
 
-from metricforge.cli.options import JSON, debug, print_json
+from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
 @click.command("doctor")
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @JSON
 @debug
+@by_first_rank
 def command(device: str, as_json: bool) -> None:
-    """Tell versions, devices and plugins, and train for two seconds to see that all works.
+    """Tell versions, devices and plugins, and train for a few seconds to see that all works.
 
-    The exit code is 1 when the training does not work. A plugin that is broken is told of, and
-    costs no other.
+    The exit code is 1 when the training does not work, and as that of `train` for a device that
+    can't be used. A plugin that is broken is told of, and costs no other.
     """
     from metricforge.registry import Registry
     from metricforge.runs import doctor
+    from metricforge.runtime import Runtime
 
+    Runtime.resolve(device)
     found: dict[str, Any] = {
         "versions": doctor.versions(),
         "machine": doctor.machine(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metricforge.cli.options import JSON, debug, print_json
+from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 from metricforge.errors import DataError, ResourceError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @JSON
 @debug
+@by_first_rank
 def command(
     run: Path, images: tuple[Path, ...], out: Path, broken: str, device: str, as_json: bool
 ) -> None:
@@ -39,7 +40,7 @@ def command(
     """
     from metricforge.model import load
 
-    files = list(files_of(images))
+    files = files_of(images)
     model = load(run, device=device)
     embeddings, skipped = _embedded(model, files, broken == "skip")
     names = [str(file) for file in files if file not in skipped]
@@ -61,11 +62,18 @@ def command(
     )
 
 
-def files_of(images: Iterable[Path]) -> Iterator[Path]:
+def files_of(images: Iterable[Path]) -> list[Path]:
     """The image files that are meant: those named, and all below the folders that are.
 
-    DataError for what is not there.
+    DataError for what is not there, and where there are none.
     """
+    files = list(_files(images))
+    if not files:
+        raise DataError("there are no images in what was given.")
+    return files
+
+
+def _files(images: Iterable[Path]) -> Iterator[Path]:
     from metricforge.data.tree import walk
 
     for image in images:
@@ -83,8 +91,6 @@ def _embedded(
     """Embeddings of the files, and those that have none, each with the reason."""
     from metricforge.data.images import unreadable
 
-    if not files:
-        raise DataError("there are no images in what was given.")
     if not skip:
         try:
             return model.encode(files), {}

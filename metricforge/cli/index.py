@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 
 from metricforge.cli.encode import files_of
-from metricforge.cli.options import JSON, debug, print_json
+from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
 @click.command("index")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True,
-              help="The folder to write the index into.")  # fmt: skip
+              help="The folder to write, a new one or an index to replace.")  # fmt: skip
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @JSON
 @debug
+@by_first_rank
 def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json: bool) -> None:
     """Embed IMAGES with the model of RUN, to be searched with `metricforge search`.
 
@@ -25,7 +26,8 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json
     """
     from metricforge.runs.image_index import ImageIndex
 
-    files = list(files_of(images))
+    ImageIndex.refuse_used(out)
+    files = files_of(images)
     index, _ = ImageIndex.of(run, files, device)
     index.save(out)
     if as_json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -49,6 +51,18 @@ def debug(function: F) -> F:
         "--debug", is_flag=True, expose_value=False, help="Show a traceback with an error."
     )
     return decorate(function)
+
+
+def by_first_rank(function: F) -> F:
+    """Of the processes that torchrun starts, have the first alone carry the command out."""
+
+    @functools.wraps(function)
+    def carried_out(*given: Any, **options: Any) -> Any:
+        if os.environ.get("RANK", "0") == "0":
+            return function(*given, **options)
+        return None
+
+    return carried_out  # type: ignore[return-value]
 
 
 def print_json(record: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from metricforge.cli.encode import files_of
-from metricforge.cli.options import JSON, debug, print_json
+from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
 @click.command("search")
@@ -19,6 +19,7 @@ from metricforge.cli.options import JSON, debug, print_json
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @JSON
 @debug
+@by_first_rank
 def command(
     run: Path, index: Path, images: tuple[Path, ...], k: int, device: str, as_json: bool
 ) -> None:
@@ -26,8 +27,12 @@ def command(
     from metricforge.report.page import printable
     from metricforge.runs.image_index import ImageIndex
 
-    files = list(files_of(images))
-    found = ImageIndex.open(index).search(run, files, k, device)
+    files = files_of(images)
+    opened = ImageIndex.open(index)
+    if k > (held := len(opened.contents.names)):
+        click.echo(f"note: -k {k} is more than the {held} images of the index: all are told.",
+                   err=True)  # fmt: skip
+    found = opened.search(run, files, k, device)
     if as_json:
         each = zip(files, found, strict=True)
         print_json({str(image): [vars(one) for one in near] for image, near in each})

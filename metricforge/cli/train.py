@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, SPLITS, component, debug, print_json
-from metricforge.errors import UsageError
+from metricforge.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from metricforge.runs.recipe import Recipe
@@ -39,8 +39,26 @@ SECTIONS = {
 """The options of the command by what they are about; the others come last."""
 
 
+INSTEAD = {
+    "--lr": "--optimizer adamw:lr=0.001",
+    "--batch-size": "--sampler hard-triplet:classes=8,per_class=4",
+    "--epoch": "--epochs 10",
+    "--margin": "--loss triplet:margin=0.2",
+}
+"""What to write for options that other programs have."""
+
+
 class WithChoices(click.Command):
     """Its help has sections, and ends with the components there are, read from metadata."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if instead := INSTEAD.get(error.option_name.replace("_", "-")):
+                told = f"No such option '{error.option_name}'. Write {instead}"
+                raise click.NoSuchOption(error.option_name, told, ctx=ctx) from error
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         lines = {
@@ -87,7 +105,8 @@ class WithChoices(click.Command):
               "machine.")  # fmt: skip
 @click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
-@click.option("--schedule", metavar="SPEC", help="cosine or constant, such as cosine:warmup=0.05.")
+@click.option("--schedule", metavar="SPEC", help="cosine or constant, such as "
+              "cosine:warmup=0.05,end=0.1: rise over a twentieth, fall to a tenth.")  # fmt: skip
 @click.option("--rates", metavar="PART=FACTOR,...", help="Factors on the learning rate of "
               "backbone, head and loss, such as backbone=0.1,loss=100; 0 freezes.")  # fmt: skip
 @click.option("--freeze", metavar="EPOCHS", type=int, help="Train without the backbone for so many "
@@ -96,7 +115,7 @@ class WithChoices(click.Command):
               "[default: batch]")  # fmt: skip
 @click.option("--clip", metavar="NORM", type=float, help="Scale longer gradients to this length.")
 @click.option("--ema", metavar="DECAY", type=float, help="Judge and keep a moving average of the "
-              "weights, such as 0.999.")  # fmt: skip
+              "weights, such as 0.999; at step n at most (1 + n) / (10 + n).")  # fmt: skip
 @click.option("--patience", metavar="EPOCHS", type=int, help="Stop after so many without a better "
               "score.")  # fmt: skip
 @click.option("--chunk", metavar="IMAGES", type=int, help="Show the network so many at a time; the "
@@ -183,6 +202,10 @@ def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Ru
     others = ("config", "out", "overwrite", "auto_resume")
     if any(options[name] for name in others):
         raise UsageError("--resume takes the run's own config and folder; leave out the others.")
+    if not options["resume_from"].exists():
+        raise ArtefactError(
+            f"{options['resume_from']} does not exist; --resume takes a run's folder."
+        )
     folder = RunFolder.open(options["resume_from"])
     asked = Recipe.from_toml(folder.config).but(**given) if given else None
     return resume(options["resume_from"], recipe=asked, listener=listener)

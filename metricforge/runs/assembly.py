@@ -131,7 +131,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         notes=(
             *source.dataset.notes,
             *left_out(source.split, source.dataset),
-            *_notes(task, runtime),
+            *_notes(task, runtime, recipe.freeze),
             *selection.notes,
         ),
     )
@@ -190,19 +190,22 @@ def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Run
     )
 
 
-def _notes(task: Task, runtime: Runtime) -> tuple[str, ...]:
-    views, chunk = task.views, runtime.chunk
+def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:
+    views, chunk, has_norms = task.views, runtime.chunk, bool(norms(task.model))
     turned = f"each class is shown in {views} orientations, which count as {views} classes."
     by_chunk = (
-        f"batch norm goes by the {chunk} images of a chunk, not by the whole batch; "
+        f"of a batch of more than {chunk} images batch norm goes by the chunk, not by the whole; "
         "--batch-norm frozen goes by neither."
     )
-    several = chunk is not None and not task.frozen_norms and bool(norms(task.model))
-    return (
-        *((turned,) if views > 1 else ()),
-        *((by_chunk,) if several else ()),
-        *sentences(task.sampler),
-    )
+    without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
+    frozen = f"the backbone never trains: it is frozen in all {task.epochs} epochs."
+    notes = {
+        turned: views > 1,
+        by_chunk: chunk is not None and has_norms and not task.frozen_norms,
+        without_norms: task.frozen_norms and not has_norms,
+        frozen: freeze > 0 and task.frozen >= task.epochs,
+    }
+    return (*(note for note, holds in notes.items() if holds), *sentences(task.sampler))
 
 
 def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> None:

@@ -14,7 +14,7 @@ from metricforge.contracts import TEST, Dataset, EvaluationProtocol, Preprocessi
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images
 from metricforge.data.split import Split
-from metricforge.errors import DataError, PluginError
+from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
 from metricforge.model import Card, EmbeddingModel, build
 from metricforge.registry import Registry
 from metricforge.runs.recipe import Recipe, described
@@ -144,6 +144,8 @@ def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
     try:
         given = embed()
     except Exception as error:
+        if out_of_memory(error):
+            raise ResourceError(f"out of memory in {name}; a smaller one takes less.") from error
         reason = " ".join(str(error).split())
         raise PluginError(f"{name} can't embed: {type(error).__name__}: {reason}") from error
     if not isinstance(given, Tensor) or given.shape != (2, width):

@@ -12,7 +12,7 @@ from metricforge.data.split import Split
 from metricforge.errors import PluginError, UsageError
 from metricforge.installed import OWN
 from metricforge.registry import Registry
-from metricforge.runs.recipe import KINDS, LISTS, Recipe, Standard
+from metricforge.runs.recipe import KINDS, LISTS, Recipe, Standard, is_recorded_object
 from metricforge.spec import Spec
 from metricforge.training.conduct import accepted_kinds, name_of
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
@@ -78,7 +78,10 @@ def written_out(recipe: Recipe, registry: Registry) -> Recipe:
         optimizer=str(complete_optimizer(Spec.parse(recipe.optimizer))),
         schedule=str(complete_schedule(Spec.parse(recipe.schedule))),
         **{
-            key: tuple(full(kind, x) if isinstance(x, str) else x for x in getattr(recipe, key))
+            key: tuple(
+                full(kind, x) if isinstance(x, str) and not is_recorded_object(x) else x
+                for x in getattr(recipe, key)
+            )
             for key, kind in LISTS.items()
         },
         protocols=tuple(full("protocol", text) for text in recipe.protocols),

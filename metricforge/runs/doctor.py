@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +17,10 @@ import torch
 
 import metricforge
 from metricforge.contracts import Dataset
-from metricforge.errors import MetricForgeError
+from metricforge.errors import Interrupted, MetricForgeError
 from metricforge.registry import Registry
-from metricforge.runs.folder import RECORDED_VERSIONS, version_of
+from metricforge.runs.folder import RECORDED_VERSIONS, RunFolder, version_of
+from metricforge.runs.run import Run
 from metricforge.runs.train import train
 from metricforge.runtime import keep_large_blocks
 
@@ -85,12 +87,23 @@ def self_test(device: str = "auto") -> list[Check]:
         path = Path(place) / "run"
         made: dict[str, Any] = {}
 
-        def training() -> None:
-            made["run"] = train(
+        def trained(**options: Any) -> Run:
+            return train(
                 dataset=_noise(), split="classes:train=a-f,validation=g-h,test=i-j", epochs=1,
-                orientations=1, backbone="conv4:channels=8", dim=8, device=device, out=path,
-                protocols=("retrieval",), progress=False,
+                sampler="hard-triplet:classes=3,per_class=4", orientations=1, dim=8,
+                backbone="conv4:channels=8", device=device, out=path, protocols=("retrieval",),
+                save_steps=1, progress=False, **options,
             )  # fmt: skip
+
+        def stopping() -> None:
+            with suppress(Interrupted):
+                trained(hooks=_Stop())
+            assert RunFolder(path).checkpoints.all(), "there is no checkpoint"
+
+        def going_on() -> None:
+            made["run"] = trained(auto_resume=True)
+            log = (path / "log.txt").read_text()
+            assert "resumed at step 1\n" in log, "it began anew"
 
         def repeating() -> None:
             weights = made["run"].model.state_dict()
@@ -103,7 +116,8 @@ def self_test(device: str = "auto") -> list[Check]:
             assert rows.shape == (4, 8), f"embeddings are {rows.shape}"
 
         steps: Mapping[str, Callable[[], None]] = {
-            "train and test": training,
+            "train and stop": stopping,
+            "go on and test": going_on,
             "load what was saved": repeating,
             "embed": embedding,
         }
@@ -112,6 +126,14 @@ def self_test(device: str = "auto") -> list[Check]:
             failed = next((check.name for check in found if check.wrong), "")
             found.append(_tried(name, step) if not failed else Check(name, f"needs {failed}", 0.0))
         return found
+
+
+class _Stop:
+    """A hook that stops a training after its second step, when the first one has been saved."""
+
+    def on_step(self, record: Mapping[str, Any], embeddings: torch.Tensor) -> None:
+        if record["step"] == 2:
+            raise Interrupted("stopped.")
 
 
 def _tried(name: str, step: Callable[[], None]) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from metricforge.errors import PluginError
 from metricforge.registry import Registry
 from metricforge.runs.components import component
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.recipe import described
+from metricforge.runs.recipe import described, is_recorded_object
 from metricforge.training.blame import blaming
 
 MEMBERS = ("on_step", "on_epoch", "on_end")
@@ -20,18 +21,26 @@ MEMBERS = ("on_step", "on_epoch", "on_end")
 class Hooks:
     """Hands on what a training tells, to those who listen to that."""
 
-    def __init__(self, hooks: Sequence[Any]) -> None:
-        self._hooks = hooks
+    def __init__(self, hooks: Sequence[Any], notes: Sequence[str] = ()) -> None:
+        self._hooks, self.notes = hooks, notes
 
     @classmethod
     def of(cls, given: Sequence[Any], registry: Registry, folder: RunFolder, step: int) -> Hooks:
-        """Hooks from specs, classes or objects; PluginError for one that listens to nothing."""
+        """Hooks from specs, classes or objects; PluginError for one that listens to nothing.
+
+        One that only a record names, an object of the program that made the run, is left out,
+        and `notes` say so: it has no share in what the run finds.
+        """
         offers = {"folder": folder.path, "step": step}
+        gone = [one for one in given if is_recorded_object(one)]
+        given = [one for one in given if not is_recorded_object(one)]
         hooks = [component(registry, "hook", one, offers) for one in given]
         for hook, one in zip(hooks, given, strict=True):
             if not any(callable(getattr(hook, member, None)) for member in MEMBERS):
                 raise PluginError(f"hook {described(one)} must have one of {', '.join(MEMBERS)}.")
-        return cls(hooks)
+        return cls(
+            hooks, [f"left out: the hook {one}, which only its program has." for one in gone]
+        )
 
     def step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
         """A step was done."""
@@ -49,4 +58,5 @@ class Hooks:
         for hook in self._hooks:
             if listens := getattr(hook, member, None):
                 with blaming(hook):
-                    listens(*told)
+                    # Copies: what it does to them must reach neither the run nor other hooks.
+                    listens(*copy.deepcopy(told))

@@ -13,11 +13,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.artefact import read_folder, write_folder
-from metricforge.errors import ArtefactError, DivergedError
+from metricforge.artefact import MANIFEST, read_folder, write_folder
+from metricforge.errors import ArtefactError, DataError, DivergedError, UsageError
 from metricforge.model import EmbeddingModel, load, model_folder
 
 FORMAT = 1
+FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
 
 
@@ -59,13 +60,25 @@ class ImageIndex:
         names = tuple(str(image) for image in images)
         return cls(Contents(names, model.card.dim, _hash(run)), index), model
 
+    @staticmethod
+    def refuse_used(folder: str | Path) -> None:
+        """UsageError if `folder` is in use by anything but an index, for it is replaced whole."""
+        path = Path(folder).resolve()
+        if path == Path.cwd():
+            raise UsageError("the index would replace the current folder; give --out a new one.")
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{folder} is a file; give another --out.")
+        if path.is_dir() and {file.name for file in path.iterdir()} not in (set(), FILES):
+            raise UsageError(f"{folder} holds files that are no index; give another --out.")
+
     def save(self, folder: str | Path) -> None:
-        """Write it into `folder`, whole or not at all."""
+        """Write it into `folder`, whole or not at all; UsageError as :meth:`refuse_used`."""
+        self.refuse_used(folder)
         files = {
             "index.faiss": faiss.serialize_index(self.index).tobytes(),
             "contents.json": json.dumps(asdict(self.contents), indent=1).encode(),
         }
-        write_folder(Path(folder), files)
+        write_folder(Path(folder).resolve(), files)
 
     @classmethod
     def open(cls, folder: str | Path) -> ImageIndex:
@@ -95,13 +108,16 @@ class ImageIndex:
     ) -> list[list[Found]]:
         """For each image the k nearest of the index, nearest first.
 
-        Raises ArtefactError when the index is of another model than that of `run`.
+        Raises ArtefactError when the index is of another model than that of `run`, DataError when
+        it is empty.
         """
         if _hash(run) != self.contents.model:
             raise ArtefactError(
                 f"the index is of another model than that of {run}, whose embeddings lie "
                 "elsewhere; search with the model it was made with, or index the images again."
             )
+        if not self.contents.names:
+            raise DataError("the index holds no images; index some.")
         rows = _embedded(load(run, device=device), images)
         # Clamped, for faiss would fill up with -1.
         squared, places = self.index.search(rows, min(k, len(self.contents.names)))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from metricforge.errors import Interrupted
+from metricforge.errors import Interrupted, MetricForgeError
 from metricforge.report.progress import Listener
 from metricforge.runs.assembly import Assembly
 from metricforge.runs.collapse import collapse
@@ -28,7 +28,7 @@ class Keeper:
         self.hooks = hooks
         self._collapse_told = first_collapse(folder) is not None
         self._saved = time.monotonic()
-        for note in assembly.notes:
+        for note in (*assembly.notes, *hooks.notes):
             self.tell(note)
 
     def tell(self, sentence: str) -> None:
@@ -88,9 +88,19 @@ class Keeper:
 
 @contextmanager
 def ending(keeper: Keeper | None) -> Iterator[None]:
-    """Tell its hooks of the end, however the training within ends."""
+    """Tell its hooks of the end, however the training within ends.
+
+    What then fails in a hook is only said where the training has failed or was stopped.
+    """
+    if keeper is None:
+        yield
+        return
     try:
         yield
-    finally:
-        if keeper is not None:
+    except BaseException:
+        try:
             keeper.hooks.end()
+        except MetricForgeError as error:
+            keeper.tell(str(error))
+        raise
+    keeper.hooks.end()

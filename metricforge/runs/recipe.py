@@ -128,11 +128,14 @@ class Recipe:
         return cls(**checked)
 
     def specs_only(self, source: str) -> Recipe:
-        """This recipe; UsageError when it names an object, which only its program can give."""
+        """This recipe; UsageError when it names an object, which only its program can give.
+
+        Hooks are let pass: without one a run finds the same.
+        """
         each = [(key, value) for key, value in vars(self).items() if key not in LISTS]
         listed = [(key, value) for key in LISTS for value in getattr(self, key)]
         for key, value in (*each, *listed):
-            if isinstance(value, str) and value.startswith(OBJECT):
+            if is_recorded_object(value) and key not in ASIDE:
                 raise UsageError(
                     f"{source} has {key} = '{value}', an object of the program that made the "
                     "run: it can't be repeated from the config alone; repeat it from there."
@@ -155,6 +158,11 @@ class Recipe:
             for key in mine
             if key not in ASIDE and _recorded(mine[key]) != _recorded(theirs[key])
         ]
+
+
+def is_recorded_object(component: Any) -> bool:
+    """Whether this is only what a record calls an object of the program that made a run."""
+    return isinstance(component, str) and component.startswith(OBJECT)
 
 
 def described(component: Any) -> str:

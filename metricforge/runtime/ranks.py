@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from metricforge.errors import ResourceError
+from metricforge.errors import ResourceError, UsageError
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,11 @@ class Ranks:
     @classmethod
     @contextmanager
     def joined(cls) -> Iterator[Ranks]:
-        """The ranks that `torchrun` started, together until the end; else this process alone."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        """The ranks that `torchrun` started, together until the end; else this process alone.
+
+        Raises UsageError where only some of what torchrun tells its processes is set.
+        """
+        if _started() == 1:
             yield cls()
             return
         with _telling_of_lost_ranks():
@@ -160,6 +163,19 @@ def _telling_of_lost_ranks() -> Iterator[None]:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
             raise ResourceError("another rank has ended; what it said tells why.") from error
         raise
+
+
+def _started() -> int:
+    """How many processes torchrun started, this one among them; 1 where it did not."""
+    count, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    if count in ("", "1"):
+        return 1
+    if not (count.isdecimal() and rank.isdecimal() and "MASTER_ADDR" in os.environ):
+        raise UsageError(
+            f"the environment has WORLD_SIZE={count} and not all else that torchrun sets; start it "
+            "with torchrun, or unset WORLD_SIZE."
+        )
+    return int(count)
 
 
 ALONE = Ranks()

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from metricforge.errors import MetricForgeError, PluginError, ResourceError, told
+from metricforge.errors import MetricForgeError, PluginError, ResourceError, out_of_memory, told
 from metricforge.installed import owner_of
 from metricforge.runtime import Runtime
 
@@ -41,13 +40,6 @@ def telling_of_memory(images: int, runtime: Runtime) -> Iterator[None]:
             f"out of memory with {shown} images at a time; try --chunk {max(shown // 2, 1)}, which "
             "leaves the batch as it is, smaller images, or a smaller batch."
         ) from error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory is lacking; for the CPU's torch has no class."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def name_of(plugin: object) -> str:

@@ -51,7 +51,13 @@ def sgd(
 
 
 def cosine(*, warmup: float = 0.05, end: float = 0.0) -> Schedule:
-    """A linear rise over `warmup` of the budget, then half a cosine down to `end`."""
+    """A linear rise over `warmup`, then half a cosine down to `end`.
+
+    `warmup` is a share of the whole training, 0 to 1: 0.05 is its first twentieth. `end` is a
+    factor on the learning rate, 0 to 1: with 0.1 the last steps have a tenth of it.
+    """
+    _refuse_beyond("warmup is a share of the training", warmup)
+    _refuse_beyond("end is a factor on the learning rate", end)
 
     def factor(spent: float) -> float:
         if spent < warmup:
@@ -63,7 +69,8 @@ def cosine(*, warmup: float = 0.05, end: float = 0.0) -> Schedule:
 
 
 def constant(*, warmup: float = 0.0) -> Schedule:
-    """A linear rise over `warmup` of the budget, then the same rate to the end."""
+    """A linear rise over `warmup`, a share of the training from 0 to 1, then the same rate."""
+    _refuse_beyond("warmup is a share of the training", warmup)
     return lambda spent: min(1.0, spent / warmup) if warmup else 1.0
 
 
@@ -80,6 +87,11 @@ SCHEDULES: Mapping[str, Factory] = {"constant": constant, "cosine": cosine}
 PARTS = ("backbone", "head", "loss")
 
 
+def _refuse_beyond(what: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"in a schedule {what}, from 0 to 1, not {value}.")
+
+
 def _fused(groups: Parameters) -> bool:
     """Whether one kernel can step all weights: a small network's many ones each cost a call."""
     weights = [weight for group in groups for weight in group["params"]]
@@ -89,13 +101,17 @@ def _fused(groups: Parameters) -> bool:
 def read_rates(text: str | None) -> dict[str, float]:
     """Factors on the learning rate by part, from "backbone=0.1,loss=100"; 1 where none is given.
 
-    Raises UsageError for another part, and for what is no number of 0 or more.
+    Raises UsageError for another part, one given twice, and for what is no number of 0 or more.
     """
     rates = dict.fromkeys(PARTS, 1.0)
+    given: set[str] = set()
     for item in (text or "").split(",") if text else ():
         name, _, value = item.partition("=")
         if name not in rates:
             raise unknown("part in rates", name, PARTS)
+        if name in given:
+            raise UsageError(f"rates has {name} twice: {text}.")
+        given.add(name)
         try:
             rates[name] = float(value)
         except ValueError:
@@ -116,17 +132,23 @@ def make_optimizer(
     """The optimiser that `spec` names, over the parameters of those parts that have any.
 
     Each part is a group by its name, with its factor of `rates` on the learning rate; one with
-    the factor 0 does not learn at all.
+    the factor 0 does not learn at all. Raises UsageError for a factor on what has no parameters.
     """
     factory, options = _chosen(OPTIMIZERS, "optimizer", spec)
+    if not 0 < options["lr"] < math.inf:
+        raise UsageError(f"lr of optimizer '{spec.name}' must be above 0, not {options['lr']}.")
     factors = rates or {}
     groups = []
     for name, module in parts.items():
-        if not isinstance(module, nn.Module):
-            continue
-        if factors.get(name, 1.0) == 0:
-            module.requires_grad_(False)
-        if parameters := [p for p in module.parameters() if p.requires_grad]:
+        every = module.parameters() if isinstance(module, nn.Module) else ()
+        parameters = [p for p in every if p.requires_grad]
+        factor = factors.get(name, 1.0)
+        if factor != 1 and not parameters:
+            raise UsageError(f"rates has {name}={factor:g}, and this {name} has no parameters.")
+        if factor == 0:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+        elif parameters:
             groups.append({"params": parameters, "name": name})
     if not groups:
         raise UsageError("nothing is left to train: all of it is frozen.")

@@ -14,7 +14,8 @@ class StepRecord:
     - `possible`: how many of that kind the batch holds, an image that it holds twice being two;
       of a memory's rows none is an anchor.
     - `active`: how many of the tuples have a share in the loss; None when the loss does not say.
-    - `gradient_norm`: the length of the gradient before it was clipped; None when it is not.
+    - `gradient_norm`: the length of the gradient before it was clipped; None when it is not, or
+      when it is not finite, as of a step in fp16 that is skipped.
     - `spent`: the share of the whole budget, 0 to 1, that is behind it.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +34,7 @@ from metricforge.training.task import Position, Task
 class Outcome:
     """What a step found: loss, counts of tuples (see `StepRecord`), embeddings [B, D].
 
-    `norm` is that of the gradient, where it is clipped.
+    `norm` is that of the gradient, where it is clipped and finite.
     """
 
     loss: float
@@ -96,7 +97,7 @@ def _compare(
 
 
 def _descend(task: Task, runtime: Runtime) -> float | None:
-    """Change the weights by the gradients of all ranks; the norm that these had, if clipped."""
+    """Change the weights by the gradients of all ranks; their norm, if clipped and finite."""
     learning = task.loss.parameters() if isinstance(task.loss, nn.Module) else ()
     runtime.ranks.sum_gradients(
         (p for p in task.model.parameters() if p.requires_grad),
@@ -106,7 +107,9 @@ def _descend(task: Task, runtime: Runtime) -> float | None:
     if task.clip is not None:
         task.scaler.unscale_(task.optimizer)
         every = [p for group in task.optimizer.param_groups for p in group["params"]]
-        norm = float(nn.utils.clip_grad_norm_(every, task.clip))
+        found = float(nn.utils.clip_grad_norm_(every, task.clip))
+        # Infinite where the loss was scaled too far for fp16: the scaler skips that step.
+        norm = found if math.isfinite(found) else None
     task.scaler.step(task.optimizer)
     task.scaler.update()
     if task.average is not None:
@@ -193,5 +196,5 @@ def _diverged(task: Task, batch: Tensor, loss: float, sound: bool) -> DivergedEr
     what = f"the loss is {loss}" if not sound else f"the loss is {loss}, without finite gradient,"
     return DivergedError(
         f"{what} for the batch of images {rows}{more}; no step was taken. "
-        "Try a lower learning rate (--optimizer adamw:lr=...)."
+        f"Try a lower learning rate (--optimizer {type(task.optimizer).__name__.lower()}:lr=...)."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from metricforge.artefact import read_folder, write_folder
 from metricforge.model import load
-from tests.cli.process import metricforge
+from tests.cli.process import metricforge, wrapped
 from tests.cli.small_run import make_files, words
 
 
@@ -35,7 +36,9 @@ def gallery(place: Path) -> list[Path]:
     return sorted(path for label in "5678" for path in (place / "files" / label).iterdir())
 
 
-def search(place: Path, *given: object, run: str = "run0", index: str = "index") -> object:
+def search(
+    place: Path, *given: object, run: str = "run0", index: str = "index"
+) -> subprocess.CompletedProcess[str]:
     return metricforge("search", place / run, place / index, *given)
 
 
@@ -54,12 +57,64 @@ def test_what_is_nearest_comes_first_as_a_naive_search_finds_it(place: Path) -> 
             assert one["distance"] == pytest.approx(distances[row], abs=1e-3)
 
 
-def test_an_image_of_the_index_finds_itself_and_k_is_clamped(place: Path) -> None:
+@pytest.mark.fault(52)
+def test_an_image_of_the_index_finds_itself_and_k_is_clamped_and_said(place: Path) -> None:
     done = search(place, gallery(place)[3], "-k", 500)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 1 + 24
     assert lines[1].split() == ["0.000", str(gallery(place)[3])]
+    assert done.stderr == "note: -k 500 is more than the 24 images of the index: all are told.\n"
+    assert search(place, gallery(place)[3], "-k", 24).stderr == ""
+
+
+def index(place: Path, *given: object, **how: Path) -> subprocess.CompletedProcess[str]:
+    return metricforge("index", place / "run0", *given, **how)
+
+
+def test_an_index_replaces_nothing_but_an_index_or_an_empty_folder(
+    place: Path, tmp_path: Path
+) -> None:
+    precious, file, empty = (tmp_path / name for name in ("precious", "file", "empty"))
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("all of it")
+    file.write_text("all of it")
+    for out, told in ((precious, "no index"), (file, "is a file"), (place / "run0", "no index")):
+        done = index(place, *gallery(place), "--out", out)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert told in done.stderr
+        assert {path.name for path in tmp_path.iterdir()} == {precious.name, file.name}
+    assert (precious / "thesis.txt").read_text() == file.read_text() == "all of it"
+    empty.mkdir()
+    done = index(place, *gallery(place), "--out", ".", cwd=empty)
+    assert done.returncode == 2, done.stderr
+    assert "the current folder" in done.stderr
+    for _ in range(2):
+        done = index(place, *gallery(place)[:3], "--out", empty)
+        assert done.returncode == 0, done.stderr
+
+
+def test_where_there_are_no_images_index_and_search_say_so(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    for done in (
+        index(place, tmp_path / "none", "--out", tmp_path / "index"),
+        search(place, tmp_path / "none"),
+        search(place, tmp_path / "none", "--json"),
+    ):
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "there are no images in what was given" in done.stderr
+    assert not (tmp_path / "index").exists()
+
+
+def test_of_several_ranks_the_first_indexes_and_searches(place: Path, tmp_path: Path) -> None:
+    given = [place / "run0", *gallery(place)[:3], "--json", "--out", tmp_path / "index"]
+    done = wrapped("none", "index", *given, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 3
+    given = [place / "run0", tmp_path / "index", gallery(place)[1], "--json"]
+    done = wrapped("none", "search", *given, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)[str(gallery(place)[1])]) == 3
 
 
 @pytest.mark.fault(49)

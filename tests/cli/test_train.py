@@ -113,6 +113,14 @@ BAD_USAGE = [
     (["--select", "map@k"], "map@r"),
     (["--sampler", "random-pairs", "--loss", "triplet"], "contrastive"),
     (["--dim", "0"], "at least 1"),
+    (["--schedule", "cosine:warmup=2"], "share of the training"),
+    (["--optimizer", "adam:lr=0"], "above 0"),
+    (["--rates", "loss=100"], "this loss has no parameters"),
+    (["--lr", "3"], "Write --optimizer adamw:lr=0.001"),
+    (["--batch-size", "32"], "Write --sampler hard-triplet:classes=8,per_class=4"),
+    (["--batch_size=32"], "Write --sampler hard-triplet:classes=8,per_class=4"),
+    (["--epoch", "3"], "Write --epochs 10"),
+    (["--margin", "1"], "Write --loss triplet:margin=0.2"),
 ]
 
 
@@ -250,6 +258,20 @@ def test_a_loss_that_is_not_a_number_is_exit_code_7_with_the_batch(tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 7, done.stderr
     assert re.search(r"batch of images \d+, \d+", done.stderr)
+    assert "--optimizer sgd:lr=" in done.stderr
+
+
+@pytest.mark.fault(19)
+def test_a_network_that_does_not_fit_in_memory_is_exit_code_6(tmp_path: Path) -> None:
+    done = metricforge("train", *QUICK, "--dim", 10**13, "--out", tmp_path / "r")
+    assert done.returncode == 6, done.stderr
+    assert "out of memory while head 'linear' was made; a smaller --dim" in done.stderr
+
+
+def test_what_is_not_there_can_not_be_gone_on_with(tmp_path: Path) -> None:
+    done = metricforge("train", "--resume", tmp_path / "none")
+    assert done.returncode == 5
+    assert f"{tmp_path / 'none'} does not exist" in done.stderr
 
 
 @pytest.mark.fault(13)
@@ -300,7 +322,8 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
-    assert "--resume" in stderr
+    assert re.search(r"^interrupted and saved at step \d+; go on with: .* --resume", stderr, re.M)
+    assert "error:" not in stderr
     resumed = metricforge("train", "--resume", tmp_path / "stopped")
     assert resumed.returncode == 0, resumed.stderr
     one, two = (tmp_path / name / "model" / "weights.safetensors" for name in

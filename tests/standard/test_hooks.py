@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import metricforge
-from metricforge.errors import PluginError, UsageError
+from metricforge.errors import Interrupted, PluginError, UsageError
 from tests.cli.process import metricforge as command
 from tests.cli.process import wrapped
 from tests.cli.small_run import make_images, words
@@ -100,6 +101,69 @@ def test_what_fails_in_one_is_its_own_fault_and_it_still_hears_of_the_end(
     assert (hook.steps, hook.ended) == ([1], 1)
     with pytest.raises(PluginError, match="must have one of on_step, on_epoch, on_end"):
         metricforge.train(hooks=[object()], out=tmp_path / "s", **options(images))
+
+
+class Spoils:
+    """A hook that changes what it is told, and fails in the end."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+
+    def on_step(self, record: Any, embeddings: Any) -> None:
+        record.clear()
+        embeddings.zero_()
+
+    def on_epoch(self, record: Any) -> None:
+        record["validation"].clear()
+
+    def on_end(self) -> None:
+        if self.fails:
+            raise OSError("no room")
+
+
+class Stops(Listens):
+    """A hook by which the run is asked to stop after its second step."""
+
+    def on_step(self, record: Any, embeddings: Any) -> None:
+        super().on_step(record, embeddings)
+        if record["step"] == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_what_one_does_to_its_copies_reaches_neither_run_nor_other_hooks(
+    images: Path, tmp_path: Path
+) -> None:
+    told = Listens()
+    plain = metricforge.train(out=tmp_path / "a", **options(images))
+    run = metricforge.train(hooks=[Spoils(), told], out=tmp_path / "b", **options(images))
+    assert told.steps == list(range(1, run.summary["steps"] + 1))
+    ends = [metrics(one.path)[-1] for one in (plain, run)]
+    assert ends[0]["spread"] == ends[1]["spread"] > 0
+    assert run.summary["validation"] == plain.summary["validation"]
+
+
+def test_what_fails_at_the_end_hides_no_error_before_it(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="saved at step 2") as stopped:
+        metricforge.train(hooks=[Stops(), Spoils(True)], out=tmp_path / "r", **options(images))
+    assert stopped.value.exit_code == 143
+    assert "Spoils failed: OSError: no room" in (tmp_path / "r" / "log.txt").read_text()
+    with pytest.raises(PluginError, match=r"Spoils failed: OSError: no room"):
+        metricforge.train(hooks=[Spoils(True)], out=tmp_path / "s", **options(images))
+
+
+def test_an_object_stops_no_run_from_going_on_without_it(images: Path, tmp_path: Path) -> None:
+    given = {**options(images), "hooks": [Stops(), "tensorboard"]}
+    with pytest.raises(Interrupted):
+        metricforge.train(out=tmp_path / "r", **given)
+    done = command("train", "--resume", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    told = f"left out: the hook object {__name__}:Stops, which only its program has."
+    assert told in done.stderr
+    assert set(scalars(tmp_path / "r")["step/loss"]) == {1, 2, 3, 4}
+    again = command("train", "--config", tmp_path / "r" / "config.toml", "--out", tmp_path / "s")
+    assert again.returncode == 0, again.stderr
+    assert told in again.stderr
+    assert metrics(tmp_path / "r")[-1]["validation"] == metrics(tmp_path / "s")[-1]["validation"]
 
 
 def test_options_are_checked(images: Path, tmp_path: Path) -> None:

@@ -57,6 +57,25 @@ def test_what_is_left_over_makes_a_step_of_its_own(make_task):
     assert steps[-1].spent == pytest.approx(1)
 
 
+def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_task):
+    task = make_task(epochs=1)
+    norm = task.model.backbone.norm
+    seen, forward = [], norm.forward
+
+    def noted(images):
+        if torch.is_grad_enabled():
+            seen.append(images.detach().mean((0, 2, 3)))
+        return forward(images)
+
+    norm.forward = noted
+    next(iter(fit(task, Position(), replace(CPU, chunk=3))))
+    expected = torch.zeros(8)
+    for mean in seen:
+        expected = expected.lerp(mean, norm.momentum)
+    assert int(norm.num_batches_tracked) == len(seen) == 3
+    assert norm.running_mean.allclose(expected)
+
+
 def test_patience_ends_a_training_that_gets_no_better(make_task):
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
     task = replace(make_task(epochs=6), validate=lambda _: {"score": next(scores)}, patience=3)

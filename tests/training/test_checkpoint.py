@@ -121,6 +121,20 @@ def test_resuming_in_chunks_ends_in_the_same_bytes(make_task, tmp_path):
     assert middles >= 6
 
 
+def test_how_a_loss_is_scaled_is_gone_on_with(make_task, tmp_path):
+    def make():
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=4)
+        return replace(make_task(epochs=1), scaler=scaler)
+
+    task = make()
+    Checkpoints(tmp_path).save(task, run(task))
+    again = make()
+    Checkpoints(tmp_path).restore_newest(again)
+    assert again.scaler.state_dict() == task.scaler.state_dict()
+    assert again.scaler.get_scale() > 8
+    assert again.scaler.state_dict()["_growth_tracker"] > 0
+
+
 def assembled():
     """The task of a recipe, with its memory layout and its selection."""
     rng = torch.Generator().manual_seed(0)

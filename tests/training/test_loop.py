@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(make_task, bad):
         return good if len(calls) < 3 else good * bad
 
     batches = [torch.tensor([i, i + 6, i + 1, i + 7]) for i in range(4)]
-    task = make_task(sampler=Scripted(*batches), loss=Says(spoil))
+    task = make_task(sampler=Scripted(*batches), loss=Says(spoil), optimizer="nadam:lr=0.01")
     after = []
     records = (after.append(parameters(task)) for _ in fit(task, Position(), CPU))
     with pytest.raises(DivergedError) as caught:
@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(make_task, bad):
     assert len(calls) == 3
     # The images of the dataset, not the places in the train set, which begins at 5.
     assert "images 7, 13, 8, 14;" in str(caught.value)
-    assert "lower learning rate" in str(caught.value)
+    assert "a lower learning rate (--optimizer nadam:lr=" in str(caught.value)
 
 
 def test_an_embedding_that_is_not_finite_stops_before_the_step(make_task):

@@ -12,7 +12,7 @@ from metricforge.errors import UsageError
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 from metricforge.training.loop import Position, fit
-from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
+from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of, read_rates
 from metricforge.training.records import EpochRecord, StepRecord
 
 CPU = Runtime(torch.device("cpu"))
@@ -33,7 +33,8 @@ def test_rates_are_factors_by_part_and_one_where_none_is_given():
 @pytest.mark.parametrize(
     ("text", "told"),
     [("los=1", "did you mean 'loss'"), ("loss", "factors"), ("head=x", "factors"),
-     ("head=-1", "factors"), ("head=nan", "factors"), ("head=inf", "factors"), (",", "unknown")],
+     ("head=-1", "factors"), ("head=nan", "factors"), ("head=inf", "factors"), (",", "unknown"),
+     ("head=1,head=2", "head twice"), ("loss=3,head=2,loss=3", "loss twice")],
 )  # fmt: skip
 def test_other_rates_are_refused(text, told):
     with pytest.raises(UsageError, match=told):
@@ -61,6 +62,38 @@ def test_a_part_of_rate_zero_stays_as_it_is_and_everything_frozen_is_refused(mak
     assert same == {n for n in before if n.startswith("backbone.")}
     with pytest.raises(UsageError, match="nothing is left to train"):
         rated(make_task(), "backbone=0,head=0")
+
+
+def test_a_rate_of_what_has_no_parameters_is_refused(make_task):
+    with pytest.raises(UsageError, match="rates has loss=100, and this loss has no parameters"):
+        rated(make_task(), "loss=100")
+    with pytest.raises(UsageError, match="rates has loss=0"):
+        rated(make_task(), "loss=0")
+    rated(make_task(), "loss=1")
+
+
+@pytest.mark.parametrize("lr", ["0", "-1", "nan", "inf"])
+def test_a_rate_that_is_not_above_0_is_refused(make_task, lr):
+    with pytest.raises(UsageError, match="lr of optimizer 'adam' must be above 0"):
+        make_task(optimizer=f"adam:lr={lr}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [("cosine:warmup=2", "share of the training, from 0 to 1, not 2.0"),
+     ("cosine:end=-1", "factor on the learning rate, from 0 to 1, not -1.0"),
+     ("cosine:end=nan", "factor"), ("constant:warmup=-0.1", "share")],
+)  # fmt: skip
+def test_a_schedule_beyond_its_bounds_is_refused(spec, told):
+    with pytest.raises(UsageError, match=told):
+        make_schedule(Spec.parse(spec))
+
+
+def test_a_schedule_rises_over_a_share_of_the_training_and_falls_to_its_end():
+    schedule = make_schedule(Spec.parse("cosine:warmup=0.2,end=0.1"))
+    expected = {0.1: 0.5, 0.2: 1.0, 0.6: 0.55, 1.0: 0.1}
+    assert {spent: schedule(spent) for spent in expected} == pytest.approx(expected)
+    assert make_schedule(Spec.parse("cosine:warmup=1"))(1.0) == pytest.approx(1)
 
 
 def test_the_backbone_waits_while_it_is_frozen_its_batch_norm_too(make_task):
@@ -99,3 +132,27 @@ def test_gradients_are_cut_to_the_length_asked_for(make_task):
     for before, after in found:
         assert after == pytest.approx(min(before, 0.01), rel=1e-3)
     assert {before for before, _ in lengths(make_task())} == {None}
+
+
+def test_a_scaled_loss_is_clipped_by_the_length_of_what_it_stands_for(make_task):
+    """Scaled by a power of two, all is the same to the bit."""
+
+    def trained(**options):
+        task = replace(make_task(), clip=0.01, **options)
+        steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
+        return [s.gradient_norm for s in steps], [p.detach() for p in task.model.parameters()]
+
+    norms, expected = trained()
+    scaled, weights = trained(scaler=torch.amp.GradScaler("cpu", init_scale=8.0))
+    assert scaled == norms
+    assert all(one.equal(other) for one, other in zip(weights, expected, strict=True))
+
+
+def test_a_step_that_fp16_skips_has_no_length(make_task):
+    task = replace(make_task(), clip=1.0, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**40))
+    before = [p.detach().clone() for p in task.model.parameters()]
+    record = next(iter(fit(task, Position(), Runtime.resolve("cpu", "fp16"))))
+    assert record.gradient_norm is None
+    assert task.scaler.get_scale() == 2.0**39
+    after = task.model.parameters()
+    assert all(one.equal(other) for one, other in zip(before, after, strict=True))

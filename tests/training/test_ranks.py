@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from metricforge.errors import UsageError
 from metricforge.runtime import Ranks
 from tests.training.ranked import CASES, WAYS, Plain, steps
 
@@ -54,6 +55,21 @@ def test_two_ranks_take_the_steps_of_one(together: Path, case: str, way: str) ->
     # Not to rounding, but to the bit: or the ranks would drift apart.
     for file in sorted((together / case / way / "0").iterdir()):
         assert file.read_bytes() == (together / case / way / "1" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two", "RANK": "0"}, {"WORLD_SIZE": "2", "RANK": "0"}],
+    ids=str,
+)
+def test_half_of_what_torchrun_tells_is_refused(told, monkeypatch) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"WORLD_SIZE={told['WORLD_SIZE']}.*torchrun, or unset"):
+        Ranks.joined().__enter__()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with Ranks.joined() as ranks:
+        assert ranks == Ranks()
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 4, 100])
