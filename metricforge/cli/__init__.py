@@ -7,7 +7,6 @@ when it is called, so that `--help` and `plugins` answer without loading torch.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 import traceback
@@ -16,6 +15,7 @@ import click
 
 from metricforge import __version__
 from metricforge.cli.added import WithPlugins
+from metricforge.cli.options import is_later_rank
 from metricforge.errors import (
     Interrupted,
     MetricForgeError,
@@ -79,7 +79,7 @@ def _run(debug: bool) -> int:
         return stopped.exit_code
     except MetricForgeError as error:
         # What was typed is wrong on all ranks; the first one says so.
-        if isinstance(error, UsageError) and os.environ.get("RANK", "0") != "0":
+        if isinstance(error, UsageError) and is_later_rank():
             return error.exit_code
         hidden = isinstance(error, PluginError) and error.__cause__ is not None and not debug
         _tell(f"{error} (--debug shows the traceback)" if hidden else str(error), debug)

@@ -53,14 +53,18 @@ def debug(function: F) -> F:
     return decorate(function)
 
 
+def is_later_rank() -> bool:
+    """Whether torchrun started this process beside a first one, which writes and tells."""
+    started = "MASTER_ADDR" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    return started and os.environ.get("RANK", "0").lstrip("0").isdecimal()
+
+
 def by_first_rank(function: F) -> F:
     """Of the processes that torchrun starts, have the first alone carry the command out."""
 
     @functools.wraps(function)
     def carried_out(*given: Any, **options: Any) -> Any:
-        if os.environ.get("RANK", "0") == "0":
-            return function(*given, **options)
-        return None
+        return None if is_later_rank() else function(*given, **options)
 
     return carried_out  # type: ignore[return-value]
 

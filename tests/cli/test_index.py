@@ -106,6 +106,16 @@ def test_where_there_are_no_images_index_and_search_say_so(place: Path, tmp_path
     assert not (tmp_path / "index").exists()
 
 
+@pytest.mark.parametrize("env", [{"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2"}], ids=str)
+def test_a_rank_that_torchrun_did_not_start_does_its_work(place: Path, env: dict[str, str]) -> None:
+    done = metricforge("search", place / "run0", place / "index", place / "none", env=env)
+    assert done.returncode == 3
+    assert "check its path" in done.stderr
+    done = metricforge("train", env={**env, "WORLD_SIZE": "2"})
+    assert done.returncode == 2
+    assert "start it with torchrun, or unset WORLD_SIZE" in done.stderr
+
+
 def test_of_several_ranks_the_first_indexes_and_searches(place: Path, tmp_path: Path) -> None:
     given = [place / "run0", *gallery(place)[:3], "--json", "--out", tmp_path / "index"]
     done = wrapped("none", "index", *given, ranks=2)
