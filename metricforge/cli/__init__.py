@@ -7,6 +7,7 @@ when it is called, so that `--help` and `plugins` answer without loading torch.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import traceback
@@ -109,6 +110,5 @@ def _tell(sentence: str, debug: bool, kind: str = "error: ") -> None:
         traceback.print_exc()
     # Names from folders may hold escape sequences, which must not reach a terminal.
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
-    rank = os.environ.get("RANK", "0")
-    where = "" if rank == "0" else f"rank {rank}: "
+    where = f"rank {os.environ['RANK']}: " if is_later_rank() else ""
     click.echo(f"{where}{kind}{shown}", err=True)
