@@ -198,11 +198,13 @@ def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:
         "--batch-norm frozen goes by neither."
     )
     without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
+    halved = "on a CPU fp16 is slower than fp32 where it has no instructions for it; try bf16."
     frozen = f"the backbone never trains: it is frozen in all {task.epochs} epochs."
     notes = {
         turned: views > 1,
         by_chunk: chunk is not None and has_norms and not task.frozen_norms,
         without_norms: task.frozen_norms and not has_norms,
+        halved: runtime.precision == "fp16" and runtime.device.type == "cpu",
         frozen: freeze > 0 and task.frozen >= task.epochs,
     }
     return (*(note for note, holds in notes.items() if holds), *sentences(task.sampler))

@@ -22,15 +22,12 @@ from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset, make_protocol
 from metricforge.runs.evaluate import embedded, load_model
-from metricforge.runs.measure import Embedded, results_of, shared_notes
+from metricforge.runs.measure import ERRORS, Embedded, results_of, shared_notes
 from metricforge.runs.parts import own_split
 from metricforge.runs.questions import USUAL_PROTOCOLS
 from metricforge.runs.recipe import described
 from metricforge.runs.run import Run
 from metricforge.runs.selection import wants_validation
-
-# Of these the smaller number is the better one.
-ERRORS = ("error", "eer", "far@", "frr@")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from metricforge.errors import Interrupted, MetricForgeError
+from metricforge.errors import Interrupted, MetricForgeError, ResourceError
 from metricforge.report.progress import Listener
 from metricforge.runs.assembly import Assembly
 from metricforge.runs.collapse import collapse
@@ -34,6 +34,10 @@ class Keeper:
     def tell(self, sentence: str) -> None:
         """Say it, and log it."""
         self._listener.say(sentence)
+        self._folder.log(sentence)
+
+    def log(self, sentence: str) -> None:
+        """Log it."""
         self._folder.log(sentence)
 
     def keep(self, record: Record, position: Position) -> None:
@@ -97,10 +101,13 @@ def ending(keeper: Keeper | None) -> Iterator[None]:
         return
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, MetricForgeError) and not isinstance(error, Interrupted):
+            with suppress(ResourceError):  # it may be that nothing can be written
+                keeper.log(f"ended by an error: {error}")
         try:
             keeper.hooks.end()
-        except MetricForgeError as error:
-            keeper.tell(str(error))
+        except MetricForgeError as another:
+            keeper.tell(str(another))
         raise
     keeper.hooks.end()

@@ -30,6 +30,9 @@ PIXEL_SIDE = 32
 
 TRAINED, UNTRAINED, PIXELS = "trained", "untrained", "pixels"
 
+ERRORS = ("error", "eer", "far@", "frr@")
+"""How numbers begin of which the smaller is the better one."""
+
 
 @dataclass(frozen=True, repr=False)
 class Measured:
@@ -109,7 +112,7 @@ def measure(
             approach: {n: e for result in found for n, e in result.estimates.items()}
             for approach, found in results.items()
         },
-        notes=shared_notes(results),
+        notes=(*shared_notes(results), *_no_better(results)),
         definitions={
             n: d for found in results.values() for r in found for n, d in r.definitions.items()
         },
@@ -166,6 +169,25 @@ def shared_notes(results: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
         note if len(approaches) == len(results) else f"{', '.join(approaches)}: {note}"
         for note, approaches in said.items()
     )
+
+
+def _no_better(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
+    """Says of the trained network that the untrained one, or pixels, do better for sure."""
+    first = {name: found[0] for name, found in results.items() if found}
+    trained = first.get(TRAINED)
+    number = next(iter(trained.estimates), None) if trained else None
+    if trained is None or number is None or number.startswith(ERRORS):
+        return
+    better = [
+        name
+        for name in (UNTRAINED, PIXELS)
+        if name in first and trained.estimates[number].high < first[name].estimates[number].low
+    ]
+    if better:
+        yield (
+            f"training did harm: {number} is better with {' and with '.join(better)}; try more "
+            "epochs, a lower learning rate, or another sampler or loss."
+        )
 
 
 def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> None:

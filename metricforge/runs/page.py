@@ -39,7 +39,12 @@ def write_report(folder: RunFolder) -> None:
         closed_set=split["closed_set"],
         command=f"metricforge train --config {folder.config}",
         times_tested=len(folder.records(folder.evaluations)),
-        notes=[*_untested(summary), *summary["training_notes"], *summary["notes"]],
+        notes=[
+            *_untested(summary),
+            _chosen(summary),
+            *summary["training_notes"],
+            *summary["notes"],
+        ],
         definitions=measured.definitions,
         plots={title: plots[file] for title, file in PLOTS.items() if file in plots},
         confused=[
@@ -50,6 +55,12 @@ def write_report(folder: RunFolder) -> None:
         environment=folder.read("env"),
     )
     write_page(folder.report, facts)
+
+
+def _chosen(summary: Mapping[str, Any]) -> str:
+    """Which epoch's weights these are, and why."""
+    epoch, epochs = summary["selected_epoch"], summary["epochs"]
+    return f"The weights are those of epoch {epoch} of {epochs}, by {summary['selected_by']}."
 
 
 def _untested(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -101,6 +101,7 @@ def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Posit
             position, damaged = checkpoints.restore_newest(assembly.task)
             for sentence in damaged:
                 listener.say(f"passed over a checkpoint: {sentence}")
+                folder.log(f"passed over a checkpoint: {sentence}")
         else:
             listener.say("there is no checkpoint yet: beginning anew.")
     step = int(ranks.told(str(position.total_steps)))

@@ -58,6 +58,10 @@ def test_a_run_leaves_the_folder_of_the_design(run: Path) -> None:
     held_out = set(summary["test_classes"])
     assert held_out == set(split["parts"]["test"]["classes"])
     assert not held_out & set(split["parts"]["train"]["classes"])
+    chosen = (
+        f"The weights are those of epoch {summary['selected_epoch']} of {summary['epochs']}, by"
+    )
+    assert chosen in (run / "report.html").read_text()
     for plot in (run / "plots").iterdir():
         with Image.open(plot) as image:
             assert min(image.size) > 300
@@ -259,6 +263,7 @@ def test_a_loss_that_is_not_a_number_is_exit_code_7_with_the_batch(tmp_path: Pat
     assert done.returncode == 7, done.stderr
     assert re.search(r"batch of images \d+, \d+", done.stderr)
     assert "--optimizer sgd:lr=" in done.stderr
+    assert "ended by an error: the loss is" in (tmp_path / "r" / "log.txt").read_text()
 
 
 @pytest.mark.fault(19)

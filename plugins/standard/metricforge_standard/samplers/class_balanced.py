@@ -35,7 +35,10 @@ class ClassBalanced:
         self.index = ClassIndex.of(labels)
         there = len(self.index.size)
         if (classes is not None and classes < 2) or (per_class is not None and per_class < 2):
-            raise UsageError("class-balanced batches need classes >= 2 and per_class >= 2.")
+            raise UsageError(
+                "class-balanced batches need classes >= 2 and per_class >= 2, not "
+                f"classes={classes} and per_class={per_class}."
+            )
         self.classes = min(there, USUAL_CLASSES) if classes is None else classes
         self.per_class = max(4, USUAL_BATCH // self.classes) if per_class is None else per_class
         if self.classes > there:
