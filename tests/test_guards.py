@@ -30,7 +30,7 @@ LAYERS = (
     {"training", "evaluation"},
     {"report"},
     {"runs", "testing", "scaffold"},
-    {"plugins"},
+    {"plugins", "bench"},
     {"cli", "__main__"},
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}

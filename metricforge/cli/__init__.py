@@ -29,6 +29,7 @@ from metricforge.errors import (
 # What the machine lacks, wherever it was noticed.
 LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 COMMANDS = {
+    "bench": "Run suites of trainings, and print the table that compares them.",
     "compare": "Compare runs on the same held-out queries and episodes.",
     "data": "Check, split and show a dataset.",
     "doctor": "Tell what is installed here, and whether it works.",

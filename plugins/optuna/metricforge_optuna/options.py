@@ -32,7 +32,7 @@ PLAIN: Mapping[str, type] = {
 
 SAME_FOR_ALL = ("dataset", "split", "protocols", "validation", "select", "seed", "device",
                 "data_root", "test", "patience", "rates", "chunk", "compile", "save_steps",
-                "save_minutes", "keep", "workers")  # fmt: skip
+                "save_minutes", "keep", "workers", "images", "seconds")  # fmt: skip
 """What decides how a trial is measured: with another one, two trials could not be compared."""
 
 LISTS = ("augment", "hooks")

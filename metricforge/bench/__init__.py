@@ -1,0 +1,8 @@
+"""Suites: many runs from one file, and the table that compares them."""
+
+from metricforge.bench.carrying_out import carry_out
+from metricforge.bench.records import Record, read_records
+from metricforge.bench.suite import Suite
+from metricforge.bench.table import Table, tabulate
+
+__all__ = ["Record", "Suite", "Table", "carry_out", "read_records", "tabulate"]

@@ -1,0 +1,131 @@
+"""A table as text: Markdown, CSV, JSON, HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from jinja2 import Template
+
+from metricforge.bench.table import Row, Table
+from metricforge.contracts import Estimate
+
+_PAGE = Template(
+    """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{{ tables[0].title }}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
+table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; font-weight: 600 }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
+th:first-child, td:first-child { text-align: left }
+.apart { color: #666; font-size: .85em } .sure { color: #06612f } .note { color: #666 }
+</style>
+{% for table in tables %}<table><caption>{{ table.title }}</caption>
+<tr>{% for head in heads(table) %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in cells(row, table) %}<td>{{ cell }}</td>{% endfor %}
+</tr>
+{% endfor %}</table>
+{% for note in table.notes %}<p class="note">{{ note }}</p>{% endfor %}{% endfor %}
+</html>
+""",
+    autoescape=True,
+)
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """GitHub's tables, each under its title, with notes."""
+    parts = []
+    for table in tables:
+        heads = _heads(table)
+        lines = [
+            f"**{table.title}**\n",
+            _line(heads),
+            _line(["---", *(["---:"] * (len(heads) - 1))]),
+            *(_line(_cells(row, table)) for row in table.rows),
+        ]
+        parts.append("\n".join(lines) + "\n\n" + "\n".join(table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def html(tables: Sequence[Table]) -> str:
+    """One page that needs nothing else."""
+    page: str = _PAGE.render(tables=tables, heads=_heads, cells=_cells)
+    return page + "\n"
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    """Everything, for another program."""
+    return json.dumps([table.to_json() for table in tables], indent=1) + "\n"
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """A line for each number of each approach."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["table", "approach", "number", "mean", "low", "high", "n", "difference",
+         "difference_low", "difference_high", "seconds", "reason"]
+    )  # fmt: skip
+    for table in tables:
+        for row in table.rows:
+            for name in table.numbers if row.numbers else [""]:
+                writer.writerow([
+                    table.title, row.name, name, *_three(row.numbers.get(name)), row.n,
+                    *_three(row.differences.get(name)), _text(row.seconds), row.reason,
+                ])  # fmt: skip
+    return file.getvalue()
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
+    "md": markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "html": html,
+}
+
+
+def _heads(table: Table) -> list[str]:
+    return ["", *table.numbers, "n", "seconds"]
+
+
+def _cells(row: Row, table: Table) -> list[str]:
+    if row.reason:
+        return [row.name, row.reason, *([""] * (len(table.numbers) + 1))]
+    return [
+        row.name,
+        *(_cell(row, name) for name in table.numbers),
+        str(row.n),
+        "" if row.seconds is None else f"{row.seconds:,.0f}",
+    ]
+
+
+def _cell(row: Row, name: str) -> str:
+    """A mean with its interval, where there is one, and the difference."""
+    found, apart = row.numbers.get(name), row.differences.get(name)
+    if found is None:
+        return ""
+    text = f"{found.value:.3f}"
+    if row.n > 1:
+        text += f" [{found.low:.3f}, {found.high:.3f}]"
+    if apart is None:
+        return text
+    span = f" [{apart.low:+.3f}, {apart.high:+.3f}]" if apart.n > 1 else ""
+    return f"{text} ({apart.value:+.3f}{span})"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _three(estimate: Estimate | None) -> list[str]:
+    return (
+        ["", "", ""]
+        if estimate is None
+        else [repr(value) for value in (estimate.value, estimate.low, estimate.high)]
+    )
+
+
+def _text(number: float | None) -> str:
+    return "" if number is None else str(number)

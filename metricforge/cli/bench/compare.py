@@ -1,0 +1,43 @@
+"""`metricforge bench compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metricforge.cli.options import JSON, debug, print_json
+
+
+@click.command("compare")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@JSON
+@debug
+def command(first: Path, second: Path, as_json: bool) -> None:
+    """Compare two folders of results, such as of two versions: SECOND less FIRST.
+
+    Approaches that both have, tested on the same classes, seed by seed.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from metricforge.bench.comparison import compare
+    from metricforge.cli.results import difference
+
+    compared = compare(first, second)
+    if as_json:
+        print_json(compared.to_json())
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("", "number", "first", "second", "difference"):
+        table.add_column(head, overflow="fold")
+    for name, numbers in compared.approaches.items():
+        for place, (number, (one, other, apart)) in enumerate(numbers.items()):
+            shown = "" if place else escape(name)
+            table.add_row(shown, number, f"{one:.3f}", f"{other:.3f}", difference(apart))
+    console = Console(highlight=False)
+    console.print(table)
+    for note in compared.notes:
+        console.print(escape(note), style="dim", soft_wrap=True)

@@ -1,0 +1,48 @@
+"""Where suites and their results lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metricforge.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from metricforge.bench import Suite
+
+SUITES = Path("benchmarks") / "suites"
+OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
+                   help="Folder of the results.  [default: bench/SUITE]")  # fmt: skip
+
+
+def find(named: str) -> Suite:
+    """The suite in a file, or of a name in benchmarks/suites."""
+    from metricforge.bench import Suite
+
+    path = Path(named)
+    if path.suffix == ".toml":
+        return Suite.read(path)
+    known = {one.stem: one for one in SUITES.glob("*.toml")}
+    if named not in known and not known:
+        raise UsageError(f"there are no suites in {SUITES}; name a file, such as {named}.toml.")
+    if named not in known:
+        raise unknown("suite", named, known)
+    return Suite.read(known[named])
+
+
+def results_of(suite: Suite, out: Path | None) -> Path:
+    """The folder of a suite's results."""
+    return out or Path("bench") / suite.name
+
+
+def described(suite: Suite) -> dict[str, Any]:
+    """A suite in a line."""
+    return {
+        "name": suite.name,
+        "title": suite.title,
+        "approaches": len(suite.approaches),
+        "seeds": suite.seeds,
+        "runs": len(suite.plan()),
+    }

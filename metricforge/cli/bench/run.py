@@ -1,0 +1,81 @@
+"""`metricforge bench run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metricforge.cli.bench.places import OUT, find, results_of
+from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
+from metricforge.errors import UsageError
+
+if TYPE_CHECKING:
+    from metricforge.bench import Record
+
+
+@click.command("run")
+@click.argument("suite")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each.  [default: the suite's]")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Processes side by side; they share the cores.")  # fmt: skip
+@click.option("--only", metavar="TEXT", multiple=True,
+              help="Only approaches with this in their name; may be repeated.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with what is in the folder.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps.  [default: the suite's]")
+@DATA_ROOT
+@OUT
+@JSON
+@debug
+def command(
+    suite: str,
+    seeds: int | None,
+    jobs: int,
+    only: tuple[str, ...],
+    resume: bool,
+    device: str | None,
+    data_root: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Carry out the runs of SUITE, and print its table.
+
+    Each run is a line in results.jsonl when it is done, and has a folder. A suite that was stopped
+    or killed goes on with --resume, its open runs too; what failed is then tried again.
+    """
+    from metricforge.bench import carry_out, read_records, tabulate
+    from metricforge.bench.carrying_out import RECORDS
+    from metricforge.bench.formats import markdown
+
+    found = find(suite)
+    place = results_of(found, out)
+    if (place / RECORDS).exists() and not resume:
+        raise UsageError(
+            f"{place} has results; go on with --resume, or give another --out. To see them: "
+            f"metricforge bench table {suite}"
+        )
+    options = {"data_root": data_root, "device": device}
+    given = {key: value for key, value in options.items() if value is not None}
+    for number, count, record in carry_out(
+        found, place, seeds=seeds, jobs=jobs, only=only, options=given
+    ):
+        click.echo(f"{number}/{count} {_line(record)}", err=True)
+    tables = tabulate(found, read_records(place / RECORDS))
+    if as_json:
+        print_json([table.to_json() for table in tables])
+    else:
+        click.echo(markdown(tables), nl=False)
+
+
+def _line(record: Record) -> str:
+    """What became of a run."""
+    fold = "" if record.fold is None else f", fold {record.fold}"
+    title = f"{record.approach}, seed {record.seed}{fold}"
+    if record.error:
+        return f"{title}: {record.outcome}: {record.error}"
+    numbers = list(record.results.get("trained", {}).items())[:2] or [
+        (name, {"value": value}) for name, value in record.validation.items()
+    ]
+    shown = ", ".join(f"{name} {found['value']:.3f}" for name, found in numbers)
+    return f"{title}: {shown} ({record.wall_seconds:,.0f} s)"

@@ -1,0 +1,29 @@
+"""`metricforge bench table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metricforge.cli.bench.places import OUT, find, results_of
+from metricforge.cli.options import debug
+
+FORMATS = ("md", "csv", "json", "html")
+
+
+@click.command("table")
+@click.argument("suite")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@OUT
+@debug
+def command(suite: str, form: str, as_json: bool, out: Path | None) -> None:
+    """Print the table of what of SUITE has been carried out."""
+    from metricforge.bench import read_records, tabulate
+    from metricforge.bench.carrying_out import RECORDS
+    from metricforge.bench.formats import FORMATS as WRITERS
+
+    found = find(suite)
+    records = read_records(results_of(found, out) / RECORDS)
+    click.echo(WRITERS["json" if as_json else form](tabulate(found, records)), nl=False)

@@ -1,0 +1,124 @@
+"""What a suite's file means, and what it can't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metricforge.bench import Suite
+from metricforge.errors import UsageError
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """The suite of a text."""
+
+    def suite(text: str) -> Suite:
+        (tmp_path / "small.toml").write_text(text)
+        return Suite.read(tmp_path / "small.toml")
+
+    return suite
+
+
+def test_axes_are_multiplied_and_named_by_their_values(read) -> None:
+    suite = read(
+        """
+        seeds = 2
+        [base]
+        dataset = "digits"
+        [budget]
+        images = 100
+        [axes]
+        sampler = ["hard-triplet", "random-triplets"]
+        loss = {narrow = "triplet:margin=0.1", wide = "triplet:margin=0.5"}
+        """
+    )
+    assert [one.name for one in suite.approaches] == [
+        "hard-triplet · narrow",
+        "hard-triplet · wide",
+        "random-triplets · narrow",
+        "random-triplets · wide",
+    ]
+    assert suite.baseline == "hard-triplet · narrow"
+    plan = suite.plan()
+    # A seed of each approach comes before the second seed of any.
+    assert [one.seed for one in plan] == [0] * 4 + [1] * 4
+    assert plan[1].options == {
+        "dataset": "digits", "images": 100, "sampler": "hard-triplet",
+        "loss": "triplet:margin=0.5", "seed": 0,
+    }  # fmt: skip
+
+
+def test_named_approaches_meet_each_choice_of_the_axes(read) -> None:
+    suite = read(
+        """
+        [[approach]]
+        name = "a"
+        loss = "triplet"
+        [[approach]]
+        name = "b"
+        loss = "margin"
+        [axes]
+        dim = [2, 64]
+        """
+    )
+    assert [one.name for one in suite.approaches] == ["a · 2", "a · 64", "b · 2", "b · 64"]
+    assert suite.plan()[3].options == {"loss": "margin", "dim": 64, "seed": 0}
+
+
+def test_every_fold_is_a_split_of_its_own(read) -> None:
+    plan = read('folds = 3\nseeds = 2\n[[approach]]\nname = "a"\n').plan()
+    assert [(one.seed, one.fold) for one in plan] == [(s, f) for s in (0, 1) for f in (0, 1, 2)]
+    assert [one.options["split"] for one in plan[:3]] == [f"folds:k=3,fold={f}" for f in range(3)]
+    assert plan[4].title == "a, seed 1, fold 1"
+
+
+def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
+    suite = read('[axes]\nsampler = ["hard-triplet", "random-triplets", "balanced"]\n')
+    assert [one.approach for one in suite.plan(["triplet"])] == ["hard-triplet", "random-triplets"]
+    assert [one.approach for one in suite.plan(["hard", "bal"])] == ["hard-triplet", "balanced"]
+    with pytest.raises(UsageError, match="did you mean 'balanced'"):
+        suite.plan(["balancde"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = [", "can't read the suite"),
+        ("", "names nothing to compare"),
+        ("sedes = 3", "did you mean 'seeds'"),
+        ("seeds = 0\n[axes]\ndim = [2]", "seeds = 0, which must be at least 1"),
+        ("seeds = true\n[axes]\ndim = [2]", "must be a int"),
+        ("[axes]\ndim = 2", "the axis dim takes a list of values"),
+        ("[axes]\ndim = []", "the axis dim takes a list of values"),
+        ("[axes]\ndmi = [2]", "did you mean 'dim'"),
+        ('[axes]\ndim = ["two"]', "dim = 'two'; it takes int"),
+        ("[axes]\ndim = [0]", "dim must be at least 1"),
+        ("[axes]\ndim = [2, 2]", "two approaches by the name '2'"),
+        ("[[approach]]\ndim = 2", "needs a name"),
+        ('baseline = "3"\n[axes]\ndim = [2, 33]', "did you mean '33'"),
+        ("[budget]\nhours = 3\n[axes]\ndim = [2]", "Choices: epochs, images, seconds"),
+        ('folds = 2\n[base]\nsplit = "random"\n[axes]\ndim = [2]', "leave no choice of a split"),
+        ("folds = 1\n[axes]\ndim = [2]", "folds are two or more"),
+        ('[[also]]\nname = "x"\n[axes]\ndim = [2]', "has name, dataset, protocols"),
+    ],
+)
+def test_what_a_suite_can_not_mean_is_refused(read, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"can't read the suite .*gone\.toml"):
+        Suite.read(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.toml")),
+    ids=lambda path: path.stem,
+)  # fmt: skip
+def test_the_suites_that_ship_can_be_read(path: Path) -> None:
+    suite = Suite.read(path)
+    assert suite.title
+    assert len(suite.plan()) >= len(suite.approaches) >= 2

@@ -1,0 +1,136 @@
+"""The table against means and intervals worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from scipy import stats
+
+from metricforge.bench import Record, Suite, tabulate
+from metricforge.bench.formats import as_csv, as_json, html, markdown
+from metricforge.bench.suite import Approach
+
+SUITE = Suite("s", "A title", {}, (Approach("a"), Approach("b"), Approach("c")), "a", seeds=3)
+
+
+def estimate(value: float) -> dict:
+    return {"value": value, "low": 0.0, "high": 1.0, "n": 9, "over": "queries"}
+
+
+def record(approach: str, seed: int, value: float, **more) -> Record:
+    results = {
+        "trained": {"map@r": estimate(value)},
+        "untrained": {"map@r": estimate(0.1 * (seed + 1))},
+        "pixels": {"map@r": estimate(0.25)},
+    }
+    whole = {
+        "id": f"{approach}{seed}{more.get('fold')}", "suite": "s", "approach": approach,
+        "seed": seed, "fold": None, "outcome": "done", "results": results,
+        "recipe": {"dataset": "digits", "backbone": "conv4"}, "split_hash": "h", "seconds": 2.0,
+        "environment": {"device_name": "cpu", "platform": "Linux", "versions": {"torch": "2"}},
+    }  # fmt: skip
+    return Record(**{**whole, **more})
+
+
+def rows(records: list[Record], suite: Suite = SUITE) -> dict:
+    (table,) = tabulate(suite, records)
+    return {row.name: row for row in table.rows}
+
+
+def test_means_and_intervals_are_over_seeds_and_differences_in_pairs() -> None:
+    values = {"a": (0.5, 0.6, 0.4), "b": (0.6, 0.75, 0.45)}
+    found = rows(
+        [record(name, seed, v) for name, each in values.items() for seed, v in enumerate(each)]
+    )
+    assert list(found) == ["a", "b", "untrained network", "pixels"]
+    mean = found["a"].numbers["map@r"]
+    assert mean.value == pytest.approx(0.5)
+    half = stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
+    assert (mean.low, mean.high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert (mean.n, mean.over) == (3, "seeds")
+    apart = found["b"].differences["map@r"]
+    # 0.1, 0.15, 0.05: a mean of 0.1 and a deviation of 0.05.
+    half = stats.t.ppf(0.975, 2) * 0.05 / 3**0.5
+    assert apart.value == pytest.approx(0.1)
+    assert (apart.low, apart.high) == pytest.approx((0.1 - half, 0.1 + half))
+    assert found["a"].differences == {}
+    assert found["untrained network"].numbers["map@r"].value == pytest.approx(0.2)
+    assert found["untrained network"].n == 3
+    assert found["pixels"].numbers["map@r"].value == 0.25
+    assert found["pixels"].n == 1
+
+
+def test_differences_are_of_the_seeds_that_both_have() -> None:
+    found = rows(
+        [record("a", 0, 0.5), record("a", 2, 0.1), record("b", 2, 0.4), record("b", 1, 1.0)]
+    )
+    assert found["b"].differences["map@r"].value == pytest.approx(0.3)
+    assert found["b"].differences["map@r"].n == 1
+    alone = rows([record("a", 0, 0.5), record("b", 1, 0.4)])
+    assert alone["b"].differences == {}
+
+
+def test_folds_are_averaged_before_seeds() -> None:
+    each = [(0, 0, 0.2), (0, 1, 0.4), (1, 0, 0.6), (1, 1, 0.8)]
+    found = rows(
+        [record("a", seed, value, fold=fold, split_hash=str(fold)) for seed, fold, value in each]
+    )
+    assert found["a"].n == 2
+    assert found["a"].numbers["map@r"].value == pytest.approx(0.5)
+
+
+def test_what_could_not_be_trained_is_a_row_that_says_why() -> None:
+    refused = replace(record("b", 0, 0), outcome="refused", error="it needs groups.", results={})
+    failed = replace(record("c", 0, 0), outcome="failed", error="out of memory.", results={})
+    found = rows([record("a", 0, 0.5), refused, failed])
+    assert found["b"].reason == "refused: it needs groups."
+    assert found["c"].reason == "failed: out of memory."
+    assert "| b | refused: it needs groups. |" in markdown(
+        tabulate(SUITE, [record("a", 0, 0.5), refused])
+    )
+
+
+def test_each_dataset_has_a_table_of_its_own() -> None:
+    other = record("b", 0, 0.9, recipe={"dataset": "mnist"}, split_hash="i")
+    tables = tabulate(SUITE, [record("a", 0, 0.5), other])
+    assert [table.title for table in tables] == ["A title: digits", "A title: mnist"]
+    assert tables[1].rows[0].differences == {}
+
+
+def test_each_untrained_network_has_a_row() -> None:
+    other = record("b", 0, 0.9, recipe={"dataset": "digits", "backbone": "resnet18"})
+    found = rows([record("a", 0, 0.5), other])
+    assert [name for name in found if name.startswith("untrained")] == [
+        "untrained network (conv4)",
+        "untrained network (resnet18)",
+    ]
+
+
+def test_records_of_other_suites_have_no_row_and_none_is_no_table_of_nothing() -> None:
+    (table,) = tabulate(SUITE, [record("a", 0, 0.5, suite="another")])
+    assert table.rows == ()
+    assert table.notes == ("nothing is done yet.",)
+    assert "nothing is done yet." in markdown([table])
+
+
+def test_every_format_tells_the_same() -> None:
+    tables = tabulate(SUITE, [record("a", s, 0.5 + s / 10) for s in (0, 1)]
+                      + [record("b", s, 0.4) for s in (0, 1)])  # fmt: skip
+    (told,) = json.loads(as_json(tables))
+    assert told["rows"][1]["numbers"]["map@r"]["value"] == 0.4
+    lines = list(csv.DictReader(io.StringIO(as_csv(tables))))
+    assert [(line["approach"], line["n"]) for line in lines][:2] == [("a", "2"), ("b", "2")]
+    assert float(lines[1]["difference"]) == pytest.approx(-0.15)
+    assert "| b | 0.400 [0.400, 0.400] (-0.150 [" in markdown(tables)
+    assert "0.400 [0.400, 0.400] (-0.150 [" in html(tables)
+
+
+def test_names_are_escaped() -> None:
+    suite = replace(SUITE, approaches=(Approach("a"), Approach("<b|>")))
+    tables = tabulate(suite, [record("a", 0, 0.5), record("<b|>", 0, 0.5)])
+    assert "| <b\\|> |" in markdown(tables)
+    assert "&lt;b|&gt;" in html(tables)
