@@ -32,6 +32,16 @@ def write_section(name: str, lines: Iterable[str]) -> None:
     RESULTS.write_text(text)
 
 
+def in_a_process(module: str, *words: str) -> Any:
+    """What a benchmark prints in its last line, JSON, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def machine() -> str:
     """The processor, the GPU if there is one, threads and versions."""
     model = "unknown processor"

@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
-from typing import Any
 
 import torch
 
-from benchmarks.sections import machine, table, write_section
+from benchmarks.sections import in_a_process, machine, table, write_section
 
 BATCHES, STEPS, CLASSES = (128, 256, 512, 1024, 2048, 4096), 3, 64
 # Beyond, the whole batch takes more than most machines have.
@@ -37,7 +34,7 @@ def main() -> None:
         return
     rows = []
     for batch in BATCHES:
-        chunked = _in_a_process(batch, options.chunk, whole=False)
+        chunked = _apart(batch, options.chunk)
         told = [
             f"{batch:,}",
             "-",
@@ -47,7 +44,7 @@ def main() -> None:
             "-",
         ]
         if batch <= LARGEST_WHOLE:
-            whole = _in_a_process(batch, options.chunk, whole=True)
+            whole = _apart(batch, options.chunk, "--whole")
             told[1], told[3] = f"{whole['mb']:,.0f} MB", f"{whole['seconds']:.2f} s"
             told[5] = f"{chunked['seconds'] / whole['seconds']:.2f}"
         rows.append(told)
@@ -64,6 +61,13 @@ def main() -> None:
     print("\n".join(lines))
     if options.write:
         write_section("chunks", lines)
+
+
+def _apart(batch: int, chunk: int, *words: str) -> dict[str, float]:
+    """The same in a process of its own, which has used no memory before."""
+    given = ("--batch", str(batch), "--chunk", str(chunk), *words)
+    found: dict[str, float] = in_a_process("benchmarks.speed.chunks", *given)
+    return found
 
 
 def measured(batch: int, chunk: int | None) -> dict[str, float]:
@@ -93,18 +97,6 @@ def measured(batch: int, chunk: int | None) -> dict[str, float]:
 
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _in_a_process(batch: int, chunk: int, whole: bool) -> dict[str, Any]:
-    words = ["--batch", str(batch), "--chunk", str(chunk), *(["--whole"] if whole else [])]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.chunks", *words],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from metricforge.runs.recipe import Recipe
 
 KEYS = ("title", "about", "baseline", "seeds", "folds", "numbers", "base", "budget", "axes",
         "approach", "also")  # fmt: skip
+JOINED = " · "
+"""Between the parts of an approach's name."""
+
 BUDGETS = ("epochs", "images", "seconds")
 
 
@@ -40,7 +43,8 @@ class Suite:
 
     Each approach is trained with each of the seeds 0 .. `seeds` - 1, and with `folds` on each of so
     many class-disjoint folds, all from the recipe `base`. `baseline` is the approach that others
-    are compared with; `numbers` are those that the table shows, in order (none: all there are).
+    are compared with, or the name that it has in [[approach]]; `numbers` are those that the table
+    shows, in order (none: all there are).
     """
 
     name: str
@@ -85,12 +89,18 @@ class Suite:
         names = [approach.name for approach in self.approaches]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"{path} has two approaches by the name '{twice[0]}'.")
-        if self.baseline not in names:
+        if self.baseline_among(names) is None:
             raise unknown(f"baseline in {path}:", self.baseline, names)
         if self.folds is not None and ("split" in self.base or self.folds < 2):
             raise UsageError(f"{path}: folds are two or more, and leave no choice of a split.")
         for approach in self.approaches:
             Recipe.from_values({**self.base, **approach.options}, str(path))
+
+    def baseline_among(self, names: Sequence[str]) -> str | None:
+        """Which of these approaches is the baseline: it, or its first with a choice of the axes."""
+        if self.baseline in names:
+            return self.baseline
+        return next((name for name in names if name.startswith(self.baseline + JOINED)), None)
 
     def plan(self, only: Sequence[str] = ()) -> list[Planned]:
         """Every run, seed by seed, so that a suite that is stopped has a little of everything.
@@ -148,7 +158,7 @@ def _approaches(said: Mapping[str, Any], path: Path) -> Iterator[Approach]:
             options = dict(first.options)
             for _, part in choice:
                 options |= part
-            yield Approach(" · ".join(labels), options)
+            yield Approach(JOINED.join(labels), options)
 
 
 def _named(entry: Any, path: Path) -> Approach:

@@ -79,13 +79,14 @@ def _table(suite: Suite, dataset: str, done: list[Record], failed: list[Record])
     ):
         by_approach.setdefault(record.approach, []).append(record)
     values = {name: _by_seed(group, TRAINED) for name, group in by_approach.items()}
-    base = values.get(suite.baseline, {})
+    baseline = suite.baseline_among(list(values)) or suite.baseline
+    base = values.get(baseline, {})
     rows = [
         Row(
             name=name,
             n=len(values[name]),
             numbers=_means(values[name]),
-            differences={} if name == suite.baseline else _apart(base, values[name]),
+            differences={} if name == baseline else _apart(base, values[name]),
             seconds=round(statistics.median(one.seconds for one in group), 1),
         )
         for name, group in by_approach.items()
@@ -97,7 +98,7 @@ def _table(suite: Suite, dataset: str, done: list[Record], failed: list[Record])
         title=f"{suite.title}: {dataset}" if dataset else suite.title,
         numbers=numbers,
         rows=tuple(rows),
-        baseline=suite.baseline,
+        baseline=baseline,
         notes=tuple(_notes(done)),
     )
 

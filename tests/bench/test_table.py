@@ -101,6 +101,16 @@ def test_each_dataset_has_a_table_of_its_own() -> None:
     assert tables[1].rows[0].differences == {}
 
 
+def test_each_table_has_the_baseline_of_its_own_choice_of_the_axes() -> None:
+    names = ("a · x", "b · x", "a · y", "b · y")
+    suite = replace(SUITE, approaches=tuple(map(Approach, names)))
+    records = [record(name, 0, value, split_hash=name[-1])
+               for name, value in zip(names, (0.1, 0.2, 0.3, 0.7), strict=True)]  # fmt: skip
+    tables = tabulate(suite, records)
+    assert [table.baseline for table in tables] == ["a · x", "a · y"]
+    assert tables[1].rows[1].differences["map@r"].value == pytest.approx(0.4)
+
+
 def test_each_untrained_network_has_a_row() -> None:
     other = record("b", 0, 0.9, recipe={"dataset": "digits", "backbone": "resnet18"})
     found = rows([record("a", 0, 0.5), other])

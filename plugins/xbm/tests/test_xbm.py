@@ -318,10 +318,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     assert (newest / "sampler.safetensors").is_file()
     finished("train", "--resume", tmp_path / "stopped", "--quiet")
     assert weights(tmp_path / "stopped") == weights(tmp_path / "straight")
-    config = tmp_path / "straight" / "config.toml"
-    assert "xbm" in config.read_text()
-    finished("train", "--config", config, "--out", tmp_path / "again", "--quiet")
-    assert weights(tmp_path / "again") == weights(tmp_path / "straight")
+    assert "xbm" in (tmp_path / "straight" / "config.toml").read_text()
     plain = (*TRAIN[:2], INNER, *TRAIN[3:])
     finished(*plain, "--out", tmp_path / "plain")
     assert weights(tmp_path / "plain") != weights(tmp_path / "straight"), "the memory does nothing"
