@@ -20,7 +20,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem
 table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; font-weight: 600 }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left }
-.apart { color: #666; font-size: .85em } .sure { color: #06612f } .note { color: #666 }
+.note { color: #666 }
 </style>
 {% for table in tables %}<table><caption>{{ table.title }}</caption>
 <tr>{% for head in heads(table) %}<th>{{ head }}</th>{% endfor %}</tr>

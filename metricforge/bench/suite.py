@@ -14,6 +14,7 @@ from metricforge.runs.recipe import Recipe
 
 KEYS = ("title", "about", "baseline", "seeds", "folds", "numbers", "base", "budget", "axes",
         "approach", "also")  # fmt: skip
+FEWEST_FOLDS = 3
 JOINED = " · "
 """Between the parts of an approach's name."""
 
@@ -91,8 +92,8 @@ class Suite:
             raise UsageError(f"{path} has two approaches by the name '{twice[0]}'.")
         if self.baseline_among(names) is None:
             raise unknown(f"baseline in {path}:", self.baseline, names)
-        if self.folds is not None and ("split" in self.base or self.folds < 2):
-            raise UsageError(f"{path}: folds are two or more, and leave no choice of a split.")
+        if self.folds is not None and ("split" in self.base or self.folds < FEWEST_FOLDS):
+            raise UsageError(f"{path}: folds are three or more, and leave no choice of a split.")
         for approach in self.approaches:
             Recipe.from_values({**self.base, **approach.options}, str(path))
 
@@ -172,7 +173,9 @@ def _choices(option: str, values: Any, path: Path) -> list[tuple[str, Any]]:
     if isinstance(values, dict) and values:
         return list(values.items())
     if isinstance(values, list) and values:
-        return [(str(value), value) for value in values]
+        # A number needs to be told of what it is.
+        named = (value if isinstance(value, str) else f"{option} {value}" for value in values)
+        return list(zip(named, values, strict=True))
     raise UsageError(
         f"{path}: the axis {option} takes a list of values, or a table of values by name."
     )

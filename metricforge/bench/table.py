@@ -151,14 +151,15 @@ def _baselines(by_approach: Mapping[str, list[Record]]) -> list[Row]:
         key = tuple(str(group[0].recipe.get(option)) for option in NETWORK)
         # Of approaches that share a network one will do: its beginnings are the same.
         networks.setdefault(key, group)
+    differ = [place for place in range(len(NETWORK)) if len({key[place] for key in networks}) > 1]
     rows = []
     for key, group in networks.items():
         values = _by_seed(group, UNTRAINED)
-        which = f" ({key[NETWORK.index('backbone')]})" if len(networks) > 1 else ""
+        which = ", ".join(f"{NETWORK[place]} {key[place]}" for place in differ)
         if values:
-            name = BASELINES[UNTRAINED] + which
+            name = BASELINES[UNTRAINED] + (f" ({which})" if which else "")
             rows.append(Row(name, len(values), _means(values)))
-    flat = _by_seed((one for group in by_approach.values() for one in group[:1]), PIXELS)
+    flat = _by_seed(next(iter(by_approach.values()), []), PIXELS)
     if flat:
         # They are the same for every seed: no interval over seeds speaks of them.
         rows.append(Row(BASELINES[PIXELS], 1, _means(dict(list(flat.items())[:1]))))

@@ -63,7 +63,12 @@ def test_named_approaches_meet_each_choice_of_the_axes(read) -> None:
         dim = [2, 64]
         """
     )
-    assert [one.name for one in suite.approaches] == ["a · 2", "a · 64", "b · 2", "b · 64"]
+    assert [one.name for one in suite.approaches] == [
+        "a · dim 2",
+        "a · dim 64",
+        "b · dim 2",
+        "b · dim 64",
+    ]
     assert suite.plan()[3].options == {"loss": "margin", "dim": 64, "seed": 0}
 
 
@@ -95,12 +100,12 @@ def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
         ("[axes]\ndmi = [2]", "did you mean 'dim'"),
         ('[axes]\ndim = ["two"]', "dim = 'two'; it takes int"),
         ("[axes]\ndim = [0]", "dim must be at least 1"),
-        ("[axes]\ndim = [2, 2]", "two approaches by the name '2'"),
+        ("[axes]\ndim = [2, 2]", "two approaches by the name 'dim 2'"),
         ("[[approach]]\ndim = 2", "needs a name"),
-        ('baseline = "3"\n[axes]\ndim = [2, 33]', "did you mean '33'"),
+        ('baseline = "dim 3"\n[axes]\ndim = [2, 33]', "did you mean 'dim 33'"),
         ("[budget]\nhours = 3\n[axes]\ndim = [2]", "Choices: epochs, images, seconds"),
-        ('folds = 2\n[base]\nsplit = "random"\n[axes]\ndim = [2]', "leave no choice of a split"),
-        ("folds = 1\n[axes]\ndim = [2]", "folds are two or more"),
+        ('folds = 3\n[base]\nsplit = "random"\n[axes]\ndim = [2]', "leave no choice of a split"),
+        ("folds = 2\n[axes]\ndim = [2]", "folds are three or more"),
         ('[[also]]\nname = "x"\n[axes]\ndim = [2]', "has name, dataset, protocols"),
     ],
 )

@@ -83,6 +83,15 @@ def test_folds_are_averaged_before_seeds() -> None:
     assert found["a"].numbers["map@r"].value == pytest.approx(0.5)
 
 
+def test_pixels_are_the_mean_of_all_folds() -> None:
+    records = [record("a", seed, 0.5, fold=fold) for seed in (0, 1) for fold in (0, 1)]
+    for one in records:
+        one.results["pixels"]["map@r"]["value"] = 0.2 + 0.4 * one.fold
+    pixels = rows(records)["pixels"]
+    assert pixels.numbers["map@r"].value == pytest.approx(0.4)
+    assert pixels.n == 1
+
+
 def test_what_could_not_be_trained_is_a_row_that_says_why() -> None:
     refused = replace(record("b", 0, 0), outcome="refused", error="it needs groups.", results={})
     failed = replace(record("c", 0, 0), outcome="failed", error="out of memory.", results={})
@@ -115,8 +124,8 @@ def test_each_untrained_network_has_a_row() -> None:
     other = record("b", 0, 0.9, recipe={"dataset": "digits", "backbone": "resnet18"})
     found = rows([record("a", 0, 0.5), other])
     assert [name for name in found if name.startswith("untrained")] == [
-        "untrained network (conv4)",
-        "untrained network (resnet18)",
+        "untrained network (backbone conv4)",
+        "untrained network (backbone resnet18)",
     ]
 
 
