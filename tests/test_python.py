@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import metricforge
-from metricforge.contracts import Dataset, Triplets
+from metricforge.contracts import TEST, TRAIN, Dataset, Triplets
 from metricforge.errors import DataError, UsageError
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.recipe import Recipe
@@ -31,6 +31,33 @@ def test_five_lines_from_training_to_embeddings(tmp_path: Path) -> None:
     assert embeddings.dtype == np.float32
     assert evaluation.results["trained"] == run.results["trained"]
     assert run.results["trained"]["map@r"].n > 100
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(8).repeat_interleave(6)
+    data = Dataset(
+        name="noise",
+        images=torch.randint(0, 256, (48, 1, 16, 16), generator=generator, dtype=torch.uint8),
+        labels=labels,
+        classes=tuple("abcdefgh"),
+        shape=(1, 16, 16),
+        official=torch.where(labels < 5, TRAIN, TEST),
+    )
+    own = {"dataset": data, "split": "official:validation=0", **QUICK, "epochs": 3}
+    asked = ("retrieval", "verification")
+    run = metricforge.train(out=tmp_path / "r", **{**own, "protocols": asked})
+    assert run.summary["selected_epoch"] == run.summary["epochs"] == 3
+    assert run.validation == {}
+    assert run.results["trained"]["map@r"].n == 18
+    assert "no class validates: the last epoch is kept." in run.summary["training_notes"]
+    assert "those of epoch 3 of 3, by being the last" in (run.path / "report.html").read_text()
+    evaluation = metricforge.evaluate(run, data, protocols=["verification"])
+    assert evaluation.results["trained"]["eer"] == run.results["trained"]["eer"]
+    with pytest.raises(DataError, match="has no validation part in this split"):
+        metricforge.evaluate(run, data, part="validation")
+    with pytest.raises(UsageError, match="patience needs validation classes"):
+        metricforge.train(out=tmp_path / "s", patience=1, **own)
 
 
 class Darker:

@@ -66,8 +66,12 @@ def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tens
 
 
 def official(dataset: Dataset, *, validation: float = 0.1, seed: int = 0) -> Tensor:
-    """The dataset's own split; where nothing validates, this share of its train part does."""
-    _check("official", {"validation": validation}, seed)
+    """The dataset's own split; where nothing validates, this share of its train part does.
+
+    With validation=0 all of it trains, as a recipe that has been chosen may: the last epoch is
+    kept then, since nothing chooses one.
+    """
+    _check("official", {"validation": validation} if validation else {}, seed)
     if dataset.official is None:
         raise DataError(
             f"'{dataset.name}' has no official split; use the split 'random' or "
@@ -79,7 +83,7 @@ def official(dataset: Dataset, *, validation: float = 0.1, seed: int = 0) -> Ten
             f"dataset '{dataset.name}' has an official part {strange[0]}, not 0 to 2."
         )
     parts = dataset.official.clone()
-    if not (parts == VALIDATION).any():
+    if validation and not (parts == VALIDATION).any():
         rng = np.random.default_rng(seed)
         parts[_held_out(dataset, (parts == TRAIN).nonzero().flatten(), validation, rng)] = (
             VALIDATION

@@ -23,7 +23,7 @@ class Split:
     """The parts of a dataset, each the sorted int64 indices of its images.
 
     `rule` is the spec that made it, defaults included. `closed_set` says that some class is in
-    more than one part; otherwise none is. `hash` is a sha256 in hex over the class and index of
+    more than one part; otherwise none is. `validation` may be empty. `hash` is a sha256 in hex over the class and index of
     every image of each part: two splits of a dataset have one hash if they are the same split.
     """
 
@@ -114,7 +114,8 @@ def _default(dataset: Dataset) -> Spec:
 
 def _check(indices: Mapping[str, Tensor], dataset: Dataset, what: str) -> None:
     for part, images in indices.items():
-        if not len(images):
+        # Without images to validate the last epoch is kept.
+        if not len(images) and part != "validation":
             raise DataError(f"{what} of '{dataset.name}' leaves no image for {part}.")
     if len(torch.unique(dataset.labels[indices["train"]])) < 2:
         raise DataError(f"{what} of '{dataset.name}' trains on one class; comparing needs two.")

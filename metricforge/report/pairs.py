@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from metricforge.report.plots import DPI, FONT, WIDTH, drawable, save
+from metricforge.report.tiles import FONT_SIZE, GAP, font, scaled, shortened, tile_size, write
 
 PER_ROW = 5
-LONGEST = 24
+LONGEST = 22
+TILE = 152
+COLUMN = 180
 
 
 def draw_pairs(
@@ -25,27 +24,25 @@ def draw_pairs(
     lower_names: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw images and those that belong below them, uint8 [M, C, H, W] each, with their names."""
+    """Draw images and those that belong below them, uint8 [M, C, H, W] each, with their names.
+
+    The names of the lower ones are red. ResourceError where the file can't be written.
+    """
+    width, height = tile_size(upper.shape[3], upper.shape[2], TILE, TILE)
+    line = FONT_SIZE + 2 * GAP
+    pair = 2 * (line + height) + 4 * GAP
     rows = -(-len(upper) // PER_ROW)
-    figure = Figure(figsize=(WIDTH, 3.6 * rows), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    grid: Any = figure.subplots(2 * rows, PER_ROW, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    sheet = Image.new("RGB", (PER_ROW * COLUMN, rows * pair), "white")
+    draw, written = ImageDraw.Draw(sheet), font()
     for place in range(len(upper)):
         row, column = divmod(place, PER_ROW)
-        _draw(grid[2 * row, column], upper[place], _short(upper_names[place]), "black")
-        _draw(grid[2 * row + 1, column], lower[place], f"↳ {_short(lower_names[place])}", "tab:red")
-    save(figure, path)
-
-
-def _draw(axes: Axes, image: NDArray[np.uint8], name: str, colour: str) -> None:
-    shown = np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=255)
-    axes.set_title(drawable(name, LONGEST), fontsize=8, family=FONT, color=colour, parse_math=False)
-
-
-def _short(name: str) -> str:
-    """The end of a long name, which tells more than the folders before it."""
-    longest = LONGEST - 2
-    return name if len(name) <= longest else f"…{name[1 - longest :]}"
+        middle, top = column * COLUMN + COLUMN // 2, row * pair + GAP
+        drawn = [
+            (upper[place], shortened(upper_names[place], LONGEST), "black"),
+            (lower[place], f"↳ {shortened(lower_names[place], LONGEST - 2)}", "#d62728"),
+        ]
+        for image, name, colour in drawn:
+            draw.text((middle, top + line // 2), name, colour, written, anchor="mm")
+            sheet.paste(scaled(image, (width, height)), (middle - width // 2, top + line))
+            top += line + height
+    write(sheet, path)

@@ -14,6 +14,7 @@ from metricforge.contracts import Dataset, EvaluationProtocol
 from metricforge.data.images import Images, fingerprint, open_images
 from metricforge.data.orientations import Oriented, oriented_labels
 from metricforge.data.split import Split, left_out, split_dataset
+from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.augmentation import chained, turned
@@ -185,6 +186,8 @@ def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
 
 def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime) -> Selection:
     protocol = make_protocol(registry, recipe.validation)
+    if recipe.patience and not len(source.split.validation):
+        raise UsageError("patience needs validation classes, which this split has none of.")
     return Selection.of(
         protocol, recipe.select, source.dataset, source.split, source.images, runtime
     )

@@ -234,7 +234,7 @@ def _results(
         return embedded({name: model}, dataset, indices, baselines=False)
 
     asked = any(wants_validation(protocol) for protocol in protocols.values())
-    validation = part(split.validation) if asked else None
+    validation = part(split.validation) if asked and len(split.validation) else None
     return results_of(name, part(split.test), protocols, dataset, validation)
 
 

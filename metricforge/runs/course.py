@@ -90,7 +90,8 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
 
     part, protocols = embedded(assembly.split.test), assembly.protocols
     asked = any(wants_validation(protocol) for protocol in protocols.values())
-    validation = embedded(assembly.split.validation) if asked else None
+    others = assembly.split.validation
+    validation = embedded(others) if asked and len(others) else None
     if not assembly.runtime.ranks.first:
         return Measured({}), {}
     return measure(part, protocols, assembly.dataset, validation), dict(part.rows)
@@ -108,7 +109,9 @@ def _record(assembly: Assembly, folder: RunFolder, measured: Measured, position:
         "test_images": len(split.test),
         "split_hash": split.hash,
         "selected_epoch": position.best_epoch,
-        "selected_by": f"{assembly.recipe.select} on validation classes",
+        "selected_by": f"{assembly.recipe.select} on validation classes"
+        if len(split.validation)
+        else "being the last",
         "validation": best_scores(folder),
         "epochs": position.epoch,
         "steps": position.total_steps,

@@ -93,26 +93,29 @@ def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str,
         raise unknown("part", part, (*PARTS, ALL))
     if part == ALL:
         return ALL, everything
-    if split is not None:
-        name = part or "test"
-        return name, split.part(name)
-    if dataset.official is None:
+    if split is None and dataset.official is None:
         if part is not None:
             raise DataError(f"dataset '{dataset.name}' has no parts of its own; take --part all.")
         return ALL, everything
     name = part or "test"
-    indices = (dataset.official == PARTS[name]).nonzero().flatten()
+    indices = _own(dataset, split, name)
     if len(indices) == 0:
-        raise DataError(f"dataset '{dataset.name}' has no {name} part of its own.")
+        whose = "of its own" if split is None else "in this split"
+        raise DataError(f"dataset '{dataset.name}' has no {name} part {whose}.")
     return name, indices
 
 
 def _validation(dataset: Dataset, split: Split | None) -> Tensor | None:
-    if split is not None:
-        return split.validation
-    assert dataset.official is not None
-    indices = (dataset.official == PARTS["validation"]).nonzero().flatten()
+    indices = _own(dataset, split, "validation")
     return indices if len(indices) else None
+
+
+def _own(dataset: Dataset, split: Split | None, part: str) -> Tensor:
+    """The images of a part, by a split or by the dataset's own."""
+    if split is not None:
+        return split.part(part)
+    assert dataset.official is not None
+    return (dataset.official == PARTS[part]).nonzero().flatten()
 
 
 def seen_message(seen: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:

@@ -44,7 +44,10 @@ class Selection:
         images: Images,
         runtime: Runtime,
     ) -> Selection:
-        """A selection over the validation part, thinned evenly within its classes if large."""
+        """A selection over the validation part, thinned evenly within its classes if large.
+
+        Where the part is empty it has no numbers, by which the last epoch is the best.
+        """
         indices, notes = split.validation, []
         if len(indices) > MOST_IMAGES:
             by_class = indices[torch.argsort(dataset.labels[indices], stable=True)]
@@ -52,13 +55,17 @@ class Selection:
             indices = by_class[places]
             notes.append(f"epochs are chosen by {MOST_IMAGES} of the validation images.")
         labels = dataset.labels[indices]
-        if len(labels.unique()) < 2:
+        if not len(indices):
+            notes.append("no class validates: the last epoch is kept.")
+        elif len(labels.unique()) < 2:
             notes.append("one validation class can't rank epochs; give validation more classes.")
         labelled = labelled_part(dataset, indices)
         return cls(protocol, key, images, indices, labelled, runtime, tuple(notes))
 
     def __call__(self, model: EmbeddingModel) -> Mapping[str, float]:
         """The protocol's numbers by name, the one to select by first."""
+        if not len(self.indices):
+            return {}
         embeddings = embed_images(model, self.images, self.indices, self.runtime)
         ranks = self.runtime.ranks
         # One judges for all: two ranks that differ in a last bit could choose two epochs.

@@ -232,6 +232,14 @@ def test_official_keeps_a_validation_part_of_the_dataset() -> None:
     assert sets(split_dataset(data), data) == [{"0", "1"}, {"2"}, {"3"}]
 
 
+def test_official_trains_on_all_where_nothing_shall_validate() -> None:
+    data = dataset([0, 1, 2, 3], official=[TRAIN, TRAIN, TRAIN, TEST])
+    result = split(data, "official:validation=0")
+    assert [*sets(result, data)] == [{"0", "1", "2"}, set(), {"3"}]
+    with pytest.raises(UsageError, match="'validation' of split 'official' is a share"):
+        split(data, "official:validation=-0.1")
+
+
 def test_official_wants_an_official_split() -> None:
     with pytest.raises(DataError, match="no official split; use the split 'random' or 'classes:"):
         split(dataset(range(10)), "official")
