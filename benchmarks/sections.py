@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 import shlex
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from metricforge.runtime import device_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -44,11 +45,7 @@ def in_a_process(module: str, *words: str) -> Any:
 
 def machine() -> str:
     """The processor, the GPU if there is one, threads and versions."""
-    model = "unknown processor"
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        named = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
-        model = named[1] if named else platform.machine()
+    model = device_name(torch.device("cpu"))
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     threads = torch.get_num_threads()
     return f"{model}, {threads} threads{gpu}; torch {torch.__version__.partition('+')[0]}"

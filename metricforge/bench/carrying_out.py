@@ -26,11 +26,14 @@ from metricforge.bench.records import (
 from metricforge.bench.suite import Elsewhere, Planned, Suite
 from metricforge.errors import Interrupted, MetricForgeError, UsageError, told
 from metricforge.runs.evaluate import evaluate
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.recipe import ASIDE, Recipe
 from metricforge.runs.run import Run
 from metricforge.runs.train import run_recipe
 
 RECORDS = "results.jsonl"
+
+PRIVATE = ("command", "platform")
+"""What a run knows of its machine and tells nobody: records are made to be published."""
 
 
 def carry_out(
@@ -100,7 +103,7 @@ def run_one(
 
 def _told(run: Run, elsewhere: Sequence[Elsewhere], options: Mapping[str, Any]) -> dict[str, Any]:
     """What a run found, on its own test classes and elsewhere."""
-    summary, recipe = run.summary, vars(run.recipe)
+    summary, environment = run.summary, run.folder.read("env")
     results: dict[str, dict[str, Any]] = summary["results"]
     for other in elsewhere:
         found = evaluate(
@@ -115,10 +118,14 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere], options: Mapping[str, Any]) 
             named = {f"{other.name} {name}": asdict(one) for name, one in numbers.items()}
             results.setdefault(subject, {}).update(named)
     return {
-        "recipe": {key: value for key, value in recipe.items() if value is not None},
+        "recipe": {
+            key: value
+            for key, value in vars(run.recipe).items()
+            if value is not None and key not in ASIDE
+        },
         "results": results,
         "validation": summary["validation"],
-        "environment": run.folder.read("env"),
+        "environment": {key: value for key, value in environment.items() if key not in PRIVATE},
         **{
             key: summary[key]
             for key in ("split_hash", "closed_set", "selected_epoch", "images_seen", "seconds")

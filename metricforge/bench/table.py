@@ -192,4 +192,6 @@ def _notes(done: Sequence[Record]) -> list[str]:
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
-    return f"{environment.get('device_name')}, {environment.get('platform')}"
+    threads = environment.get("threads", 1)
+    on = "" if environment.get("device", "cpu") != "cpu" else f", {threads} threads a run"
+    return f"{environment.get('device_name')}{on}"

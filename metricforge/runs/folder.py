@@ -21,7 +21,7 @@ from metricforge.artefact import begun, clear_partials, parsed, write_file
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
-from metricforge.runtime import Runtime
+from metricforge.runtime import Runtime, device_name
 from metricforge.training.checkpoint import Checkpoints
 
 # What is written before config.toml, which makes a folder that of a run.
@@ -224,7 +224,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device_name": device_name(device),
         "ranks": runtime.ranks.count,
         "threads": torch.get_num_threads(),
         "versions": {name: version_of(name) for name in RECORDED_VERSIONS},

@@ -1,8 +1,8 @@
 """Where and how a run computes: device, precision, ranks; the only part that knows of processes."""
 
 from metricforge.runtime.allocator import keep_large_blocks
-from metricforge.runtime.device import Runtime
+from metricforge.runtime.device import Runtime, device_name
 from metricforge.runtime.randomness import generator, seed_torch
 from metricforge.runtime.ranks import Ranks
 
-__all__ = ["Ranks", "Runtime", "generator", "keep_large_blocks", "seed_torch"]
+__all__ = ["Ranks", "Runtime", "device_name", "generator", "keep_large_blocks", "seed_torch"]

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from metricforge_standard.augmentations.stroke import Stroke
 from metricforge_standard.augmentations.torchvision import NAMES
 from torch import Tensor
 
@@ -205,3 +206,42 @@ def test_every_transform_of_torchvision_can_be_named(name: str) -> None:
     step = REGISTRY.build("augmentation", Spec.parse(f"torchvision.{name}:{needed}"), offers)
     photo = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     assert augmented(step, photo.to(torch.uint8)).shape == photo.shape
+
+
+def line(width: int) -> Tensor:
+    """A light line across the middle."""
+    image = torch.zeros(1, 21, 21)
+    image[:, 10 - width // 2 : 11 + width // 2, 3:-3] = 200
+    return image
+
+
+@pytest.mark.parametrize(("thicker", "thinner"), [(2, 0), (0, 1), (1.5, 0.5), (0.3, 1.8)])
+def test_stroke_moves_the_edges_of_lines_evenly_by_up_to_so_many_pixels(
+    thicker: float, thinner: float
+) -> None:
+    found = changed(f"stroke:thicker={thicker},thinner={thinner}", line(5))
+    # In the middle of the line, where its ends are far.
+    moved = (found[:, 0, :, 10].sum(1) / 200 - 5) / 2
+    assert moved.min() >= -thinner - 1e-4
+    assert moved.max() <= thicker + 1e-4
+    spread = (thicker + thinner) / MANY
+    assert moved.min() < -thinner + 10 * spread
+    assert moved.max() > thicker - 10 * spread
+    assert float(moved.mean()) == pytest.approx((thicker - thinner) / 2, abs=0.15)
+    assert found.min() >= 0
+    assert found.max() <= 200
+
+
+def test_a_stroke_of_another_width_is_that_of_a_naive_dilation() -> None:
+    image = line(3) * torch.rand(1, 21, 21, generator=torch.Generator().manual_seed(0))
+    found = Stroke(thicker=8, thinner=0)(image[None], Full())
+    for row, column in ((10, 10), (2, 1), (20, 20), (0, 9)):
+        around = image[0, max(0, row - 8) : row + 9, max(0, column - 8) : column + 9]
+        assert found[0, 0, row, column] == around.max()
+
+
+class Full:
+    """Draws of the largest value."""
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return torch.full((1, *shape), high)
