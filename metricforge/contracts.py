@@ -26,6 +26,13 @@ names, or in a package around it. It is read from the source, before anything is
 COMMANDS = "metricforge.commands"
 """The entry-point group of click commands that a plugin adds to `metricforge`."""
 
+SEARCHES = "metricforge.searches"
+"""The entry-point group of what chooses the options of a suite's trials.
+
+A name is that of a class, made of a seed, with `ask()`, whose answer picks values as optuna's
+trials do, and `tell(answer, score)`.
+"""
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
 from itertools import takewhile
 
-from metricforge.contracts import COMMANDS, KINDS
+from metricforge.contracts import COMMANDS, KINDS, SEARCHES
 from metricforge.errors import UsageError
 
 COMMAND = "command"
@@ -16,6 +16,9 @@ COMMAND = "command"
 
 GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND}
 """Every entry-point group of a plugin, and the kind of its entries."""
+
+READ = {*GROUPS, SEARCHES}
+"""Every group that is read: those of components and commands, and one beside."""
 
 PREFIX = "metricforge."
 """How every such group begins; one that begins so and is none of them is a slip."""

@@ -30,7 +30,8 @@ LAYERS = (
     {"training", "evaluation"},
     {"report"},
     {"runs", "testing", "scaffold"},
-    {"plugins", "bench"},
+    {"plugins", "tuning"},
+    {"bench"},
     {"cli", "__main__"},
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}

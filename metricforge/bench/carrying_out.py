@@ -20,10 +20,10 @@ from metricforge.bench.records import (
     REFUSED,
     Record,
     append,
-    identity,
     read_records,
 )
 from metricforge.bench.suite import Elsewhere, Planned, Suite
+from metricforge.bench.tuner import Tuner
 from metricforge.errors import Interrupted, MetricForgeError, UsageError, told
 from metricforge.runs.evaluate import evaluate
 from metricforge.runs.recipe import ASIDE, Recipe
@@ -48,28 +48,55 @@ def carry_out(
     """Carry out what of a suite has not been, and yield each record with its number of how many.
 
     `out` gets the records, in `results.jsonl`, and a folder for each run; a run that was killed
-    goes on from its newest checkpoint. `jobs` are processes side by side, among which the cores
-    are shared out; inside `joblib.parallel_config` they are whatever that says, such as a Dask
-    cluster. `options` (data_root, device) are put into every recipe, and have no share in what a
-    run is known by.
+    goes on from its newest checkpoint. Where a suite tunes its approaches, their trials come first.
+    `jobs` are processes side by side, among which the cores are shared out; inside
+    `joblib.parallel_config` they are whatever that says, such as a Dask cluster. `options`
+    (data_root, device) are put into every recipe, and have no share in what a run is known by.
     """
     suite = suite if seeds is None else replace(suite, seeds=seeds)
-    planned = suite.plan(only)
-    records = out / RECORDS
-    # What failed is tried again; what was refused would be again.
-    known = read_records(records) if records.exists() else []
-    finished = {record.id for record in known if record.outcome != FAILED}
-    left = [one for one in planned if _id(suite, one) not in finished]
-    threads = max(1, (os.cpu_count() or 1) // max(jobs, 1))
-    tasks = (
-        delayed(run_one)(suite, one, out, dict(options or {}), threads if jobs > 1 else None)
-        for one in left
-    )
-    ready = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(tasks)
-    done = len(planned) - len(left)
-    for number, record in enumerate(ready, done + 1):
-        append(records, record)
-        yield number, len(planned), record
+    work = _Work(suite, out, jobs, options or {})
+    tuner = Tuner(suite, suite.chosen(only))
+    count = tuner.trials + len(suite.plan(only))
+    number = 0
+    for trials in tuner.rounds():
+        yield from work.carried_out(trials, number, count)
+        number += len(trials)
+        tuner.learn(work.record_of(trial) for trial in trials)
+    yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
+
+
+class _Work:
+    """The runs of a suite that are done, and those that are being done."""
+
+    def __init__(self, suite: Suite, out: Path, jobs: int, options: Mapping[str, Any]) -> None:
+        self._suite, self._out, self._options = suite, out, dict(options)
+        self._jobs = jobs
+        self._records = out / RECORDS
+        known = read_records(self._records) if self._records.exists() else []
+        # What failed is tried again; what was refused would be again.
+        self._finished = {record.id: record for record in known if record.outcome != FAILED}
+
+    def record_of(self, planned: Planned) -> Record | None:
+        return self._finished.get(self._suite.identity(planned))
+
+    def carried_out(
+        self, planned: Sequence[Planned], before: int, count: int
+    ) -> Iterator[tuple[int, int, Record]]:
+        """The records of what is left of these, numbered behind those `before` and those done."""
+        # Two trials may be of the same options.
+        left = {
+            self._suite.identity(one): one for one in planned if self.record_of(one) is None
+        }.values()
+        threads = max(1, (os.cpu_count() or 1) // max(self._jobs, 1)) if self._jobs > 1 else None
+        tasks = (delayed(run_one)(self._suite, one, self._out, self._options, threads)
+                 for one in left)  # fmt: skip
+        ready = Parallel(n_jobs=self._jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(
+            tasks
+        )
+        for number, record in enumerate(ready, before + len(planned) - len(left) + 1):
+            append(self._records, record)
+            self._finished[record.id] = record
+            yield number, count, record
 
 
 def run_one(
@@ -78,16 +105,16 @@ def run_one(
     """One run from its recipe to its record; whatever goes wrong is in the record."""
     if threads is not None:
         torch.set_num_threads(threads)
-    began, name = time.perf_counter(), _id(suite, planned)
+    began, name = time.perf_counter(), suite.identity(planned)
     about: dict[str, Any] = {
         "id": name, "suite": suite.name, "approach": planned.approach, "seed": planned.seed,
-        "fold": planned.fold,
+        "fold": planned.fold, "trial": planned.trial, "tuned": dict(planned.tuned),
     }  # fmt: skip
     try:
         recipe = Recipe.from_values({**planned.options, **options}, suite.name)
         path = out / "runs" / f"{_slug(planned)}-{name[:8]}"
         run = run_recipe(recipe, out=path, auto_resume=True)
-        about |= _told(run, suite.elsewhere, options)
+        about |= _told(run, () if planned.trial else suite.elsewhere, options)
         outcome = DONE
     except Interrupted:
         raise
@@ -133,14 +160,9 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere], options: Mapping[str, Any]) 
     }
 
 
-def _id(suite: Suite, planned: Planned) -> str:
-    return identity(
-        {"options": dict(planned.options), "also": [asdict(other) for other in suite.elsewhere]}
-    )
-
-
 def _slug(planned: Planned) -> str:
     """A folder's name for a run."""
     fold = "" if planned.fold is None else f"-fold{planned.fold}"
     short = re.sub(r"[^A-Za-z0-9.]+", "-", planned.approach).strip("-")[:60]
-    return f"{short}-seed{planned.seed}{fold}"
+    which = f"seed{planned.seed}" if planned.trial is None else f"trial{planned.trial}"
+    return f"{short}-{which}{fold}"

@@ -59,7 +59,7 @@ def _by_approach(folder: Path) -> dict[str, dict[Key, Record]]:
     found: dict[str, dict[Key, Record]] = {}
     path = folder / RECORDS if folder.is_dir() else folder
     for record in read_records(path):
-        if record.outcome == DONE:
+        if record.outcome == DONE and record.trial is None:
             key = (record.seed, record.fold, record.split_hash)
             found.setdefault(record.approach, {})[key] = record
     return found

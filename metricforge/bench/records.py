@@ -24,6 +24,8 @@ class Record:
     - `outcome`: done; refused, as what can't be trained so; failed, by the `error`.
     - `recipe`: every option, with defaults; `results`: estimates by approach (trained, untrained,
       pixels) and name, those of another dataset with its name before theirs.
+    - `tuned`: the options that a search has chosen. A `trial` has its number: it is not tested, and
+      these are what it tries.
     - `seconds` of training and `wall_seconds` in all.
     """
 
@@ -34,6 +36,8 @@ class Record:
     fold: int | None
     outcome: str
     error: str = ""
+    trial: int | None = None
+    tuned: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)

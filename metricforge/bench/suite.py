@@ -4,29 +4,48 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from metricforge.bench.records import Record, identity
 from metricforge.errors import UsageError, unknown
 from metricforge.runs.recipe import Recipe
+from metricforge.tuning import carried_out
 
-KEYS = ("title", "about", "baseline", "seeds", "folds", "numbers", "base", "budget", "axes",
+KEYS = ("title", "about", "baseline", "seeds", "folds", "numbers", "base", "budget", "tune", "axes",
         "approach", "also")  # fmt: skip
 FEWEST_FOLDS = 3
 JOINED = " · "
 """Between the parts of an approach's name."""
 
 BUDGETS = ("epochs", "images", "seconds")
+TUNING = ("trials", "options", "search")
+
+TRIAL_SEED = 1_000_000
+"""The seed of all trials, which no run has that is tested."""
 
 
 @dataclass(frozen=True)
 class Approach:
-    """A row of the table: a name, and the options in which it differs from the base."""
+    """A row of the table: a name, and the options in which it differs from the base.
+
+    `tune` are further options to search, those of what this approach alone has.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    tune: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How many trials each approach has, of which options, and who chooses (None: as installed)."""
+
+    trials: int
+    options: tuple[str, ...] = ()
+    search: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,7 @@ class Suite:
     folds: int | None = None
     numbers: tuple[str, ...] = ()
     elsewhere: tuple[Elsewhere, ...] = ()
+    tuning: Tuning | None = None
     about: str = ""
 
     @classmethod
@@ -79,8 +99,9 @@ class Suite:
             baseline=_typed(said, "baseline", str, path, approaches[0].name),
             seeds=_at_least_one(said, "seeds", path) or 1,
             folds=_at_least_one(said, "folds", path),
-            numbers=tuple(_typed(said, "numbers", list, path, [])),
+            numbers=_texts(said, "numbers", path),
             elsewhere=tuple(_elsewhere(said, path)),
+            tuning=_tuning(said, path),
             about=_typed(said, "about", str, path, ""),
         )
         suite._check(path)
@@ -95,6 +116,10 @@ class Suite:
         if self.folds is not None and ("split" in self.base or self.folds < FEWEST_FOLDS):
             raise UsageError(f"{path}: folds are three or more, and leave no choice of a split.")
         for approach in self.approaches:
+            if self.tuning and not self.options_to_tune(approach):
+                raise UsageError(f"{path}: there is nothing to tune of '{approach.name}'.")
+            if approach.tune and not self.tuning:
+                raise UsageError(f"{path} has no [tune] that says how many trials to make.")
             Recipe.from_values({**self.base, **approach.options}, str(path))
 
     def baseline_among(self, names: Sequence[str]) -> str | None:
@@ -103,45 +128,92 @@ class Suite:
             return self.baseline
         return next((name for name in names if name.startswith(self.baseline + JOINED)), None)
 
-    def plan(self, only: Sequence[str] = ()) -> list[Planned]:
-        """Every run, seed by seed, so that a suite that is stopped has a little of everything.
+    def options_to_tune(self, approach: Approach) -> tuple[str, ...]:
+        """What is searched of an approach, as KEY=VALUES."""
+        return ((*self.tuning.options, *approach.tune)) if self.tuning else ()
 
-        `only` keeps the approaches whose name has one of these in it; UsageError if none has.
-        """
-        chosen = [
+    def chosen(self, only: Sequence[str] = ()) -> list[Approach]:
+        """The approaches whose name has one of these in it; UsageError if none has."""
+        found = [
             approach
             for approach in self.approaches
             if not only or any(part in approach.name for part in only)
         ]
-        if not chosen:
+        if not found:
             raise unknown("approach", only[0], [approach.name for approach in self.approaches])
+        return found
+
+    def plan(
+        self,
+        only: Sequence[str] = (),
+        tuned: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> list[Planned]:
+        """Every run, seed by seed, so that a suite that is stopped has a little of everything.
+
+        `only` keeps the approaches whose name has one of these in it; `tuned` are the options that
+        trials have chosen, by approach.
+        """
         folds: Sequence[int | None] = [None] if self.folds is None else range(self.folds)
+        tuned = tuned or {}
         return [
-            Planned(approach.name, seed, fold, self._options(approach, seed, fold))
-            for seed, fold, approach in product(range(self.seeds), folds, chosen)
+            self.run_of(approach, seed, fold, tuned.get(approach.name, {}))
+            for seed, fold, approach in product(range(self.seeds), folds, self.chosen(only))
         ]
 
-    def _options(self, approach: Approach, seed: int, fold: int | None) -> dict[str, Any]:
+    def run_of(
+        self, approach: Approach, seed: int, fold: int | None, tuned: Mapping[str, str]
+    ) -> Planned:
+        """One run of an approach, with the options that trials have chosen."""
+        return Planned(approach.name, seed, fold, self._options(approach, seed, fold, tuned), tuned)
+
+    def trial_of(self, approach: Approach, number: int, tried: Mapping[str, str]) -> Planned:
+        """A trial of an approach, on the first fold if there are any; its tests stay closed."""
+        fold = None if self.folds is None else 0
+        options = self._options(approach, TRIAL_SEED, fold, tried) | {"test": False}
+        return Planned(approach.name, TRIAL_SEED, fold, options, tried, number)
+
+    def _options(
+        self, approach: Approach, seed: int, fold: int | None, tuned: Mapping[str, str]
+    ) -> dict[str, Any]:
         options = {**self.base, **approach.options, "seed": seed}
         if fold is not None:
             options["split"] = f"folds:k={self.folds},fold={fold}"
+        if tuned:
+            recipe = carried_out(Recipe.from_values(options, self.name), tuned)
+            fields = dict.fromkeys(key.partition(".")[0] for key in tuned)
+            options |= {name: getattr(recipe, name) for name in fields}
         return options
+
+    def identity(self, planned: Planned) -> str:
+        """What a run is known by: the same for the same options and tests."""
+        return identity(
+            {"options": dict(planned.options), "also": [asdict(other) for other in self.elsewhere]}
+        )
+
+    def asks_for(self, record: Record) -> bool:
+        """Whether a record is of a run that this suite has, not of what it once was."""
+        for approach in self.approaches:
+            if approach.name == record.approach:
+                run = self.run_of(approach, record.seed, record.fold, record.tuned)
+                trial = self.trial_of(approach, record.trial or 0, record.tuned)
+                asked = run if record.trial is None else trial
+                return record.id == self.identity(asked)
+        return False
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a suite: the options of its recipe, by name."""
+    """One run of a suite: the options of its recipe, by name.
+
+    `tuned` are those of them that a search has chosen, or for the trial of that number tries.
+    """
 
     approach: str
     seed: int
     fold: int | None
     options: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        """What the run is called where it is told of."""
-        fold = "" if self.fold is None else f", fold {self.fold}"
-        return f"{self.approach}, seed {self.seed}{fold}"
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    trial: int | None = None
 
 
 def _approaches(said: Mapping[str, Any], path: Path) -> Iterator[Approach]:
@@ -159,13 +231,14 @@ def _approaches(said: Mapping[str, Any], path: Path) -> Iterator[Approach]:
             options = dict(first.options)
             for _, part in choice:
                 options |= part
-            yield Approach(JOINED.join(labels), options)
+            yield Approach(JOINED.join(labels), options, first.tune)
 
 
 def _named(entry: Any, path: Path) -> Approach:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise UsageError(f"{path}: every [[approach]] needs a name.")
-    return Approach(entry["name"], {key: value for key, value in entry.items() if key != "name"})
+    options = {key: value for key, value in entry.items() if key not in ("name", "tune")}
+    return Approach(entry["name"], options, _texts(entry, "tune", path))
 
 
 def _choices(option: str, values: Any, path: Path) -> list[tuple[str, Any]]:
@@ -188,6 +261,28 @@ def _elsewhere(said: Mapping[str, Any], path: Path) -> Iterator[Elsewhere]:
         except (KeyError, TypeError) as error:
             raise UsageError(f"{path}: every [[also]] has name, dataset, protocols.") from error
         yield Elsewhere(str(name), str(dataset), tuple(map(str, protocols)))
+
+
+def _tuning(said: Mapping[str, Any], path: Path) -> Tuning | None:
+    if "tune" not in said:
+        return None
+    table = _table(said, "tune", path)
+    for key in table:
+        if key not in TUNING:
+            raise unknown(f"key of [tune] in {path}:", key, TUNING)
+    trials = _at_least_one(table, "trials", path)
+    if trials is None:
+        raise UsageError(f"{path}: [tune] says how many trials each approach has, trials = 20.")
+    search = _typed(table, "search", str, path, "") or None
+    return Tuning(trials, _texts(table, "options", path), search)
+
+
+def _texts(said: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    """A list of texts."""
+    values = _typed(said, key, list, path, [])
+    if wrong := [value for value in values if not isinstance(value, str)]:
+        raise UsageError(f"{path} has {key} with {wrong[0]!r} in it; it takes texts.")
+    return tuple(values)
 
 
 def _budget(budget: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -53,7 +53,7 @@ class Table:
 
 def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
     """A table for each dataset and split of the records of a suite."""
-    wanted = [one for one in records if one.suite == suite.name]
+    wanted = [one for one in records if one.suite == suite.name and one.trial is None]
     tables: dict[tuple[str, str], list[Record]] = {}
     for record in wanted:
         if record.outcome == DONE:
@@ -184,11 +184,23 @@ def _notes(done: Sequence[Record]) -> list[str]:
     named = ", ".join(
         f"{name} {versions[name]}" for name in ("metricforge", "torch") if name in versions
     )
+    told = [_of_trials(done)] if any(record.tuned for record in done) else []
     return [
+        *told,
         f"{kind}; mean over seeds [95 % interval over seeds]; differences to the baseline in pairs "
         "of seeds.",
         f"{'; '.join(machines)}; {named}.",
     ]
+
+
+def _of_trials(done: Sequence[Record]) -> str:
+    """What trials have chosen for each approach."""
+    chosen = {
+        record.approach: " ".join(f"{key}={value}" for key, value in record.tuned.items())
+        for record in done
+    }
+    listed = "; ".join(f"{name}: {options}" for name, options in chosen.items())
+    return f"options that trials chose on validation classes, as many for each: {listed}."
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -23,8 +23,9 @@ class Split:
     """The parts of a dataset, each the sorted int64 indices of its images.
 
     `rule` is the spec that made it, defaults included. `closed_set` says that some class is in
-    more than one part; otherwise none is. `validation` may be empty. `hash` is a sha256 in hex over the class and index of
-    every image of each part: two splits of a dataset have one hash if they are the same split.
+    more than one part; otherwise none is. `validation` may be empty. `hash` is a sha256 in hex over
+    the class and index of every image of each part: two splits of a dataset have one hash if they
+    are the same split.
     """
 
     rule: str

@@ -76,7 +76,6 @@ def test_every_fold_is_a_split_of_its_own(read) -> None:
     plan = read('folds = 3\nseeds = 2\n[[approach]]\nname = "a"\n').plan()
     assert [(one.seed, one.fold) for one in plan] == [(s, f) for s in (0, 1) for f in (0, 1, 2)]
     assert [one.options["split"] for one in plan[:3]] == [f"folds:k=3,fold={f}" for f in range(3)]
-    assert plan[4].title == "a, seed 1, fold 1"
 
 
 def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
@@ -126,4 +125,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_suites_that_ship_can_be_read(path: Path) -> None:
     suite = Suite.read(path)
     assert suite.title
-    assert len(suite.plan()) >= len(suite.approaches) >= 2
+    assert len(suite.plan()) >= len(suite.approaches) >= 1

@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.process import metricforge, wrapped
@@ -161,8 +162,11 @@ def test_results_that_have_not_changed_differ_by_nothing(whole: Path, suite: Pat
 def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> None:
     done = metricforge("bench", "list", suite.parent, "--json")
     assert json.loads(done.stdout) == [
-        {"name": "small", "title": "A small suite", "approaches": 4, "seeds": 2, "runs": 8}
-    ]
+        {
+            "name": "small", "title": "A small suite", "approaches": 4, "seeds": 2, "trials": 0,
+            "runs": 8,
+        }
+    ]  # fmt: skip
     shown = metricforge("bench", "list", suite.parent)
     assert "small" in shown.stdout
     root = Path(__file__).parents[2]
@@ -172,3 +176,131 @@ def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> Non
     nowhere = metricforge("bench", "table", "smoke", cwd=suite.parent)
     assert nowhere.returncode == 2
     assert "name a file" in nowhere.stderr
+
+
+TUNED = """
+seeds = 1
+numbers = ["map@r", "other recall@1"]
+
+[base]
+dataset = "npz:path={images}"
+split = "{parts}"
+backbone = "conv4:channels=4"
+orientations = 1
+protocols = ["retrieval"]
+device = "cpu"
+dim = 4
+loss = "triplet"
+
+[budget]
+images = 36
+
+[tune]
+trials = 3
+options = ["optimizer.lr=1e-4..1e-1"]
+{search}
+
+[[approach]]
+name = "hard"
+sampler = "hard-triplet:classes=3,per_class=4"
+tune = ["loss.margin=0.1,0.2,0.3"]
+
+[[approach]]
+name = "random"
+sampler = "random-triplets:triplets=6"
+
+[[also]]
+name = "other"
+dataset = "npz:path={other}"
+protocols = ["retrieval"]
+"""
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_each_approach_has_as_many_trials_and_runs_with_the_best_of_them(
+    tmp_path: Path, search: str
+) -> None:
+    # The plugin's search is taken where there is one.
+    named = "" if search == "tpe" else f'search = "{search}"'
+    images = make_images(tmp_path)
+    text = TUNED.format(images=images, other=_renamed(images), parts=PARTS, search=named)
+    (tmp_path / "tuned.toml").write_text(text)
+    out = tmp_path / "out"
+    done = metricforge("bench", "run", tmp_path / "tuned.toml", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "8/8 random, seed 0" in done.stderr
+    assert "trial 3 optimizer.lr=" in done.stderr
+    trials = [one for one in records(out) if one["trial"]]
+    runs = {one["approach"]: one for one in records(out) if one["trial"] is None}
+    for name in ("hard", "random"):
+        own = [one for one in trials if one["approach"] == name]
+        assert [one["trial"] for one in own] == [1, 2, 3]
+        assert all(one["results"] == {} and not one["recipe"]["test"] for one in own)
+        assert len({one["tuned"]["optimizer.lr"] for one in own}) == 3
+        # Of equals the first.
+        best = max(own, key=lambda one: one["validation"]["map@r"])
+        assert runs[name]["tuned"] == best["tuned"]
+        assert f"lr={float(best['tuned']['optimizer.lr'])}" in runs[name]["recipe"]["optimizer"]
+        assert runs[name]["seed"] == 0
+        assert set(runs[name]["results"]) == {"trained", "untrained", "pixels"}
+        for numbers in runs[name]["results"].values():
+            assert {"map@r", "other map@r"} <= set(numbers)
+    assert set(trials[0]["tuned"]) == {"optimizer.lr", "loss.margin"}
+    again = metricforge("bench", "run", tmp_path / "tuned.toml", "--out", out, "--resume")
+    assert again.stderr == ""
+    assert again.stdout == done.stdout
+    assert "options that trials chose on validation classes" in done.stdout
+    # What the suite once asked for is no row of what it asks for now.
+    (tmp_path / "tuned.toml").write_text(text.replace("dim = 4", "dim = 8"))
+    changed = metricforge("bench", "table", tmp_path / "tuned.toml", "--out", out)
+    assert "8 results in" in changed.stderr
+    assert "nothing is done yet." in changed.stdout
+
+
+def _renamed(images: Path) -> Path:
+    """The same images, as classes of other names."""
+    other = images.with_name("other.npz")
+    with np.load(images) as given:
+        np.savez(other, images=given["images"], labels=given["labels"] + 50)
+    return other
+
+
+FOLDED = """
+folds = 3
+seeds = 1
+numbers = ["map@r"]
+
+[base]
+dataset = "npz:path={images}"
+backbone = "conv4:channels=4"
+orientations = 1
+protocols = ["retrieval"]
+device = "cpu"
+dim = 4
+sampler = "hard-triplet:classes=2,per_class=4"
+
+[budget]
+images = 36
+
+[axes]
+loss = ["triplet", "margin"]
+"""
+
+
+def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
+    (tmp_path / "folded.toml").write_text(FOLDED.format(images=make_images(tmp_path)))
+    done = metricforge("bench", "run", tmp_path / "folded.toml", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = [one for one in records(tmp_path / "out") if one["approach"] == "triplet"]
+    assert [one["fold"] for one in found] == [0, 1, 2]
+    tested = [json.loads((run / "split.json").read_text())["parts"]["test"]["classes"]
+              for run in sorted((tmp_path / "out" / "runs").glob("triplet-*"))]  # fmt: skip
+    assert sorted(name for names in tested for name in names) == [*map(str, range(10))]
+    shown = metricforge(
+        "bench", "table", tmp_path / "folded.toml", "--out", tmp_path / "out", "--json"
+    )
+    (table,) = json.loads(shown.stdout)
+    mean = sum(one["results"]["trained"]["map@r"]["value"] for one in found) / 3
+    row = next(row for row in table["rows"] if row["name"] == "triplet")
+    assert row["n"] == 1
+    assert row["numbers"]["map@r"]["value"] == pytest.approx(mean)

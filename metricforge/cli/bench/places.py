@@ -10,7 +10,7 @@ import click
 from metricforge.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from metricforge.bench import Suite
+    from metricforge.bench import Record, Suite
 
 SUITES = Path("benchmarks") / "suites"
 OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
@@ -37,6 +37,17 @@ def results_of(suite: Suite, out: Path | None) -> Path:
     return out or Path("bench") / suite.name
 
 
+def current(suite: Suite, path: Path) -> list[Record]:
+    """The records of what the suite asks for; others, of what it once was, are told of."""
+    from metricforge.bench import read_records
+
+    records = read_records(path)
+    asked = [record for record in records if suite.asks_for(record)]
+    if old := len(records) - len(asked):
+        click.echo(f"note: {old} results in {path} are of what the suite no longer asks.", err=True)
+    return asked
+
+
 def described(suite: Suite) -> dict[str, Any]:
     """A suite in a line."""
     return {
@@ -44,5 +55,6 @@ def described(suite: Suite) -> dict[str, Any]:
         "title": suite.title,
         "approaches": len(suite.approaches),
         "seeds": suite.seeds,
+        "trials": len(suite.approaches) * suite.tuning.trials if suite.tuning else 0,
         "runs": len(suite.plan()),
     }

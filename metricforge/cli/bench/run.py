@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metricforge.cli.bench.places import OUT, find, results_of
+from metricforge.cli.bench.places import OUT, current, find, results_of
 from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
 from metricforge.errors import UsageError
 
@@ -44,7 +44,7 @@ def command(
     Each run is a line in results.jsonl when it is done, and has a folder. A suite that was stopped
     or killed goes on with --resume, its open runs too; what failed is then tried again.
     """
-    from metricforge.bench import carry_out, read_records, tabulate
+    from metricforge.bench import carry_out, tabulate
     from metricforge.bench.carrying_out import RECORDS
     from metricforge.bench.formats import markdown
 
@@ -61,7 +61,7 @@ def command(
         found, place, seeds=seeds, jobs=jobs, only=only, options=given
     ):
         click.echo(f"{number}/{count} {_line(record)}", err=True)
-    tables = tabulate(found, read_records(place / RECORDS))
+    tables = tabulate(found, current(found, place / RECORDS))
     if as_json:
         print_json([table.to_json() for table in tables])
     else:
@@ -71,7 +71,9 @@ def command(
 def _line(record: Record) -> str:
     """What became of a run."""
     fold = "" if record.fold is None else f", fold {record.fold}"
-    title = f"{record.approach}, seed {record.seed}{fold}"
+    tried = " ".join(f"{key}={value}" for key, value in record.tuned.items())
+    which = f"seed {record.seed}" if record.trial is None else f"trial {record.trial} {tried}"
+    title = f"{record.approach}, {which}{fold}"
     if record.error:
         return f"{title}: {record.outcome}: {record.error}"
     numbers = list(record.results.get("trained", {}).items())[:2] or [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.bench.places import OUT, find, results_of
+from metricforge.cli.bench.places import OUT, current, find, results_of
 from metricforge.cli.options import debug
 
 FORMATS = ("md", "csv", "json", "html")
@@ -20,10 +20,10 @@ FORMATS = ("md", "csv", "json", "html")
 @debug
 def command(suite: str, form: str, as_json: bool, out: Path | None) -> None:
     """Print the table of what of SUITE has been carried out."""
-    from metricforge.bench import read_records, tabulate
+    from metricforge.bench import tabulate
     from metricforge.bench.carrying_out import RECORDS
     from metricforge.bench.formats import FORMATS as WRITERS
 
     found = find(suite)
-    records = read_records(results_of(found, out) / RECORDS)
+    records = current(found, results_of(found, out) / RECORDS)
     click.echo(WRITERS["json" if as_json else form](tabulate(found, records)), nl=False)

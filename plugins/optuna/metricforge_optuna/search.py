@@ -19,7 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from metricforge import train
 from metricforge.errors import ArtefactError, Interrupted, MetricForgeError, UsageError
-from metricforge_optuna.options import carried_out
+from metricforge.tuning.options import carried_out
 from metricforge_optuna.record import Plan, SearchFolder, TrialRecord
 
 Tell = Callable[[str], None]
@@ -112,7 +112,8 @@ class Search:
     def _close(self, trial: Trial, record: TrialRecord) -> None:
         trial.set_user_attr(RECORD, json.dumps(asdict(record)))
         if record.score is None:
-            self._study.tell(trial, state=TrialState.FAIL)
+            # As the worst of all: what has failed is left out, and would be tried on and on.
+            self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, record.score)
 

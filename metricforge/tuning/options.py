@@ -1,4 +1,4 @@
-"""What the keys of `--option` mean: fields of a recipe, and options of its components."""
+"""What can be searched: fields of a recipe, and options of its components."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metricforge import Recipe, Registry, Spec, options_of
 from metricforge.errors import UsageError, unknown
 from metricforge.spec import Factory, Option
 from metricforge.training.optimizer import OPTIMIZERS, SCHEDULES
-from metricforge_optuna.space import Choice, Dimension, dimension
+from metricforge.tuning.space import Choice, Dimension, dimension
 
 OWN = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 """The components that are the core's own, and in no registry."""
@@ -40,7 +40,7 @@ LISTS = ("augment", "hooks")
 
 
 def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tuple[Dimension, ...]:
-    """The search space that `--option KEY=VALUES` texts describe, checked against `recipe`.
+    """The search space that KEY=VALUES texts describe, checked against `recipe`.
 
     Whole components are read first: an option must be one of every component that may be chosen.
     Raises UsageError for unknown components, options and fields with the nearest, for values of
@@ -50,10 +50,10 @@ def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tu
     for text in texts:
         key, equals, values = text.partition("=")
         if key in given:
-            raise UsageError(f"--option {key} is given twice; give all of its values at once.")
+            raise UsageError(f"option {key} is given twice; give all of its values at once.")
         given[key] = values if equals else None
     if not given:
-        raise UsageError("there is nothing to search: give --option, as in sampler.per_class=2,4.")
+        raise UsageError("there is nothing to search: give options, as in sampler.per_class=2,4.")
     whole = {key: _field(key, given[key], registry) for key in given if "." not in key}
     parts = {key: _part(key, given[key], whole, recipe, registry) for key in given if "." in key}
     return tuple((whole | parts)[key] for key in given)
@@ -85,13 +85,13 @@ def _field(key: str, values: str | None, registry: Registry) -> Dimension:
     if key in LISTS:
         raise UsageError(f"'{key}' can't be searched: it is a list; give it with the recipe.")
     if key in SAME_FOR_ALL:
-        raise UsageError(f"--option {key}: all trials must have the same {key} to be compared.")
+        raise UsageError(f"option {key}: all trials must have the same {key} to be compared.")
     if key in PLAIN:
         return _of_option(key, _plain(key), values)
     if key not in COMPONENTS:
         raise unknown("option to search", key, [*COMPONENTS, *PLAIN])
     if values is None:
-        raise UsageError(f"--option {key} needs values, as in {key}=NAME,NAME.")
+        raise UsageError(f"option {key} needs values, as in {key}=NAME,NAME.")
     found = dimension(key, values, None, str, "specs")
     assert isinstance(found, Choice), "specs are no numbers"
     for spec in found.values:
@@ -126,7 +126,7 @@ def _candidates(component: str, whole: Mapping[str, Dimension], recipe: Recipe) 
     if texts == (None,):
         raise UsageError(
             f"the recipe names no {component}, so its options are not known; name one in it, or "
-            f"with --option {component}=NAME."
+            f"as an option, {component}=NAME."
         )
     return tuple(Spec.parse(text) for text in texts)
 
@@ -145,7 +145,7 @@ def _of_option(key: str, option: Option, values: str | None) -> Dimension:
     if every := _every_value(option.type):
         return Choice(key, every)
     raise UsageError(
-        f"--option {key} needs values of {option.type_name}: choices, {key}=A,B, or for numbers "
+        f"option {key} needs values of {option.type_name}: choices, {key}=A,B, or for numbers "
         f"a range, {key}=LOW..HIGH."
     )
 

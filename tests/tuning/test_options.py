@@ -1,11 +1,14 @@
-"""What `--option` texts mean, and which are refused with what to do."""
+"""What texts of options to search mean, and which are refused with what to do."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
-from metricforge_optuna.options import (
+
+from metricforge import Recipe, Registry
+from metricforge.errors import MetricForgeError, UsageError
+from metricforge.tuning.options import (
     COMPONENTS,
     LISTS,
     PLAIN,
@@ -13,10 +16,7 @@ from metricforge_optuna.options import (
     carried_out,
     read_options,
 )
-from metricforge_optuna.space import Choice, Real, Whole
-
-from metricforge import Recipe, Registry
-from metricforge.errors import MetricForgeError, UsageError
+from metricforge.tuning.space import Choice, Real, Whole
 
 RECIPE = Recipe(loss="triplet:margin=0.2")
 
@@ -93,7 +93,7 @@ def test_the_order_is_the_one_that_was_given() -> None:
         ("augment=flip,erase", "is a list; give it with the recipe"),
         ("select=map@r,recall@1", "all trials must have the same select"),
         ("dataset.size=8,16", "unknown component to search 'dataset'"),
-        ("miner.margin=1,2", "--option miner=NAME"),
+        ("miner.margin=1,2", "as an option, miner=NAME"),
         ("sampler.per_class.x=2", "unknown option"),
         ("sampler=", "name is missing"),
     ],

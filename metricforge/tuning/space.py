@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from optuna.trial import Trial
+from typing import Any, Protocol, TypeAlias
 
 from metricforge.errors import UsageError
 
 Read: TypeAlias = Callable[[str], object]
 """The text of a value to the value; ValueError when it is none of the option's type."""
+
+
+class Chooser(Protocol):
+    """What picks values, one of each option; optuna's trials are such."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
+    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = ...) -> int: ...
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = ...) -> float: ...
+
 
 # Above this ratio the small end of a range would hardly be tried.
 LOGARITHMIC = 10
@@ -26,9 +33,9 @@ class Choice:
     key: str
     values: tuple[str, ...]
 
-    def pick(self, trial: Trial) -> str:
-        """The value that the trial shall have, as text."""
-        return trial.suggest_categorical(self.key, self.values)
+    def pick(self, chooser: Chooser) -> str:
+        """The value that a trial shall have, as text."""
+        return str(chooser.suggest_categorical(self.key, self.values))
 
     def __str__(self) -> str:
         return f"{self.key}={','.join(map(_quoted, self.values))}"
@@ -42,10 +49,10 @@ class Whole:
     low: int
     high: int
 
-    def pick(self, trial: Trial) -> str:
-        """The value that the trial shall have, as text."""
+    def pick(self, chooser: Chooser) -> str:
+        """The value that a trial shall have, as text."""
         log = _far_apart(self.low, self.high)
-        return str(trial.suggest_int(self.key, self.low, self.high, log=log))
+        return str(chooser.suggest_int(self.key, self.low, self.high, log=log))
 
     def __str__(self) -> str:
         return f"{self.key}={self.low}..{self.high}"
@@ -59,10 +66,10 @@ class Real:
     low: float
     high: float
 
-    def pick(self, trial: Trial) -> str:
-        """The value that the trial shall have, as text of four digits."""
+    def pick(self, chooser: Chooser) -> str:
+        """The value that a trial shall have, as text of four digits."""
         log = _far_apart(self.low, self.high)
-        drawn = trial.suggest_float(self.key, self.low, self.high, log=log)
+        drawn = chooser.suggest_float(self.key, self.low, self.high, log=log)
         # Rounding must not lead out of the range.
         return repr(min(max(float(f"{drawn:.4g}"), self.low), self.high))
 
@@ -86,7 +93,7 @@ def dimension(key: str, text: str, numeric: type | None, read: Read, takes: str)
     for value in values:
         _read(key, value, read, takes)
     if len(set(values)) < len(values):
-        raise UsageError(f"--option {key}={text}: a value is given twice.")
+        raise UsageError(f"option {key}={text}: a value is given twice.")
     return Choice(key, values)
 
 
@@ -95,7 +102,7 @@ def _listed(key: str, text: str) -> tuple[str, ...]:
     try:
         values = next(csv.reader([text], strict=True)) or [""]
     except csv.Error as error:
-        raise UsageError(f"--option {key}={text}: can't read the values: {error}.") from error
+        raise UsageError(f"option {key}={text}: can't read the values: {error}.") from error
     return tuple(value.strip() for value in values)
 
 
@@ -104,7 +111,7 @@ def _range(key: str, text: str, numeric: type, takes: str) -> Dimension:
     ends = [_read(key, end.strip(), numeric, takes) for end in (low, high)]
     first, last = (float(str(end)) for end in ends)
     if not (first < last and math.isfinite(last - first)):
-        raise UsageError(f"--option {key}={text}: a range is LOW..HIGH, finite, the lower first.")
+        raise UsageError(f"option {key}={text}: a range is LOW..HIGH, finite, the lower first.")
     return Whole(key, int(first), int(last)) if numeric is int else Real(key, first, last)
 
 
@@ -112,7 +119,7 @@ def _read(key: str, text: str, read: Callable[[str], object], takes: str) -> obj
     try:
         return read(text)
     except ValueError:
-        raise UsageError(f"--option {key} takes {takes}, not '{text}'.") from None
+        raise UsageError(f"option {key} takes {takes}, not '{text}'.") from None
 
 
 def _far_apart(low: float, high: float) -> bool:

@@ -1,0 +1,29 @@
+"""The search `tpe`, for suites that tune their approaches."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+METRICFORGE_API = 1
+
+
+class Tpe:
+    """Learns from the trials before where good options lie (Bergstra 2011); ten at random first."""
+
+    def __init__(self, seed: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+
+    def ask(self) -> Trial:
+        """The next trial, which chooses its options."""
+        return self._study.ask()
+
+    def tell(self, trial: Trial, score: float | None) -> None:
+        """How good they were; None where they could not be trained."""
+        if score is None:
+            # As the worst of all: what has failed is left out, and would be tried on and on.
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, score)
