@@ -1,0 +1,145 @@
+"""Carries out suites of benchmarks/suites and writes their tables into RESULTS.md.
+
+    python -m benchmarks.tables NAME ... --data-root DIR [--jobs N]
+    python -m benchmarks.tables NAME ... --write-only
+
+Records lie in benchmarks/results/NAME, where what has been carried out stays: the same command
+goes on. Figures that others have published stand beside ours, with their source, from
+published.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from benchmarks.sections import ROOT, table, write_section
+from metricforge.bench import Record, Suite, read_records, tabulate
+from metricforge.bench.formats import markdown
+from metricforge.report.tiles import font
+
+HERE = ROOT / "benchmarks"
+SUITES = sorted(path.stem for path in (HERE / "suites").glob("*.toml"))
+PICTURED = ("mnist-approaches", "fashion-mnist-approaches")
+"""Suites in two dimensions, whose runs are shown side by side."""
+
+ACROSS = 4
+SIDE = (450, 352)
+
+
+def main() -> None:
+    """Carry out what is asked for and not there yet, then write the section of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="+", choices=SUITES, metavar="NAME", help=", ".join(SUITES))
+    parser.add_argument("--data-root", default="data")
+    parser.add_argument("--jobs", default="1")
+    parser.add_argument("--seeds")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--write-only", action="store_true")
+    options = parser.parse_args()
+    for name in options.names:
+        if not options.write_only:
+            carry_out(name, options)
+        write_section(name, section(name))
+
+
+def carry_out(name: str, options: argparse.Namespace) -> None:
+    """The command that a user would give."""
+    words = [sys.executable, "-m", "metricforge", "bench", "run", str(_path(name))]
+    words += ["--out", str(_results(name)), "--resume", "--jobs", options.jobs]
+    words += ["--data-root", options.data_root]
+    words += ["--seeds", options.seeds] if options.seeds else []
+    words += [word for only in options.only for word in ("--only", only)]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def section(name: str) -> list[str]:
+    """The section of RESULTS.md: what was compared, by which command, the tables."""
+    suite = Suite.read(_path(name))
+    known = read_records(_results(name) / "results.jsonl")
+    records = [record for record in known if suite.asks_for(record)]
+    runs = [record for record in records if record.trial is None]
+    hours = sum(record.wall_seconds for record in records) / 3600
+    return [
+        f"## {suite.title}",
+        "",
+        suite.about,
+        "",
+        f"`python -m benchmarks.tables {name} --data-root DIR` carries out "
+        f"[`suites/{name}.toml`](suites/{name}.toml); {len(runs)} of {len(suite.plan())} runs are "
+        f"there, {hours:.1f} hours of a process in all.",
+        "",
+        markdown(tabulate(suite, records)).rstrip(),
+        "",
+        *published(name),
+        *pictures(name, records),
+    ]
+
+
+def published(name: str) -> list[str]:
+    """What others have published, with its source."""
+    entries: list[dict[str, Any]] = tomllib.loads((HERE / "published.toml").read_text()).get(
+        name, []
+    )
+    if not entries:
+        return []
+    rows = [(entry["who"], entry["number"], entry["value"], entry["source"]) for entry in entries]
+    return ["Published by others:", "", *table(("", "number", "value", "source"), rows), ""]
+
+
+def pictures(name: str, records: Sequence[Record]) -> list[str]:
+    """The test images of the first seed's runs in two dimensions, for each split one picture."""
+    if name not in PICTURED:
+        return []
+    splits: dict[str, list[Record]] = {}
+    for record in records:
+        if record.seed == 0 and record.outcome == "done":
+            splits.setdefault(record.approach.rpartition(" · ")[2], []).append(record)
+    lines = []
+    for split, of_split in splits.items():
+        path = HERE / "pictures" / f"{name}-{split.replace(' ', '-')}.png"
+        if all(_plot(name, record).is_file() for record in of_split):
+            _side_by_side([(r.approach, _plot(name, r)) for r in of_split], path)
+        if path.is_file():
+            lines += [f"![{split}, in two dimensions]({path.relative_to(HERE)})", ""]
+    return lines
+
+
+def _side_by_side(named: Sequence[tuple[str, Path]], path: Path) -> None:
+    width, height = SIDE
+    rows = -(-len(named) // ACROSS)
+    sheet = Image.new("RGB", (ACROSS * width, rows * (height + 24)), "white")
+    draw, written = ImageDraw.Draw(sheet), font()
+    for place, (name, plot) in enumerate(named):
+        left, top = place % ACROSS * width, place // ACROSS * (height + 24)
+        draw.text((left + 12, top + 12), name.rpartition(" · ")[0], "black", written, anchor="lm")
+        with Image.open(plot) as image:
+            sheet.paste(
+                image.convert("RGB").resize(SIDE, Image.Resampling.LANCZOS), (left, top + 24)
+            )
+    path.parent.mkdir(exist_ok=True)
+    sheet.quantize(128).save(path, "PNG", optimize=True)
+
+
+def _plot(name: str, record: Record) -> Path:
+    found = list((_results(name) / "runs").glob(f"*-{record.id[:8]}"))
+    return (found[0] if found else _results(name)) / "plots" / "test.png"
+
+
+def _path(name: str) -> Path:
+    return HERE / "suites" / f"{name}.toml"
+
+
+def _results(name: str) -> Path:
+    return HERE / "results" / name
+
+
+if __name__ == "__main__":
+    main()
