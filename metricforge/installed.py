@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
 from itertools import takewhile
+from weakref import WeakKeyDictionary
 
 from metricforge.contracts import COMMANDS, KINDS, SEARCHES
 from metricforge.errors import UsageError
@@ -54,10 +55,21 @@ def owner_of(component: object) -> str:
 
 def distribution_of(point: EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that registers an entry point, as its metadata say."""
+    if point.dist is None:
+        return (UNKNOWN, "?")
+    if point.dist not in _named:
+        _named[point.dist] = _read(point.dist)
+    return _named[point.dist]
+
+
+_named: WeakKeyDictionary[Distribution, tuple[str, str]] = WeakKeyDictionary()
+"""What has been read: a distribution's hundred points would read its metadata a hundred times."""
+
+
+def _read(distribution: Distribution) -> tuple[str, str]:
     try:
         # Where the metadata are damaged some releases of Python give None, others raise.
-        named = (point.dist.name, point.dist.version) if point.dist else (None, None)
-        return (named[0] or UNKNOWN, named[1] or "?")
+        return (distribution.name or UNKNOWN, distribution.version or "?")
     except Exception:
         return (UNKNOWN, "?")
 

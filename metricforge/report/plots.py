@@ -22,6 +22,7 @@ DPI = 110
 WIDTH = 8.2
 MOST_CLASSES = 20
 MOST_POINTS = 5_000
+LONGEST_CLASS = 24
 FONT = "DejaVu Sans"
 
 Floats = NDArray[np.floating[Any]]
@@ -60,8 +61,8 @@ def scatter(
     axes.set_ylabel(axis_labels[1])
     _entitle(axes, title, remarks)
     _name_classes(axes, [classes[label] for label in shown], palette)
-    # The equal aspect changes the ticks, and so the room they need, only when it is drawn.
-    figure.draw_without_rendering()
+    longest = max(len(drawable(classes[label], LONGEST_CLASS)) for label in shown)
+    figure.subplots_adjust(right=1 - (64 + 6.6 * longest) / (WIDTH * DPI))
     save(figure, path)
 
 
@@ -99,8 +100,7 @@ def health_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     `effective_rank` are drawn where they are known; `collapsed` ones are crossed.
     """
     epochs = [r for r in records if r.get("epoch_end")]
-    figure = Figure(figsize=(WIDTH, 2.9), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = _bare(2.9)
     shares, rank = figure.subplots(1, 2)
     _by_epoch(shares, epochs, "active_share", "tab:blue", "active tuples")
     _by_epoch(shares, epochs, "spread", "tab:orange", "spread")
@@ -190,16 +190,30 @@ def _validation(axes: Axes, epochs: Sequence[Mapping[str, Any]]) -> list[Line2D]
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = _bare(height)
     axes = figure.add_subplot()
     _styled(axes)
     return figure, axes
 
 
+def _bare(height: float) -> Figure:
+    """A figure with room for titles and labels.
+
+    The room is fixed: to find out what each needs takes as long as all else of a small run.
+    """
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(
+        left=0.1, right=0.91, bottom=0.56 / height, top=1 - 0.5 / height, wspace=0.18
+    )
+    return figure
+
+
 def _styled(axes: Axes) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+    # Longer numbers would not find room; a power of ten stands above the axis.
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4))
 
 
 def _entitle(axes: Axes, title: str, remarks: str) -> None:
@@ -220,11 +234,12 @@ def _name_classes(axes: Axes, names: Sequence[str], palette: Any) -> None:
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0.0,
         frameon=False,
+        handlelength=1.0,
         prop={"family": FONT, "size": 9},
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(drawable(name, 24))
+        text.set_text(drawable(name, LONGEST_CLASS))
 
 
 def drawable(text: str, longest: int) -> str:
