@@ -1,0 +1,101 @@
+"""The official Omniglot trials by several views of an image, and by several networks.
+
+    python -m benchmarks.omniglot_views RUN ... --data-root DIR --out FILE [--part validation]
+
+Each image is embedded alone, as it is and in further VIEWS, slightly turned and slanted, whose
+embeddings are averaged; of several runs (the seeds of a suite) the embeddings are laid end to end.
+What it finds is no row among single networks: it costs so many times as much. On validation classes
+the task is 20-way 1-shot within an alphabet, by which the views were chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metricforge.contracts import Estimate
+from metricforge.data.images import open_images
+from metricforge.evaluation import over_seeds
+from metricforge.registry import Registry
+from metricforge.runs.augmentation import edge_colour
+from metricforge.runs.components import component, make_dataset, make_protocol
+from metricforge.runs.evaluate import load_model
+from metricforge.runs.parts import own_split
+from metricforge.runs.run import Run
+from metricforge.runs.selection import labelled_part
+from metricforge.training.augmentation import Chain
+
+STEPS = ("affine:rotate=6,shear=6,scale=0.06,shift=0.03",)
+VIEWS = 8
+PROTOCOLS = {
+    "test": "oneshot:official=omniglot",
+    "validation": "oneshot:way=20,queries=1,within=group,episodes=4000",
+}
+
+
+def main() -> None:
+    """Measure each run alone, with views, and all of them together."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--data-root", default="data")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--part", choices=PROTOCOLS, default="test")
+    parser.add_argument("--views", type=int, default=VIEWS)
+    parser.add_argument("--step", action="append")
+    options = parser.parse_args()
+    found = measured(options)
+    options.out.write_text(json.dumps({name: asdict(one) for name, one in found.items()}, indent=1))
+    for name, one in found.items():
+        print(f"{name:24} {one.value:.4f} [{one.low:.4f}, {one.high:.4f}] n={one.n} {one.over}")
+
+
+def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
+    """The estimates of a single view and of several, over runs and of all runs together."""
+    registry = Registry.installed()
+    runs = [Run.open(path) for path in options.runs]
+    dataset = make_dataset(registry, runs[0].recipe.dataset, options.data_root)
+    split = own_split(runs[0], dataset)
+    indices = split.part(options.part)
+    labelled = labelled_part(dataset, indices)
+    protocol = make_protocol(registry, PROTOCOLS[options.part])
+    images = open_images(dataset)
+    offers = {"in_channels": dataset.shape[0], "image_size": dataset.shape[1:]}
+    steps = [component(registry, "augmentation", step, offers) for step in options.step or STEPS]
+    chain = Chain(steps, 0, edge_colour(images, split.train))
+
+    def error(rows: Tensor) -> Estimate:
+        (estimate,) = protocol.evaluate(rows, labelled).estimates.values()
+        return estimate
+
+    plain, viewed = [], []
+    for run in runs:
+        model = load_model(run, "cpu", registry)
+        shown = [images.take(batch) for batch in indices.split(512)]
+        rows = F.normalize(model.embed(shown))
+        total = rows.clone()
+        for view in range(options.views):
+            turned = (
+                chain(batch, view, places).round().clamp(0, 255).to(torch.uint8)
+                for batch, places in zip(shown, indices.split(512), strict=True)
+            )
+            total += F.normalize(model.embed(turned))
+        plain.append(rows)
+        viewed.append(F.normalize(total))
+    found = {}
+    for name, each in (("one view", plain), (f"{1 + options.views} views", viewed)):
+        values = torch.tensor([error(rows).value for rows in each]).double().numpy()
+        found[f"{name}, mean of {len(each)}"] = over_seeds(values)
+        if len(each) > 1:
+            found[f"{name}, {len(each)} together"] = error(torch.cat(each, dim=1))
+    return found
+
+
+if __name__ == "__main__":
+    main()
