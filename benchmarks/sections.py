@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 
-def write_section(name: str, lines: Iterable[str]) -> None:
+def write_section(name: str, lines: Iterable[str], page: Path = RESULTS) -> None:
     """Put the lines into the section `name`, in the place of what it had; new ones come last."""
-    text = RESULTS.read_text() if RESULTS.is_file() else "# Results\n"
+    text = page.read_text() if page.is_file() else "# Results\n"
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     section = begin + "\n".join(lines) + "\n" + end
     found = re.search(re.escape(begin) + ".*?" + re.escape(end), text, re.DOTALL)
@@ -30,7 +30,7 @@ def write_section(name: str, lines: Iterable[str]) -> None:
         text = text[: found.start()] + section + text[found.end() :]
     else:
         text = text.rstrip("\n") + "\n\n" + section
-    RESULTS.write_text(text)
+    page.write_text(text)
 
 
 def in_a_process(module: str, *words: str) -> Any:

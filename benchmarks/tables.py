@@ -23,12 +23,25 @@ from PIL import Image, ImageDraw
 from benchmarks.sections import ROOT, table, write_section
 from metricforge.bench import Record, Suite, read_records, tabulate
 from metricforge.bench.formats import markdown
+from metricforge.contracts import Estimate
 from metricforge.report.tiles import font
 
 HERE = ROOT / "benchmarks"
 SUITES = sorted(path.stem for path in (HERE / "suites").glob("*.toml"))
 PICTURED = ("mnist-approaches", "fashion-mnist-approaches")
 """Suites in two dimensions, whose runs are shown side by side."""
+
+SHORT = (
+    ("omniglot-record", "recipe", "error@omniglot",
+     "Omniglot, the 400 official trials, 30 alphabets to train: error"),
+    ("omniglot-minimal", "small1", "error@omniglot", "the same, 5 alphabets (small1)"),
+    ("omniglot-minimal", "small2", "error@omniglot", "the same, 5 alphabets (small2)"),
+    ("omniglot-vinyals", "recipe, resnet-small", "accuracy@20way1shot",
+     "Omniglot, 20-way 1-shot, 1,200 characters to train: accuracy"),
+    ("transfer", "recipe, thick strokes", "mnist accuracy@10way1shot",
+     "Omniglot to MNIST, 10-way 1-shot: accuracy"),
+)  # fmt: skip
+"""The rows of the README's table: suite, approach, number, and what it is called there."""
 
 ACROSS = 4
 SIDE = (450, 352)
@@ -48,6 +61,7 @@ def main() -> None:
         if not options.write_only:
             carry_out(name, options)
         write_section(name, section(name))
+    write_section("benchmarks", short(), ROOT / "README.md")
 
 
 def carry_out(name: str, options: argparse.Namespace) -> None:
@@ -83,11 +97,40 @@ def section(name: str) -> list[str]:
     ]
 
 
+def short() -> list[str]:
+    """The table of the README: our best beside what is published, as far as it is there."""
+    rows = []
+    for name, approach, number, title in SHORT:
+        suite = Suite.read(_path(name))
+        known = _results(name) / "results.jsonl"
+        asked = [r for r in read_records(known) if suite.asks_for(r)] if known.exists() else []
+        for row in (row for one in tabulate(suite, asked) for row in one.rows):
+            if row.name == approach and number in row.numbers:
+                found = row.numbers[number]
+                others = "; ".join(
+                    f"{entry['who']} {entry['value']}"
+                    for entry in _published(name)
+                    if number in entry["number"]
+                )
+                rows.append((title, _percent(found), str(row.n), others))
+    if not rows:
+        return []
+    return [*table(("", "metricforge", "seeds", "published"), rows), ""]
+
+
+def _percent(found: Estimate) -> str:
+    value, low, high = (100 * number for number in (found.value, found.low, found.high))
+    return f"{value:.1f} %" + (f" [{low:.1f}, {high:.1f}]" if found.n > 1 else "")
+
+
+def _published(name: str) -> list[dict[str, Any]]:
+    known: dict[str, list[dict[str, Any]]] = tomllib.loads((HERE / "published.toml").read_text())
+    return known.get(name, [])
+
+
 def published(name: str) -> list[str]:
     """What others have published, with its source."""
-    entries: list[dict[str, Any]] = tomllib.loads((HERE / "published.toml").read_text()).get(
-        name, []
-    )
+    entries = _published(name)
     if not entries:
         return []
     rows = [(entry["who"], entry["number"], entry["value"], entry["source"]) for entry in entries]

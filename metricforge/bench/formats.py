@@ -106,13 +106,15 @@ def _cell(row: Row, name: str) -> str:
     found, apart = row.numbers.get(name), row.differences.get(name)
     if found is None:
         return ""
-    text = f"{found.value:.3f}"
+    # Errors are small: a thousandth is much of one.
+    digits = 4 if "error" in name else 3
+    text = f"{found.value:.{digits}f}"
     if row.n > 1:
-        text += f" [{found.low:.3f}, {found.high:.3f}]"
+        text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
     if apart is None:
         return text
-    span = f" [{apart.low:+.3f}, {apart.high:+.3f}]" if apart.n > 1 else ""
-    return f"{text} ({apart.value:+.3f}{span})"
+    span = f" [{apart.low:+.{digits}f}, {apart.high:+.{digits}f}]" if apart.n > 1 else ""
+    return f"{text} ({apart.value:+.{digits}f}{span})"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,0 +1,38 @@
+"""What is published of suites: every table is made of the records beside it, and no other way."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from benchmarks.sections import RESULTS, ROOT
+from benchmarks.tables import HERE, SUITES, section, short
+
+MEASURED = sorted(path.parent.name for path in (HERE / "results").glob("*/results.jsonl"))
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_table_of_a_suite_is_that_of_its_records(name: str) -> None:
+    assert "\n".join(section(name)) in RESULTS.read_text()
+
+
+def test_the_readme_has_the_short_table() -> None:
+    assert "\n".join(short()) in (ROOT / "README.md").read_text()
+
+
+def test_every_published_figure_names_its_source_and_a_suite() -> None:
+    known = tomllib.loads((HERE / "published.toml").read_text())
+    assert set(known) <= set(SUITES)
+    for entries in known.values():
+        for entry in entries:
+            assert set(entry) == {"who", "number", "value", "source"}
+            assert all(entry.values())
+
+
+def test_records_tell_nothing_of_where_they_were_made() -> None:
+    for name in MEASURED:
+        text = (HERE / "results" / name / "results.jsonl").read_text()
+        assert "data_root" not in text
+        assert "/shared" not in text
+        assert "/tmp" not in text
