@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,9 @@ from torchvision.datasets.utils import download_url
 
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.decode import read_image
+from metricforge.errors import UsageError
+from metricforge_standard.datasets._composed import composed as composed_images
+from metricforge_standard.datasets._composed import compositions
 from metricforge_standard.datasets._download import scratch
 from metricforge_standard.datasets._drawings import Drawing, read_drawings
 from metricforge_standard.datasets._omniglot_trials import official_trials
@@ -30,6 +33,7 @@ _COUNTS = {
     "images_background_small2": 3_120,
     _EVALUATION: 13_180,
 }
+_MOST_COMPOSED = 20
 # torchvision knows the checksums of the two main archives only.
 _MD5 = Omniglot.zips_md5 | {
     "images_background_small1": "e704a628b5459e08445c13499850abc4",
@@ -38,7 +42,11 @@ _MD5 = Omniglot.zips_md5 | {
 
 
 def omniglot(
-    root: Path, *, size: int = 28, background: Literal["all", "small1", "small2"] = "all"
+    root: Path,
+    *,
+    size: int = 28,
+    background: Literal["all", "small1", "small2"] = "all",
+    composed: float = 0.0,
 ) -> Dataset:
     """Omniglot's 32,460 handwritten characters: 1,623 classes of 20 images, in 50 alphabets.
 
@@ -49,23 +57,48 @@ def omniglot(
     official split trains on the background alphabets, or on five of them ("small1", "small2"),
     and tests on the evaluation alphabets. The 400 official one-shot trials are the trials
     "omniglot", for the protocol oneshot:official=omniglot.
+
+    With `composed` each background alphabet has so many times as many further classes, whose images
+    are half one of its characters and half another: they are in no table, and to train on.
     """
     check_size(size, "omniglot")
+    if not 0 <= composed <= _MOST_COMPOSED:
+        raise UsageError(
+            f"option 'composed' of dataset 'omniglot' is from 0 to {_MOST_COMPOSED}, not "
+            f"{composed:g}."
+        )
     train, test = _part(root, _BACKGROUND[background]), _part(root, _EVALUATION)
     drawings = train + test
     labels, classes = _indexed([drawing.character for drawing in drawings])
     groups, alphabets = _indexed([drawing.alphabet for drawing in drawings])
+    images = 255 - _decoded(drawings, size)
+    official = torch.tensor([TRAIN] * len(train) + [TEST] * len(test))
+    known, of_known = labels[: len(train)], groups[: len(train)]
+    pairs = compositions(known, of_known, composed)
+    made = composed_images(images[: len(train)], known, pairs)
+    # Every character has as many drawings.
+    each = len(made) // len(pairs) if pairs else 0
+    firsts = torch.tensor([first for first, _ in pairs], dtype=torch.int64)
+    alphabet_of = torch.zeros(len(classes), dtype=torch.int64).scatter(0, labels, groups)
     return Dataset(
         name="omniglot",
-        images=255 - _decoded(drawings, size),
-        labels=labels,
-        classes=classes,
+        images=torch.cat([images, made]),
+        labels=torch.cat(
+            [labels, (len(classes) + torch.arange(len(pairs))).repeat_interleave(each)]
+        ),
+        classes=(*classes, *_names(pairs, classes)),
         shape=(1, size, size),
-        groups=groups,
+        groups=torch.cat([groups, alphabet_of[firsts].repeat_interleave(each)]),
         group_names=alphabets,
-        official=torch.tensor([TRAIN] * len(train) + [TEST] * len(test)),
+        official=torch.cat([official, torch.full((len(made),), TRAIN)]),
         trials=official_trials(drawings),
     )
+
+
+def _names(pairs: Sequence[tuple[int, int]], classes: Sequence[str]) -> Iterator[str]:
+    """What composed classes are called: by their number, and what they are made of."""
+    for number, (first, second) in enumerate(pairs):
+        yield f"{classes[first]}+{classes[second].rpartition('/')[2]} ({number})"
 
 
 def _part(root: Path, name: str) -> list[Drawing]:
