@@ -22,14 +22,15 @@ from torch import Tensor
 
 from metricforge.contracts import Estimate
 from metricforge.data.images import open_images
+from metricforge.data.split import split_dataset
 from metricforge.evaluation import over_seeds
 from metricforge.registry import Registry
 from metricforge.runs.augmentation import edge_colour
 from metricforge.runs.components import component, make_dataset, make_protocol
 from metricforge.runs.evaluate import load_model
-from metricforge.runs.parts import own_split
 from metricforge.runs.run import Run
 from metricforge.runs.selection import labelled_part
+from metricforge.spec import Spec
 from metricforge.training.augmentation import Chain
 
 STEPS = ("affine:rotate=6,shear=6,scale=0.06,shift=0.03",)
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PROTOCOLS, default="test")
     parser.add_argument("--views", type=int, default=VIEWS)
     parser.add_argument("--step", action="append")
+    parser.add_argument("--dataset", help="such as omniglot:size=32, for runs on composed classes")
     options = parser.parse_args()
     found = measured(options)
     options.out.write_text(json.dumps({name: asdict(one) for name, one in found.items()}, indent=1))
@@ -60,8 +62,9 @@ def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
     """The estimates of a single view and of several, over runs and of all runs together."""
     registry = Registry.installed()
     runs = [Run.open(path) for path in options.runs]
-    dataset = make_dataset(registry, runs[0].recipe.dataset, options.data_root)
-    split = own_split(runs[0], dataset)
+    # One with fewer classes to train on has the same ones to validate and to test.
+    dataset = make_dataset(registry, options.dataset or runs[0].recipe.dataset, options.data_root)
+    split = split_dataset(dataset, Spec.parse(str(runs[0].recipe.split)))
     indices = split.part(options.part)
     labelled = labelled_part(dataset, indices)
     protocol = make_protocol(registry, PROTOCOLS[options.part])

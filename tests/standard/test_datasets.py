@@ -261,6 +261,30 @@ def test_omniglot_is_read_from_its_archives_inverted_and_sorted(tiny: Path) -> N
     assert dataset.images[0, 0, 14, 25] == 0
 
 
+def test_omniglot_gets_composed_classes_of_its_alphabets_to_train_on(tiny: Path) -> None:
+    dataset, plain = omniglot(tiny, composed=1), omniglot(tiny)
+    check_contract(dataset)
+    # Greek has two characters, and so two further ones; Latin's one has none to be joined with.
+    assert dataset.classes[4:] in (
+        ("Greek/character01+character02 (0)", "Greek/character02+character01 (1)"),
+        ("Greek/character02+character01 (0)", "Greek/character01+character02 (1)"),
+        ("Greek/character01+character02 (0)", "Greek/character01+character02 (1)"),
+        ("Greek/character02+character01 (0)", "Greek/character02+character01 (1)"),
+    )
+    assert dataset.labels[5:].tolist() == [4, 5]
+    assert dataset.groups is not None
+    assert dataset.official is not None
+    assert dataset.groups[5:].tolist() == [0, 0]
+    assert dataset.official[5:].tolist() == [TRAIN, TRAIN]
+    assert isinstance(dataset.images, torch.Tensor)
+    assert torch.equal(dataset.images[:5], plain.images)
+    # Both drawings are alike here, and so is what is made of them.
+    assert torch.equal(dataset.images[5], plain.images[0])
+    for wrong in (-1.0, 21.0, float("nan")):
+        with pytest.raises(UsageError, match="'composed' of dataset 'omniglot' is from 0 to 20"):
+            omniglot(tiny, composed=wrong)
+
+
 def test_omniglot_is_read_from_its_folders(tiny: Path) -> None:
     zipped = omniglot(tiny)
     for archive in (tiny / "omniglot-py").glob("*.zip"):

@@ -27,22 +27,20 @@ def compositions(labels: Tensor, groups: Tensor, share: float) -> list[tuple[int
     return pairs
 
 
-def composed(images: Tensor, labels: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
-    """Of each pair as many images [M, 1, H, W] as either class has: part of one, part of the other.
+def images_of(numbered: tuple[int, tuple[int, int]], images: Tensor, labels: Tensor) -> Tensor:
+    """The images [M, 1, H, W] of a pair of classes: part of one and part of the other.
 
-    A straight cut near the middle parts them, in one direction for all images of a pair. The images
-    of both are taken in order, so that where drawers have drawn in the same order, both parts are
-    by one hand.
+    A straight cut near the middle parts them, in a direction that the pair's number decides. The
+    images of both are taken in order, so that where drawers have drawn in the same order, both
+    parts are by one hand.
     """
-    rng = np.random.default_rng(1)
-    made = []
-    for first, second in pairs:
-        angle, off = rng.uniform(0, 2 * math.pi), rng.normal(0, _OFF)
-        one, other = images[labels == first], images[labels == second]
-        kept = _side(images.shape[2], images.shape[3], angle, off)
-        count = min(len(one), len(other))
-        made.append((one[:count] * kept + other[:count] * (1 - kept)).round().to(torch.uint8))
-    return torch.cat(made) if made else images[:0]
+    number, (first, second) = numbered
+    rng = np.random.default_rng((1, number))
+    angle, off = rng.uniform(0, 2 * math.pi), rng.normal(0, _OFF)
+    one, other = images[labels == first], images[labels == second]
+    kept = _side(images.shape[2], images.shape[3], angle, off)
+    count = min(len(one), len(other))
+    return (one[:count] * kept + other[:count] * (1 - kept)).round().to(torch.uint8)
 
 
 def _side(height: int, width: int, angle: float, off: float) -> Tensor:

@@ -14,8 +14,7 @@ from torchvision.datasets.utils import download_url
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.decode import read_image
 from metricforge.errors import UsageError
-from metricforge_standard.datasets._composed import composed as composed_images
-from metricforge_standard.datasets._composed import compositions
+from metricforge_standard.datasets._composed import compositions, images_of
 from metricforge_standard.datasets._download import scratch
 from metricforge_standard.datasets._drawings import Drawing, read_drawings
 from metricforge_standard.datasets._omniglot_trials import official_trials
@@ -75,22 +74,20 @@ def omniglot(
     official = torch.tensor([TRAIN] * len(train) + [TEST] * len(test))
     known, of_known = labels[: len(train)], groups[: len(train)]
     pairs = compositions(known, of_known, composed)
-    made = composed_images(images[: len(train)], known, pairs)
-    # Every character has as many drawings.
-    each = len(made) // len(pairs) if pairs else 0
-    firsts = torch.tensor([first for first, _ in pairs], dtype=torch.int64)
+    made = [images_of(pair, images[: len(train)], known) for pair in enumerate(pairs)]
+    counts = torch.tensor([len(each) for each in made], dtype=torch.int64)
     alphabet_of = torch.zeros(len(classes), dtype=torch.int64).scatter(0, labels, groups)
+    of_made = alphabet_of[torch.tensor([first for first, _ in pairs], dtype=torch.int64)]
+    numbers = len(classes) + torch.arange(len(pairs))
     return Dataset(
         name="omniglot",
-        images=torch.cat([images, made]),
-        labels=torch.cat(
-            [labels, (len(classes) + torch.arange(len(pairs))).repeat_interleave(each)]
-        ),
+        images=torch.cat([images, *made]),
+        labels=torch.cat([labels, numbers.repeat_interleave(counts)]),
         classes=(*classes, *_names(pairs, classes)),
         shape=(1, size, size),
-        groups=torch.cat([groups, alphabet_of[firsts].repeat_interleave(each)]),
+        groups=torch.cat([groups, of_made.repeat_interleave(counts)]),
         group_names=alphabets,
-        official=torch.cat([official, torch.full((len(made),), TRAIN)]),
+        official=torch.cat([official, torch.full((int(counts.sum()),), TRAIN)]),
         trials=official_trials(drawings),
     )
 
