@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from benchmarks.sections import ROOT, table, write_section
-from metricforge.bench import Record, Suite, read_records, tabulate
+from metricforge.bench import Record, asked_for, read_records, read_suite, tabulate
 from metricforge.bench.formats import markdown
 from metricforge.contracts import Estimate
 from metricforge.report.tiles import font
@@ -76,9 +76,9 @@ def carry_out(name: str, options: argparse.Namespace) -> None:
 
 def section(name: str) -> list[str]:
     """The section of RESULTS.md: what was compared, by which command, the tables."""
-    suite = Suite.read(_path(name))
+    suite = read_suite(_path(name))
     known = read_records(_results(name) / "results.jsonl")
-    records = [record for record in known if suite.asks_for(record)]
+    records = asked_for(suite, known)
     runs = [record for record in records if record.trial is None]
     hours = sum(record.wall_seconds for record in records) / 3600
     return [
@@ -101,9 +101,9 @@ def short() -> list[str]:
     """The table of the README: our best beside what is published, as far as it is there."""
     rows = []
     for name, approach, number, title in SHORT:
-        suite = Suite.read(_path(name))
+        suite = read_suite(_path(name))
         known = _results(name) / "results.jsonl"
-        asked = [r for r in read_records(known) if suite.asks_for(r)] if known.exists() else []
+        asked = asked_for(suite, read_records(known)) if known.exists() else []
         for row in (row for one in tabulate(suite, asked) for row in one.rows):
             if row.name == approach and number in row.numbers:
                 found = row.numbers[number]

@@ -15,11 +15,14 @@ from metricforge.errors import UsageError
 COMMAND = "command"
 """The kind of an entry that is a click command: no component, but found in the same way."""
 
-GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {COMMANDS: COMMAND}
-"""Every entry-point group of a plugin, and the kind of its entries."""
+SEARCH = "search"
+"""The kind of an entry that chooses the options of trials: no component of a recipe either."""
 
-READ = {*GROUPS, SEARCHES}
-"""Every group that is read: those of components and commands, and one beside."""
+GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {
+    COMMANDS: COMMAND,
+    SEARCHES: SEARCH,
+}
+"""Every entry-point group of a plugin, and the kind of its entries."""
 
 PREFIX = "metricforge."
 """How every such group begins; one that begins so and is none of them is a slip."""

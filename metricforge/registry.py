@@ -27,7 +27,6 @@ from metricforge.errors import (
 from metricforge.installed import (
     GROUPS,
     PREFIX,
-    READ,
     distribution_of,
     installed_points,
     normalized,
@@ -105,7 +104,7 @@ class Registry:
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
         points = list(points)
-        self.misplaced = [p for p in points if p.group.startswith(PREFIX) and p.group not in READ]
+        self.misplaced = [p for p in points if p.group.startswith(PREFIX) and p.group not in GROUPS]
         self._entries = sorted(
             (Entry(GROUPS[p.group], p.name, p) for p in points if p.group in GROUPS),
             key=lambda entry: (_ORDER.index(entry.kind), entry.name, entry.distribution),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metricforge.contracts import KINDS
+from metricforge.contracts import KINDS, SEARCHES
 from metricforge.registry import Entry
 from metricforge.spec import options_of
 
@@ -202,11 +202,11 @@ def test_the_names_of_the_package_are_there_when_they_are_used():
 def points() -> list[Entry]:
     kinds = {kind.group: name for name, kind in KINDS.items()}
     groups = PROJECT["entry-points"]
-    assert set(groups) == set(kinds)
+    assert set(groups) == {*kinds, SEARCHES}
     return [
         Entry(kinds[group], name, EntryPoint(name, value, group))
-        for group, names in groups.items()
-        for name, value in names.items()
+        for group in kinds
+        for name, value in groups[group].items()
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
         metricforge.evaluate(run, data, part="validation")
     with pytest.raises(UsageError, match="patience needs validation classes"):
         metricforge.train(out=tmp_path / "s", patience=1, **own)
+
+
+def test_by_an_error_the_epoch_with_the_least_is_chosen(tmp_path: Path) -> None:
+    judged = {"validation": "verification", "select": "eer", "test": False}
+    run = metricforge.train(
+        dataset="digits", out=tmp_path / "r", **{**QUICK, **judged, "epochs": 4, "images": 1_200}
+    )
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    errors = [line["validation"]["eer"] for line in lines if line.get("epoch_end")]
+    assert len(errors) > 1
+    assert errors[run.summary["selected_epoch"] - 1] == min(errors)
+    assert len(set(errors)) > 1
 
 
 class Darker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from metricforge.bench.records import (
     DONE,
@@ -24,8 +26,9 @@ from metricforge.bench.records import (
 )
 from metricforge.bench.suite import Elsewhere, Planned, Suite
 from metricforge.bench.tuner import Tuner
-from metricforge.errors import Interrupted, MetricForgeError, UsageError, told
+from metricforge.errors import Interrupted, MetricForgeError, ResourceError, UsageError, told
 from metricforge.runs.evaluate import evaluate
+from metricforge.runs.lock import held
 from metricforge.runs.recipe import ASIDE, Recipe
 from metricforge.runs.run import Run
 from metricforge.runs.train import run_recipe
@@ -54,15 +57,16 @@ def carry_out(
     (data_root, device) are put into every recipe, and have no share in what a run is known by.
     """
     suite = suite if seeds is None else replace(suite, seeds=seeds)
-    work = _Work(suite, out, jobs, options or {})
-    tuner = Tuner(suite, suite.chosen(only))
-    count = tuner.trials + len(suite.plan(only))
-    number = 0
-    for trials in tuner.rounds():
-        yield from work.carried_out(trials, number, count)
-        number += len(trials)
-        tuner.learn(work.record_of(trial) for trial in trials)
-    yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
+    with held(out):
+        work = _Work(suite, out, jobs, options or {})
+        tuner = Tuner(suite, suite.chosen(only))
+        count = tuner.trials + len(suite.plan(only))
+        number = 0
+        for trials in tuner.rounds():
+            yield from work.carried_out(trials, number, count)
+            number += len(trials)
+            tuner.learn(work.record_of)
+        yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
 
 
 class _Work:
@@ -73,8 +77,8 @@ class _Work:
         self._jobs = jobs
         self._records = out / RECORDS
         known = read_records(self._records) if self._records.exists() else []
-        # What failed is tried again; what was refused would be again.
-        self._finished = {record.id: record for record in known if record.outcome != FAILED}
+        # What failed is tried again, and what was refused: it may be that a plugin was not there.
+        self._finished = {record.id: record for record in known if record.outcome == DONE}
 
     def record_of(self, planned: Planned) -> Record | None:
         return self._finished.get(self._suite.identity(planned))
@@ -90,13 +94,24 @@ class _Work:
         threads = max(1, (os.cpu_count() or 1) // max(self._jobs, 1)) if self._jobs > 1 else None
         tasks = (delayed(run_one)(self._suite, one, self._out, self._options, threads)
                  for one in left)  # fmt: skip
-        ready = Parallel(n_jobs=self._jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(
-            tasks
+        workers = Parallel(
+            n_jobs=self._jobs, return_as="generator_unordered", pre_dispatch="n_jobs"
         )
-        for number, record in enumerate(ready, before + len(planned) - len(left) + 1):
-            append(self._records, record)
-            self._finished[record.id] = record
-            yield number, count, record
+        first = before + len(planned) - len(left) + 1
+        try:
+            for number, record in enumerate(workers(tasks), first):
+                append(self._records, record)
+                self._finished[record.id] = record
+                yield number, count, record
+        except TerminatedWorkerError as error:
+            raise ResourceError(
+                "one of the processes was killed, for which a lack of memory is the usual reason; "
+                "go on with the same command and --resume, and fewer --jobs."
+            ) from error
+        except Interrupted as error:
+            stopped = Interrupted("interrupted; go on with the same command and --resume.")
+            stopped.exit_code = error.exit_code
+            raise stopped from error
 
 
 def run_one(
@@ -109,12 +124,15 @@ def run_one(
     about: dict[str, Any] = {
         "id": name, "suite": suite.name, "approach": planned.approach, "seed": planned.seed,
         "fold": planned.fold, "trial": planned.trial, "tuned": dict(planned.tuned),
+        "search": planned.search,
     }  # fmt: skip
     try:
         recipe = Recipe.from_values({**planned.options, **options}, suite.name)
         path = out / "runs" / f"{_slug(planned)}-{name[:8]}"
         run = run_recipe(recipe, out=path, auto_resume=True)
         about |= _told(run, () if planned.trial else suite.elsewhere, options)
+        # Larger than all else, and of use only to what is to go on.
+        shutil.rmtree(run.folder.checkpoints.folder, ignore_errors=True)
         outcome = DONE
     except Interrupted:
         raise
@@ -163,6 +181,6 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere], options: Mapping[str, Any]) 
 def _slug(planned: Planned) -> str:
     """A folder's name for a run."""
     fold = "" if planned.fold is None else f"-fold{planned.fold}"
-    short = re.sub(r"[^A-Za-z0-9.]+", "-", planned.approach).strip("-")[:60]
+    short = re.sub(r"[^A-Za-z0-9.]+", "-", planned.approach).strip("-.")[:60] or "approach"
     which = f"seed{planned.seed}" if planned.trial is None else f"trial{planned.trial}"
     return f"{short}-{which}{fold}"

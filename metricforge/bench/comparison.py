@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from metricforge.bench.carrying_out import RECORDS
 from metricforge.bench.records import DONE, Record, read_records
+from metricforge.bench.table import by_seed
 from metricforge.contracts import Estimate
 from metricforge.errors import DataError
 from metricforge.evaluation import over_differences
@@ -68,9 +70,11 @@ def _by_approach(folder: Path) -> dict[str, dict[Key, Record]]:
 def _apart(
     here: Mapping[Key, Record], there: Mapping[Key, Record]
 ) -> dict[str, tuple[float, float, Estimate]]:
-    pairs = [
-        (here[key].results[TRAINED], there[key].results[TRAINED]) for key in here if key in there
-    ]
+    """What both have of each seed; with folds the mean of those that both have."""
+    both = [key for key in here if key in there]
+    folds = max(Counter(seed for seed, *_ in both).values(), default=0)
+    first, second = (by_seed([side[key] for key in both], TRAINED, folds) for side in (here, there))
+    pairs = [(first[seed], second[seed]) for seed in first if seed in second]
     if not pairs:
         return {}
     names = [
@@ -78,7 +82,7 @@ def _apart(
     ]
     found = {}
     for name in names:
-        one, other = (np.array([pair[side][name]["value"] for pair in pairs]) for side in (0, 1))
+        one, other = (np.array([pair[side][name] for pair in pairs]) for side in (0, 1))
         apart = over_differences(one, other, None, over="seeds")
         found[name] = (statistics.fmean(one), statistics.fmean(other), apart)
     return found

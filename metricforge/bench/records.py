@@ -25,7 +25,7 @@ class Record:
     - `recipe`: every option, with defaults; `results`: estimates by approach (trained, untrained,
       pixels) and name, those of another dataset with its name before theirs.
     - `tuned`: the options that a search has chosen. A `trial` has its number: it is not tested, and
-      these are what it tries.
+      these are what it tries; `search` has chosen them.
     - `seconds` of training and `wall_seconds` in all.
     """
 
@@ -38,6 +38,7 @@ class Record:
     error: str = ""
     trial: int | None = None
     tuned: Mapping[str, str] = field(default_factory=dict)
+    search: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)
@@ -85,10 +86,13 @@ def read_records(path: Path) -> list[Record]:
     for line in filter(None, lines):
         try:
             record = Record(**parsed(line))
-        except (ValueError, TypeError):
+            whole = record.outcome != DONE or (record.recipe["dataset"] and record.environment)
+        except (ValueError, TypeError, KeyError):
+            whole = False
+        if whole:
+            newest[record.id] = record
+        else:
             damaged += 1
-            continue
-        newest[record.id] = record
     if damaged and not newest:
         raise ArtefactError(f"{path} is not a file of a suite's records.")
     return list(newest.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,9 @@ from metricforge.evaluation import over_differences, over_seeds
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED
 
 BASELINES = {UNTRAINED: "untrained network", PIXELS: "pixels"}
+LEAST = {"ami": -1.0}
+"""The lowest value of numbers that may be below zero."""
+
 # What decides what a network is before it is trained.
 NETWORK = ("dataset", "backbone", "head", "dim")
 
@@ -53,16 +56,23 @@ class Table:
 
 def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
     """A table for each dataset and split of the records of a suite."""
-    wanted = [one for one in records if one.suite == suite.name and one.trial is None]
+    wanted = [one for one in records if one.suite == suite.name]
     tables: dict[tuple[str, str], list[Record]] = {}
     for record in wanted:
-        if record.outcome == DONE:
+        if record.outcome == DONE and record.trial is None:
             tables.setdefault(_tested_on(record), []).append(record)
-    failed = [one for one in wanted if one.outcome != DONE]
+    missing = _reasons(wanted)
+    groups = list(tables.values())
+    datasets = [str(group[0].recipe["dataset"]) for group in groups]
+    titles = [
+        f"{suite.title}: {dataset}"
+        + (f", split {group[0].recipe.get('split')}" if datasets.count(dataset) > 1 else "")
+        for dataset, group in zip(datasets, groups, strict=True)
+    ]
     return [
-        _table(suite, dataset, group, failed if number == 0 else [])
-        for number, ((dataset, _), group) in enumerate(tables.items())
-    ] or [_table(suite, "", [], failed)]
+        _table(suite, title, group, missing if title is titles[0] else {}, wanted)
+        for title, group in zip(titles, groups, strict=True)
+    ] or [_table(suite, suite.title, [], missing, wanted)]
 
 
 def _tested_on(record: Record) -> tuple[str, str]:
@@ -71,15 +81,18 @@ def _tested_on(record: Record) -> tuple[str, str]:
     return dataset, record.split_hash if record.fold is None else ""
 
 
-def _table(suite: Suite, dataset: str, done: list[Record], failed: list[Record]) -> Table:
+def _table(
+    suite: Suite, title: str, done: list[Record], missing: Mapping[str, str], all_: list[Record]
+) -> Table:
     order = [approach.name for approach in suite.approaches]
     by_approach: dict[str, list[Record]] = {}
     for record in sorted(
         done, key=lambda one: order.index(one.approach) if one.approach in order else len(order)
     ):
         by_approach.setdefault(record.approach, []).append(record)
-    values = {name: _by_seed(group, TRAINED) for name, group in by_approach.items()}
-    baseline = suite.baseline_among(list(values)) or suite.baseline
+    folds = len(suite.each_fold)
+    values = {name: by_seed(group, TRAINED, folds) for name, group in by_approach.items()}
+    baseline = _baseline(suite, list(values))
     base = values.get(baseline, {})
     rows = [
         Row(
@@ -91,27 +104,46 @@ def _table(suite: Suite, dataset: str, done: list[Record], failed: list[Record])
         )
         for name, group in by_approach.items()
     ]
-    rows += _baselines(by_approach)
-    rows += [Row(name=name, reason=reason) for name, reason in _reasons(failed).items()]
-    numbers = suite.numbers or tuple(dict.fromkeys(n for row in rows for n in row.numbers))
+    rows += _baselines(by_approach, folds)
+    rows += [Row(name=name, reason=reason) for name, reason in missing.items()]
+    there = tuple(dict.fromkeys(n for row in rows for n in row.numbers))
     return Table(
-        title=f"{suite.title}: {dataset}" if dataset else suite.title,
-        numbers=numbers,
+        title=title,
+        numbers=suite.numbers or there,
         rows=tuple(rows),
         baseline=baseline,
-        notes=tuple(_notes(done)),
+        notes=(
+            *_notes(done, baseline),
+            *_tuned(suite, done, all_),
+            *_incomplete(by_approach, values, folds),
+            *_not_there(suite.numbers, there),
+        ),
     )
 
 
-def _by_seed(records: Iterable[Record], subject: str) -> dict[int, dict[str, float]]:
-    """The numbers of each seed, means of its folds."""
-    found: dict[int, dict[str, list[float]]] = {}
+def _baseline(suite: Suite, names: Sequence[str]) -> str:
+    """What the others of a table are compared with: as the suite says, or its first row."""
+    if not suite.baseline:
+        return names[0] if names else ""
+    return next((name for name in names if suite.is_baseline(name)), suite.baseline)
+
+
+def by_seed(records: Iterable[Record], subject: str, folds: int) -> dict[int, dict[str, float]]:
+    """The numbers of each seed that has all its folds: means over them, of what they all have."""
+    found: dict[int, list[dict[str, float]]] = {}
     for record in records:
-        for name, estimate in record.results.get(subject, {}).items():
-            found.setdefault(record.seed, {}).setdefault(name, []).append(estimate["value"])
+        numbers = record.results.get(subject, {})
+        found.setdefault(record.seed, []).append(
+            {name: estimate["value"] for name, estimate in numbers.items()}
+        )
     return {
-        seed: {name: statistics.fmean(values) for name, values in numbers.items()}
-        for seed, numbers in found.items()
+        seed: {
+            name: statistics.fmean(numbers[name] for numbers in each)
+            for name in each[0]
+            if all(name in numbers for numbers in each)
+        }
+        for seed, each in found.items()
+        if len(each) == folds and each[0]
     }
 
 
@@ -119,7 +151,8 @@ def _means(values: Mapping[int, Mapping[str, float]]) -> dict[str, Estimate]:
     names = dict.fromkeys(name for numbers in values.values() for name in numbers)
     return {
         name: over_seeds(
-            np.array([numbers[name] for numbers in values.values() if name in numbers])
+            np.array([numbers[name] for numbers in values.values() if name in numbers]),
+            least=LEAST.get(name, 0.0),
         )
         for name in names
     }
@@ -132,7 +165,11 @@ def _apart(
     seeds = [seed for seed in values if seed in base]
     if not seeds:
         return {}
-    names = [name for name in values[seeds[0]] if name in base[seeds[0]]]
+    names = [
+        name
+        for name in values[seeds[0]]
+        if all(name in numbers[seed] for numbers in (base, values) for seed in seeds)
+    ]
     return {
         name: over_differences(
             np.array([base[seed][name] for seed in seeds]),
@@ -144,7 +181,7 @@ def _apart(
     }
 
 
-def _baselines(by_approach: Mapping[str, list[Record]]) -> list[Row]:
+def _baselines(by_approach: Mapping[str, list[Record]], folds: int) -> list[Row]:
     """The rows of each untrained network that was begun with, and of raw pixels."""
     networks: dict[tuple[str, ...], list[Record]] = {}
     for group in by_approach.values():
@@ -154,53 +191,81 @@ def _baselines(by_approach: Mapping[str, list[Record]]) -> list[Row]:
     differ = [place for place in range(len(NETWORK)) if len({key[place] for key in networks}) > 1]
     rows = []
     for key, group in networks.items():
-        values = _by_seed(group, UNTRAINED)
+        values = by_seed(group, UNTRAINED, folds)
         which = ", ".join(f"{NETWORK[place]} {key[place]}" for place in differ)
         if values:
             name = BASELINES[UNTRAINED] + (f" ({which})" if which else "")
             rows.append(Row(name, len(values), _means(values)))
-    flat = _by_seed(next(iter(by_approach.values()), []), PIXELS)
+    flat = by_seed(next(iter(by_approach.values()), []), PIXELS, folds)
     if flat:
         # They are the same for every seed: no interval over seeds speaks of them.
         rows.append(Row(BASELINES[PIXELS], 1, _means(dict(list(flat.items())[:1]))))
     return rows
 
 
-def _reasons(failed: Iterable[Record]) -> dict[str, str]:
-    """Why there is no row of an approach: what the first of its runs ended with."""
+def _reasons(records: Sequence[Record]) -> dict[str, str]:
+    """Why there is no row of an approach: what the first of its runs, or trials, ended with."""
+    done = {one.approach for one in records if one.outcome == DONE}
     reasons: dict[str, str] = {}
-    for record in failed:
-        reasons.setdefault(record.approach, f"{record.outcome}: {record.error}")
+    for record in records:
+        if record.outcome != DONE and record.approach not in done:
+            what = "" if record.trial is None else "no trial could be trained, "
+            reasons.setdefault(record.approach, f"{what}{record.outcome}: {record.error}")
     return reasons
 
 
-def _notes(done: Sequence[Record]) -> list[str]:
+def _notes(done: Sequence[Record], baseline: str) -> list[str]:
     if not done:
         return ["nothing is done yet."]
-    first = done[0]
-    kind = "closed set" if first.closed_set else "held-out classes"
+    kind = "closed set" if done[0].closed_set else "held-out classes"
     machines = sorted({_machine(one.environment) for one in done})
-    versions = first.environment.get("versions", {})
-    named = ", ".join(
-        f"{name} {versions[name]}" for name in ("metricforge", "torch") if name in versions
-    )
-    told = [_of_trials(done)] if any(record.tuned for record in done) else []
+    versions = sorted({_versions(one.environment) for one in done})
     return [
-        *told,
-        f"{kind}; mean over seeds [95 % interval over seeds]; differences to the baseline in pairs "
-        "of seeds.",
-        f"{'; '.join(machines)}; {named}.",
+        f"{kind}; mean over seeds [95 % interval over seeds]; (differences to '{baseline}' in "
+        "pairs of seeds).",
+        f"{'; '.join(machines)}; {'; '.join(versions)}.",
     ]
 
 
-def _of_trials(done: Sequence[Record]) -> str:
+def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> Iterator[str]:
     """What trials have chosen for each approach."""
-    chosen = {
-        record.approach: " ".join(f"{key}={value}" for key, value in record.tuned.items())
-        for record in done
-    }
-    listed = "; ".join(f"{name}: {options}" for name, options in chosen.items())
-    return f"options that trials chose on validation classes, as many for each: {listed}."
+    if suite.tuning is None or not done:
+        return
+    chosen: dict[str, list[str]] = {}
+    for record in done:
+        told = " ".join(f"{key}={value}" for key, value in record.tuned.items())
+        if told not in chosen.setdefault(record.approach, []):
+            chosen[record.approach].append(told)
+    searches = sorted({one.search for one in records if one.trial is not None and one.search})
+    listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in chosen.items())
+    yield (
+        f"options chosen by {suite.tuning.trials} trials of each ({', '.join(searches)}), on "
+        f"validation classes: {listed}."
+    )
+
+
+def _incomplete(
+    by_approach: Mapping[str, list[Record]],
+    values: Mapping[str, Mapping[int, Mapping[str, float]]],
+    folds: int,
+) -> Iterator[str]:
+    """Which seeds are no part of the means, since not all their folds are there."""
+    for name, group in by_approach.items():
+        seeds = sorted({one.seed for one in group} - set(values[name]))
+        if seeds:
+            yield f"{name}: seed {', '.join(map(str, seeds))} has not all of {folds} folds yet."
+
+
+def _not_there(numbers: Sequence[str], there: Sequence[str]) -> Iterator[str]:
+    if there and (unknown := [name for name in numbers if name not in there]):
+        yield f"no protocol measures {', '.join(unknown)}; there are {', '.join(there)}."
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    versions = environment.get("versions", {})
+    return ", ".join(
+        f"{name} {versions[name]}" for name in ("metricforge", "torch") if name in versions
+    )
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

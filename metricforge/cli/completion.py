@@ -43,7 +43,10 @@ class KindName(TextType):
     name = "kind"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        plurals = {kind.plural: kind.name for kind in KINDS.values()} | {"commands": "command"}
+        plurals = {kind.plural: kind.name for kind in KINDS.values()} | {
+            "commands": "command",
+            "searches": "search",
+        }
         kind: str = plurals.get(value, value)
         if kind not in GROUPS.values():
             raise unknown("kind", value, GROUPS.values())

@@ -35,9 +35,8 @@ def print_run(run: Run) -> None:
 
 
 def _print_untested(run: Run) -> None:
-    click.secho(
-        "validation classes, which chose the epoch; the test classes stay closed", bold=True
-    )
+    judged = "validation classes, which chose the epoch" if run.validation else "nothing is judged"
+    click.secho(f"{judged}; the test classes stay closed", bold=True)
     for name, value in run.validation.items():
         click.echo(f"{name:12} {value:.3f}")
     click.echo(f"\nrun     {run.path}")

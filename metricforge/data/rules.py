@@ -83,7 +83,9 @@ def official(dataset: Dataset, *, validation: float = 0.1, seed: int = 0) -> Ten
             f"dataset '{dataset.name}' has an official part {strange[0]}, not 0 to 2."
         )
     parts = dataset.official.clone()
-    if validation and not (parts == VALIDATION).any():
+    if not validation:
+        parts[parts == VALIDATION] = TRAIN
+    elif not (parts == VALIDATION).any():
         rng = np.random.default_rng(seed)
         parts[_held_out(dataset, (parts == TRAIN).nonzero().flatten(), validation, rng)] = (
             VALIDATION

@@ -10,7 +10,7 @@ from typing import Any
 
 from metricforge.contracts import InnerSpec, Pairs, Triplets
 from metricforge.errors import MetricForgeError
-from metricforge.installed import COMMAND
+from metricforge.installed import COMMAND, SEARCH
 from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Factory, Option, Spec, asks_of, further_of, options_of
 
@@ -50,6 +50,11 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         doc = inspect.cleandoc(getattr(loaded, "help", None) or "")
         file, line = _place(getattr(loaded, "callback", loaded))
         example = f"metricforge {spec.name} --help"
+        return Description(entry, spec.name, doc, (), {}, (), file, line, example)
+    if kind == SEARCH:
+        doc = inspect.getdoc(loaded) or ""
+        file, line = _place(loaded)
+        example = f'metricforge bench run SUITE, with search = "{spec.name}" in its [tune]'
         return Description(entry, spec.name, doc, (), {}, (), file, line, example)
     factory = registry.factory(kind, spec)
     options, further = options_of(factory), further_of(factory)

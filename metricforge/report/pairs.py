@@ -39,10 +39,14 @@ def draw_pairs(
         middle, top = column * COLUMN + COLUMN // 2, row * pair + GAP
         drawn = [
             (upper[place], shortened(upper_names[place], LONGEST), "black"),
-            (lower[place], f"↳ {shortened(lower_names[place], LONGEST - 2)}", "#d62728"),
+            (lower[place], _below(lower_names[place]), "#d62728"),
         ]
         for image, name, colour in drawn:
             draw.text((middle, top + line // 2), name, colour, written, anchor="mm")
             sheet.paste(scaled(image, (width, height)), (middle - width // 2, top + line))
             top += line + height
     write(sheet, path)
+
+
+def _below(name: str) -> str:
+    return f"↳ {shortened(name, LONGEST - 2)}" if name else ""

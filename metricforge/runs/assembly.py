@@ -20,6 +20,7 @@ from metricforge.registry import Registry
 from metricforge.runs.augmentation import chained, turned
 from metricforge.runs.components import build_model, component, make_dataset, make_protocol
 from metricforge.runs.defaults import default_loss, fitting_losses, pinned, suited, written_out
+from metricforge.runs.measure import ERRORS
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.selection import Selection, evaluated, labelled_part
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
@@ -114,6 +115,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         frozen=recipe.freeze if rates["backbone"] else recipe.epochs or 1,
         frozen_norms=recipe.batch_norm == "frozen",
         patience=recipe.patience,
+        lower_is_better=recipe.select.startswith(ERRORS),
         scaler=runtime.scaler(),
     )
     if recipe.compile:

@@ -34,6 +34,11 @@ ERRORS = ("error", "eer", "far@", "frr@")
 """How numbers begin of which the smaller is the better one."""
 
 
+def goodness(number: str, value: float) -> float:
+    """A number by which more is better."""
+    return -value if number.startswith(ERRORS) else value
+
+
 @dataclass(frozen=True, repr=False)
 class Measured:
     """The numbers of each approach on the same images and episodes.

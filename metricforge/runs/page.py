@@ -67,4 +67,6 @@ def _untested(summary: Mapping[str, Any]) -> Iterator[str]:
     """What a page says that has no results."""
     if not summary["results"]:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in summary["validation"].items())
-        yield f"The test classes stay closed. Validation classes, by the chosen epoch: {scores}."
+        yield "The test classes stay closed. " + (
+            f"Validation classes, by the chosen epoch: {scores}." if scores else "None validates."
+        )

@@ -6,6 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ OBJECT = "object "
 COUNTS = (
     "dim", "epochs", "images", "patience", "chunk", "accumulate", "save_steps", "keep", "workers",
 )  # fmt: skip
+PLAIN = (str, int, float, list, dict, date)
+"""What a file may hold in the place of a component, of which only a text names one."""
+
 LISTS = {"augment": "augmentation", "hooks": "hook"}
 """The options of a recipe that are several components in order, each by the name of its kind."""
 ASIDE = frozenset({"hooks", "data_root", "save_steps", "save_minutes", "keep", "workers"})
@@ -204,12 +208,13 @@ def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
     if key in LISTS:
         parts = value if isinstance(value, tuple | list) else (value,)
         return tuple(_part(key, part, source) for part in parts)
-    if value is None or (type_name == "Any" and not isinstance(value, str | int)):
+    if value is None or (type_name == "Any" and not isinstance(value, PLAIN)):
         return value
     if "float" in type_name and type(value) in (int, float):
         return float(value)
     named = {"int": int, "bool": bool, "float": float}
     expected = next((kind for name, kind in named.items() if name in type_name), str)
-    if type(value) is not expected:
+    # A default is a text of its own kind; true is no number.
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise UsageError(f"{source} has {key} = {value!r}; it takes {expected.__name__}.")
     return value

@@ -154,11 +154,13 @@ def _close_epoch(task: Task, position: Position) -> EpochRecord:
     position.epoch += 1
     position.step = 0
     scores = task.validate(task.judged)
-    first = next(iter(scores.values()), float(position.epoch))
+    # Without scores the last epoch is the best.
+    first = next(iter(scores.values()), None)
+    score = float(position.epoch) if first is None else -first if task.lower_is_better else first
     # Of equals the later: a validation set too easy to rank epochs must not pick the first.
-    best = first >= position.best_score
+    best = score >= position.best_score
     if best:
-        position.best_score, position.best_epoch = first, position.epoch
+        position.best_score, position.best_epoch = score, position.epoch
     return EpochRecord(
         epoch=position.epoch,
         step=position.total_steps,

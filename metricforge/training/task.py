@@ -40,6 +40,8 @@ class Task:
     norm keeping its statistics for good with `frozen_norms`. After `patience` epochs without a
     better score the training ends. `scaler` keeps gradients in fp16 from vanishing.
 
+    The highest score is the best, or the lowest with `lower_is_better`.
+
     Beside `epochs`, a budget of images or seconds ends it with the step that reaches it.
     """
 
@@ -67,6 +69,7 @@ class Task:
     frozen: int = 0
     frozen_norms: bool = False
     patience: int | None = None
+    lower_is_better: bool = False
     scaler: GradScaler = field(default_factory=partial(GradScaler, enabled=False))
 
     @property

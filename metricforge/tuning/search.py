@@ -1,17 +1,18 @@
-"""Who chooses what is tried next: at random, or a plugin that learns from what was tried."""
+"""Who chooses what is tried next: a plugin, at random or by what was tried before."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-import numpy as np
-
-from metricforge.contracts import SEARCHES
 from metricforge.errors import PluginError, told
-from metricforge.installed import installed_points
-from metricforge.tuning.space import Chooser
+from metricforge.installed import SEARCH
+from metricforge.registry import Registry, load
+from metricforge.spec import Spec
+from metricforge.tuning.space import Chooser, Dimension
+
+RANDOM = "random"
 
 
 class Search(Protocol):
@@ -26,56 +27,38 @@ class Search(Protocol):
         ...
 
 
-class RandomSearch:
-    """Tries options at random, evenly, or by their logarithm where a range is wide.
+class Searching:
+    """A search by its name, of whose faults its plugin is told."""
 
-    As good as most in few trials (Bergstra 2012).
-    """
+    def __init__(self, name: str, seed: int, registry: Registry) -> None:
+        self.name = name
+        self._entry = registry.find(SEARCH, Spec.parse(name))
+        made = load(self._entry)
+        with self._blaming():
+            self._search: Search = made(seed)
 
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-
-    def ask(self) -> Chooser:
-        return _AtRandom(self._rng)
+    def ask(self, space: Sequence[Dimension]) -> tuple[Chooser, dict[str, str]]:
+        """The next options to try, by their keys."""
+        with self._blaming():
+            chooser = self._search.ask()
+            return chooser, {dimension.key: dimension.pick(chooser) for dimension in space}
 
     def tell(self, chooser: Chooser, score: float | None) -> None:
-        """It does not learn."""
+        with self._blaming():
+            self._search.tell(chooser, score)
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            entry = self._entry
+            raise PluginError(
+                f"search '{entry.name}' of {entry.origin} failed: {told(error)}."
+            ) from error
 
 
-class _AtRandom:
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-
-    def suggest_categorical(self, name: str, choices: Sequence[str], /) -> str:
-        return choices[int(self._rng.integers(len(choices)))]
-
-    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = False) -> int:
-        if not log:
-            return int(self._rng.integers(low, high + 1))
-        # Each number has the share of the line from half before it to half behind it.
-        return round(self._between(low - 0.5, high + 0.5, log=True))
-
-    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float:
-        return self._between(low, high, log=log)
-
-    def _between(self, low: float, high: float, *, log: bool) -> float:
-        if log:
-            return math.exp(self._rng.uniform(math.log(low), math.log(high)))
-        return float(self._rng.uniform(low, high))
-
-
-def searches() -> Mapping[str, Callable[[int], Search]]:
-    """Those that are installed, by name: `random`, and what plugins add; each takes a seed."""
-    points = {point.name: point for point in installed_points() if point.group == SEARCHES}
-
-    def made(name: str) -> Callable[[int], Search]:
-        def build(seed: int) -> Search:
-            try:
-                search: Search = points[name].load()(seed)
-            except Exception as error:
-                raise PluginError(f"search '{name}' failed: {told(error)}.") from error
-            return search
-
-        return build
-
-    return {"random": RandomSearch} | {name: made(name) for name in points}
+def usual_search(registry: Registry) -> str:
+    """What chooses where nothing is said: the one that a plugin adds, where one adds any."""
+    added = [entry.name for entry in registry.entries(SEARCH) if entry.name != RANDOM]
+    return added[0] if len(added) == 1 else RANDOM

@@ -77,7 +77,8 @@ def test_differences_are_of_the_seeds_that_both_have() -> None:
 def test_folds_are_averaged_before_seeds() -> None:
     each = [(0, 0, 0.2), (0, 1, 0.4), (1, 0, 0.6), (1, 1, 0.8)]
     found = rows(
-        [record("a", seed, value, fold=fold, split_hash=str(fold)) for seed, fold, value in each]
+        [record("a", seed, value, fold=fold, split_hash=str(fold)) for seed, fold, value in each],
+        replace(SUITE, folds=2),
     )
     assert found["a"].n == 2
     assert found["a"].numbers["map@r"].value == pytest.approx(0.5)
@@ -87,9 +88,40 @@ def test_pixels_are_the_mean_of_all_folds() -> None:
     records = [record("a", seed, 0.5, fold=fold) for seed in (0, 1) for fold in (0, 1)]
     for one in records:
         one.results["pixels"]["map@r"]["value"] = 0.2 + 0.4 * one.fold
-    pixels = rows(records)["pixels"]
+    pixels = rows(records, replace(SUITE, folds=2))["pixels"]
     assert pixels.numbers["map@r"].value == pytest.approx(0.4)
     assert pixels.n == 1
+
+
+def test_a_seed_without_all_its_folds_is_left_out_and_named() -> None:
+    suite = replace(SUITE, folds=2)
+    values = {(0, 0): 0.9, (0, 1): 0.8, (1, 0): 0.7, (1, 1): 0.1}
+    records = [record(name, seed, value, fold=fold, split_hash=str(fold))
+               for name in "ab" for (seed, fold), value in values.items()
+               if (name, seed, fold) != ("b", 1, 1)]  # fmt: skip
+    (table,) = tabulate(suite, records)
+    found = {row.name: row for row in table.rows}
+    # Of the seed that both have: b would seem better for lacking the hard fold.
+    assert found["b"].differences["map@r"].value == pytest.approx(0)
+    assert (found["a"].n, found["b"].n) == (2, 1)
+    assert "b: seed 1 has not all of 2 folds yet." in table.notes
+
+
+def test_numbers_that_only_some_folds_have_are_none() -> None:
+    records = [record("a", 0, 0.5, fold=fold, split_hash=str(fold)) for fold in (0, 1)]
+    records[0].results["trained"]["accuracy@3way"] = estimate(0.9)
+    suite = replace(SUITE, folds=2, numbers=("map@r", "accuracy@3way"))
+    (table,) = tabulate(suite, records)
+    assert list(table.rows[0].numbers) == ["map@r"]
+    assert any("no protocol measures accuracy@3way" in note for note in table.notes)
+
+
+def test_a_number_below_zero_has_an_interval_around_its_mean() -> None:
+    records = [record("a", seed, 0.5) for seed in (0, 1)]
+    for one, value in zip(records, (-0.05, -0.06), strict=True):
+        one.results["trained"]["ami"] = estimate(value)
+    ami = rows(records)["a"].numbers["ami"]
+    assert ami.low < ami.value < 0
 
 
 def test_what_could_not_be_trained_is_a_row_that_says_why() -> None:
@@ -107,6 +139,7 @@ def test_each_dataset_has_a_table_of_its_own() -> None:
     other = record("b", 0, 0.9, recipe={"dataset": "mnist"}, split_hash="i")
     tables = tabulate(SUITE, [record("a", 0, 0.5), other])
     assert [table.title for table in tables] == ["A title: digits", "A title: mnist"]
+    assert "differences to 'a'" in tables[0].notes[0]
     assert tables[1].rows[0].differences == {}
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metricforge.bench import read_records
+from metricforge.runs.lock import held
 from tests.cli.process import metricforge, wrapped
 from tests.cli.small_run import PARTS, make_images
 
@@ -249,7 +251,7 @@ def test_each_approach_has_as_many_trials_and_runs_with_the_best_of_them(
     again = metricforge("bench", "run", tmp_path / "tuned.toml", "--out", out, "--resume")
     assert again.stderr == ""
     assert again.stdout == done.stdout
-    assert "options that trials chose on validation classes" in done.stdout
+    assert f"options chosen by 3 trials of each ({search}), on validation classes" in done.stdout
     # What the suite once asked for is no row of what it asks for now.
     (tmp_path / "tuned.toml").write_text(text.replace("dim = 4", "dim = 8"))
     changed = metricforge("bench", "table", tmp_path / "tuned.toml", "--out", out)
@@ -304,3 +306,25 @@ def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
     row = next(row for row in table["rows"] if row["name"] == "triplet")
     assert row["n"] == 1
     assert row["numbers"]["map@r"]["value"] == pytest.approx(mean)
+
+
+def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: Path) -> None:
+    text = SUITE.format(images=make_images(tmp_path), parts=PARTS).partition("[[approach]]")[0]
+    text = text.replace('baseline = "hard"\n', "").replace("seeds = 2", "seeds = 1")
+    (tmp_path / "one.toml").write_text(
+        f"{text}{MISFITS.partition('[[approach]]')[0]}"
+        '[[approach]]\nname = "../misfit"\nloss = "contrastive"\n'
+    )
+    words = ("bench", "run", tmp_path / "one.toml", "--out", tmp_path / "out", "--resume")
+    for _ in range(2):
+        done = metricforge(*words)
+        assert done.returncode == 0, done.stderr
+        assert "1/1 ../misfit, seed 0: refused: " in done.stderr
+    (record,) = read_records(tmp_path / "out" / "results.jsonl")
+    assert record.outcome == "refused"
+    with held(tmp_path / "out"):
+        done = metricforge(*words)
+    assert done.returncode == 2
+    assert "is in use by process" in done.stderr
+    wrong = metricforge(*words, "--only", "misfit", "--only", "typo")
+    assert "unknown approach 'typo'" in wrong.stderr

@@ -236,6 +236,8 @@ def test_official_trains_on_all_where_nothing_shall_validate() -> None:
     data = dataset([0, 1, 2, 3], official=[TRAIN, TRAIN, TRAIN, TEST])
     result = split(data, "official:validation=0")
     assert [*sets(result, data)] == [{"0", "1", "2"}, set(), {"3"}]
+    own = dataset([0, 1, 2, 3], official=[TRAIN, TRAIN, VALIDATION, TEST])
+    assert [*sets(split(own, "official:validation=0"), own)] == [{"0", "1", "2"}, set(), {"3"}]
     with pytest.raises(UsageError, match="'validation' of split 'official' is a share"):
         split(data, "official:validation=-0.1")
 

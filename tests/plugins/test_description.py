@@ -233,7 +233,7 @@ def standard() -> list[tuple[str, str]]:
     """Kind and name of every standard component, and of every member of pml."""
     found = []
     for entry in REGISTRY.entries():
-        if entry.distribution != "metricforge":
+        if entry.distribution != "metricforge" or entry.kind == "search":
             continue
         if entry.family:
             members = {"loss": LOSSES, "miner": MINERS}.get(entry.kind, ("mobilenet_v3_small",))

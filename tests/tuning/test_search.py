@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.metadata import EntryPoint
 from statistics import median
 
 import pytest
+from metricforge_standard.searches.random_search import RandomSearch
 
-from metricforge.tuning import RandomSearch, searches
+from metricforge.errors import PluginError, UsageError
+from metricforge.registry import Registry
+from metricforge.tuning import Searching, usual_search
 from metricforge.tuning.space import Choice, Dimension, Real, Whole
 
 MANY = 3_000
@@ -48,9 +52,35 @@ def test_a_range_is_chosen_from_evenly_or_by_its_logarithm_where_it_is_wide() ->
 
 
 def test_random_search_is_there_and_what_plugins_add() -> None:
-    found = searches()
-    assert {"random", "tpe"} <= set(found)
-    search = found["tpe"](0)
-    chooser = search.ask()
-    assert 0.05 <= float(Real("loss.margin", 0.05, 0.5).pick(chooser)) <= 0.5
-    search.tell(chooser, 0.5)
+    registry = Registry.installed()
+    assert {entry.name for entry in registry.entries("search")} >= {"random", "tpe"}
+    assert usual_search(registry) == "tpe"
+    space = [Real("loss.margin", 0.05, 0.5)]
+    for name in ("random", "tpe"):
+        search = Searching(name, 0, registry)
+        chooser, options = search.ask(space)
+        assert 0.05 <= float(options["loss.margin"]) <= 0.5
+        search.tell(chooser, 0.5)
+    with pytest.raises(UsageError, match="unknown search 'tp'; did you mean 'tpe'"):
+        Searching("tp", 0, registry)
+
+
+class Evil:
+    """Chooses nothing."""
+
+    def __init__(self, seed: int) -> None: ...
+
+    def ask(self) -> None:
+        raise RuntimeError("no idea")
+
+
+def test_a_search_that_fails_is_blamed_and_one_alone_is_the_usual_one() -> None:
+    def points(*names: str) -> Registry:
+        group = "metricforge.searches"
+        return Registry([EntryPoint(name, f"{__name__}:Evil", group) for name in names])
+
+    search = Searching("evil", 0, points("evil"))
+    with pytest.raises(PluginError, match=r"search 'evil' of .* failed: RuntimeError: no idea"):
+        search.ask([])
+    assert usual_search(points("random", "evil")) == "evil"
+    assert usual_search(points("random", "evil", "worse")) == "random"

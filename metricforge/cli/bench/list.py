@@ -21,9 +21,14 @@ def command(folder: Path, as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from metricforge.bench import Suite
+    from metricforge.bench import read_suite
 
-    suites = [described(Suite.read(path)) for path in sorted(folder.glob("*.toml"))]
+    suites = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            suites.append(described(read_suite(path)))
+        except UsageError as error:
+            click.echo(f"note: {error}", err=True)
     if not suites:
         raise UsageError(f"there are no suites in {folder}.")
     if as_json:

@@ -19,17 +19,17 @@ OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
 
 def find(named: str) -> Suite:
     """The suite in a file, or of a name in benchmarks/suites."""
-    from metricforge.bench import Suite
+    from metricforge.bench import read_suite
 
     path = Path(named)
     if path.suffix == ".toml":
-        return Suite.read(path)
+        return read_suite(path)
     known = {one.stem: one for one in SUITES.glob("*.toml")}
     if named not in known and not known:
         raise UsageError(f"there are no suites in {SUITES}; name a file, such as {named}.toml.")
     if named not in known:
         raise unknown("suite", named, known)
-    return Suite.read(known[named])
+    return read_suite(known[named])
 
 
 def results_of(suite: Suite, out: Path | None) -> Path:
@@ -39,10 +39,10 @@ def results_of(suite: Suite, out: Path | None) -> Path:
 
 def current(suite: Suite, path: Path) -> list[Record]:
     """The records of what the suite asks for; others, of what it once was, are told of."""
-    from metricforge.bench import read_records
+    from metricforge.bench import asked_for, read_records
 
     records = read_records(path)
-    asked = [record for record in records if suite.asks_for(record)]
+    asked = asked_for(suite, records)
     if old := len(records) - len(asked):
         click.echo(f"note: {old} results in {path} are of what the suite no longer asks.", err=True)
     return asked

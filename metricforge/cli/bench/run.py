@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def command(
     for number, count, record in carry_out(
         found, place, seeds=seeds, jobs=jobs, only=only, options=given
     ):
-        click.echo(f"{number}/{count} {_line(record)}", err=True)
+        click.echo(f"{number}/{count} {_line(record, found.numbers)}", err=True)
     tables = tabulate(found, current(found, place / RECORDS))
     if as_json:
         print_json([table.to_json() for table in tables])
@@ -68,7 +69,7 @@ def command(
         click.echo(markdown(tables), nl=False)
 
 
-def _line(record: Record) -> str:
+def _line(record: Record, wanted: Sequence[str]) -> str:
     """What became of a run."""
     fold = "" if record.fold is None else f", fold {record.fold}"
     tried = " ".join(f"{key}={value}" for key, value in record.tuned.items())
@@ -76,8 +77,8 @@ def _line(record: Record) -> str:
     title = f"{record.approach}, {which}{fold}"
     if record.error:
         return f"{title}: {record.outcome}: {record.error}"
-    numbers = list(record.results.get("trained", {}).items())[:2] or [
-        (name, {"value": value}) for name, value in record.validation.items()
-    ]
-    shown = ", ".join(f"{name} {found['value']:.3f}" for name, found in numbers)
+    trained = {name: found["value"] for name, found in record.results.get("trained", {}).items()}
+    numbers = {name: trained[name] for name in wanted if name in trained}
+    numbers = numbers or trained or dict(record.validation)
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in list(numbers.items())[:2])
     return f"{title}: {shown} ({record.wall_seconds:,.0f} s)"

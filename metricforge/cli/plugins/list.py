@@ -12,7 +12,7 @@ from metricforge.cli import COMMANDS
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.contracts import KINDS
-from metricforge.installed import COMMAND
+from metricforge.installed import COMMAND, SEARCH
 from metricforge.registry import Entry, Registry, Status
 
 Statuses = Mapping[Entry, Status]
@@ -27,7 +27,8 @@ Statuses = Mapping[Entry, Status]
 def command(kind: str | None, importing: bool, as_json: bool) -> None:
     """List every component and command, with its distribution, its state and one line.
 
-    KIND narrows the list: sampler, miner, loss, head, backbone, dataset, protocol or command.
+    KIND narrows the list: sampler, miner, loss, head, backbone, dataset, augmentation, protocol,
+    hook, command or search.
     A state is ok, broken or shadowed; nothing is imported to tell, unless --import asks for it.
     """
     registry = Registry.installed()
@@ -44,7 +45,8 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
         return
     for name, plural in ((name, each.plural) for name, each in KINDS.items()):
         _section(plural, [entry for entry in entries if entry.kind == name], statuses)
-    _section("commands", [entry for entry in entries if entry.kind == COMMAND], statuses)
+    for name, plural in ((COMMAND, "commands"), (SEARCH, "searches")):
+        _section(plural, [entry for entry in entries if entry.kind == name], statuses)
 
 
 def _status(registry: Registry, entry: Entry) -> Status:

@@ -19,6 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from metricforge import train
 from metricforge.errors import ArtefactError, Interrupted, MetricForgeError, UsageError
+from metricforge.runs.measure import goodness
 from metricforge.tuning.options import carried_out
 from metricforge_optuna.record import Plan, SearchFolder, TrialRecord
 
@@ -62,7 +63,7 @@ class Search:
                 break
             self._try_one(len(self.records) + 1, trials)
             self._folder.write_trials(self.records)
-        measured = best_first(self.records)
+        measured = best_first(self.records, self._plan.recipe.select)
         if not measured:
             reason = self.records[-1].failure
             raise UsageError(f"none of {len(self.records)} trials could be trained; last: {reason}")
@@ -106,7 +107,9 @@ class Search:
         shutil.rmtree(path / "checkpoints", ignore_errors=True)
         scores = run.validation
         name = str(path.relative_to(self._folder.path))
-        score = scores[self._plan.recipe.select]
+        score = scores.get(self._plan.recipe.select)
+        if score is None:
+            raise UsageError("the search needs validation classes, of which this split has none.")
         return TrialRecord(number, options, score, scores, name, _since(began))
 
     def _close(self, trial: Trial, record: TrialRecord) -> None:
@@ -115,7 +118,7 @@ class Search:
             # As the worst of all: what has failed is left out, and would be tried on and on.
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial, record.score)
+            self._study.tell(trial, goodness(self._plan.recipe.select, record.score))
 
 
 def _opened(journal: Path) -> optuna.Study:
@@ -143,10 +146,10 @@ def _cut_to_whole_lines(journal: Path) -> None:
             journal.write_bytes(content[:whole])
 
 
-def best_first(records: list[TrialRecord]) -> list[TrialRecord]:
-    """The trials that were measured, the best first; of equals the earlier."""
+def best_first(records: list[TrialRecord], select: str) -> list[TrialRecord]:
+    """The trials that have the number `select`, the best first; of equals the earlier."""
     measured = [record for record in records if record.score is not None]
-    return sorted(measured, key=lambda record: -(record.score or 0.0))
+    return sorted(measured, key=lambda record: -goodness(select, record.score or 0.0))
 
 
 def _given(recipe: Any) -> dict[str, Any]:

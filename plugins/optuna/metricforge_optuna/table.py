@@ -27,7 +27,7 @@ def print_search(folder: SearchFolder, records: Sequence[TrialRecord], number: s
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in (number, *keys, "trial"):
         table.add_column(escape(name), justify="right", no_wrap=True)
-    for record in best_first(list(records)):
+    for record in best_first(list(records), number):
         cells = (f"{record.score:.4f}", *record.options.values(), str(record.number))
         table.add_row(*map(escape, cells))
     console.print(table)
@@ -35,7 +35,7 @@ def print_search(folder: SearchFolder, records: Sequence[TrialRecord], number: s
         if record.failure:
             console.print(escape(f"trial {record.number} failed: {record.failure}"), soft_wrap=True)
     console.print(CAVEAT, style="dim", soft_wrap=True)
-    best = best_first(list(records))[0]
+    best = best_first(list(records), number)[0]
     shown = " ".join(f"{key}={value}" for key, value in best.options.items())
     console.print(escape(f"\nbest    {shown}"), soft_wrap=True)
     console.print(escape(f"next    metricforge train --config {folder.best}"), soft_wrap=True)
@@ -45,7 +45,7 @@ def as_json(folder: SearchFolder, records: Sequence[TrialRecord], number: str) -
     """The same as one record."""
     from dataclasses import asdict
 
-    best = best_first(list(records))[0]
+    best = best_first(list(records), number)[0]
     return {
         "search": str(folder.path),
         "select": number,

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from metricforge.tuning import Search, searches
+from metricforge.registry import Registry
+from metricforge.tuning import Searching
 from metricforge.tuning.space import Real
 
 MARGIN = Real("loss.margin", 0.0, 1.0)
 
 
-def carried_out(search: Search, trials: int) -> list[float]:
+def carried_out(seed: int, trials: int) -> list[float]:
     """The margins that are tried, where 0.3 is the best and none above 0.8 can be trained."""
-    tried = []
+    search, tried = Searching("tpe", seed, Registry.installed()), []
     for _ in range(trials):
-        chooser = search.ask()
-        margin = float(MARGIN.pick(chooser))
+        chooser, options = search.ask([MARGIN])
+        margin = float(options["loss.margin"])
         tried.append(margin)
         search.tell(chooser, None if margin > 0.8 else -abs(margin - 0.3))
     return tried
 
 
 def test_it_repeats_itself_and_learns() -> None:
-    make = searches()["tpe"]
-    tried = carried_out(make(0), 40)
-    assert tried == carried_out(make(0), 40)
-    assert tried[:5] != carried_out(make(1), 5)
+    tried = carried_out(0, 40)
+    assert tried == carried_out(0, 40)
+    assert tried[:5] != carried_out(1, 5)
     # A random search has a fifth of its trials there, and a fifth that can't be trained.
     late = tried[20:]
     assert sum(abs(margin - 0.3) < 0.1 for margin in late) >= 8

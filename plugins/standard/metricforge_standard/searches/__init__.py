@@ -1,0 +1,1 @@
+"""What chooses the options of a suite's trials."""

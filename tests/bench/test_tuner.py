@@ -1,0 +1,152 @@
+"""Trials: as many for each, judged by validation classes, and what is asked for after a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from metricforge.bench import Record, Suite, asked_for, tabulate
+from metricforge.bench.suite import Approach, Planned, Tuning
+from metricforge.bench.tuner import Tuner
+from metricforge.errors import UsageError
+
+SUITE = Suite(
+    name="s",
+    title="S",
+    base={"dataset": "digits", "loss": "triplet"},
+    approaches=(
+        Approach("a", {"sampler": "hard-triplet"}, ("loss.margin=0.1..0.9",)),
+        Approach("b", {"sampler": "random-triplets"}, ("loss.margin=0.1..0.9",)),
+    ),
+    tuning=Tuning(5, ("dim=8,16",), "random"),
+)
+
+
+def record_of(suite: Suite, planned: Planned, outcome: str = "done", **validation: float) -> Record:
+    return Record(
+        id=suite.identity(planned), suite=suite.name, approach=planned.approach, seed=planned.seed,
+        fold=planned.fold, outcome=outcome, trial=planned.trial, tuned=planned.tuned,
+        search=planned.search, recipe={"dataset": "digits"}, validation=validation,
+        environment={"device_name": "x"}, seconds=1.0,
+        results={} if planned.trial else {"trained": {"map@r": {"value": 0.5}}},
+    )  # fmt: skip
+
+
+def margin(planned: Planned) -> float:
+    return float(planned.tuned["loss.margin"])
+
+
+def carried_out(suite: Suite, of: Callable[[Planned], Record]) -> tuple[Tuner, list[Record]]:
+    """All trials, and the runs that follow from them."""
+    tuner, records = Tuner(suite, suite.approaches), {}
+    for trials in tuner.rounds():
+        records.update({planned: of(planned) for planned in map(_Key, trials)})
+        tuner.learn(lambda planned: records.get(_Key(planned)))
+    runs = [record_of(suite, planned) for planned in suite.plan(tuned=tuner.chosen)]
+    return tuner, [*records.values(), *runs]
+
+
+class _Key(Planned):
+    """A run that is known by its options."""
+
+    def __init__(self, planned: Planned) -> None:
+        super().__init__(**vars(planned))
+
+    def __hash__(self) -> int:
+        return hash(SUITE.identity(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Planned) and SUITE.identity(self) == SUITE.identity(other)
+
+
+def near_half(planned: Planned) -> Record:
+    """The nearer the margin is to 0.5, the better."""
+    return record_of(SUITE, planned, **{"map@r": 1 - abs(margin(planned) - 0.5)})
+
+
+def test_the_best_of_as_many_trials_is_chosen_for_each() -> None:
+    tuner, records = carried_out(SUITE, near_half)
+    trials = [one for one in records if one.trial is not None]
+    assert tuner.trials == len(trials) == 10
+    assert tuner.chosen is not None
+    for approach in SUITE.approaches:
+        own = [one for one in trials if one.approach == approach.name]
+        assert [one.trial for one in own] == [1, 2, 3, 4, 5]
+        assert len({one.tuned["loss.margin"] for one in own}) == 5
+        best = min(own, key=lambda one: abs(float(one.tuned["loss.margin"]) - 0.5))
+        assert tuner.chosen[approach.name, None] == best.tuned
+    assert asked_for(SUITE, records) == records
+
+
+def test_by_an_error_the_least_is_the_best() -> None:
+    suite = replace(SUITE, base={**SUITE.base, "select": "eer", "validation": "verification"})
+    tuner, records = carried_out(suite, lambda one: record_of(suite, one, eer=margin(one)))
+    assert tuner.chosen is not None
+    least = min(float(one.tuned["loss.margin"]) for one in records if one.approach == "a")
+    assert float(tuner.chosen["a", None]["loss.margin"]) == least
+
+
+def test_each_fold_is_tuned_by_itself() -> None:
+    suite = replace(SUITE, folds=3)
+    tuner, records = carried_out(
+        suite, lambda one: record_of(suite, one, **{"map@r": margin(one) * (one.fold or -1)})
+    )
+    assert tuner.trials == 5 * 2 * 3
+    assert tuner.chosen is not None
+    chosen = [float(tuner.chosen["a", fold]["loss.margin"]) for fold in range(3)]
+    assert chosen[0] < chosen[1] == chosen[2]
+    splits = {(one.fold, suite_split(suite, one)) for one in records}
+    assert splits == {(fold, f"folds:k=3,fold={fold}") for fold in range(3)}
+
+
+def suite_split(suite: Suite, record: Record) -> str:
+    approach = next(one for one in suite.approaches if one.name == record.approach)
+    return str(suite.run_of(approach, 0, record.fold, {}).options["split"])
+
+
+def test_runs_of_what_trials_no_longer_choose_are_not_asked_for() -> None:
+    _, records = carried_out(SUITE, near_half)
+    runs = [one for one in records if one.trial is None]
+    fewer = replace(SUITE, tuning=Tuning(1, ("dim=8,16",), "random"))
+    left = asked_for(fewer, records)
+    assert [one.trial for one in left if one.trial is not None] == [1, 1]
+    first = {one.approach: one.tuned for one in left if one.trial == 1}
+    assert [one for one in runs if one in left] == [
+        one for one in runs if one.tuned == first[one.approach]
+    ]
+    untuned = replace(
+        SUITE, tuning=None, approaches=tuple(replace(one, tune=()) for one in SUITE.approaches)
+    )
+    assert asked_for(untuned, records) == []
+    renamed = replace(SUITE, approaches=(replace(SUITE.approaches[0], name="c"),))
+    assert asked_for(renamed, records) == []
+    assert asked_for(replace(SUITE, name="t"), records) == []
+
+
+def test_more_seeds_than_the_suite_has_are_asked_for() -> None:
+    suite = replace(SUITE, tuning=None, seeds=2)
+    many = [record_of(suite, one) for one in replace(suite, seeds=4).plan()]
+    assert asked_for(suite, many) == many
+
+
+def test_what_no_trial_could_train_is_a_row_that_says_so() -> None:
+    def of(planned: Planned) -> Record:
+        if planned.approach == "a":
+            return near_half(planned)
+        return replace(record_of(SUITE, planned, "failed"), error="it diverged.", validation={})
+
+    tuner, records = carried_out(SUITE, of)
+    assert tuner.chosen is not None
+    assert set(tuner.chosen) == {("a", None)}
+    assert {one.approach for one in records if one.trial is None} == {"a"}
+    (table,) = tabulate(SUITE, asked_for(SUITE, records))
+    rows = {row.name: row for row in table.rows}
+    assert rows["b"].reason == "no trial could be trained, failed: it diverged."
+    assert any("5 trials of each (random)" in note for note in table.notes)
+
+
+def test_without_validation_classes_nothing_can_be_tuned() -> None:
+    with pytest.raises(UsageError, match="tunes by map@r of validation classes, and its split has"):
+        carried_out(SUITE, lambda one: record_of(SUITE, one))
