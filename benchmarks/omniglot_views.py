@@ -62,6 +62,8 @@ def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
     """The estimates of a single view and of several, over runs and of all runs together."""
     registry = Registry.installed()
     runs = [Run.open(path) for path in options.runs]
+    if len({run.summary["split_hash"] for run in runs}) > 1:
+        raise SystemExit("the runs are of several splits: what tests one trained another.")
     # One with fewer classes to train on has the same ones to validate and to test.
     dataset = make_dataset(registry, options.dataset or runs[0].recipe.dataset, options.data_root)
     split = split_dataset(dataset, Spec.parse(str(runs[0].recipe.split)))
@@ -79,6 +81,9 @@ def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
 
     plain, viewed = [], []
     for run in runs:
+        if options.part == "test":
+            told = {"part": "test", "split_hash": run.summary["split_hash"], "by": __name__}
+            run.folder.append(run.folder.evaluations, told)
         model = load_model(run, "cpu", registry)
         shown = [images.take(batch) for batch in indices.split(512)]
         rows = F.normalize(model.embed(shown))

@@ -158,6 +158,7 @@ def _apart(
         name: {
             number: over_two_groups(groups[first][number], values)
             for number, values in groups[name].items()
+            if number in groups[first]
         }
         for name in others
     }
