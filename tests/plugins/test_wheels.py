@@ -52,6 +52,12 @@ def test_the_command_is_that_of_the_wheel(run: Command, environment: Environment
     assert json.loads(shown.stdout)["file"].startswith(str(environment.site))
 
 
+def test_the_suites_are_in_the_wheel(run: Command) -> None:
+    done = run("bench", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {"smoke", "omniglot-oneshot"} <= {suite["name"] for suite in json.loads(done.stdout)}
+
+
 def test_help_and_listing_answer_whatever_is_installed(run: Command) -> None:
     helped = run("--help")
     assert helped.returncode == 0

@@ -19,5 +19,5 @@ def command() -> None:
     """Run suites, and compare approaches with equal care.
 
     A suite is a TOML file: a base recipe, what is compared, how many seeds, a budget that is equal
-    for all. SUITE is its path, or the name of one in benchmarks/suites.
+    for all. SUITE is its path, or the name of one that `bench list` has.
     """

@@ -6,37 +6,38 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.bench.places import SUITES, described
+from metricforge.cli.bench.places import described, suites
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.errors import UsageError
 
 
 @click.command("list")
-@click.argument("folder", default=SUITES, type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
 @JSON
 @debug
-def command(folder: Path, as_json: bool) -> None:
-    """List the suites in FOLDER, benchmarks/suites by default."""
+def command(folder: Path | None, as_json: bool) -> None:
+    """List the suites in FOLDER: by default in benchmarks/suites, or those that ship."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from metricforge.bench import read_suite
 
-    suites = []
+    folder, found = folder or suites(), []
     for path in sorted(folder.glob("*.toml")):
         try:
-            suites.append(described(read_suite(path)))
+            found.append(described(read_suite(path)))
         except UsageError as error:
             click.echo(f"note: {error}", err=True)
-    if not suites:
+    if not found:
         raise UsageError(f"there are no suites in {folder}.")
     if as_json:
-        print_json(suites)
+        print_json(found)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("suite", "runs", ""):
         table.add_column(head, overflow="fold")
-    for suite in suites:
-        table.add_row(escape(suite["name"]), f"{suite['runs']:,}", escape(suite["title"]))
+    for suite in found:
+        trials = f" + {suite['trials']:,} trials" if suite["trials"] else ""
+        table.add_row(escape(suite["name"]), f"{suite['runs']:,}{trials}", escape(suite["title"]))
     Console(highlight=False).print(table)

@@ -12,21 +12,29 @@ from metricforge.errors import UsageError, unknown
 if TYPE_CHECKING:
     from metricforge.bench import Record, Suite
 
-SUITES = Path("benchmarks") / "suites"
+HERE = Path("benchmarks") / "suites"
+SHIPPED = Path(__file__).parents[2] / "bench" / "suites"
+"""Where those that ship with metricforge lie in what pip installs."""
+
 OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
                    help="Folder of the results.  [default: bench/SUITE]")  # fmt: skip
 
 
+def suites() -> Path:
+    """The folder of suites: benchmarks/suites here, or of those that ship."""
+    return HERE if HERE.is_dir() else SHIPPED
+
+
 def find(named: str) -> Suite:
-    """The suite in a file, or of a name in benchmarks/suites."""
+    """The suite in a file, or of a name in the folder of suites."""
     from metricforge.bench import read_suite
 
     path = Path(named)
     if path.suffix == ".toml":
         return read_suite(path)
-    known = {one.stem: one for one in SUITES.glob("*.toml")}
+    known = {one.stem: one for one in suites().glob("*.toml")}
     if named not in known and not known:
-        raise UsageError(f"there are no suites in {SUITES}; name a file, such as {named}.toml.")
+        raise UsageError(f"there are no suites in {HERE}; name a file, such as {named}.toml.")
     if named not in known:
         raise unknown("suite", named, known)
     return read_suite(known[named])
