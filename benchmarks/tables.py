@@ -11,6 +11,7 @@ published.toml.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tomllib
@@ -92,8 +93,31 @@ def section(name: str) -> list[str]:
         "",
         markdown(tabulate(suite, records)).rstrip(),
         "",
+        *views(name),
         *published(name),
         *pictures(name, records),
+    ]
+
+
+def views(name: str) -> list[str]:
+    """What several views of an image and several networks together find, where it was measured."""
+    path = _results(name) / "views.json"
+    if not path.is_file():
+        return []
+    found = {row: Estimate(**values) for row, values in json.loads(path.read_text()).items()}
+    rows = [
+        (row, f"{one.value:.4f}" + (f" [{one.low:.4f}, {one.high:.4f}]" if one.n > 1 else ""))
+        for row, one in found.items()
+    ]
+    return [
+        "The same networks by several views of each image, averaged, and several networks "
+        "together, at so many times the cost (`python -m benchmarks.omniglot_views "
+        f"benchmarks/results/{name}/runs/* --data-root DIR --out benchmarks/results/{name}/"
+        "views.json`); intervals over seeds, or over the official runs where networks are "
+        "together:",
+        "",
+        *table(("", "error@omniglot"), rows),
+        "",
     ]
 
 
