@@ -141,3 +141,14 @@ def test_the_suites_that_ship_can_be_read(path: Path) -> None:
     suite = read_suite(path)
     assert suite.title
     assert len(suite.plan()) >= len(suite.approaches) >= 1
+
+
+def test_the_example_of_the_guide_is_a_suite(read) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
+    example, further = (part.partition("```")[0] for part in guide.split("```toml")[1:3])
+    suite = read(example)
+    assert len(suite.approaches) == 6
+    assert sum(suite.is_baseline(one.name) for one in suite.approaches) == 2
+    assert suite.tuning is not None
+    assert suite.tuning.trials == 20
+    assert [one.name for one in read(further).approaches] == ["proxies"]
