@@ -113,7 +113,7 @@ def _table(
         rows=tuple(rows),
         baseline=baseline,
         notes=(
-            *_notes(done, baseline),
+            *_notes(done, baseline if len(values) > 1 else None),
             *_tuned(suite, done, all_),
             *_incomplete(by_approach, values, folds),
             *_not_there(suite.numbers, there),
@@ -214,15 +214,15 @@ def _reasons(records: Sequence[Record]) -> dict[str, str]:
     return reasons
 
 
-def _notes(done: Sequence[Record], baseline: str) -> list[str]:
+def _notes(done: Sequence[Record], baseline: str | None) -> list[str]:
     if not done:
         return ["nothing is done yet."]
     kind = "closed set" if done[0].closed_set else "held-out classes"
     machines = sorted({_machine(one.environment) for one in done})
     versions = sorted({_versions(one.environment) for one in done})
+    compared = f"; (differences to '{baseline}' in pairs of seeds)" if baseline else ""
     return [
-        f"{kind}; mean over seeds [95 % interval over seeds]; (differences to '{baseline}' in "
-        "pairs of seeds).",
+        f"{kind}; mean over seeds [95 % interval over seeds]{compared}.",
         f"{'; '.join(machines)}; {'; '.join(versions)}.",
     ]
 
