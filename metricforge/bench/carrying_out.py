@@ -59,7 +59,7 @@ def carry_out(
     suite = suite if seeds is None else replace(suite, seeds=seeds)
     with held(out):
         work = _Work(suite, out, jobs, options or {})
-        tuner = Tuner(suite, suite.chosen(only))
+        tuner = Tuner(suite, suite.matching(only))
         count = tuner.trials + len(suite.plan(only))
         number = 0
         for trials in tuner.rounds():

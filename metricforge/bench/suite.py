@@ -99,7 +99,7 @@ class Suite:
         """What is searched of an approach, as KEY=VALUES."""
         return (*self.tuning.options, *approach.tune) if self.tuning else ()
 
-    def chosen(self, only: Sequence[str] = ()) -> list[Approach]:
+    def matching(self, only: Sequence[str] = ()) -> list[Approach]:
         """The approaches whose name has one of these in it; UsageError for one that none has."""
         names = [approach.name for approach in self.approaches]
         for part in only:
@@ -110,6 +110,11 @@ class Suite:
             for approach in self.approaches
             if not only or any(part in approach.name for part in only)
         ]
+
+    @property
+    def trials(self) -> int:
+        """How many there are of all approaches, on all folds."""
+        return self.tuning.trials * len(self.approaches) * len(self.each_fold) if self.tuning else 0
 
     @property
     def each_fold(self) -> Sequence[int | None]:
@@ -125,7 +130,7 @@ class Suite:
         return [
             self.run_of(approach, seed, fold, {} if tuned is None else tuned[approach.name, fold])
             for seed, fold, approach in product(
-                range(self.seeds), self.each_fold, self.chosen(only)
+                range(self.seeds), self.each_fold, self.matching(only)
             )
             if tuned is None or (approach.name, fold) in tuned
         ]

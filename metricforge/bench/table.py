@@ -82,7 +82,7 @@ def _tested_on(record: Record) -> tuple[str, str]:
 
 
 def _table(
-    suite: Suite, title: str, done: list[Record], missing: Mapping[str, str], all_: list[Record]
+    suite: Suite, title: str, done: list[Record], missing: Mapping[str, str], records: list[Record]
 ) -> Table:
     order = [approach.name for approach in suite.approaches]
     by_approach: dict[str, list[Record]] = {}
@@ -114,8 +114,9 @@ def _table(
         baseline=baseline,
         notes=(
             *_notes(done, baseline if len(values) > 1 else None),
-            *_tuned(suite, done, all_),
+            *_tuned(suite, done, records),
             *_incomplete(by_approach, values, folds),
+            *_lost(by_approach, records),
             *_not_there(suite.numbers, there),
         ),
     )
@@ -205,13 +206,24 @@ def _baselines(by_approach: Mapping[str, list[Record]], folds: int) -> list[Row]
 
 def _reasons(records: Sequence[Record]) -> dict[str, str]:
     """Why there is no row of an approach: what the first of its runs, or trials, ended with."""
-    done = {one.approach for one in records if one.outcome == DONE}
+    done = {(one.approach, one.trial is None) for one in records if one.outcome == DONE}
     reasons: dict[str, str] = {}
     for record in records:
-        if record.outcome != DONE and record.approach not in done:
-            what = "" if record.trial is None else "no trial could be trained, "
+        is_run = record.trial is None
+        known = {(record.approach, True), (record.approach, is_run)}
+        if record.outcome != DONE and not known & done:
+            what = "" if is_run else "no trial could be trained, "
             reasons.setdefault(record.approach, f"{what}{record.outcome}: {record.error}")
     return reasons
+
+
+def _lost(by_approach: Mapping[str, list[Record]], records: Sequence[Record]) -> Iterator[str]:
+    """Which runs of an approach that has a row are not in it, and why."""
+    for record in records:
+        if record.outcome != DONE and record.trial is None and record.approach in by_approach:
+            fold = "" if record.fold is None else f", fold {record.fold}"
+            which = f"{record.approach}, seed {record.seed}{fold}"
+            yield f"{which}: {record.outcome}: {record.error}"
 
 
 def _notes(done: Sequence[Record], baseline: str | None) -> list[str]:

@@ -24,7 +24,8 @@ class Tuner:
         self._suite, self._tuning = suite, suite.tuning
         self._rounds = suite.tuning.trials if suite.tuning else 0
         each = product(approaches, suite.each_fold) if suite.tuning else ()
-        self._searches = [_Search(suite, approach, fold) for approach, fold in each]
+        registry = Registry.installed()
+        self._searches = [_Search(suite, approach, fold, registry) for approach, fold in each]
 
     @property
     def trials(self) -> int:
@@ -79,9 +80,10 @@ def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
 class _Search:
     """The search of one approach on one fold."""
 
-    def __init__(self, suite: Suite, approach: Approach, fold: int | None) -> None:
+    def __init__(
+        self, suite: Suite, approach: Approach, fold: int | None, registry: Registry
+    ) -> None:
         assert suite.tuning is not None
-        registry = Registry.installed()
         self.key, self._approach, self._fold = (approach.name, fold), approach, fold
         self._suite = suite
         recipe = Recipe.from_values({**suite.base, **approach.options}, suite.name)

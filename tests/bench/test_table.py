@@ -136,6 +136,19 @@ def test_what_could_not_be_trained_is_a_row_that_says_why() -> None:
     )
 
 
+def test_a_run_that_failed_beside_others_that_did_not_is_told_of() -> None:
+    failed = replace(record("b", 1, 0), outcome="failed", error="out of memory.", results={})
+    (table,) = tabulate(SUITE, [record("a", 0, 0.5), record("b", 0, 0.5), failed])
+    assert [row.name for row in table.rows].count("b") == 1
+    assert "b, seed 1: failed: out of memory." in table.notes
+
+
+def test_runs_that_fail_after_trials_that_did_not_are_a_row() -> None:
+    trial = replace(record("b", 9, 0), trial=1, results={})
+    failed = replace(record("b", 0, 0), outcome="failed", error="out of memory.", results={})
+    assert rows([record("a", 0, 0.5), trial, failed])["b"].reason == "failed: out of memory."
+
+
 def test_each_dataset_has_a_table_of_its_own() -> None:
     other = record("b", 0, 0.9, recipe={"dataset": "mnist"}, split_hash="i")
     tables = tabulate(SUITE, [record("a", 0, 0.5), other])

@@ -14,6 +14,13 @@ from metricforge.runs.lock import held
 from tests.cli.process import metricforge, wrapped
 from tests.cli.small_run import PARTS, make_images
 
+BASE = """\
+backbone = "conv4:channels=4"
+orientations = 1
+protocols = ["retrieval"]
+device = "cpu"
+dim = 4
+"""
 SUITE = """
 title = "A small suite"
 baseline = "hard"
@@ -23,12 +30,7 @@ numbers = ["map@r"]
 [base]
 dataset = "npz:path={images}"
 split = "{parts}"
-backbone = "conv4:channels=4"
-orientations = 1
-protocols = ["retrieval"]
-device = "cpu"
-dim = 4
-save_steps = 1
+{base}save_steps = 1
 
 [budget]
 images = 70
@@ -58,7 +60,7 @@ head = "linear:normalize=false"
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite of two approaches that train and two that can't."""
     folder = tmp_path_factory.mktemp("suite")
-    text = SUITE.format(images=make_images(folder), parts=PARTS) + MISFITS
+    text = SUITE.format(base=BASE, images=make_images(folder), parts=PARTS) + MISFITS
     (folder / "small.toml").write_text(text)
     return folder / "small.toml"
 
@@ -187,12 +189,7 @@ numbers = ["map@r", "other recall@1"]
 [base]
 dataset = "npz:path={images}"
 split = "{parts}"
-backbone = "conv4:channels=4"
-orientations = 1
-protocols = ["retrieval"]
-device = "cpu"
-dim = 4
-loss = "triplet"
+{base}loss = "triplet"
 
 [budget]
 images = 36
@@ -225,7 +222,7 @@ def test_each_approach_has_as_many_trials_and_runs_with_the_best_of_them(
     # The plugin's search is taken where there is one.
     named = "" if search == "tpe" else f'search = "{search}"'
     images = make_images(tmp_path)
-    text = TUNED.format(images=images, other=_renamed(images), parts=PARTS, search=named)
+    text = TUNED.format(base=BASE, images=images, other=_renamed(images), parts=PARTS, search=named)
     (tmp_path / "tuned.toml").write_text(text)
     out = tmp_path / "out"
     done = metricforge("bench", "run", tmp_path / "tuned.toml", "--out", out)
@@ -274,12 +271,7 @@ numbers = ["map@r"]
 
 [base]
 dataset = "npz:path={images}"
-backbone = "conv4:channels=4"
-orientations = 1
-protocols = ["retrieval"]
-device = "cpu"
-dim = 4
-sampler = "hard-triplet:classes=2,per_class=4"
+{base}sampler = "hard-triplet:classes=2,per_class=4"
 
 [budget]
 images = 36
@@ -290,7 +282,7 @@ loss = ["triplet", "margin"]
 
 
 def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
-    (tmp_path / "folded.toml").write_text(FOLDED.format(images=make_images(tmp_path)))
+    (tmp_path / "folded.toml").write_text(FOLDED.format(base=BASE, images=make_images(tmp_path)))
     done = metricforge("bench", "run", tmp_path / "folded.toml", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = [one for one in records(tmp_path / "out") if one["approach"] == "triplet"]
@@ -309,7 +301,9 @@ def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
 
 
 def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: Path) -> None:
-    text = SUITE.format(images=make_images(tmp_path), parts=PARTS).partition("[[approach]]")[0]
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS).partition(
+        "[[approach]]"
+    )[0]
     text = text.replace('baseline = "hard"\n', "").replace("seeds = 2", "seeds = 1")
     (tmp_path / "one.toml").write_text(
         f"{text}{MISFITS.partition('[[approach]]')[0]}"

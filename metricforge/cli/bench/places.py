@@ -63,6 +63,6 @@ def described(suite: Suite) -> dict[str, Any]:
         "title": suite.title,
         "approaches": len(suite.approaches),
         "seeds": suite.seeds,
-        "trials": len(suite.approaches) * suite.tuning.trials if suite.tuning else 0,
+        "trials": suite.trials,
         "runs": len(suite.plan()),
     }
