@@ -13,6 +13,7 @@ from scipy import stats
 import metricforge
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import over_differences
+from metricforge.runs.compare import _apart
 from tests.cli.process import metricforge as command
 
 SHORT = {"dataset": "digits", "epochs": 1, "orientations": 1, "test": False}
@@ -153,3 +154,10 @@ def test_differences_in_pairs_are_surer_than_apart() -> None:
     by_class = over_differences(first, second, np.arange(400) % 20)
     assert (by_class.over, by_class.n) == ("classes", 20)
     assert over_differences(second, first, None).value == pytest.approx(-found.value)
+
+
+def test_groups_of_seeds_differ_in_the_numbers_that_both_have() -> None:
+    both = np.array([0.1, 0.2])
+    apart = _apart({"a": {"map@r": both}, "b": {"map@r": both + 0.1, "eer": both}})
+    assert list(apart["b"]) == ["map@r"]
+    assert apart["b"]["map@r"].value == pytest.approx(0.1)

@@ -103,3 +103,11 @@ def test_a_cut_last_line_of_metrics_is_dropped(tmp_path: Path) -> None:
 def test_what_is_no_run_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no config\.toml"):
         RunFolder.open(tmp_path)
+
+
+def test_a_recipe_of_defaults_can_be_given_again() -> None:
+    given = {key: value for key, value in vars(Recipe()).items() if value is not None}
+    assert Recipe.from_values(given, "x") == Recipe()
+    for wrong in ({"dim": True}, {"compile": 1}, {"sampler": ["a", "b"]}, {"split": 3}):
+        with pytest.raises(UsageError, match="it takes"):
+            Recipe.from_values(wrong, "x")

@@ -1,0 +1,35 @@
+"""Two results of suites: pairs of seeds, each the mean of its folds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from metricforge.bench.comparison import compare
+from metricforge.bench.records import append
+from metricforge.errors import DataError
+from tests.bench.test_table import record
+
+
+def test_folds_are_no_seeds_and_trials_are_no_runs(tmp_path: Path) -> None:
+    for seed, fold in product((0, 1), (0, 1, 2)):
+        one = record("a", seed, 0.2 * fold, fold=fold, split_hash=str(fold))
+        other = record("a", seed, 0.2 * fold + 0.1 + 0.02 * seed, fold=fold, split_hash=str(fold))
+        append(tmp_path / "first.jsonl", one)
+        append(tmp_path / "second.jsonl", other)
+    append(tmp_path / "first.jsonl", replace(one, id="t", trial=1, results={}))
+    found = compare(tmp_path / "first.jsonl", tmp_path / "second.jsonl").approaches["a"]["map@r"]
+    first, second, apart = found
+    assert first == pytest.approx(0.2)
+    assert second == pytest.approx(0.31)
+    assert (apart.value, apart.n, apart.over) == (pytest.approx(0.11), 2, "seeds")
+
+
+def test_other_classes_are_not_compared(tmp_path: Path) -> None:
+    append(tmp_path / "first.jsonl", record("a", 0, 0.5))
+    append(tmp_path / "second.jsonl", record("a", 0, 0.5, split_hash="other"))
+    with pytest.raises(DataError, match="no approach in common"):
+        compare(tmp_path / "first.jsonl", tmp_path / "second.jsonl")
