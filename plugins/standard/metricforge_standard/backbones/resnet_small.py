@@ -15,8 +15,10 @@ class ResNetSmall(nn.Module):
 
     Images [B, C, H, W] to features [B, 8 * width * pool^2] (He 2016, with blocks in the order of
     2016b). The first stage sees all pixels, each further one half as many in height and width;
-    `blocks` are the residual blocks of a stage. What is left is averaged to `pool` x `pool`, so
-    that the features still tell where a stroke was.
+    `blocks` are the residual blocks of a stage. `stem` is the stride of the convolution before
+    them, which looks as much further around: stem=2 takes images of twice the side for little more
+    time. What is left is averaged to `pool` x `pool`, so that the features still tell where a
+    stroke was.
     """
 
     def __init__(
@@ -27,12 +29,13 @@ class ResNetSmall(nn.Module):
         width: int = 24,
         blocks: int = 1,
         pool: int = 2,
+        stem: int = 1,
     ) -> None:
         super().__init__()
-        if min(width, blocks, pool) < 1:
-            raise UsageError("resnet-small needs width, blocks and pool >= 1.")
+        if min(width, blocks, pool, stem) < 1:
+            raise UsageError("resnet-small needs width, blocks, pool and stem >= 1.")
         widths = [width * 2**stage for stage in range(STAGES)]
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(in_channels, width, 2 * stem + 1, stem, padding=stem, bias=False)
         layers: list[nn.Module] = []
         inputs = width
         for stage, outputs in enumerate(widths):
