@@ -345,6 +345,8 @@ class Dataset:
     - `notes`: sentences the user should read, such as files that were passed over.
     - `cache`: a folder in which the core keeps what files were decoded to, or None.
     - `advice`: what the user may do about files that can't be read, said with the error, or "".
+    - `made_of`: for each class that is made of images of others, which these are, all by their
+      indices. It trains where all of these train, and is in no part of a split otherwise.
     """
 
     name: str
@@ -362,6 +364,7 @@ class Dataset:
     gallery: Tensor | None = None
     cache: Path | None = None
     advice: str = ""
+    made_of: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

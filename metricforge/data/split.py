@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Dataset
+from metricforge.contracts import TRAIN, Dataset
 from metricforge.data.images import places_hash
-from metricforge.data.rules import PARTS, RULES, is_disjoint
+from metricforge.data.rules import NOWHERE, PARTS, RULES, is_disjoint
 from metricforge.errors import DataError, unknown
 from metricforge.spec import Spec, bind, complete
 
@@ -82,7 +82,7 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
     if name not in RULES:
         raise unknown("split", name, RULES)
     rule, what = RULES[name], f"split '{name}'"
-    parts = rule(dataset, **bind(rule, spec, what))
+    parts = _parts(rule, dataset, bind(rule, spec, what))
     indices = {part: (parts == value).nonzero().flatten() for part, value in PARTS.items()}
     _check(indices, dataset, what)
     return Split(
@@ -90,6 +90,37 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
         **indices,
         closed_set=not is_disjoint(parts, dataset.labels),
         hash=_hash(indices, dataset),
+    )
+
+
+def _parts(rule: Callable[..., Tensor], dataset: Dataset, options: Mapping[str, Any]) -> Tensor:
+    """The part of every image, int64 [N], by a rule that sees no class that is made of others."""
+    if not dataset.made_of:
+        return rule(dataset, **options)
+    is_made = torch.zeros(len(dataset.classes), dtype=torch.bool)
+    is_made[list(dataset.made_of)] = True
+    made, kept = is_made[dataset.labels], (~is_made[dataset.labels]).nonzero().flatten()
+    # What was recorded of a split names them, too.
+    seen = dataset if rule is RULES["saved"] else _only(dataset, kept)
+    found = rule(seen, **options)
+    parts = torch.full((len(dataset),), NOWHERE)
+    parts[kept] = found[kept] if seen is dataset else found
+    trains = torch.ones(len(dataset.classes), dtype=torch.bool)
+    trains[dataset.labels[~made & (parts != TRAIN)]] = False
+    of_class = torch.full((len(dataset.classes),), NOWHERE)
+    of_class[[one for one, of in dataset.made_of.items() if trains[list(of)].all()]] = TRAIN
+    return torch.where(made, of_class[dataset.labels], parts)
+
+
+def _only(dataset: Dataset, places: Tensor) -> Dataset:
+    """What a rule asks of a dataset, of some of its images."""
+    images = dataset.images
+    return replace(
+        dataset,
+        images=images[places] if isinstance(images, Tensor) else [images[i] for i in places],
+        labels=dataset.labels[places],
+        groups=None if dataset.groups is None else dataset.groups[places],
+        official=None if dataset.official is None else dataset.official[places],
     )
 
 

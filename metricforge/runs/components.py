@@ -58,6 +58,9 @@ def make_dataset(registry: Registry, dataset: Any, data_root: str) -> Dataset:
         values = getattr(made, field)
         if values is not None and not _indexes(values, count, limit):
             raise PluginError(f"{name}: {field} must be int64 [{count}] from 0 to {limit - 1}.")
+    known = range(len(made.classes))
+    if not all({index, *of} <= set(known) and of for index, of in made.made_of.items()):
+        raise PluginError(f"{name}: made_of must be of classes from 0 to {known[-1]}.")
     for field in ("queries", "gallery"):
         flags = getattr(made, field)
         if flags is not None and (flags.dtype, flags.shape) != (torch.bool, (count,)):

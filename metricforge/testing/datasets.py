@@ -116,6 +116,18 @@ def official_split_is_coded(subject: Subject) -> str | None:
     return "all images are in one part of the official split." if len(parts) < 2 else None
 
 
+def made_classes_are_made_of_others(subject: Subject) -> None:
+    """Each class that is said to be made of others is, and of none that is made itself."""
+    found = _kept(subject)
+    if not found.made_of:
+        raise Skipped("no class is made of others.")
+    for made, others in found.made_of.items():
+        if not others or not {made, *others} <= set(range(len(found.classes))):
+            raise Broken(f"has made_of[{made!r}] = {others!r}; give indices of classes.")
+        if both := [other for other in others if other in found.made_of]:
+            raise Broken(f"has class {made} made of {both[0]}, which is made itself.")
+
+
 def same_each_time(subject: Subject) -> None:
     """Built twice, under any global seeds, it has the same fingerprint."""
     first, second = (fingerprint(built(subject, seed).found) for seed in (1, 2))
@@ -189,6 +201,7 @@ DATASET_CHECKS = checks(
     class_names_are_unique,
     groups_agree,
     official_split_is_coded,
+    made_classes_are_made_of_others,
     same_each_time,
     global_generators_stay,
     images_differ,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
@@ -240,6 +241,62 @@ def test_official_trains_on_all_where_nothing_shall_validate() -> None:
     assert [*sets(split(own, "official:validation=0"), own)] == [{"0", "1", "2"}, set(), {"3"}]
     with pytest.raises(UsageError, match="'validation' of split 'official' is a share"):
         split(data, "official:validation=-0.1")
+
+
+MADE = {20: (0, 1), 21: (0, 9), 22: (5, 11), 23: (12, 13), 24: (18, 19)}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *(f"random:seed={seed}" for seed in range(4)),
+        *(f"folds:k=4,fold={fold}" for fold in range(4)),
+        "groups",
+        "official",
+        "official:validation=0",
+        "classes:train=0-9,validation=10-14,test=15-19",
+        "images",
+    ],
+)
+def test_what_is_made_of_classes_trains_where_they_do_and_is_seen_by_no_rule(rule: str) -> None:
+    """Half of a held-out character would teach what is to be unseen, and test what was taught."""
+    labels, groups = [*range(20)] * 6, [label // 2 for label in range(20)] * 6
+    official = [TEST if label > 14 else TRAIN for label in labels]
+    names = tuple("abcdefghij")
+    plain = replace(dataset(labels, official=official, groups=groups), group_names=names)
+    # What is made comes first, in the midst and last.
+    with_made = [20, *labels[:60], 21, 22, *labels[60:], 23, 24, 24]
+    real = [place for place, label in enumerate(with_made) if label < 20]
+    places = {place: number for number, place in enumerate(real)}
+    data = replace(
+        dataset(
+            with_made,
+            official=[official[places[p]] if p in places else TEST for p in range(len(with_made))],
+            groups=[groups[places[p]] if p in places else 3 for p in range(len(with_made))],
+        ),
+        group_names=names,
+        made_of=MADE,
+    )
+    result, expected = split(data, rule), split(plain, rule)
+    for part in PARTS:
+        kept = [places[place] for place in result.part(part).tolist() if place in places]
+        assert kept == expected.part(part).tolist()
+    assert result.closed_set == expected.closed_set
+    trained = set(range(20)) - set(plain.labels[expected.validation].tolist())
+    trained -= set(plain.labels[expected.test].tolist())
+    allowed = {made for made, of in MADE.items() if trained.issuperset(of)}
+    assert allowed or rule == "images" or "fold" in rule or "random" in rule
+    assert set(data.labels[result.train].tolist()) & set(MADE) == allowed
+    assert not set(data.labels[torch.cat([result.validation, result.test])].tolist()) & set(MADE)
+
+
+def test_a_recorded_split_has_its_made_classes_again(tmp_path: Path) -> None:
+    data = replace(dataset([*range(12)] * 2), made_of={10: (0, 1), 11: (2, 8)})
+    result = split(data, "classes:train=0-4,validation=5-6,test=7-9")
+    assert set(data.labels[result.train].tolist()) == {0, 1, 2, 3, 4, 10}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(result.to_json(data)))
+    assert split(data, f"saved:path={path}").hash == result.hash
 
 
 def test_official_wants_an_official_split() -> None:

@@ -28,6 +28,7 @@ def dataset(**changes) -> Dataset:
         "groups": torch.arange(12) % 2,
         "group_names": ("odd", "even"),
         "official": torch.arange(12) % 3,
+        "made_of": {3: (0, 1)},
     }
     return Dataset(**whole | changes)
 
@@ -97,6 +98,18 @@ def codes_of_its_own():
     return dataset(official=torch.full((12,), 3))
 
 
+def made_of_nothing():
+    return dataset(made_of={3: ()})
+
+
+def made_of_strangers():
+    return dataset(made_of={3: (0, 4)})
+
+
+def made_of_the_made():
+    return dataset(made_of={3: (0, 2), 2: (0, 1)})
+
+
 def another_each_time():
     return dataset(labels=(torch.arange(12) + next(_turn)) % 4)
 
@@ -129,6 +142,7 @@ BROKEN = {
     "class-names-are-unique": [twin_names, numbers_for_names],
     "groups-agree": [too_few_groups, names_without_groups],
     "official-split-is-coded": [codes_of_its_own],
+    "made-classes-are-made-of-others": [made_of_nothing, made_of_strangers, made_of_the_made],
     "same-each-time": [another_each_time, by_the_global_seed],
     "global-generators-stay": [seeds],
     "images-differ": [all_black],

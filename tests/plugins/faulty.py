@@ -208,6 +208,11 @@ WRONG = Source(
         return Dataset("beyond", torch.zeros(9, 1, 8, 8, dtype=torch.uint8),
                        torch.arange(9), ("a", "b", "c"), (1, 8, 8))
 
+    def hollow_dataset():
+        """A class made of classes that are not there."""
+        return Dataset("hollow", torch.zeros(9, 1, 8, 8, dtype=torch.uint8),
+                       torch.arange(9) % 3, ("a", "b", "c"), (1, 8, 8), made_of={2: (0, 3)})
+
     class DictProtocol:
         """A dict, no Result."""
         def evaluate(self, embeddings, images): return {"accuracy": 1.0}
@@ -220,7 +225,7 @@ WRONG = Source(
         "losses": {"vector": "vector_loss", "no-graph": "no_graph_loss"},
         "heads": {"narrow": "narrow_head"},
         "backbones": {"lying": "LyingBackbone"},
-        "datasets": {"beyond": "beyond_dataset"},
+        "datasets": {"beyond": "beyond_dataset", "hollow": "hollow_dataset"},
         "protocols": {"dict": "DictProtocol"},
     },
 )  # fmt: skip

@@ -225,6 +225,7 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
         ("--head narrow", "head narrow must give [B, 64] for B images, not [2, 32] for 2."),
         ("--backbone lying", "backbone lying must give [B, 7] for B images, not [2, 1] for 2."),
         ("--dataset beyond", "dataset beyond: labels must be int64 [9] from 0 to 2."),
+        ("--dataset hollow", "dataset hollow: made_of must be of classes from 0 to 2."),
         ("--protocol dict", "wrong_values:DictProtocol of wrong-values 1.2 must give a "
          "metricforge.contracts.Result; it gave dict."),
     ],

@@ -276,6 +276,7 @@ def test_omniglot_gets_composed_classes_of_its_alphabets_to_train_on(tiny: Path)
     assert dataset.official is not None
     assert dataset.groups[5:].tolist() == [0, 0]
     assert dataset.official[5:].tolist() == [TRAIN, TRAIN]
+    assert {made: set(of) for made, of in dataset.made_of.items()} == {4: {0, 1}, 5: {0, 1}}
     assert isinstance(dataset.images, torch.Tensor)
     assert torch.equal(dataset.images[:5], plain.images)
     # Both drawings are alike here, and so is what is made of them.

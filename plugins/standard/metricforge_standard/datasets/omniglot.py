@@ -58,7 +58,8 @@ def omniglot(
     "omniglot", for the protocol oneshot:official=omniglot.
 
     With `composed` each background alphabet has so many times as many further classes, whose images
-    are half one of its characters and half another: they are in no table, and to train on.
+    are half one of its characters and half another. They are only to train on, by any split: where
+    both of these train.
     """
     check_size(size, "omniglot")
     if not 0 <= composed <= _MOST_COMPOSED:
@@ -88,6 +89,7 @@ def omniglot(
         groups=torch.cat([groups, of_made.repeat_interleave(counts)]),
         group_names=alphabets,
         official=torch.cat([official, torch.full((int(counts.sum()),), TRAIN)]),
+        made_of={int(number): pair for number, pair in zip(numbers, pairs, strict=True)},
         trials=official_trials(drawings),
     )
 
