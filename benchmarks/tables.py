@@ -139,7 +139,8 @@ def short() -> list[str]:
                 rows.append((title, _percent(found), str(row.n), others))
     if not rows:
         return []
-    return [*table(("", "metricforge", "seeds", "published"), rows), ""]
+    heads = ("", "metricforge, mean [95 % interval over seeds]", "seeds", "published")
+    return [*table(heads, rows), ""]
 
 
 def _percent(found: Estimate) -> str:

@@ -26,6 +26,10 @@ class UsageError(MetricForgeError):
     exit_code = 2
 
 
+class InUseError(UsageError):
+    """A folder in which another process is at work."""
+
+
 class DataError(MetricForgeError):
     """Images, labels or splits that can't be used."""
 

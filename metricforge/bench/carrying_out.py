@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import time
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
-import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from metricforge.bench.records import (
-    DONE,
-    FAILED,
-    REFUSED,
-    Record,
-    append,
-    read_records,
-)
+from metricforge.bench.one_run import run_one
+from metricforge.bench.records import DONE, Record, append, read_records
 from metricforge.bench.suite import Elsewhere, Planned, Suite
 from metricforge.bench.tuner import Tuner
-from metricforge.errors import Interrupted, MetricForgeError, ResourceError, UsageError, told
-from metricforge.runs.evaluate import evaluate
+from metricforge.errors import Interrupted, ResourceError
+from metricforge.registry import Registry
+from metricforge.runs.components import make_protocol
 from metricforge.runs.lock import held
-from metricforge.runs.recipe import ASIDE, Recipe
-from metricforge.runs.run import Run
-from metricforge.runs.train import run_recipe
+from metricforge.spec import Spec, bind
 
 RECORDS = "results.jsonl"
-
-PRIVATE = ("command", "platform")
-"""What a run knows of its machine and tells nobody: records are made to be published."""
 
 
 def carry_out(
@@ -57,9 +46,10 @@ def carry_out(
     (data_root, device) are put into every recipe, and have no share in what a run is known by.
     """
     suite = suite if seeds is None else replace(suite, seeds=seeds)
-    with held(out):
+    _check(suite.elsewhere)
+    with held(out), _terminated():
         work = _Work(suite, out, jobs, options or {})
-        tuner = Tuner(suite, suite.matching(only))
+        tuner = Tuner(suite, suite.matching(only), work.searched_by)
         count = tuner.trials + len(suite.plan(only))
         number = 0
         for trials in tuner.rounds():
@@ -67,6 +57,40 @@ def carry_out(
             number += len(trials)
             tuner.learn(work.record_of)
         yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
+
+
+def _check(elsewhere: Sequence[Elsewhere]) -> None:
+    """Refuse what names no dataset or protocol before hours of training, not after them."""
+    registry = Registry.installed() if elsewhere else None
+    for other in elsewhere:
+        assert registry is not None
+        spec = Spec.parse(other.dataset)
+        bind(registry.factory("dataset", spec), spec, f"dataset '{spec.name}'")
+        for protocol in other.protocols:
+            make_protocol(registry, protocol)
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """While entered, SIGTERM stops as Ctrl-C does, with an exit code of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _stopped(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(exit_code: int) -> Interrupted:
+    stopped = Interrupted("interrupted; go on with the same command and --resume.")
+    stopped.exit_code = exit_code
+    return stopped
 
 
 class _Work:
@@ -79,6 +103,9 @@ class _Work:
         known = read_records(self._records) if self._records.exists() else []
         # What failed is tried again, and what was refused: it may be that a plugin was not there.
         self._finished = {record.id: record for record in known if record.outcome == DONE}
+        searches = {record.search for record in known if record.trial is not None}
+        self.searched_by = searches.pop() if len(searches) == 1 else None
+        """Who chose the trials that are there, where it was one search."""
 
     def record_of(self, planned: Planned) -> Record | None:
         return self._finished.get(self._suite.identity(planned))
@@ -91,8 +118,8 @@ class _Work:
         left = {
             self._suite.identity(one): one for one in planned if self.record_of(one) is None
         }.values()
-        threads = max(1, (os.cpu_count() or 1) // max(self._jobs, 1)) if self._jobs > 1 else None
-        tasks = (delayed(run_one)(self._suite, one, self._out, self._options, threads)
+        threads = max(1, cpu_count() // self._jobs) if self._jobs > 1 else None
+        tasks = (delayed(run_one)(self._suite, one, self._out, self._options, threads, os.getpid())
                  for one in left)  # fmt: skip
         workers = Parallel(
             n_jobs=self._jobs, return_as="generator_unordered", pre_dispatch="n_jobs"
@@ -108,79 +135,7 @@ class _Work:
                 "one of the processes was killed, for which a lack of memory is the usual reason; "
                 "go on with the same command and --resume, and fewer --jobs."
             ) from error
+        except KeyboardInterrupt as error:
+            raise _stopped(Interrupted.exit_code) from error
         except Interrupted as error:
-            stopped = Interrupted("interrupted; go on with the same command and --resume.")
-            stopped.exit_code = error.exit_code
-            raise stopped from error
-
-
-def run_one(
-    suite: Suite, planned: Planned, out: Path, options: Mapping[str, Any], threads: int | None
-) -> Record:
-    """One run from its recipe to its record; whatever goes wrong is in the record."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    began, name = time.perf_counter(), suite.identity(planned)
-    about: dict[str, Any] = {
-        "id": name, "suite": suite.name, "approach": planned.approach, "seed": planned.seed,
-        "fold": planned.fold, "trial": planned.trial, "tuned": dict(planned.tuned),
-        "search": planned.search,
-    }  # fmt: skip
-    try:
-        recipe = Recipe.from_values({**planned.options, **options}, suite.name)
-        path = out / "runs" / f"{_slug(planned)}-{name[:8]}"
-        run = run_recipe(recipe, out=path, auto_resume=True)
-        about |= _told(run, () if planned.trial else suite.elsewhere, options)
-        # Larger than all else, and of use only to what is to go on.
-        shutil.rmtree(run.folder.checkpoints.folder, ignore_errors=True)
-        outcome = DONE
-    except Interrupted:
-        raise
-    except UsageError as error:
-        about["error"], outcome = str(error), REFUSED
-    except Exception as error:  # whatever it is, it must not cost the other runs
-        known = isinstance(error, MetricForgeError)
-        about["error"], outcome = str(error) if known else told(error), FAILED
-    wall = round(time.perf_counter() - began, 3)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(**about, outcome=outcome, wall_seconds=wall, finished=now)
-
-
-def _told(run: Run, elsewhere: Sequence[Elsewhere], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run found, on its own test classes and elsewhere."""
-    summary, environment = run.summary, run.folder.read("env")
-    results: dict[str, dict[str, Any]] = summary["results"]
-    for other in elsewhere:
-        found = evaluate(
-            run,
-            other.dataset,
-            protocols=other.protocols,
-            untrained=True,
-            data_root=options.get("data_root"),
-            device=options.get("device", "auto"),
-        )
-        for subject, numbers in found.results.items():
-            named = {f"{other.name} {name}": asdict(one) for name, one in numbers.items()}
-            results.setdefault(subject, {}).update(named)
-    return {
-        "recipe": {
-            key: value
-            for key, value in vars(run.recipe).items()
-            if value is not None and key not in ASIDE
-        },
-        "results": results,
-        "validation": summary["validation"],
-        "environment": {key: value for key, value in environment.items() if key not in PRIVATE},
-        **{
-            key: summary[key]
-            for key in ("split_hash", "closed_set", "selected_epoch", "images_seen", "seconds")
-        },
-    }
-
-
-def _slug(planned: Planned) -> str:
-    """A folder's name for a run."""
-    fold = "" if planned.fold is None else f"-fold{planned.fold}"
-    short = re.sub(r"[^A-Za-z0-9.]+", "-", planned.approach).strip("-.")[:60] or "approach"
-    which = f"seed{planned.seed}" if planned.trial is None else f"trial{planned.trial}"
-    return f"{short}-{which}{fold}"
+            raise _stopped(error.exit_code) from error

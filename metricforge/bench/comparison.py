@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Compared:
 def compare(first: Path, second: Path) -> Compared:
     """What two folders of results both have; DataError where that is nothing."""
     here, there = _by_approach(first), _by_approach(second)
+    told = [*_older(first), *_older(second)]
     approaches = {
         name: numbers for name in here if (numbers := _apart(here[name], there.get(name, {})))
     }
@@ -52,19 +53,49 @@ def compare(first: Path, second: Path) -> Compared:
         raise DataError(
             f"{first} and {second} have no approach in common that was tested on the same classes."
         )
+    told += [note for name in approaches for note in _other_options(here[name], there[name])]
     alone = sorted(set(here) ^ set(approaches)) + sorted(set(there) - set(approaches))
-    notes = (f"in one of them alone, or on other classes: {', '.join(alone)}.",) if alone else ()
-    return Compared(approaches, notes)
+    if alone:
+        told.append(f"in one of them alone, or on other classes: {', '.join(alone)}.")
+    return Compared(approaches, tuple(dict.fromkeys(told)))
 
 
 def _by_approach(folder: Path) -> dict[str, dict[Key, Record]]:
+    """The newest record of each approach and key."""
     found: dict[str, dict[Key, Record]] = {}
-    path = folder / RECORDS if folder.is_dir() else folder
-    for record in read_records(path):
-        if record.outcome == DONE and record.trial is None:
-            key = (record.seed, record.fold, record.split_hash)
-            found.setdefault(record.approach, {})[key] = record
+    for record in sorted(_done(folder), key=lambda one: one.finished):
+        found.setdefault(record.approach, {})[_key(record)] = record
     return found
+
+
+def _done(folder: Path) -> list[Record]:
+    path = folder / RECORDS if folder.is_dir() else folder
+    return [one for one in read_records(path) if one.outcome == DONE and one.trial is None]
+
+
+def _key(record: Record) -> Key:
+    return record.seed, record.fold, record.split_hash
+
+
+def _older(folder: Path) -> Iterator[str]:
+    """Which approaches have results by several recipes in one folder, of which one counts."""
+    counts = Counter((record.approach, _key(record)) for record in _done(folder))
+    for name in dict.fromkeys(name for (name, _), count in counts.items() if count > 1):
+        yield f"{folder} has results of '{name}' by several recipes: the newest count."
+
+
+def _other_options(here: Mapping[Key, Record], there: Mapping[Key, Record]) -> Iterator[str]:
+    """In which options an approach differs between the two."""
+    for key in here:
+        if key in there:
+            one, other = here[key].recipe, there[key].recipe
+            apart = [
+                f"{option} {one.get(option)} / {other.get(option)}"
+                for option in dict.fromkeys([*one, *other])
+                if one.get(option) != other.get(option)
+            ]
+            if apart:
+                yield f"{here[key].approach} had other options: {'; '.join(apart)}."
 
 
 def _apart(

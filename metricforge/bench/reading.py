@@ -11,12 +11,16 @@ from typing import Any
 from metricforge.bench.suite import JOINED, Approach, Elsewhere, Suite, Tuning
 from metricforge.errors import UsageError, unknown
 from metricforge.runs.recipe import Recipe
+from metricforge.spec import Spec
 
 KEYS = ("title", "about", "baseline", "seeds", "folds", "numbers", "base", "budget", "tune", "axes",
         "approach", "also")  # fmt: skip
 BUDGETS = ("epochs", "images", "seconds")
 TUNING = ("trials", "options", "search")
 ELSEWHERE = ("name", "dataset", "protocols")
+LENGTHS = (*BUDGETS, "patience")
+"""What decides how long a run is trained, and so no approach's own where there is a budget."""
+
 OWN = ("seed", "test")
 """Options of a recipe that the suite itself gives to each run."""
 
@@ -68,17 +72,31 @@ def _check(suite: Suite, budget: Mapping[str, Any], source: str) -> None:
         if suite.folds is not None and "split" in options:
             raise UsageError(f"{source} has folds, which leave no choice of a split.")
     for approach in suite.approaches:
-        for key in budget:
-            if key in approach.options:
+        searched = [text.partition("=")[0] for text in suite.options_to_tune(approach)]
+        for key in LENGTHS if budget else ():
+            if key in (*approach.options, *searched):
                 raise UsageError(
                     f"'{approach.name}' in {source} has {key} of its own, but [budget] is the same "
                     "for all."
                 )
-        if suite.tuning and not suite.options_to_tune(approach):
+        if suite.tuning and not searched:
             raise UsageError(f"{source}: there is nothing to tune of '{approach.name}'.")
+        for key in searched:
+            if _is_its_own(key, approach.options):
+                raise UsageError(
+                    f"{source} tunes {key}, which is what '{approach.name}' is compared for."
+                )
         if approach.tune and not suite.tuning:
             raise UsageError(f"{source} has no [tune] that says how many trials to make.")
         Recipe.from_values({**suite.base, **approach.options}, source)
+
+
+def _is_its_own(key: str, options: Mapping[str, Any]) -> bool:
+    """Whether an approach says itself what KEY or COMPONENT.OPTION is."""
+    component, _, option = key.partition(".")
+    if not option or component not in options:
+        return component in options
+    return option in Spec.parse(options[component]).options
 
 
 def _approaches(said: Mapping[str, Any], source: str) -> Iterator[Approach]:

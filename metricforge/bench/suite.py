@@ -92,8 +92,21 @@ class Suite:
     about: str = ""
 
     def is_baseline(self, approach: str) -> bool:
-        """Whether the others are compared with it, or with it where it has their choice of axes."""
+        """Whether others are compared with it: by its name, or the beginning of that."""
         return approach == self.baseline or approach.startswith(self.baseline + JOINED)
+
+    def baseline_of(self, approach: str, names: Sequence[str]) -> str:
+        """With which of these an approach is compared; "" for none.
+
+        Where several are the baseline, with the one that has the same choices of the other axes.
+        """
+        if not self.baseline:
+            return names[0] if names else ""
+        found = [name for name in names if self.is_baseline(name)]
+        if len(found) > 1:
+            choices = approach.split(JOINED)[len(self.baseline.split(JOINED)) :]
+            found = [name for name in found if name == JOINED.join([self.baseline, *choices])]
+        return found[0] if found else ""
 
     def options_to_tune(self, approach: Approach) -> tuple[str, ...]:
         """What is searched of an approach, as KEY=VALUES."""

@@ -20,7 +20,7 @@ LEAST = {"ami": -1.0}
 """The lowest value of numbers that may be below zero."""
 
 # What decides what a network is before it is trained.
-NETWORK = ("dataset", "backbone", "head", "dim")
+NETWORK = ("backbone", "head", "dim")
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,15 @@ def _table(
         by_approach.setdefault(record.approach, []).append(record)
     folds = len(suite.each_fold)
     values = {name: by_seed(group, TRAINED, folds) for name, group in by_approach.items()}
-    baseline = _baseline(suite, list(values))
-    base = values.get(baseline, {})
+    compared = {name: suite.baseline_of(name, list(values)) for name in values}
     rows = [
         Row(
             name=name,
             n=len(values[name]),
             numbers=_means(values[name]),
-            differences={} if name == baseline else _apart(base, values[name]),
+            differences={}
+            if name == compared[name]
+            else _apart(values.get(compared[name], {}), values[name]),
             seconds=round(statistics.median(one.seconds for one in group), 1),
         )
         for name, group in by_approach.items()
@@ -111,22 +112,16 @@ def _table(
         title=title,
         numbers=suite.numbers or there,
         rows=tuple(rows),
-        baseline=baseline,
+        baseline=" or ".join(dict.fromkeys(filter(None, compared.values()))),
         notes=(
-            *_notes(done, baseline if len(values) > 1 else None),
+            *_notes(done, list(filter(None, compared.values())) if len(values) > 1 else []),
+            *_of_one_run(suite, done),
             *_tuned(suite, done, records),
             *_incomplete(by_approach, values, folds),
             *_lost(by_approach, records),
             *_not_there(suite.numbers, there),
         ),
     )
-
-
-def _baseline(suite: Suite, names: Sequence[str]) -> str:
-    """What the others of a table are compared with: as the suite says, or its first row."""
-    if not suite.baseline:
-        return names[0] if names else ""
-    return next((name for name in names if suite.is_baseline(name)), suite.baseline)
 
 
 def by_seed(records: Iterable[Record], subject: str, folds: int) -> dict[int, dict[str, float]]:
@@ -226,17 +221,31 @@ def _lost(by_approach: Mapping[str, list[Record]], records: Sequence[Record]) ->
             yield f"{which}: {record.outcome}: {record.error}"
 
 
-def _notes(done: Sequence[Record], baseline: str | None) -> list[str]:
+def _notes(done: Sequence[Record], baselines: Sequence[str]) -> list[str]:
     if not done:
         return ["nothing is done yet."]
     kind = "closed set" if done[0].closed_set else "held-out classes"
     machines = sorted({_machine(one.environment) for one in done})
     versions = sorted({_versions(one.environment) for one in done})
-    compared = f"; (differences to '{baseline}' in pairs of seeds)" if baseline else ""
+    names = " or ".join(f"'{name}'" for name in dict.fromkeys(baselines))
+    alike = " of the same further choices" if " or " in names else ""
+    compared = f"; (differences to {names}{alike} in pairs of seeds)" if names else ""
     return [
         f"{kind}; mean over seeds [95 % interval over seeds]{compared}.",
         f"{'; '.join(machines)}; {'; '.join(versions)}.",
     ]
+
+
+def _of_one_run(suite: Suite, done: Sequence[Record]) -> Iterator[str]:
+    """How sure a number is of one training alone, whose test is a sample, too."""
+    for record in done[:1]:
+        numbers = record.results.get(TRAINED, {})
+        for name in [name for name in suite.numbers or numbers if name in numbers][:1]:
+            one = Estimate(**numbers[name])
+            yield (
+                f"one training alone ({record.approach}, seed {record.seed}): {name} "
+                f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}] over {one.n:,} {one.over}."
+            )
 
 
 def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> Iterator[str]:
@@ -254,6 +263,13 @@ def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> I
         f"options chosen by {suite.tuning.trials} trials of each ({', '.join(searches)}), on "
         f"validation classes: {listed}."
     )
+    for name in chosen:
+        lost = [r for r in records if r.approach == name and r.trial and r.outcome != DONE]
+        if lost:
+            yield (
+                f"{name}: {len(lost)} of its trials could not be trained; the first was "
+                f"{lost[0].outcome}: {lost[0].error}"
+            )
 
 
 def _incomplete(

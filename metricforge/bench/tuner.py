@@ -11,7 +11,7 @@ from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.runs.measure import goodness
 from metricforge.runs.recipe import Recipe
-from metricforge.tuning import Chooser, Searching, read_options, usual_search
+from metricforge.tuning import Chooser, Dimension, Searching, read_options, usual_search
 
 
 class Tuner:
@@ -20,12 +20,20 @@ class Tuner:
     With folds each is tuned on each of them, so that no class that is tested has chosen anything.
     """
 
-    def __init__(self, suite: Suite, approaches: Sequence[Approach]) -> None:
-        self._suite, self._tuning = suite, suite.tuning
+    def __init__(
+        self, suite: Suite, approaches: Sequence[Approach], searched_by: str | None = None
+    ) -> None:
         self._rounds = suite.tuning.trials if suite.tuning else 0
-        each = product(approaches, suite.each_fold) if suite.tuning else ()
-        registry = Registry.installed()
-        self._searches = [_Search(suite, approach, fold, registry) for approach, fold in each]
+        self._searches = []
+        if suite.tuning:
+            registry = Registry.installed()
+            # What was begun with one search is gone on with by it, whatever is installed by now.
+            search = suite.tuning.search or searched_by or usual_search(registry)
+            self._searches = [
+                _Search(suite, approach, fold, search, registry)
+                for approach, fold in product(approaches, suite.each_fold)
+            ]
+        self._tuning = suite.tuning
 
     @property
     def trials(self) -> int:
@@ -53,44 +61,86 @@ class Tuner:
 def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
     """Those of the records that the suite asks for, not of what it once was.
 
-    Runs count that have the options which its trials have chosen by now; seeds beyond its own are
-    more of the same.
+    Trials count whose options are among those to be searched, and runs that have what these
+    trials have chosen; seeds beyond the suite's own are more of the same.
     """
     known = {record.id: record for record in records}
-    tuner = Tuner(suite, suite.approaches)
-    asked: dict[str, Record] = {}
-
-    def found(planned: Planned) -> Record | None:
-        record = known.get(suite.identity(planned))
-        if record is not None:
-            asked[record.id] = record
-        return record
-
-    for _ in tuner.rounds():
-        tuner.learn(found)
-    tuned = tuner.chosen
+    trials = _trials_of(suite, records)
+    asked = {record.id for record in trials}
+    best: dict[tuple[str, int | None], Record] = {}
+    for record in sorted(trials, key=lambda one: one.trial or 0):
+        key = (record.approach, record.fold)
+        if record.outcome == DONE and (
+            key not in best or score_of(suite, record) > score_of(suite, best[key])
+        ):
+            best[key] = record
     seeds = {record.seed for record in records if record.trial is None} | set(range(suite.seeds))
     for approach, fold, seed in product(suite.approaches, suite.each_fold, sorted(seeds)):
-        if tuned is None or (approach.name, fold) in tuned:
-            options = {} if tuned is None else tuned[approach.name, fold]
-            found(suite.run_of(approach, seed, fold, options))
-    return [record for record in records if record.id in asked]
+        key = (approach.name, fold)
+        if not suite.tuning or key in best:
+            options = best[key].tuned if suite.tuning else {}
+            asked.add(suite.identity(suite.run_of(approach, seed, fold, options)))
+    return [record for record in known.values() if record.id in asked]
+
+
+def _trials_of(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """The trials among the records that could be some of the suite's, as it is."""
+    tried = [record for record in records if record.trial is not None]
+    if suite.tuning is None or not tried:
+        return []
+    registry, found = Registry.installed(), []
+    for approach in suite.approaches:
+        space = _space(suite, approach, registry)
+        for one in tried:
+            if (
+                (one.approach, one.fold in suite.each_fold) == (approach.name, True)
+                and one.trial is not None
+                and one.trial <= suite.tuning.trials
+                and one.search == (suite.tuning.search or one.search)
+                and list(one.tuned) == [dimension.key for dimension in space]
+                and all(dimension.holds(one.tuned[dimension.key]) for dimension in space)
+            ):
+                planned = suite.trial_of(approach, one.fold, one.trial, one.tuned, one.search)
+                if suite.identity(planned) == one.id:
+                    found.append(one)
+    return found
+
+
+def _space(suite: Suite, approach: Approach, registry: Registry) -> tuple[Dimension, ...]:
+    return read_options(suite.options_to_tune(approach), _recipe(suite, approach), registry)
+
+
+def _recipe(suite: Suite, approach: Approach) -> Recipe:
+    return Recipe.from_values({**suite.base, **approach.options}, suite.name)
+
+
+def score_of(suite: Suite, trial: Record) -> float:
+    """How good a trial is, more being better, by what its recipe selects by."""
+    approach = next(one for one in suite.approaches if one.name == trial.approach)
+    select = _recipe(suite, approach).select
+    if select not in trial.validation:
+        raise UsageError(
+            f"suite '{suite.name}' tunes by {select} of validation classes, and its split has none."
+        )
+    return goodness(select, trial.validation[select])
 
 
 class _Search:
     """The search of one approach on one fold."""
 
     def __init__(
-        self, suite: Suite, approach: Approach, fold: int | None, registry: Registry
+        self,
+        suite: Suite,
+        approach: Approach,
+        fold: int | None,
+        search: str,
+        registry: Registry,
     ) -> None:
-        assert suite.tuning is not None
         self.key, self._approach, self._fold = (approach.name, fold), approach, fold
         self._suite = suite
-        recipe = Recipe.from_values({**suite.base, **approach.options}, suite.name)
-        self._space = read_options(suite.options_to_tune(approach), recipe, registry)
-        self._select = recipe.select
+        self._space = _space(suite, approach, registry)
         # Each approach has the same choices as it would have alone.
-        self._search = Searching(suite.tuning.search or usual_search(registry), 0, registry)
+        self._search = Searching(search, 0, registry)
         self._asked: tuple[Chooser, Planned] | None = None
         self._best = float("-inf")
         self.best: Mapping[str, str] | None = None
@@ -106,15 +156,7 @@ class _Search:
         assert self._asked is not None
         chooser, trial = self._asked
         record = record_of(trial)
-        score = self._score(record) if record and record.outcome == DONE else None
+        score = score_of(self._suite, record) if record and record.outcome == DONE else None
         self._search.tell(chooser, score)
         if score is not None and score > self._best:
             self._best, self.best = score, trial.tuned
-
-    def _score(self, record: Record) -> float:
-        if self._select not in record.validation:
-            raise UsageError(
-                f"suite '{self._suite.name}' tunes by {self._select} of validation classes, and "
-                "its split has none."
-            )
-        return goodness(self._select, record.validation[self._select])

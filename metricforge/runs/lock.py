@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from metricforge.errors import ResourceError, UsageError
+from metricforge.errors import InUseError, ResourceError
 
 NAME = ".lock"
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if need be; UsageError, naming the holder, if another does.
+    """Hold a folder, which is made if need be; InUseError, naming the holder, if another does.
 
     The system lets go of what a process held when it dies, however it dies.
     """
@@ -32,7 +32,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(_told(folder, file.name)) from None
+            raise InUseError(_told(folder, file.name)) from None
         except OSError as error:
             raise ResourceError(f"can't lock {path}: {error.strerror}.") from error
         file.truncate(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metricforge.errors import DataError, UsageError
+from metricforge.errors import DataError, ResourceError, UsageError
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.assembly import Assembly, assemble
@@ -19,7 +19,7 @@ from metricforge.runs.origins import refuse_if_gone
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.run import Run
 from metricforge.runs.sources import located
-from metricforge.runtime import Ranks
+from metricforge.runtime import Ranks, Runtime
 from metricforge.training.checkpoint import restore
 from metricforge.training.task import Position
 
@@ -81,7 +81,7 @@ def _refuse_other_options(
     recorded: Recipe, given: Recipe, folder: RunFolder, known: bool = False
 ) -> None:
     """Refuse options that are not the run's; with `known` those only that need no data to tell."""
-    differences = recorded.differences(given)
+    differences = _on_one_device(recorded).differences(_on_one_device(given))
     if known:
         unset = {key for key, value in vars(given).items() if value is None}
         differences = [one for one in differences if one.partition(":")[0] not in unset]
@@ -89,6 +89,14 @@ def _refuse_other_options(
         raise UsageError(
             f"{folder.path} was begun with other options (run / given): {'; '.join(differences)}."
         )
+
+
+def _on_one_device(recipe: Recipe) -> Recipe:
+    """The recipe with the device that it means here: "auto" and its name are the same."""
+    try:
+        return recipe.but(device=Runtime.resolve(recipe.device).device.type)
+    except ResourceError:
+        return recipe  # one that this machine does not have
 
 
 def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Position:

@@ -9,7 +9,7 @@ from typing import Protocol
 from metricforge.errors import PluginError, told
 from metricforge.installed import SEARCH
 from metricforge.registry import Registry, load
-from metricforge.spec import Spec
+from metricforge.spec import Spec, bind
 from metricforge.tuning.space import Chooser, Dimension
 
 RANDOM = "random"
@@ -32,10 +32,12 @@ class Searching:
 
     def __init__(self, name: str, seed: int, registry: Registry) -> None:
         self.name = name
-        self._entry = registry.find(SEARCH, Spec.parse(name))
+        spec = Spec.parse(name)
+        self._entry = registry.find(SEARCH, spec)
         made = load(self._entry)
+        options = bind(made, spec, f"search '{spec.name}'")
         with self._blaming():
-            self._search: Search = made(seed)
+            self._search: Search = made(seed, **options)
 
     def ask(self, space: Sequence[Dimension]) -> tuple[Chooser, dict[str, str]]:
         """The next options to try, by their keys."""

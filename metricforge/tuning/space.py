@@ -37,6 +37,10 @@ class Choice:
         """The value that a trial shall have, as text."""
         return str(chooser.suggest_categorical(self.key, self.values))
 
+    def holds(self, text: str) -> bool:
+        """Whether a trial may have this value."""
+        return text in self.values
+
     def __str__(self) -> str:
         return f"{self.key}={','.join(map(_quoted, self.values))}"
 
@@ -53,6 +57,10 @@ class Whole:
         """The value that a trial shall have, as text."""
         log = _far_apart(self.low, self.high)
         return str(chooser.suggest_int(self.key, self.low, self.high, log=log))
+
+    def holds(self, text: str) -> bool:
+        """Whether a trial may have this value."""
+        return _lies_between(self.low, text, self.high, int)
 
     def __str__(self) -> str:
         return f"{self.key}={self.low}..{self.high}"
@@ -72,6 +80,10 @@ class Real:
         drawn = chooser.suggest_float(self.key, self.low, self.high, log=log)
         # Rounding must not lead out of the range.
         return repr(min(max(float(f"{drawn:.4g}"), self.low), self.high))
+
+    def holds(self, text: str) -> bool:
+        """Whether a trial may have this value."""
+        return _lies_between(self.low, text, self.high, float)
 
     def __str__(self) -> str:
         return f"{self.key}={self.low!r}..{self.high!r}"
@@ -120,6 +132,13 @@ def _read(key: str, text: str, read: Callable[[str], object], takes: str) -> obj
         return read(text)
     except ValueError:
         raise UsageError(f"option {key} takes {takes}, not '{text}'.") from None
+
+
+def _lies_between(low: float, text: str, high: float, read: type) -> bool:
+    try:
+        return bool(low <= read(text) <= high)
+    except ValueError:
+        return False
 
 
 def _far_apart(low: float, high: float) -> bool:

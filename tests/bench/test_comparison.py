@@ -28,6 +28,23 @@ def test_folds_are_no_seeds_and_trials_are_no_runs(tmp_path: Path) -> None:
     assert (apart.value, apart.n, apart.over) == (pytest.approx(0.11), 2, "seeds")
 
 
+def test_what_is_not_the_same_is_told_of(tmp_path: Path) -> None:
+    old, new = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    recipe = {"dataset": "digits", "images": 300}
+    append(old, record("a", 0, 0.5, recipe=recipe, finished="2026-01-02"))
+    # Older, though it comes later; as where a suite has been changed and changed back.
+    longer = {**recipe, "images": 3000}
+    append(old, record("a", 0, 0.9, id="b", recipe=longer, finished="2026-01-01"))
+    append(new, record("a", 0, 0.6, recipe={**recipe, "images": 400, "dim": 8}))
+    found = compare(old, new)
+    first, second, _ = found.approaches["a"]["map@r"]
+    assert (first, second) == (0.5, 0.6)
+    assert found.notes == (
+        f"{old} has results of 'a' by several recipes: the newest count.",
+        "a had other options: images 300 / 400; dim None / 8.",
+    )
+
+
 def test_other_classes_are_not_compared(tmp_path: Path) -> None:
     append(tmp_path / "first.jsonl", record("a", 0, 0.5))
     append(tmp_path / "second.jsonl", record("a", 0, 0.5, split_hash="other"))

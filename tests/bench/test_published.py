@@ -18,7 +18,13 @@ def test_the_table_of_a_suite_is_that_of_its_records(name: str) -> None:
 
 
 def test_the_readme_has_the_short_table() -> None:
-    assert "\n".join(short()) in (ROOT / "README.md").read_text()
+    lines = short()
+    assert len(lines) > 3, "a head and a row"
+    assert "\n".join(lines) in (ROOT / "README.md").read_text()
+
+
+def test_what_the_readme_names_has_been_measured() -> None:
+    assert "omniglot-record" in MEASURED
 
 
 def test_every_published_figure_names_its_source_and_a_suite() -> None:

@@ -121,6 +121,23 @@ def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
         ('[[approach]]\nname = "a"\ntune = ["dim=2,4"]', "has no .tune."),
         ("[tune]\ntrials = 2\noptions = [3]\n[axes]\ndim = [2]", "takes texts"),
         ("[tune]\nepochs = 2\n[axes]\ndim = [2]", "unknown key of .tune."),
+        ('[tune]\ntrials = 2\noptions = ["dim=2,4"]\n[axes]\ndim = [2]', "tunes dim, which is"),
+        (
+            '[tune]\ntrials = 2\noptions = ["loss.margin=0.1,0.2"]\n'
+            '[axes]\nloss = ["triplet:margin=0.5"]',
+            "tunes loss.margin, which is what 'triplet:margin=0.5' is compared for",
+        ),
+        (
+            '[tune]\ntrials = 2\noptions = ["sampler=balanced,grouped"]\n'
+            '[[approach]]\nname = "a"\nsampler = "hard-triplet"',
+            "tunes sampler, which is what 'a' is compared for",
+        ),
+        ('[budget]\nimages = 9\n[[approach]]\nname = "a"\nseconds = 3', "has seconds of its own"),
+        ('[budget]\nepochs = 9\n[[approach]]\nname = "a"\npatience = 3', "patience of its own"),
+        (
+            '[budget]\nepochs = 9\n[tune]\ntrials = 2\noptions = ["epochs=5,6"]\n[axes]\ndim = [2]',
+            "'dim 2' .* has epochs of its own, but .budget. is the same",
+        ),
     ],
 )
 def test_what_a_suite_can_not_mean_is_refused(read, text: str, said: str) -> None:
@@ -140,7 +157,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_suites_that_ship_can_be_read(path: Path) -> None:
     suite = read_suite(path)
     assert suite.title
-    assert len(suite.plan()) >= len(suite.approaches) >= 1
+    assert len(suite.approaches) > 1 or suite.name == "omniglot-record"
+    assert {one.approach for one in suite.plan()} == {one.name for one in suite.approaches}
+    baselines = [one.name for one in suite.approaches if suite.is_baseline(one.name)]
+    assert baselines or not suite.baseline
 
 
 def test_the_example_of_the_guide_is_a_suite(read) -> None:

@@ -167,6 +167,23 @@ def test_each_table_has_the_baseline_of_its_own_choice_of_the_axes() -> None:
     assert tables[1].rows[1].differences["map@r"].value == pytest.approx(0.4)
 
 
+def test_in_one_table_each_is_compared_with_the_baseline_of_its_own_choices() -> None:
+    values = {"a · x": 0.1, "a · y": 0.3, "b · x": 0.2, "b · y": 0.7}
+    suite = replace(SUITE, approaches=tuple(map(Approach, values)))
+    (table,) = tabulate(suite, [record(name, 0, value) for name, value in values.items()])
+    found = {row.name: row.differences for row in table.rows}
+    assert found["b · x"]["map@r"].value == pytest.approx(0.1)
+    assert found["b · y"]["map@r"].value == pytest.approx(0.4)
+    assert found["a · x"] == found["a · y"] == {}
+    assert "'a · x' or 'a · y' of the same further choices" in table.notes[0]
+
+
+def test_how_sure_a_single_training_is_stands_below_the_means() -> None:
+    (table,) = tabulate(SUITE, [record("a", 0, 0.5), record("a", 1, 0.6)])
+    said = "one training alone (a, seed 0): map@r 0.500 [0.000, 1.000] over 9 queries."
+    assert said in table.notes
+
+
 def test_each_untrained_network_has_a_row() -> None:
     other = record("b", 0, 0.9, recipe={"dataset": "digits", "backbone": "resnet18"})
     found = rows([record("a", 0, 0.5), other])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from metricforge.bench import Record, Suite, asked_for, tabulate
 from metricforge.bench.suite import Approach, Planned, Tuning
 from metricforge.bench.tuner import Tuner
+from metricforge.contracts import Estimate
 from metricforge.errors import UsageError
+
+SEEN = Estimate(0.5, 0.4, 0.6, 10, "classes")
 
 SUITE = Suite(
     name="s",
@@ -30,7 +33,7 @@ def record_of(suite: Suite, planned: Planned, outcome: str = "done", **validatio
         fold=planned.fold, outcome=outcome, trial=planned.trial, tuned=planned.tuned,
         search=planned.search, recipe={"dataset": "digits"}, validation=validation,
         environment={"device_name": "x"}, seconds=1.0,
-        results={} if planned.trial else {"trained": {"map@r": {"value": 0.5}}},
+        results={} if planned.trial else {"trained": {"map@r": asdict(SEEN)}},
     )  # fmt: skip
 
 
@@ -145,6 +148,64 @@ def test_what_no_trial_could_train_is_a_row_that_says_so() -> None:
     rows = {row.name: row for row in table.rows}
     assert rows["b"].reason == "no trial could be trained, failed: it diverged."
     assert any("5 trials of each (random)" in note for note in table.notes)
+
+
+def test_trials_that_could_not_be_trained_are_counted() -> None:
+    def of(planned: Planned) -> Record:
+        if planned.approach == "a" or planned.trial in (2, 4, 5):
+            return near_half(planned)
+        return replace(record_of(SUITE, planned, "failed"), error="it diverged.", validation={})
+
+    _, records = carried_out(SUITE, of)
+    (table,) = tabulate(SUITE, asked_for(SUITE, records))
+    notes = [note for note in table.notes if "could not be trained" in note]
+    assert notes == ["b: 2 of its trials could not be trained; the first was failed: it diverged."]
+
+
+def test_trials_are_known_again_where_who_chose_them_is_not_installed() -> None:
+    _, records = carried_out(SUITE, near_half)
+    elsewhere = [replace(one, search="gone") if one.trial else one for one in records]
+    whoever = replace(SUITE, tuning=replace(SUITE.tuning, search=None))
+    assert asked_for(whoever, elsewhere) == elsewhere
+    # A suite that names another is not served by them.
+    assert asked_for(SUITE, elsewhere) == []
+    with pytest.raises(UsageError, match="unknown search 'gone'"):
+        Tuner(whoever, whoever.approaches, "gone")
+
+
+def test_trials_outside_of_what_is_searched_by_now_are_not_asked_for() -> None:
+    _, records = carried_out(SUITE, near_half)
+    smaller = replace(SUITE, tuning=replace(SUITE.tuning, options=("dim=8",)))
+    asked = [one for one in asked_for(smaller, records) if one.trial]
+    assert 0 < len(asked) < 10
+    assert {one.tuned["dim"] for one in asked} == {"8"}
+
+
+def test_trials_are_by_a_seed_that_no_run_has() -> None:
+    tuner = Tuner(SUITE, SUITE.approaches)
+    trials = next(tuner.rounds())
+    runs = replace(SUITE, seeds=1000).plan(tuned={("a", None): {}, ("b", None): {}})
+    assert len(trials) == 2
+    assert not {one.options["seed"] for one in trials} & {one.options["seed"] for one in runs}
+
+
+def test_each_approach_is_offered_what_any_other_is() -> None:
+    tuner = Tuner(SUITE, SUITE.approaches)
+    first, second = next(tuner.rounds())
+    assert first.tuned == second.tuned
+
+
+def test_of_trials_that_are_as_good_the_first_is_chosen() -> None:
+    tuner, records = carried_out(SUITE, lambda one: record_of(SUITE, one, **{"map@r": 0.5}))
+    first = {one.approach: one.tuned for one in records if one.trial == 1}
+    assert tuner.chosen == {(name, None): tuned for name, tuned in first.items()}
+    assert asked_for(SUITE, records) == records
+
+
+def test_options_that_a_search_does_not_have_are_refused() -> None:
+    wrong = replace(SUITE, tuning=replace(SUITE.tuning, search="random:sed=7"))
+    with pytest.raises(UsageError, match="sed"):
+        Tuner(wrong, wrong.approaches)
 
 
 def test_without_validation_classes_nothing_can_be_tuned() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from metricforge.bench import read_records
+from metricforge.errors import InUseError
 from metricforge.runs.lock import held
-from tests.cli.process import metricforge, wrapped
+from metricforge.runtime import Runtime
+from tests.cli.process import metricforge, start, wrapped
 from tests.cli.small_run import PARTS, make_images
 
 BASE = """\
@@ -182,6 +186,93 @@ def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> Non
     assert "name a file" in nowhere.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_suite_that_is_ended_leaves_nobody_at_work(tmp_path: Path, number: int) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    (tmp_path / "long.toml").write_text(text.replace("images = 70", "images = 3_000_000"))
+    out = tmp_path / "out"
+    process = start("bench", "run", tmp_path / "long.toml", "--out", out, "--jobs", 2)
+    _wait(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 2)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert "interrupted; go on with the same command and --resume." in said
+    runs = list((out / "runs").iterdir())
+    assert len(runs) == 2
+
+    def free() -> bool:
+        try:
+            for run in runs:
+                with held(run):
+                    pass
+        except InUseError:
+            return False
+        return True
+
+    _wait(free)
+    assert not (out / "results.jsonl").exists()
+    assert not any((run / "summary.json").exists() for run in runs)
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if until():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to be within a minute")
+
+
+def test_a_run_that_another_process_is_at_is_not_refused(tmp_path: Path) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    (tmp_path / "small.toml").write_text(text)
+    given = ("bench", "run", tmp_path / "small.toml", "--out", tmp_path / "out", "--seeds", 1)
+    killed = wrapped("killed=9", *given, "--device", "cpu")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = (tmp_path / "out" / "results.jsonl").read_text()
+    (run,) = (run for run in (tmp_path / "out" / "runs").iterdir() if "random" in run.name)
+    with held(run):
+        done = metricforge(*given, "--resume")
+    assert done.returncode == 2
+    assert "is in use by process" in done.stderr
+    assert (tmp_path / "out" / "results.jsonl").read_text() == before
+
+
+def test_an_interrupted_run_is_gone_on_with_by_a_device_of_another_name(tmp_path: Path) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    (tmp_path / "small.toml").write_text(text.replace('device = "cpu"', 'device = "auto"'))
+    given = ("bench", "run", tmp_path / "small.toml", "--out", tmp_path / "out", "--seeds", 1)
+    best = str(Runtime.resolve("auto").device.type)
+    assert wrapped("killed=9", *given, "--device", best).returncode == -signal.SIGKILL
+    done = metricforge(*given, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert [one["outcome"] for one in records(tmp_path / "out")] == ["done", "done"]
+    logs = [(run / "log.txt").read_text() for run in (tmp_path / "out" / "runs").iterdir()]
+    assert sum("resumed at step" in log for log in logs) == 1
+    # What went on before the kill counts as well.
+    seconds = [(one["wall_seconds"], one["seconds"]) for one in records(tmp_path / "out")]
+    assert all(wall >= trained for wall, trained in seconds)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ('dataset = "minst"\nprotocols = ["retrieval"]', "did you mean 'mnist'"),
+        ('dataset = "mnist:sise=3"\nprotocols = ["retrieval"]', "sise"),
+        ('dataset = "mnist"\nprotocols = ["onehsot"]', "did you mean 'oneshot'"),
+    ],
+)
+def test_a_further_test_that_is_not_there_is_refused_before_all_training(
+    tmp_path: Path, other: str, said: str
+) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    (tmp_path / "wrong.toml").write_text(f'{text}[[also]]\nname = "other"\n{other}\n')
+    done = metricforge("bench", "run", tmp_path / "wrong.toml", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 TUNED = """
 seeds = 1
 numbers = ["map@r", "other recall@1"]
@@ -312,8 +403,9 @@ def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: 
     words = ("bench", "run", tmp_path / "one.toml", "--out", tmp_path / "out", "--resume")
     for _ in range(2):
         done = metricforge(*words)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 2, done.stderr
         assert "1/1 ../misfit, seed 0: refused: " in done.stderr
+        assert "nothing of one could be trained; the table says why." in done.stderr
     (record,) = read_records(tmp_path / "out" / "results.jsonl")
     assert record.outcome == "refused"
     with held(tmp_path / "out"):

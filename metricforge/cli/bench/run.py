@@ -48,6 +48,7 @@ def command(
     from metricforge.bench import carry_out, tabulate
     from metricforge.bench.carrying_out import RECORDS
     from metricforge.bench.formats import markdown
+    from metricforge.bench.records import DONE
 
     found = find(suite)
     place = results_of(found, out)
@@ -62,11 +63,14 @@ def command(
         found, place, seeds=seeds, jobs=jobs, only=only, options=given
     ):
         click.echo(f"{number}/{count} {_line(record, found.numbers)}", err=True)
-    tables = tabulate(found, current(found, place / RECORDS))
+    records = current(found, place / RECORDS)
+    tables = tabulate(found, records)
     if as_json:
         print_json([table.to_json() for table in tables])
     else:
         click.echo(markdown(tables), nl=False)
+    if not any(record.outcome == DONE for record in records):
+        raise UsageError(f"nothing of {found.name} could be trained; the table says why.")
 
 
 def _line(record: Record, wanted: Sequence[str]) -> str:

@@ -47,6 +47,7 @@ def command(
     """
     # Here, since they load torch and optuna: `metricforge --help` must not wait for them.
     from metricforge import Recipe, Registry
+    from metricforge.runs.lock import held
     from metricforge.tuning.options import read_options
     from metricforge_optuna import table
     from metricforge_optuna.record import Plan, SearchFolder
@@ -63,7 +64,10 @@ def command(
             click.echo(sentence, err=True)
 
     live = sys.stderr.isatty() and not quiet
-    records = Search(Plan(base, space, seed), folder, tell, live).run(trials, timeout)
+    plan = Plan(base, space, seed)
+    folder.begin(plan)
+    with held(folder.path):
+        records = Search(plan, folder, tell, live).run(trials, timeout)
     if as_json:
         click.echo(json.dumps(table.as_json(folder, records, base.select), indent=1))
     else:

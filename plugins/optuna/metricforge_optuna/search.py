@@ -29,14 +29,13 @@ RECORD = "record"
 
 
 class Search:
-    """A search in its folder; one that was stopped goes on where it was.
+    """A search in its folder, which is begun and held; one that was stopped goes on where it was.
 
     The options of a trial are a function of the plan and of the trials before it: a search that
     stops and goes on tries what it would have tried.
     """
 
     def __init__(self, plan: Plan, folder: SearchFolder, tell: Tell, progress: bool) -> None:
-        folder.begin(plan)
         self._plan, self._folder, self._tell, self._progress = plan, folder, tell, progress
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = _opened(folder.journal)
