@@ -286,6 +286,20 @@ def test_omniglot_gets_composed_classes_of_its_alphabets_to_train_on(tiny: Path)
             omniglot(tiny, composed=wrong)
 
 
+def test_omniglots_characters_fill_their_images_but_for_a_margin(tiny: Path) -> None:
+    dataset = omniglot(tiny, margin=0.1, size=20)
+    check_contract(dataset)
+    assert isinstance(dataset.images, torch.Tensor)
+    # 50 x 105 pixels at the left are in the middle now, and 16 of the 20 high.
+    assert dataset.images.shape == (5, 1, 20, 20)
+    light = (dataset.images[0, 0] > 127).nonzero()
+    assert (light.min(0)[0] + light.max(0)[0]).tolist() == [19, 19]
+    assert (light.max(0)[0] - light.min(0)[0] + 1)[0] == 16
+    for wrong in (-0.1, 0.5, float("nan")):
+        with pytest.raises(UsageError, match=r"'margin' of dataset 'omniglot' is from 0 to 0\.4"):
+            omniglot(tiny, margin=wrong)
+
+
 def test_omniglot_is_read_from_its_folders(tiny: Path) -> None:
     zipped = omniglot(tiny)
     for archive in (tiny / "omniglot-py").glob("*.zip"):
