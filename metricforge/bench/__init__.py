@@ -1,11 +1,11 @@
 """Suites: many runs from one file, and the table that compares them."""
 
+from metricforge.bench.asked import asked_for
 from metricforge.bench.carrying_out import carry_out
 from metricforge.bench.reading import read_suite
 from metricforge.bench.records import Record, read_records
 from metricforge.bench.suite import Suite
 from metricforge.bench.table import Table, tabulate
-from metricforge.bench.tuner import asked_for
 
 __all__ = [
     "Record",

@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from metricforge.bench.one_run import run_one
 from metricforge.bench.records import DONE, Record, append, read_records
 from metricforge.bench.suite import Elsewhere, Planned, Suite
-from metricforge.bench.tuner import Tuner
+from metricforge.bench.tuner import Tuner, searched_by
 from metricforge.errors import Interrupted, ResourceError
 from metricforge.registry import Registry
 from metricforge.runs.components import make_protocol
@@ -103,9 +103,7 @@ class _Work:
         known = read_records(self._records) if self._records.exists() else []
         # What failed is tried again, and what was refused: it may be that a plugin was not there.
         self._finished = {record.id: record for record in known if record.outcome == DONE}
-        searches = {record.search for record in known if record.trial is not None}
-        self.searched_by = searches.pop() if len(searches) == 1 else None
-        """Who chose the trials that are there, where it was one search."""
+        self.searched_by = searched_by(known)
 
     def record_of(self, planned: Planned) -> Record | None:
         return self._finished.get(self._suite.identity(planned))

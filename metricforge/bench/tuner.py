@@ -58,55 +58,13 @@ class Tuner:
             search.learn(record_of)
 
 
-def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
-    """Those of the records that the suite asks for, not of what it once was.
-
-    Trials count whose options are among those to be searched, and runs that have what these
-    trials have chosen; seeds beyond the suite's own are more of the same.
-    """
-    known = {record.id: record for record in records}
-    trials = _trials_of(suite, records)
-    asked = {record.id for record in trials}
-    best: dict[tuple[str, int | None], Record] = {}
-    for record in sorted(trials, key=lambda one: one.trial or 0):
-        key = (record.approach, record.fold)
-        if record.outcome == DONE and (
-            key not in best or score_of(suite, record) > score_of(suite, best[key])
-        ):
-            best[key] = record
-    seeds = {record.seed for record in records if record.trial is None} | set(range(suite.seeds))
-    for approach, fold, seed in product(suite.approaches, suite.each_fold, sorted(seeds)):
-        key = (approach.name, fold)
-        if not suite.tuning or key in best:
-            options = best[key].tuned if suite.tuning else {}
-            asked.add(suite.identity(suite.run_of(approach, seed, fold, options)))
-    return [record for record in known.values() if record.id in asked]
+def searched_by(records: Sequence[Record]) -> str | None:
+    """Who has chosen the trials that are there; they are gone on with by the same."""
+    return next((record.search for record in records if record.trial is not None), None)
 
 
-def _trials_of(suite: Suite, records: Sequence[Record]) -> list[Record]:
-    """The trials among the records that could be some of the suite's, as it is."""
-    tried = [record for record in records if record.trial is not None]
-    if suite.tuning is None or not tried:
-        return []
-    registry, found = Registry.installed(), []
-    for approach in suite.approaches:
-        space = _space(suite, approach, registry)
-        for one in tried:
-            if (
-                (one.approach, one.fold in suite.each_fold) == (approach.name, True)
-                and one.trial is not None
-                and one.trial <= suite.tuning.trials
-                and one.search == (suite.tuning.search or one.search)
-                and list(one.tuned) == [dimension.key for dimension in space]
-                and all(dimension.holds(one.tuned[dimension.key]) for dimension in space)
-            ):
-                planned = suite.trial_of(approach, one.fold, one.trial, one.tuned, one.search)
-                if suite.identity(planned) == one.id:
-                    found.append(one)
-    return found
-
-
-def _space(suite: Suite, approach: Approach, registry: Registry) -> tuple[Dimension, ...]:
+def space_of(suite: Suite, approach: Approach, registry: Registry) -> tuple[Dimension, ...]:
+    """What may be tried of an approach."""
     return read_options(suite.options_to_tune(approach), _recipe(suite, approach), registry)
 
 
@@ -138,7 +96,7 @@ class _Search:
     ) -> None:
         self.key, self._approach, self._fold = (approach.name, fold), approach, fold
         self._suite = suite
-        self._space = _space(suite, approach, registry)
+        self._space = space_of(suite, approach, registry)
         # Each approach has the same choices as it would have alone.
         self._search = Searching(search, 0, registry)
         self._asked: tuple[Chooser, Planned] | None = None
