@@ -3,9 +3,10 @@
     python -m benchmarks.omniglot_views RUN ... --data-root DIR --out FILE [--part validation]
 
 Each image is embedded alone, as it is and in further VIEWS, slightly turned and slanted, whose
-embeddings are averaged; of several runs (the seeds of a suite) the embeddings are laid end to end.
-What it finds is no row among single networks: it costs so many times as much. On validation classes
-the task is 20-way 1-shot within an alphabet, by which the views were chosen.
+embeddings are averaged; or in the ORIENTATIONS, each of which the network has learned as a class of
+its own, laid end to end, as those of several runs are (the seeds of a suite). What it finds is no
+row among single networks: it costs so many times as much. On validation classes the task is 20-way
+1-shot within an alphabet, by which the views were chosen.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from metricforge.contracts import Estimate
 from metricforge.data.images import open_images
+from metricforge.data.orientations import Oriented
 from metricforge.data.split import split_dataset
 from metricforge.evaluation import over_seeds
 from metricforge.registry import Registry
@@ -35,6 +37,7 @@ from metricforge.training.augmentation import Chain
 
 STEPS = ("affine:rotate=6,shear=6,scale=0.06,shift=0.03",)
 VIEWS = 8
+ORIENTATIONS = 8
 PROTOCOLS = {
     "test": "oneshot:official=omniglot",
     "validation": "oneshot:way=20,queries=1,within=group,episodes=4000",
@@ -79,7 +82,8 @@ def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
         (estimate,) = protocol.evaluate(rows, labelled).estimates.values()
         return estimate
 
-    plain, viewed = [], []
+    oriented = Oriented(images, ORIENTATIONS)
+    ways: dict[str, list[Tensor]] = {}
     for run in runs:
         if options.part == "test":
             told = {"part": "test", "split_hash": run.summary["split_hash"], "by": __name__}
@@ -94,10 +98,18 @@ def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
                 for batch, places in zip(shown, indices.split(512), strict=True)
             )
             total += F.normalize(model.embed(turned))
-        plain.append(rows)
-        viewed.append(F.normalize(total))
+        laid = [rows]
+        for view in range(1, ORIENTATIONS):
+            seen = (oriented.take(batch * ORIENTATIONS + view) for batch in indices.split(512))
+            laid.append(F.normalize(model.embed(seen)))
+        for name, each in (
+            ("one view", rows),
+            (f"{1 + options.views} views", F.normalize(total)),
+            (f"{ORIENTATIONS} orientations", torch.cat(laid, dim=1)),
+        ):
+            ways.setdefault(name, []).append(each)
     found = {}
-    for name, each in (("one view", plain), (f"{1 + options.views} views", viewed)):
+    for name, each in ways.items():
         values = torch.tensor([error(rows).value for rows in each]).double().numpy()
         found[f"{name}, mean of {len(each)}"] = over_seeds(values)
         if len(each) > 1:

@@ -290,10 +290,20 @@ def test_what_is_made_of_classes_trains_where_they_do_and_is_seen_by_no_rule(rul
     assert not set(data.labels[torch.cat([result.validation, result.test])].tolist()) & set(MADE)
 
 
-def test_a_recorded_split_has_its_made_classes_again(tmp_path: Path) -> None:
-    data = replace(dataset([*range(12)] * 2), made_of={10: (0, 1), 11: (2, 8)})
-    result = split(data, "classes:train=0-4,validation=5-6,test=7-9")
-    assert set(data.labels[result.train].tolist()) == {0, 1, 2, 3, 4, 10}
+@pytest.mark.parametrize(
+    ("rule", "trained"),
+    [
+        ("classes:train=0-4,validation=5-6,test=7-9", {0, 1, 2, 3, 4, 10}),
+        # Of a closed set each class is tested, and so nothing may be made of any.
+        ("images", set(range(10))),
+    ],
+)
+def test_a_recorded_split_has_its_made_classes_again(
+    tmp_path: Path, rule: str, trained: set[int]
+) -> None:
+    data = replace(dataset([*reversed(range(12))] * 6), made_of={10: (0, 1), 11: (2, 8)})
+    result = split(data, rule)
+    assert set(data.labels[result.train].tolist()) == trained
     path = tmp_path / "split.json"
     path.write_text(json.dumps(result.to_json(data)))
     assert split(data, f"saved:path={path}").hash == result.hash
