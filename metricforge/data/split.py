@@ -77,11 +77,7 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
     can't be split so.
     """
     spec = spec or _default(dataset)
-    # No distribution has split rules, so that "dist:random" names nothing.
-    name = f"{spec.distribution}:{spec.name}" if spec.distribution else spec.name
-    if name not in RULES:
-        raise unknown("split", name, RULES)
-    rule, what = RULES[name], f"split '{name}'"
+    rule, what = _rule(spec)
     parts = _parts(rule, dataset, bind(rule, spec, what))
     indices = {part: (parts == value).nonzero().flatten() for part, value in PARTS.items()}
     _check(indices, dataset, what)
@@ -91,6 +87,21 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
         closed_set=not is_disjoint(parts, dataset.labels),
         hash=_hash(indices, dataset),
     )
+
+
+def complete_split(spec: Spec) -> Spec:
+    """The spec of a rule with every default filled in."""
+    rule, what = _rule(spec)
+    return complete(rule, spec, what)
+
+
+def _rule(spec: Spec) -> tuple[Callable[..., Tensor], str]:
+    """The rule that a spec names, and what errors call it."""
+    # No distribution has split rules, so that "dist:random" names nothing.
+    name = f"{spec.distribution}:{spec.name}" if spec.distribution else spec.name
+    if name not in RULES:
+        raise unknown("split", name, RULES)
+    return RULES[name], f"split '{name}'"
 
 
 def _parts(rule: Callable[..., Tensor], dataset: Dataset, options: Mapping[str, Any]) -> Tensor:

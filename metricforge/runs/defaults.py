@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import Dataset
-from metricforge.data.split import Split
+from metricforge.data.split import Split, complete_split
 from metricforge.errors import PluginError, UsageError
 from metricforge.installed import OWN
 from metricforge.registry import Registry
@@ -84,6 +84,7 @@ def written_out(recipe: Recipe, registry: Registry) -> Recipe:
             )
             for key, kind in LISTS.items()
         },
+        split=recipe.split and str(complete_split(Spec.parse(recipe.split))),
         protocols=tuple(full("protocol", text) for text in recipe.protocols),
         validation=full("protocol", recipe.validation),
     )

@@ -238,8 +238,12 @@ def test_a_run_that_another_process_is_at_is_not_refused(tmp_path: Path) -> None
     assert (tmp_path / "out" / "results.jsonl").read_text() == before
 
 
-def test_an_interrupted_run_is_gone_on_with_by_a_device_of_another_name(tmp_path: Path) -> None:
-    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+@pytest.mark.parametrize("split", ["random", "folds:k=4"])
+def test_an_interrupted_run_is_gone_on_with_by_what_means_the_same(
+    tmp_path: Path, split: str
+) -> None:
+    """A device by its name or as the best, a split with its defaults or without."""
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=split)
     (tmp_path / "small.toml").write_text(text.replace('device = "cpu"', 'device = "auto"'))
     given = ("bench", "run", tmp_path / "small.toml", "--out", tmp_path / "out", "--seeds", 1)
     best = str(Runtime.resolve("auto").device.type)
