@@ -25,17 +25,19 @@ NETWORK = ("backbone", "head", "dim")
 
 @dataclass(frozen=True)
 class Row:
-    """An approach: its numbers by name, and by how much they differ from the baseline's.
+    """An approach: its numbers by name, and by how much they differ from those of `baseline`.
 
     Means over seeds, of folds where there are any, with 95 % intervals over seeds; a single seed
-    has an interval of all there is. Differences are in pairs, of the same seeds. `seconds` are the
-    median of a training's. What could not be trained has none, and a `reason`.
+    has an interval of all there is. Differences are in pairs, of the same seeds; `baseline` is ""
+    where there is none to be compared with. `seconds` are the median of a training's. What could
+    not be trained has none, and a `reason`.
     """
 
     name: str
     n: int = 0
     numbers: Mapping[str, Estimate] = field(default_factory=dict)
     differences: Mapping[str, Estimate] = field(default_factory=dict)
+    baseline: str = ""
     seconds: float | None = None
     reason: str = ""
 
@@ -47,7 +49,6 @@ class Table:
     title: str
     numbers: tuple[str, ...]
     rows: tuple[Row, ...]
-    baseline: str
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -92,19 +93,19 @@ def _table(
         by_approach.setdefault(record.approach, []).append(record)
     folds = len(suite.each_fold)
     values = {name: by_seed(group, TRAINED, folds) for name, group in by_approach.items()}
-    compared = {name: suite.baseline_of(name, list(values)) for name in values}
-    rows = [
-        Row(
+    rows = []
+    for name, group in by_approach.items():
+        base = suite.baseline_of(name, list(values))
+        row = Row(
             name=name,
             n=len(values[name]),
             numbers=_means(values[name]),
-            differences={}
-            if name == compared[name]
-            else _apart(values.get(compared[name], {}), values[name]),
+            differences={} if base == name else _apart(values.get(base, {}), values[name]),
+            baseline="" if base == name else base,
             seconds=round(statistics.median(one.seconds for one in group), 1),
         )
-        for name, group in by_approach.items()
-    ]
+        rows.append(row)
+    baselines = dict.fromkeys(row.baseline for row in rows if row.baseline)
     rows += _baselines(by_approach, folds)
     rows += [Row(name=name, reason=reason) for name, reason in missing.items()]
     there = tuple(dict.fromkeys(n for row in rows for n in row.numbers))
@@ -112,9 +113,8 @@ def _table(
         title=title,
         numbers=suite.numbers or there,
         rows=tuple(rows),
-        baseline=" or ".join(dict.fromkeys(filter(None, compared.values()))),
         notes=(
-            *_notes(done, list(filter(None, compared.values())) if len(values) > 1 else []),
+            *_notes(done, list(baselines)),
             *_of_one_run(suite, done),
             *_tuned(suite, done, records),
             *_incomplete(by_approach, values, folds),
@@ -227,8 +227,8 @@ def _notes(done: Sequence[Record], baselines: Sequence[str]) -> list[str]:
     kind = "closed set" if done[0].closed_set else "held-out classes"
     machines = sorted({_machine(one.environment) for one in done})
     versions = sorted({_versions(one.environment) for one in done})
-    names = " or ".join(f"'{name}'" for name in dict.fromkeys(baselines))
-    alike = " of the same further choices" if " or " in names else ""
+    names = " or ".join(f"'{name}'" for name in baselines)
+    alike = " of the same further choices" if len(baselines) > 1 else ""
     compared = f"; (differences to {names}{alike} in pairs of seeds)" if names else ""
     return [
         f"{kind}; mean over seeds [95 % interval over seeds]{compared}.",
