@@ -273,7 +273,8 @@ def test_no_worker_is_a_process_that_could_be_killed(tmp_path: Path) -> None:
         names = [(task / "comm").read_text() for task in tasks.iterdir()]
         assert sum("decode" in name for name in names) in (0, 3)  # not named before Python 3.14
         assert len(names) > 3
-        assert [(task / "children").read_text() for task in tasks.iterdir()] == [""] * len(names)
+        # Not counted again: by now there may be a thread more.
+        assert not any((task / "children").read_text() for task in tasks.iterdir())
     finally:
         process.kill()
         process.communicate()
