@@ -179,6 +179,11 @@ def test_trials_outside_of_what_is_searched_by_now_are_not_asked_for() -> None:
     asked = [one for one in asked_for(smaller, records) if one.trial]
     assert 0 < len(asked) < 10
     assert {one.tuned["dim"] for one in asked} == {"8"}
+    narrow = tuple(replace(one, tune=("loss.margin=0.3..0.7",)) for one in SUITE.approaches)
+    asked = [one for one in asked_for(replace(SUITE, approaches=narrow), records) if one.trial]
+    trials = [one for one in records if one.trial]
+    assert asked == [one for one in trials if 0.3 <= float(one.tuned["loss.margin"]) <= 0.7]
+    assert 0 < len(asked) < len(trials)
 
 
 def test_trials_are_by_a_seed_that_no_run_has() -> None:
@@ -200,6 +205,8 @@ def test_of_trials_that_are_as_good_the_first_is_chosen() -> None:
     first = {one.approach: one.tuned for one in records if one.trial == 1}
     assert tuner.chosen == {(name, None): tuned for name, tuned in first.items()}
     assert asked_for(SUITE, records) == records
+    # Processes side by side end in any order.
+    assert asked_for(SUITE, records[::-1]) == records[::-1]
 
 
 def test_options_that_a_search_does_not_have_are_refused() -> None:
