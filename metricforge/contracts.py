@@ -328,6 +328,30 @@ class EncodedImage(Protocol):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a drawing in a file becomes an image, beside its size and channels.
+
+    A model does the same with the files that it is given as was done with those it is trained on.
+
+    - `margin`: the ink, what is darker than half, fills the image but for such a share of a side at
+      every edge, wherever and however large it was drawn; what is small is not enlarged without
+      end. None: as it lies.
+    - `inverted`: dark on light becomes light on dark.
+    """
+
+    margin: float | None = None
+    inverted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 <= self.margin < 0.5:
+            raise ValueError(f"margin is from 0 to less than 0.5, not {self.margin}.")
+
+
+AS_IT_LIES = Reading()
+"""Resized, and no more."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Images with their classes, as a dataset plugin hands them over.
 
@@ -347,6 +371,7 @@ class Dataset:
     - `advice`: what the user may do about files that can't be read, said with the error, or "".
     - `made_of`: for each class that is made of images of others, which these are, all by their
       indices. It trains where all of these train, and is in no part of a split otherwise.
+    - `reading`: what was done with its files, or is to be done by the core that decodes them.
     """
 
     name: str
@@ -365,6 +390,7 @@ class Dataset:
     cache: Path | None = None
     advice: str = ""
     made_of: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    reading: Reading = AS_IT_LIES
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -19,13 +19,14 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from metricforge.artefact import parsed, read_folder, write_folder
+from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.decode import as_tensor, read_image
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 
-FORMAT = 2
+FORMAT = 3
 """Raised when an older metricforge could not read what this one saves."""
 
 Encodable = Tensor | NDArray[Any] | Sequence[Path | str | Image.Image]
@@ -35,8 +36,9 @@ Encodable = Tensor | NDArray[Any] | Sequence[Path | str | Image.Image]
 class Card:
     """What a model is, for whoever loads it.
 
-    `shape` is (C, H, W) of the images it takes, `input_size` the height and width that the
-    backbone is given (default: the same); `trained_on` names the dataset, and `seen_classes` its
+    `shape` is (C, H, W) of the images it takes, `reading` what is done with files beside that,
+    `input_size` the height and width that the backbone is given (default: the same); `trained_on`
+    names the dataset, and `seen_classes` its
     classes used in training or selection, on which no held-out number may be measured.
     """
 
@@ -48,6 +50,7 @@ class Card:
     std: tuple[float, ...]
     input_size: tuple[int, int] | None = None
     interpolation: str = "bilinear"
+    reading: Reading = AS_IT_LIES
     trained_on: str = ""
     seen_classes: tuple[str, ...] = ()
     split: str = ""
@@ -107,12 +110,14 @@ class EmbeddingModel(nn.Module):
 
         `images` are uint8 [N, C, H, W], [N, H, W] (grey) or [N, H, W, 3] as a tensor or an
         array, or a sequence of files or PIL images. Other sizes are resized, grey and colour
-        are converted to what the model was trained on. DataError for anything else.
+        are converted to what the model was trained on. Files and PIL images are read as those of
+        its dataset were, inverted for one; an array is as that dataset's images are. DataError for
+        anything else.
         """
         if isinstance(images, str | bytes | Path | Image.Image):
             raise DataError("encode takes a list of images; put the one into a list.")
         rows = range(0, len(images), batch_size)
-        batches = (as_batch(images[row : row + batch_size], self.card.shape) for row in rows)
+        batches = (as_batch(images[row : row + batch_size], self.card) for row in rows)
         embeddings: NDArray[np.float32] = self.embed(batches).numpy()
         return embeddings
 
@@ -196,11 +201,11 @@ def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
         raise ArtefactError(f"the weights in {source} are of another network: {detail}") from error
 
 
-def as_batch(images: Encodable, shape: tuple[int, int, int]) -> Tensor:
-    """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] of this shape."""
+def as_batch(images: Encodable, card: Card) -> Tensor:
+    """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] as card wants."""
     if isinstance(images, Tensor | np.ndarray):
-        return fit(_as_tensor(images), shape)
-    return torch.stack([_read_one(image, shape) for image in images])
+        return fit(_as_tensor(images), card.shape)
+    return torch.stack([_read_one(image, card) for image in images])
 
 
 def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -232,11 +237,11 @@ def _as_tensor(images: Tensor | NDArray[Any]) -> Tensor:
     return tensor
 
 
-def _read_one(image: Path | str | Image.Image, shape: tuple[int, int, int]) -> Tensor:
+def _read_one(image: Path | str | Image.Image, card: Card) -> Tensor:
     if isinstance(image, Image.Image):
-        return as_tensor(ImageOps.exif_transpose(image), shape)
+        return as_tensor(ImageOps.exif_transpose(image), card.shape, reading=card.reading)
     if isinstance(image, str | Path):
-        return read_image(Path(image), shape)
+        return read_image(Path(image), card.shape, reading=card.reading)
     raise DataError(
         f"encode takes a list of files or PIL images, or one array of all images; "
         f"the list holds {type(image).__name__}."
@@ -252,7 +257,7 @@ def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
                 f"{FORMAT}: upgrade metricforge."
             )
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return Card(**fields)
+        return Card(**fields | {"reading": Reading(**fields.get("reading", {}))})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtefactError(f"{folder} is not a saved model: model.json can't be read.") from error
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from metricforge.artefact import read_folder, write_folder
+from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.model import Card, EmbeddingModel, as_batch, build, fit, load
 from metricforge.registry import Registry
@@ -147,7 +149,7 @@ def ramps(height, width):
 @pytest.mark.parametrize("size", [(32, 32), (8, 8), (20, 11), (16, 15)])
 def test_other_sizes_are_resized(model, size):
     images = ramps(*size).round().astype(np.uint8)
-    batch = as_batch(images, GREY)
+    batch = as_batch(images, make(GREY).card)
     assert batch.dtype == torch.uint8
     assert tuple(batch.shape) == (3, *GREY)
     # At the border of a smaller image there is nothing to go on with.
@@ -371,7 +373,7 @@ def test_weights_of_another_architecture_are_refused_with_what_differs(folder: P
 def test_a_newer_format_says_which_version_it_needs(folder: Path):
     fields = json.loads(read_folder(folder)["model.json"]) | {"format": 7, "novelty": 1}
     rewritten(folder, "model.json", json.dumps(fields).encode())
-    refused(folder, "format 7 and this metricforge reads up to 2: upgrade metricforge")
+    refused(folder, "format 7 and this metricforge reads up to 3: upgrade metricforge")
 
 
 @pytest.mark.parametrize(
@@ -380,6 +382,37 @@ def test_a_newer_format_says_which_version_it_needs(folder: Path):
 def test_a_card_that_can_not_be_read_is_refused(folder: Path, content):
     rewritten(folder, "model.json", content)
     refused(folder, "is not a saved model")
+
+
+@pytest.mark.parametrize("reading", [1, [], {"margin": 0.7}, {"turned": True}])
+def test_a_way_of_reading_that_is_none_is_refused(folder: Path, reading):
+    fields = json.loads(read_folder(folder)["model.json"]) | {"reading": reading}
+    rewritten(folder, "model.json", json.dumps(fields).encode())
+    refused(folder, "is not a saved model")
+
+
+def test_a_model_of_an_older_format_reads_files_as_they_lie(folder: Path):
+    fields = json.loads(read_folder(folder)["model.json"]) | {"format": 2}
+    assert fields.pop("reading") == {"margin": None, "inverted": False}
+    rewritten(folder, "model.json", json.dumps(fields).encode())
+    assert load(folder, device="cpu").card.reading == AS_IT_LIES
+
+
+def test_files_are_read_as_those_of_the_train_set_were(model, tmp_path: Path):
+    pixels = noise(2, 16, 16)
+    files = [tmp_path / "0.png", tmp_path / "1.png"]
+    for file, image in zip(files, pixels, strict=True):
+        Image.fromarray(image).save(file)
+    reads = make()
+    reads.card = replace(reads.card, reading=Reading(inverted=True))
+    reads.save(tmp_path / "saved")
+    loaded = load(tmp_path / "saved", device="cpu")
+    inverted = model.encode(255 - pixels)
+    for images in (files, [Image.open(file) for file in files]):
+        assert close(loaded.encode(images), inverted)
+        assert not close(model.encode(images), inverted)
+    # An array is as the images of the dataset are.
+    assert close(loaded.encode(255 - pixels), inverted)
 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path):

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import metricforge
-from metricforge.contracts import TEST, TRAIN, Dataset, Triplets
+from metricforge.contracts import TEST, TRAIN, Dataset, Reading, Triplets
 from metricforge.errors import DataError, UsageError
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.recipe import Recipe
@@ -217,6 +219,33 @@ def test_bare_embeddings_are_judged_with_their_labels() -> None:
     assert found["map@r"].value == 1.0
     with pytest.raises(DataError, match="labels"):
         metricforge.evaluate(rows, labels[:3], protocols=["retrieval"])
+
+
+def test_files_are_evaluated_as_they_were_trained_on(tmp_path: Path) -> None:
+    light = load_digits().images.repeat(2, 1).repeat(2, 2) * 15.9
+    digits, labels = torch.from_numpy(light.astype(np.uint8))[:, None], load_digits().target
+    data = Dataset(
+        name="light",
+        images=digits,
+        labels=torch.from_numpy(labels),
+        classes=tuple("0123456789"),
+        shape=(1, 16, 16),
+        reading=Reading(inverted=True),
+    )
+    run = metricforge.train(dataset=data, out=tmp_path / "r", **{**QUICK, "images": 300})
+    names = {int(name): name for name in run.summary["test_classes"]}
+    rows = [row for row, label in enumerate(labels) if int(label) in names]
+    for row in rows:
+        path = tmp_path / "drawn" / names[int(labels[row])] / f"{row:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - digits[row, 0].numpy()).save(path)
+    asked = {"protocols": ["retrieval"]}
+    tested = metricforge.evaluate(run, data, **asked).results
+    drawn = f"folder:path={tmp_path / 'drawn'},size=16,color=false"
+    found = metricforge.evaluate(run, drawn, **asked).results
+    for subject in ("trained", "pixels"):
+        assert found[subject]["map@r"].value == pytest.approx(tested[subject]["map@r"].value)
+        assert found[subject]["map@r"].n == len(rows)
 
 
 def test_unknown_options_are_refused_with_the_nearest() -> None:

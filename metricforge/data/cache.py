@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.artefact import clear_partials, parsed, partial_of, write_file
+from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.files import Encoded, names_of, sizes_of
 from metricforge.errors import ArtefactError, ResourceError
 
@@ -34,15 +36,16 @@ def cached(
     files: Sequence[Encoded],
     shape: Shape,
     decode: Callable[[Tensor], Tensor],
+    reading: Reading = AS_IT_LIES,
 ) -> Tensor:
     """The images as uint8 [N, C, H, W] that lie in a file below `folder`, made where it is not.
 
-    The file belongs to these files by name, size and time of change, and to the shape; its
-    content is checked by sha256 before it is used. `decode` gives the images at indices [B].
-    The tensor is a map of the file: what is written to it stays in memory. Raises ArtefactError
-    for a damaged file, ResourceError where it can't be written.
+    The file belongs to these files by name, size and time of change, to the shape and the
+    reading; its content is checked by sha256 before it is used. `decode` gives the images at
+    indices [B]. The tensor is a map of the file: what is written to it stays in memory. Raises
+    ArtefactError for a damaged file, ResourceError where it can't be written.
     """
-    content = folder / f"{_key(files, shape)}.u8"
+    content = folder / f"{_key(files, shape, reading)}.u8"
     record = content.with_suffix(".json")
     whole = (len(files), *shape)
     if not record.is_file():
@@ -53,8 +56,9 @@ def cached(
     return torch.from_numpy(images)
 
 
-def _key(files: Sequence[Encoded], shape: Shape) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, shape, len(files)]).encode())
+def _key(files: Sequence[Encoded], shape: Shape, reading: Reading) -> str:
+    how = [] if reading == AS_IT_LIES else [asdict(reading)]
+    digest = hashlib.sha256(json.dumps([FORMAT, shape, len(files), *how]).encode())
     for name, size, changed in zip(names_of(files), sizes_of(files), _changes(files), strict=True):
         digest.update(json.dumps([os.path.abspath(name), size, changed]).encode())  # noqa: PTH100
     return digest.hexdigest()[:32]

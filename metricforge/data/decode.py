@@ -13,8 +13,10 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.files import Encoded, name_of
 from metricforge.data.filetypes import formats
+from metricforge.data.framed import LEAST, framed
 from metricforge.errors import DataError
 
 MAX_PIXELS = 1 << 26
@@ -37,21 +39,26 @@ _JPEG_GAP = 1.5
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def read_image(source: Source, shape: tuple[int, int, int], name: str | None = None) -> Tensor:
+def read_image(
+    source: Source,
+    shape: tuple[int, int, int],
+    name: str | None = None,
+    reading: Reading = AS_IT_LIES,
+) -> Tensor:
     """One encoded image as uint8 [C, H, W] of the given shape; `name` is what errors call it.
 
     The conversion to one channel (luma) or three: transparency is laid on white, a palette is
     looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255), 1-bit
     is 0 or 255. The EXIF orientation is applied, then the image is resized to (H, W), whatever
     its own proportions, by antialiased bilinear interpolation. An animation gives its first
-    frame. Raises DataError, naming the image, for anything that can't be decoded in full or has
-    more than MAX_PIXELS pixels.
+    frame. What `reading` says is done beside that. Raises DataError, naming the image, for anything
+    that can't be decoded in full or has more than MAX_PIXELS pixels.
     """
     _check_channels(shape[0])
     name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
     content = source if isinstance(source, Path | Buffer) else source.read()
     try:
-        return as_tensor(_decode(content, max(shape[1:]), name), shape, name)
+        return as_tensor(_decode(content, _needed(shape, reading), name), shape, name, reading)
     except DataError:
         raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
@@ -83,19 +90,34 @@ def read_header(source: Encoded) -> Header:
         raise _undecodable(error, name) from error
 
 
-def as_tensor(image: Image.Image, shape: tuple[int, int, int], name: str = "in memory") -> Tensor:
+def as_tensor(
+    image: Image.Image,
+    shape: tuple[int, int, int],
+    name: str = "in memory",
+    reading: Reading = AS_IT_LIES,
+) -> Tensor:
     """A decoded image as uint8 [C, H, W] of the given shape, converted as by `read_image`."""
     channels, height, width = shape
     _check_channels(channels)
     image = _opaque(_eight_bit(image, name)).convert(_MODES[channels])
-    image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
+    if reading.margin is None:
+        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
+    else:
+        image = framed(image, (width, height), reading.margin)
     pixels = torch.from_numpy(np.array(image)).view(height, width, channels)
-    return pixels.permute(2, 0, 1).contiguous()
+    pixels = pixels.permute(2, 0, 1).contiguous()
+    return 255 - pixels if reading.inverted else pixels
 
 
 def _check_channels(channels: int) -> None:
     if channels not in _MODES:
         raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
+
+
+def _needed(shape: tuple[int, int, int], reading: Reading) -> int:
+    """Pixels a side that an image is to have before it is made this small, or a part of it is."""
+    side = max(shape[1:])
+    return side if reading.margin is None else math.ceil(side / LEAST)
 
 
 def _decode(source: Path | Buffer, side: int, name: str) -> Image.Image:

@@ -8,13 +8,14 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Dataset
+from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.cache import cached
 from metricforge.data.decode import read_image
 from metricforge.data.files import Encoded, names_below, sizes_of
@@ -92,8 +93,10 @@ class FileImages:
         device: torch.device | str = "cpu",
         workers: int | None = None,
         advice: str = "",
+        reading: Reading = AS_IT_LIES,
     ) -> None:
         self._advice = advice
+        self._reading = reading
         self._files = files
         self._shape = shape
         self._device = torch.device(device)
@@ -120,7 +123,8 @@ class FileImages:
 
         def decode(piece: range) -> None:
             for row in piece:
-                rows[row] = read_image(self._files[wanted[row]], self._shape)
+                file = self._files[wanted[row]]
+                rows[row] = read_image(file, self._shape, reading=self._reading)
 
         # In pieces, since handing over a task takes a tenth of decoding a small image.
         pieces = [
@@ -135,7 +139,9 @@ class FileImages:
         return batch.to(self._device, non_blocking=True)
 
     def to(self, device: torch.device | str) -> FileImages:
-        return FileImages(self._files, self._shape, device, self._workers, self._advice)
+        return FileImages(
+            self._files, self._shape, device, self._workers, self._advice, self._reading
+        )
 
 
 def open_images(
@@ -153,10 +159,16 @@ def open_images(
         raise PluginError(
             f"dataset '{dataset.name}' has {len(dataset.images)} images for {len(dataset)} labels."
         )
-    files = FileImages(dataset.images, dataset.shape, workers=workers, advice=dataset.advice)
+    files = FileImages(
+        dataset.images,
+        dataset.shape,
+        workers=workers,
+        advice=dataset.advice,
+        reading=dataset.reading,
+    )
     fits = len(files) * math.prod(dataset.shape) <= memory_limit
     if dataset.cache:
-        kept = cached(dataset.cache, dataset.images, dataset.shape, files.take)
+        kept = cached(dataset.cache, dataset.images, dataset.shape, files.take, dataset.reading)
         return MemoryImages(kept.clone()) if fits else MappedImages(kept)
     return MemoryImages(files.take(torch.arange(len(files)))) if fits else files
 
@@ -186,12 +198,14 @@ def fingerprint(dataset: Dataset) -> str:
     Files count with their size and their path below the folder that they share, so that a
     dataset keeps its fingerprint where it is moved or copied; their content is not read.
     """
-    header = {
+    header: dict[str, Any] = {
         "shape": dataset.shape,
         "classes": dataset.classes,
         "groups": dataset.group_names,
         "images": len(dataset),
     }
+    if dataset.reading != AS_IT_LIES and not isinstance(dataset.images, Tensor):
+        header["reading"] = asdict(dataset.reading)
     digest = hashlib.sha256(json.dumps(header).encode())
     for numbers in (dataset.labels, dataset.groups):
         if numbers is not None:

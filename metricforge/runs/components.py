@@ -104,6 +104,7 @@ def build_model(
         std=std,
         input_size=wanted.size or images.shape[1:],
         interpolation=wanted.interpolation,
+        reading=dataset.reading,
         trained_on=dataset.name,
         seen_classes=_seen(split, dataset),
         split=split.hash,

@@ -254,8 +254,12 @@ def _own_dataset(run: Run) -> str:
 def embedded(
     models: Mapping[str, EmbeddingModel], dataset: Dataset, indices: Tensor, baselines: bool
 ) -> Embedded:
-    """The embeddings of each model, and raw pixels as a baseline."""
-    images, rows = open_images(dataset), {}
+    """The embeddings of each model, and raw pixels as a baseline.
+
+    The models read files alike, and those of a dataset as any others that they are given.
+    """
+    (reading,) = {model.card.reading for model in models.values()}
+    images, rows = open_images(replace(dataset, reading=reading)), {}
     for name, model in models.items():
         rows[name] = Ranks.here().shared(partial(_embed, model, images), indices)
     if baselines:

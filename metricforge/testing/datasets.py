@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.contracts import TEST, Dataset
+from metricforge.contracts import TEST, Dataset, Reading
 from metricforge.data.images import fingerprint, open_images
 from metricforge.errors import MetricForgeError
 from metricforge.testing.checks import Broken, Skipped, checks
@@ -66,6 +66,8 @@ def images_have_the_shape(subject: Subject) -> None:
     """Images are uint8 [N, C, H, W] or N Paths that decode, and agree with `shape`."""
     found = _kept(subject)
     channels, height, width = shape_of(found)
+    if not isinstance(found.reading, Reading):
+        raise Broken(f"has the reading {found.reading!r}; give a metricforge.contracts.Reading.")
     if isinstance(found.images, Tensor):
         wanted = (len(found), channels, height, width)
         if found.images.dtype != torch.uint8 or tuple(found.images.shape) != wanted:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metricforge.contracts import Dataset
+from metricforge.contracts import Dataset, Reading
 from metricforge.data.images import FileImages, MemoryImages, fingerprint, open_images
 from metricforge.errors import DataError, PluginError
 
@@ -48,6 +48,20 @@ def test_take_gives_the_images_in_the_order_asked(images: MemoryImages | FileIma
     assert batch[:, 0, 0, 0].tolist() == [5, 0, 3, 3]
     assert len(images) == 6
     assert images.shape == SHAPE
+
+
+@pytest.mark.parametrize("limit", [0, 10**6])
+def test_files_are_read_as_the_dataset_says(limit: int, tmp_path: Path) -> None:
+    plain = in_files(tmp_path)
+    inverted = replace(plain, reading=Reading(inverted=True))
+    rows = torch.arange(6)
+    for given in (inverted, replace(inverted, cache=tmp_path / "cache")):
+        taken = open_images(given, memory_limit=limit).to("cpu").take(rows)
+        assert taken[:, 0, 0, 0].tolist() == [255, 254, 253, 252, 251, 250]
+    # What is kept of one reading is not taken for another's.
+    kept = open_images(replace(plain, cache=tmp_path / "cache"), memory_limit=limit)
+    assert kept.take(rows)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert fingerprint(plain) != fingerprint(inverted)
 
 
 def test_take_of_nothing_is_empty(images: MemoryImages | FileImages) -> None:

@@ -66,6 +66,10 @@ def another_shape():
     return dataset(shape=(1, 5, 5))
 
 
+def read_anyhow():
+    return dataset(reading="inverted")
+
+
 def missing_files():
     return dataset(images=[Path("nowhere") / f"{n}.png" for n in range(12)])
 
@@ -137,7 +141,7 @@ def one_class():
 BROKEN = {
     "builds": [asks_for_labels, fails],
     "is-a-dataset": [gives_a_tuple, without_images, notes_as_text],
-    "images-have-the-shape": [float_images, another_shape, missing_files],
+    "images-have-the-shape": [float_images, another_shape, missing_files, read_anyhow],
     "labels-index-the-classes": [labels_from_one, int_labels],
     "class-names-are-unique": [twin_names, numbers_for_names],
     "groups-agree": [too_few_groups, names_without_groups],

@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.errors import DataError, UsageError
+from metricforge.model import Card, as_batch
 from metricforge.spec import Spec, bind
 
 
@@ -259,6 +260,19 @@ def test_omniglot_is_read_from_its_archives_inverted_and_sorted(tiny: Path) -> N
     assert isinstance(dataset.images, torch.Tensor)
     assert dataset.images[0, 0, 14, 2] == 255
     assert dataset.images[0, 0, 14, 25] == 0
+
+
+@pytest.mark.parametrize("margin", [None, 0.1])
+def test_a_model_of_omniglot_reads_its_drawings_as_omniglot_does(
+    tiny: Path, margin: float | None
+) -> None:
+    dataset = omniglot(tiny, size=20, margin=margin)
+    card = Card("conv4", "linear", 2, (1, 20, 20), (0.0,), (1.0,), reading=dataset.reading)
+    with ZipFile(tiny / "omniglot-py" / "images_evaluation.zip") as archive:
+        path = Path(archive.extract("images_evaluation/Keble/character01/a.png", tiny))
+    assert isinstance(dataset.images, torch.Tensor)
+    assert torch.equal(as_batch([path], card), dataset.images[3:4])
+    assert torch.equal(as_batch([Image.open(path)], card), dataset.images[3:4])
 
 
 def test_omniglot_gets_composed_classes_of_its_alphabets_to_train_on(tiny: Path) -> None:

@@ -11,13 +11,12 @@ from torch import Tensor
 from torchvision.datasets import Omniglot
 from torchvision.datasets.utils import download_url
 
-from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.contracts import TEST, TRAIN, Dataset, Reading
 from metricforge.data.decode import read_image
 from metricforge.errors import UsageError
 from metricforge_standard.datasets._composed import compositions, images_of
 from metricforge_standard.datasets._download import scratch
 from metricforge_standard.datasets._drawings import Drawing, read_drawings
-from metricforge_standard.datasets._framed import framed
 from metricforge_standard.datasets._omniglot_trials import official_trials
 from metricforge_standard.datasets._pixels import check_size
 
@@ -35,7 +34,6 @@ _COUNTS = {
 }
 _MOST_COMPOSED = 20
 _MOST_MARGIN = 0.4
-_SIDE = 105  # pixels of a drawing as it is stored
 # torchvision knows the checksums of the two main archives only.
 _MD5 = Omniglot.zips_md5 | {
     "images_background_small1": "e704a628b5459e08445c13499850abc4",
@@ -61,6 +59,8 @@ def omniglot(
     and tests on the evaluation alphabets. The 400 official one-shot trials are the trials
     "omniglot", for the protocol oneshot:official=omniglot.
 
+    A model that was trained on these takes files that are dark on white, too.
+
     With `margin` each character fills its image, but for such a share of a side at every edge;
     without, it is as large and lies where it was drawn.
 
@@ -82,7 +82,8 @@ def omniglot(
     drawings = train + test
     labels, classes = _indexed([drawing.character for drawing in drawings])
     groups, alphabets = _indexed([drawing.alphabet for drawing in drawings])
-    images = 255 - _decoded(drawings, size, margin)
+    reading = Reading(margin=margin, inverted=True)
+    images = _decoded(drawings, size, reading)
     official = torch.tensor([TRAIN] * len(train) + [TEST] * len(test))
     known, of_known = labels[: len(train)], groups[: len(train)]
     pairs = compositions(known, of_known, composed)
@@ -102,6 +103,7 @@ def omniglot(
         official=torch.cat([official, torch.full((int(counts.sum()),), TRAIN)]),
         made_of={int(number): pair for number, pair in zip(numbers, pairs, strict=True)},
         trials=official_trials(drawings),
+        reading=reading,
     )
 
 
@@ -133,12 +135,9 @@ def _indexed(names: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
     return torch.tensor([order[name] for name in names]), tuple(order)
 
 
-def _decoded(drawings: Sequence[Drawing], size: int, margin: float | None) -> Tensor:
+def _decoded(drawings: Sequence[Drawing], size: int, reading: Reading) -> Tensor:
     """The drawings as uint8 [N, 1, size, size]."""
     # One thread takes about 5 s for all 32,460 and their archives; two were measured to take
     # twice as long, since of the 0.1 ms that a drawing needs most is spent under the GIL.
-    shape = (1, _SIDE, _SIDE) if margin is not None else (1, size, size)
-    images = (read_image(item.png, shape, str(item.path)) for item in drawings)
-    if margin is None:
-        return torch.stack([*images])
-    return torch.stack([framed(image, size, margin) for image in images])
+    shape = (1, size, size)
+    return torch.stack([read_image(item.png, shape, str(item.path), reading) for item in drawings])
