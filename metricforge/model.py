@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -262,6 +262,15 @@ def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
         raise ArtefactError(f"{folder} is not a saved model: model.json can't be read.") from error
 
 
+def _read_how(reading: Reading) -> Iterator[str]:
+    """What is done with files and not with arrays."""
+    if reading.inverted:
+        yield "- files: dark on light, as they are inverted; arrays are light on dark already"
+    if reading.margin is not None:
+        share = f"{reading.margin:g} of a side"
+        yield f"- files: drawings, which are made to fill the image but for {share} at every edge"
+
+
 def _readme(card: Card) -> str:
     channels, height, width = card.shape
     seen = card.input_size or (height, width)
@@ -271,6 +280,7 @@ def _readme(card: Card) -> str:
         f"- network: backbone `{card.backbone}`, head `{card.head}`",
         f"- input: {height} x {width} pixels, {channels} channel(s), uint8; the network sees "
         f"{seen[0]} x {seen[1]}",
+        *_read_how(card.reading),
         f"- output: {card.dim} dimensions, float32",
         f"- trained on: {card.trained_on}, split {card.split[:16]}",
         f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "

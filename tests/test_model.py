@@ -406,6 +406,7 @@ def test_files_are_read_as_those_of_the_train_set_were(model, tmp_path: Path):
     reads = make()
     reads.card = replace(reads.card, reading=Reading(inverted=True))
     reads.save(tmp_path / "saved")
+    assert "files: dark on light" in (tmp_path / "saved" / "README.md").read_text()
     loaded = load(tmp_path / "saved", device="cpu")
     inverted = model.encode(255 - pixels)
     for images in (files, [Image.open(file) for file in files]):
