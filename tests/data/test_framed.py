@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from metricforge.contracts import Reading
-from metricforge.data.decode import as_tensor
+from metricforge.data.decode import as_tensor, read_image
 
 SIDE = 105
 
@@ -82,6 +84,18 @@ def test_thin_ink_of_a_large_scan_is_found() -> None:
     length = 64 * 600 / (0.38 * 4000)
     for places in (rows, columns):
         assert int(places.max() - places.min()) + 1 == pytest.approx(length, abs=2)
+
+
+def test_a_jpeg_is_not_reduced_beyond_what_its_frame_needs() -> None:
+    pixels = np.full((1600, 1600), 255, dtype=np.uint8)
+    for row in range(500, 1000, 50):
+        pixels[row : row + 6, 500:1000] = 0
+    found = []
+    for kind in ("PNG", "JPEG"):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind, quality=95)
+        found.append(read_image(file.getvalue(), (1, 224, 224), reading=Reading(0.1)).int())
+    assert (found[0] - found[1]).abs().max() < 10
 
 
 def test_colours_keep_white_around_them() -> None:
