@@ -38,8 +38,8 @@ class Card:
 
     `shape` is (C, H, W) of the images it takes, `reading` what is done with files beside that,
     `input_size` the height and width that the backbone is given (default: the same); `trained_on`
-    names the dataset, and `seen_classes` its
-    classes used in training or selection, on which no held-out number may be measured.
+    names the dataset, and `seen_classes` its classes used in training or selection, on which no
+    held-out number may be measured.
     """
 
     backbone: str
@@ -202,7 +202,7 @@ def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
 
 
 def as_batch(images: Encodable, card: Card) -> Tensor:
-    """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] as card wants."""
+    """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] of its shape."""
     if isinstance(images, Tensor | np.ndarray):
         return fit(_as_tensor(images), card.shape)
     return torch.stack([_read_one(image, card) for image in images])
