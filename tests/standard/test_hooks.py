@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from metricforge_standard.hooks.tensorboard import OF_STEPS, TensorBoard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import metricforge
@@ -50,6 +52,18 @@ def test_tensorboard_is_told_what_the_metrics_say_over_a_kill_too(
     expected = {line["step"]: pytest.approx(line["validation"]["map@r"]) for line in ends}
     assert found["validation/map@r"] == expected
     assert "images_per_second" in "".join(found)
+
+
+def test_what_is_begun_in_the_same_second_is_read_in_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step, process in enumerate((999, 1000)):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        told = dict.fromkeys((*OF_STEPS, "images", "seconds"), 1.0) | {"step": step + 1}
+        hook = TensorBoard(tmp_path, step)
+        hook.on_step(told, torch.zeros(1, 2))
+        hook.on_end()
+    assert set(scalars(tmp_path)["step/loss"]) == {1, 2}
 
 
 def test_every_step_but_some(images: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ class TensorBoard:
                 "the hook tensorboard needs its package: pip install 'metricforge[tensorboard]'."
             ) from error
         self.every = every
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        written = folder / "tensorboard"
+        _wait_for_a_later_second(written)
+        self.writer = SummaryWriter(str(written), purge_step=step + 1)
 
     def on_step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
         """Loss, rate, shares and speed of a step."""
@@ -54,3 +57,14 @@ class TensorBoard:
         for name, value in numbers.items():
             if value is not None:
                 self.writer.add_scalar(f"{part}/{name}", value, step)
+
+
+def _wait_for_a_later_second(written: Path) -> None:
+    """Let the next file of events be named after those that are there.
+
+    TensorBoard reads them in the order of their names, which begin with a second and go on with
+    a process's number as text: of two begun in one second, the later may be read first.
+    """
+    second = int(time.time())
+    if any(written.glob(f"events.out.tfevents.{second}.*")):
+        time.sleep(second + 1 - time.time())
