@@ -1,14 +1,12 @@
-"""RESULTS.md, put together from sections that benchmarks write, and the runs they measure."""
+"""RESULTS.md, put together from sections that benchmarks write."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,38 +57,3 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
         "|---" * len(head) + "|",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Trainings of a benchmark, in runs/NAME; those that are finished are taken as they are."""
-
-    name: str
-
-    def folder(self, run: str) -> Path:
-        return ROOT / "runs" / self.name / run
-
-    def finished(self, run: str) -> bool:
-        """Whether the run came to its end."""
-        return (self.folder(run) / "report.html").is_file()
-
-    def train(self, run: str, command: str, data_root: str) -> None:
-        """One command, as a user would run it, unless it was run before."""
-        if self.finished(run):
-            return
-        words = [sys.executable, "-m", "metricforge", "train", *shlex.split(command)]
-        places = ["--data-root", data_root, "--out", str(self.folder(run)), "--overwrite"]
-        subprocess.run([*words, *places], check=True)
-
-    def records(self, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a run's summary.json and env.json say."""
-        summary, environment = (
-            json.loads((self.folder(run) / name).read_text())
-            for name in ("summary.json", "env.json")
-        )
-        return summary, environment
-
-
-def cell(estimate: dict[str, Any]) -> str:
-    """0.912 [0.900, 0.924]"""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

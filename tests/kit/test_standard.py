@@ -110,6 +110,7 @@ def test_a_component_passes(entry):
         ("sampler", "random-triplets:triplets=5"),
         ("loss", "triplet:margin=0,soft=0.1"),
         ("loss", "triplet:active_only=false"),
+        ("loss", "softmax:scale=1,smoothing=0.1"),
         ("loss", "sum:a=supcon,b=pml.CosFaceLoss,weights=1+0.5"),
         ("head", "mlp:hidden=3,normalize=false"),
         ("backbone", "conv4:channels=8"),

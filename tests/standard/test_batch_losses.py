@@ -12,6 +12,7 @@ from metricforge_standard.losses.margin import Margin
 from metricforge_standard.losses.multi_similarity import MultiSimilarity
 from metricforge_standard.losses.nt_xent import NTXent
 from metricforge_standard.losses.prototypical import Prototypical
+from metricforge_standard.losses.softmax import Softmax
 from metricforge_standard.losses.supcon import SupCon
 from metricforge_standard.miners.multi_similarity import MultiSimilarity as MultiSimilarityMiner
 from pytorch_metric_learning import losses as pml
@@ -262,6 +263,50 @@ def test_prototypical_is_the_naive_loop(shot, classes):
     expected = naive_prototypical(embeddings.detach(), labels.tolist(), shot, 0.5)
     assert float(value.detach()) == pytest.approx(expected, abs=1e-12)
     assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, None), (embeddings,))
+
+
+def naive_softmax(embeddings, labels, weight, bias, scale, smoothing):
+    """Of each image the smoothed label's mean of -log of the softmax."""
+    terms = []
+    for row, label in zip(embeddings.tolist(), labels.tolist(), strict=True):
+        logits = [
+            scale * sum(w * x for w, x in zip(ws, row, strict=True)) + b
+            for ws, b in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+        top = max(logits)
+        total = top + math.log(sum(math.exp(logit - top) for logit in logits))
+        everywhere = mean(total - logit for logit in logits)
+        terms.append((1 - smoothing) * (total - logits[label]) + smoothing * everywhere)
+    return mean(terms)
+
+
+@pytest.mark.parametrize(("scale", "smoothing"), [(1, 0), (16, 0), (2, 0.1)])
+def test_softmax_is_the_naive_loop_and_learns_its_classifier(scale, smoothing):
+    embeddings, labels = random_batch()
+    loss = Softmax(4, 6, scale=scale, smoothing=smoothing)
+    layer = loss.classifier
+    value = loss(embeddings, labels, None)
+    naive = naive_softmax(embeddings.detach(), labels, layer.weight, layer.bias, scale, smoothing)
+    assert float(value.detach()) == pytest.approx(naive, rel=1e-12)
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, None), (embeddings,))
+    value.backward()
+    # Classes 4 and 5 are not in the batch: they are pushed away all the same.
+    assert bool((layer.weight.grad.abs().sum(1) > 0).all())
+    torch.testing.assert_close(layer.bias.grad.sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+def test_softmax_of_nothing_is_zero_with_a_graph():
+    embeddings, labels = random_batch(0)
+    value = Softmax(4, 2)(embeddings, labels, None)
+    value.backward()
+    assert float(value.detach()) == 0
+    assert embeddings.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize("options", [{"scale": 0}, {"smoothing": 1}, {"smoothing": -0.1}])
+def test_softmax_says_which_options_it_needs(options):
+    with pytest.raises(UsageError, match=r"scale > 0 and smoothing in \[0, 1\)"):
+        Softmax(4, 2, **options)
 
 
 def naive_margin(embeddings, triplets, margin, beta):

@@ -1,0 +1,37 @@
+"""The loss `softmax`."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metricforge.errors import UsageError
+
+
+class Softmax(nn.Module):
+    """Classifies each image by a linear layer on its embedding: the baseline of most papers.
+
+    The mean over images of the cross-entropy of softmax(scale W x + b) with the class of the
+    image, W [num_classes, dim] and b learned and left behind after the training. Embeddings of
+    unit length want a `scale` well above 1 (Ranjan 2017), free ones none. `smoothing` is the
+    share of the label that is spread over all classes (Szegedy 2016). No images give zero, with
+    a graph.
+    """
+
+    accepts = (None,)
+
+    def __init__(
+        self, dim: int, num_classes: int, *, scale: float = 16.0, smoothing: float = 0.0
+    ) -> None:
+        if not scale > 0 or not 0 <= smoothing < 1:
+            raise UsageError("softmax needs scale > 0 and smoothing in [0, 1).")
+        super().__init__()
+        self.scale, self.smoothing = scale, smoothing
+        self.classifier = nn.Linear(dim, num_classes)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, tuples: None) -> Tensor:
+        wide = embeddings if embeddings.dtype.itemsize > 2 else embeddings.float()
+        weight, bias = (learned.to(wide.dtype) for learned in self.classifier.parameters())
+        logits = F.linear(self.scale * wide, weight, bias)
+        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.smoothing)
+        return total / max(len(labels), 1)
