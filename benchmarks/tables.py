@@ -22,10 +22,11 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from benchmarks.sections import ROOT, table, write_section
-from metricforge.bench import Record, asked_for, read_records, read_suite, tabulate
+from metricforge.bench import Record, Suite, asked_for, read_records, read_suite, tabulate
 from metricforge.bench.formats import markdown
 from metricforge.contracts import Estimate
 from metricforge.report.tiles import font
+from metricforge.runs.measure import PIXELS
 
 HERE = ROOT / "benchmarks"
 SUITES = sorted(path.stem for path in (HERE / "suites").glob("*.toml"))
@@ -40,7 +41,7 @@ SHORT = (
     ("omniglot-vinyals", "recipe, resnet-small", "accuracy@20way1shot",
      "Omniglot, 20-way 1-shot, 1,200 characters to train: accuracy"),
     ("transfer", "recipe, thick strokes", "mnist accuracy@10way1shot",
-     "Omniglot to MNIST, 10-way 1-shot: accuracy"),
+     "Omniglot, framed and thickened as digits are, to MNIST, 10-way 1-shot: accuracy"),
 )  # fmt: skip
 """The rows of the README's table: suite, approach, number, and what it is called there."""
 
@@ -95,7 +96,7 @@ def section(name: str) -> list[str]:
         "",
         *views(name),
         *published(name),
-        *pictures(name, records),
+        *pictures(name, suite, records),
     ]
 
 
@@ -110,8 +111,9 @@ def views(name: str) -> list[str]:
         for row, one in found.items()
     ]
     return [
-        "The same networks by several views of each image, averaged, and several networks "
-        "together, at so many times the cost (`python -m benchmarks.omniglot_views "
+        "The same networks by several views of each image, averaged, or in eight orientations laid "
+        "end to end, and several networks together, at so many times the cost "
+        "(`python -m benchmarks.omniglot_views "
         f"benchmarks/results/{name}/runs/* --data-root DIR --out benchmarks/results/{name}/"
         "views.json`); intervals over seeds, or over the official runs where networks are "
         "together:",
@@ -128,18 +130,20 @@ def short() -> list[str]:
         suite = read_suite(_path(name))
         known = _results(name) / "results.jsonl"
         asked = asked_for(suite, read_records(known)) if known.exists() else []
-        for row in (row for one in tabulate(suite, asked) for row in one.rows):
-            if row.name == approach and number in row.numbers:
+        shown = [row for one in tabulate(suite, asked) for row in one.rows if number in row.numbers]
+        pixels = next((_percent(row.numbers[number]) for row in shown if row.name == PIXELS), "")
+        for row in shown:
+            if row.name == approach:
                 found = row.numbers[number]
                 others = "; ".join(
                     f"{entry['who']} {entry['value']}"
                     for entry in _published(name)
                     if number in entry["number"]
                 )
-                rows.append((title, _percent(found), str(row.n), others))
+                rows.append((title, _percent(found), str(row.n), pixels, others))
     if not rows:
         return []
-    heads = ("", "metricforge, mean [95 % interval over seeds]", "seeds", "published")
+    heads = ("", "metricforge, mean [95 % interval over seeds]", "seeds", "pixels", "published")
     return [*table(heads, rows), ""]
 
 
@@ -162,12 +166,13 @@ def published(name: str) -> list[str]:
     return ["Published by others:", "", *table(("", "number", "value", "source"), rows), ""]
 
 
-def pictures(name: str, records: Sequence[Record]) -> list[str]:
+def pictures(name: str, suite: Suite, records: Sequence[Record]) -> list[str]:
     """The test images of the first seed's runs in two dimensions, for each split one picture."""
     if name not in PICTURED:
         return []
     splits: dict[str, list[Record]] = {}
-    for record in records:
+    order = list(dict.fromkeys(asked.approach for asked in suite.plan()))
+    for record in sorted(records, key=lambda record: order.index(record.approach)):
         if record.seed == 0 and record.outcome == "done":
             splits.setdefault(record.approach.rpartition(" · ")[2], []).append(record)
     lines = []

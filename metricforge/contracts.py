@@ -343,8 +343,12 @@ class Reading:
     inverted: bool = False
 
     def __post_init__(self) -> None:
-        if self.margin is not None and not 0 <= self.margin < 0.5:
-            raise ValueError(f"margin is from 0 to less than 0.5, not {self.margin}.")
+        if not isinstance(self.inverted, bool):
+            raise ValueError(f"inverted is true or false, not {self.inverted!r}.")
+        if self.margin is None:
+            return
+        if isinstance(self.margin, bool) or not 0 <= self.margin <= 0.4:
+            raise ValueError(f"margin is from 0 to 0.4, not {self.margin!r}.")
 
 
 AS_IT_LIES = Reading()

@@ -126,7 +126,7 @@ class EmbeddingModel(nn.Module):
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         files = {
             "weights.safetensors": save_tensors(weights),
-            "model.json": json.dumps(asdict(self.card), indent=1).encode(),
+            "model.json": json.dumps(asdict(self.card) | {"format": FORMAT}, indent=1).encode(),
             "README.md": _readme(self.card).encode(),
         }
         write_folder(Path(folder), files)

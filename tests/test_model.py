@@ -20,7 +20,7 @@ from torch import nn
 from metricforge.artefact import read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
-from metricforge.model import Card, EmbeddingModel, as_batch, build, fit, load
+from metricforge.model import FORMAT, Card, EmbeddingModel, as_batch, build, fit, load
 from metricforge.registry import Registry
 
 GREY, COLOUR = (1, 16, 16), (3, 16, 16)
@@ -384,18 +384,23 @@ def test_a_card_that_can_not_be_read_is_refused(folder: Path, content):
     refused(folder, "is not a saved model")
 
 
-@pytest.mark.parametrize("reading", [1, [], {"margin": 0.7}, {"turned": True}])
+@pytest.mark.parametrize(
+    "reading", [1, [], {"margin": 0.7}, {"margin": False}, {"inverted": "no"}, {"turned": True}]
+)
 def test_a_way_of_reading_that_is_none_is_refused(folder: Path, reading):
     fields = json.loads(read_folder(folder)["model.json"]) | {"reading": reading}
     rewritten(folder, "model.json", json.dumps(fields).encode())
     refused(folder, "is not a saved model")
 
 
-def test_a_model_of_an_older_format_reads_files_as_they_lie(folder: Path):
+def test_a_model_of_an_older_format_reads_files_as_they_lie(folder: Path, tmp_path: Path):
     fields = json.loads(read_folder(folder)["model.json"]) | {"format": 2}
     assert fields.pop("reading") == {"margin": None, "inverted": False}
     rewritten(folder, "model.json", json.dumps(fields).encode())
-    assert load(folder, device="cpu").card.reading == AS_IT_LIES
+    older = load(folder, device="cpu")
+    assert older.card.reading == AS_IT_LIES
+    older.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "model.json").read_text())["format"] == FORMAT
 
 
 def test_files_are_read_as_those_of_the_train_set_were(model, tmp_path: Path):

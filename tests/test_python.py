@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -246,6 +247,32 @@ def test_files_are_evaluated_as_they_were_trained_on(tmp_path: Path) -> None:
     for subject in ("trained", "pixels"):
         assert found[subject]["map@r"].value == pytest.approx(tested[subject]["map@r"].value)
         assert found[subject]["map@r"].n == len(rows)
+    told = "files are inverted, as those were that the model is trained on."
+    assert told in metricforge.evaluate(run, drawn, **asked).notes
+    assert told not in metricforge.evaluate(run, data, **asked).notes
+
+
+def test_files_are_read_as_their_own_dataset_says(tmp_path: Path) -> None:
+    light = torch.from_numpy((load_digits().images[:200] * 15.9).astype(np.uint8))[:, None]
+    files = [tmp_path / f"{row:03}.png" for row in range(len(light))]
+    for file, image in zip(files, light, strict=True):
+        Image.fromarray(255 - image[0].numpy()).save(file)
+    drawn = Dataset(
+        name="drawn",
+        images=files,
+        labels=torch.from_numpy(load_digits().target[:200]),
+        classes=tuple("0123456789"),
+        shape=(1, 8, 8),
+        reading=Reading(inverted=True),
+    )
+    run = metricforge.train(**QUICK, out=tmp_path / "r")
+    model = metricforge.load(run.path, device="cpu")
+    found, expected = (
+        metricforge.evaluate(model, data, protocols=["retrieval"], allow_seen=True)
+        for data in (drawn, replace(drawn, images=light))
+    )
+    assert found.results["trained"]["map@r"] == expected.results["trained"]["map@r"]
+    assert found.notes == expected.notes
 
 
 def test_unknown_options_are_refused_with_the_nearest() -> None:

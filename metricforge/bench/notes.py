@@ -42,7 +42,7 @@ def _how(done: Sequence[Record], baselines: Sequence[str]) -> str:
     names = " or ".join(f"'{name}'" for name in baselines)
     alike = " of the same further choices" if len(baselines) > 1 else ""
     compared = f"; (differences to {names}{alike} in pairs of seeds)" if names else ""
-    return f"{kind}; mean over seeds [95 % interval over seeds]{compared}."
+    return f"{kind}; mean over seeds [95 % interval over seeds]{compared}; median of seconds."
 
 
 def _on_what(done: Sequence[Record]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.files import Encoded, name_of
 from metricforge.data.filetypes import formats
-from metricforge.data.framed import LEAST, framed
+from metricforge.data.framed import framed
 from metricforge.errors import DataError
 
 MAX_PIXELS = 1 << 26
@@ -58,8 +58,10 @@ def read_image(
     name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
     content = source if isinstance(source, Path | Buffer) else source.read()
     try:
-        return as_tensor(_decode(content, _needed(shape, reading), name), shape, name, reading)
-    except DataError:
+        # Ink that is thin would be lost in a JPEG that is decoded to a part of its size.
+        side = max(shape[1:]) if reading.margin is None else None
+        return as_tensor(_decode(content, side, name), shape, name, reading)
+    except (DataError, MemoryError):
         raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
     # struct.error, EOFError, IndexError. All of them mean one thing here.
@@ -114,14 +116,11 @@ def _check_channels(channels: int) -> None:
         raise ValueError(f"images are decoded to 1 or 3 channels, not {channels}.")
 
 
-def _needed(shape: tuple[int, int, int], reading: Reading) -> int:
-    """Pixels a side that an image is to have before it is made this small, or a part of it is."""
-    side = max(shape[1:])
-    return side if reading.margin is None else math.ceil(side / LEAST)
+def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
+    """The upright image, in its own mode: `side` pixels a side or more where it has as many.
 
-
-def _decode(source: Path | Buffer, side: int, name: str) -> Image.Image:
-    """The upright image, in its own mode, at least `side` pixels a side where it has as many."""
+    Without a `side` it has all that it has.
+    """
     # Other libraries set this for the whole process when they are imported; half an image must
     # not become training data because of them.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -129,9 +128,10 @@ def _decode(source: Path | Buffer, side: int, name: str) -> Image.Image:
     with Image.open(encoded, formats=formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
-        # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
-        least = math.ceil(side * _JPEG_GAP)
-        image.draft(None, (least, least))
+        if side is not None:
+            # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
+            least = math.ceil(side * _JPEG_GAP)
+            image.draft(None, (least, least))
         return ImageOps.exif_transpose(image)
 
 

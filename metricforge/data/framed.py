@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageStat
 
 LEAST = 0.38
 """Of a side: what is drawn smaller is not enlarged further, so that a dot is no disc."""
@@ -16,17 +16,28 @@ _GAP = 3  # a first reduction may leave what is kept this much larger than asked
 def framed(drawing: Image.Image, size: tuple[int, int], margin: float) -> Image.Image:
     """The part of a drawing, dark on light, that its ink fills, at `size`: width and height.
 
-    A square around the middle of the ink, with `margin` of its side left free at the least.
+    A square around the middle of the ink, with `margin` of its side left free at the least. Where
+    it reaches beyond the drawing there is more of its paper.
     """
-    ink = drawing.convert("L").point(lambda value: 255 * (value < _INK)).getbbox()
-    # What is far larger than asked is averaged first, though not where its thin ink is looked for.
-    factor = max(1, int(LEAST * max(drawing.size) / max(size) / _GAP))
-    left, top, right, bottom = (edge / factor for edge in ink or (0, 0, *drawing.size))
-    drawing = drawing.reduce(factor) if factor > 1 else drawing
+    ink = drawing.convert("L").point(lambda value: 255 * (value < _INK))
+    left, top, right, bottom = ink.getbbox() or (0, 0, *drawing.size)
     side = max(right - left, bottom - top) / (1 - 2 * margin)
     half = max(side, LEAST * max(drawing.size)) / 2
+    paper = _paper(drawing, ink)
+    # What is far larger than asked is averaged first, though not where its thin ink is looked for.
+    factor = max(1, int(2 * half / max(size) / _GAP))
+    drawing = drawing.reduce(factor) if factor > 1 else drawing
+    half /= factor
     border = math.ceil(half)
-    across, down = border + (left + right) / 2, border + (top + bottom) / 2
-    whole = ImageOps.expand(drawing, border, fill="white")
+    across, down = (border + (a + b) / 2 / factor for a, b in ((left, right), (top, bottom)))
+    whole = ImageOps.expand(drawing, border, fill=paper)
     box = (across - half, down - half, across + half, down + half)
     return whole.resize(size, Image.Resampling.BILINEAR, box=box)
+
+
+def _paper(drawing: Image.Image, ink: Image.Image) -> tuple[int, ...]:
+    """The usual level of each band where there is no ink; white where there is ink alone."""
+    rest = ImageOps.invert(ink)
+    if rest.getbbox() is None:
+        return (255,) * len(drawing.getbands())
+    return tuple(ImageStat.Stat(drawing, rest).median)

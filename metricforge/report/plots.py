@@ -212,8 +212,9 @@ def _bare(height: float) -> Figure:
 def _styled(axes: Axes) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    # Longer numbers would not find room; a power of ten stands above the axis.
+    # Longer numbers would not find room; a power of ten stands above them, beside the title.
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+    axes.yaxis.get_offset_text().set_x(-0.1)
 
 
 def _entitle(axes: Axes, title: str, remarks: str) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import Dataset
+from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.arrays import bare_dataset
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images, open_images
@@ -140,8 +140,9 @@ def evaluate(
         of_model = measured.to_json()["results"][TRAINED]
         told = {"protocols": list(asked.protocols), "results": of_model}
         run.folder.append(run.folder.evaluations, record | told)
+    notes = (*_how_read(asked.dataset, model), *measured.notes)
     return Evaluation(
-        **vars(measured),
+        **vars(measured) | {"notes": notes},
         dataset=tested.dataset.name,
         part=tested.name,
         classes=tested.classes,
@@ -256,15 +257,30 @@ def embedded(
 ) -> Embedded:
     """The embeddings of each model, and raw pixels as a baseline.
 
-    The models read files alike, and those of a dataset as any others that they are given.
+    The models read files alike.
     """
-    (reading,) = {model.card.reading for model in models.values()}
+    (reading,) = {_reading(dataset, model) for model in models.values()}
     images, rows = open_images(replace(dataset, reading=reading)), {}
     for name, model in models.items():
         rows[name] = Ranks.here().shared(partial(_embed, model, images), indices)
     if baselines:
         rows[PIXELS] = pixels(images, indices)
     return Embedded(rows, indices)
+
+
+def _reading(dataset: Dataset, model: EmbeddingModel) -> Reading:
+    """As the dataset says, or else as those files were read that the model is trained on."""
+    return model.card.reading if dataset.reading == AS_IT_LIES else dataset.reading
+
+
+def _how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
+    """A note on files that are read otherwise than their dataset says."""
+    reading = _reading(dataset, model)
+    if isinstance(dataset.images, Tensor) or reading == dataset.reading:
+        return
+    done = ["inverted"] if reading.inverted else []
+    done += ["made to fill their image"] if reading.margin is not None else []
+    yield f"files are {' and '.join(done)}, as those were that the model is trained on."
 
 
 def _embed(model: EmbeddingModel, images: Images, indices: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from metricforge.artefact import MANIFEST, read_folder, write_folder
 from metricforge.errors import ArtefactError, DataError, DivergedError, UsageError
-from metricforge.model import EmbeddingModel, load, model_folder
+from metricforge.model import Card, EmbeddingModel, load, model_folder
 
-FORMAT = 1
+FORMAT = 2
+"""1 did not say how files are read."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
 
@@ -58,7 +59,7 @@ class ImageIndex:
         index = faiss.IndexFlatL2(model.card.dim)
         index.add(rows)
         names = tuple(str(image) for image in images)
-        return cls(Contents(names, model.card.dim, _hash(run)), index), model
+        return cls(Contents(names, model.card.dim, _hash(run, model.card)), index), model
 
     @staticmethod
     def refuse_used(folder: str | Path) -> None:
@@ -111,14 +112,15 @@ class ImageIndex:
         Raises ArtefactError when the index is of another model than that of `run`, DataError when
         it is empty.
         """
-        if _hash(run) != self.contents.model:
+        model = load(run, device=device)
+        if _hash(run, model.card) != self.contents.model:
             raise ArtefactError(
                 f"the index is of another model than that of {run}, whose embeddings lie "
                 "elsewhere; search with the model it was made with, or index the images again."
             )
         if not self.contents.names:
             raise DataError("the index holds no images; index some.")
-        rows = _embedded(load(run, device=device), images)
+        rows = _embedded(model, images)
         # Clamped, for faiss would fill up with -1.
         squared, places = self.index.search(rows, min(k, len(self.contents.names)))
         return [
@@ -138,10 +140,12 @@ def _embedded(model: EmbeddingModel, images: Sequence[Path]) -> NDArray[np.float
     return rows
 
 
-def _hash(run: str | Path) -> str:
-    """The sha256 of a model's weights."""
+def _hash(run: str | Path, card: Card) -> str:
+    """The sha256 of a model's weights and of what is done to an image before they see it."""
     weights = read_folder(model_folder(run)).get("weights.safetensors", b"")
-    return hashlib.sha256(weights).hexdigest()
+    seen = (card.shape, card.mean, card.std, card.input_size, card.interpolation)
+    how = json.dumps([*seen, asdict(card.reading)])
+    return hashlib.sha256(weights + how.encode()).hexdigest()
 
 
 def _contents(folder: Path, files: dict[str, bytes]) -> Contents:

@@ -189,10 +189,11 @@ def _few(found: Dataset, count: int = DECODED) -> Dataset:
     """The dataset with a few of its images, spread over all."""
     places = torch.linspace(0, len(found) - 1, min(count, len(found))).long()
     if isinstance(found.images, Tensor):
-        images = found.images[places]
-        return Dataset(found.name, images, found.labels[places], found.classes, found.shape)
-    paths = [found.images[place] for place in places.tolist()]
-    return Dataset(found.name, paths, found.labels[places], found.classes, found.shape)
+        images: Tensor | list[Any] = found.images[places]
+    else:
+        images = [found.images[place] for place in places.tolist()]
+    labels, reading = found.labels[places], found.reading
+    return Dataset(found.name, images, labels, found.classes, found.shape, reading=reading)
 
 
 DATASET_CHECKS = checks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from metricforge.artefact import read_folder, write_folder
+from metricforge.contracts import Reading
 from metricforge.model import load
 from tests.cli.process import metricforge, wrapped
 from tests.cli.small_run import make_files, words
@@ -134,6 +136,20 @@ def test_another_model_is_refused(place: Path) -> None:
     assert "another model" in done.stderr
 
 
+def test_the_same_weights_that_read_files_otherwise_are_another_model(
+    place: Path, tmp_path: Path
+) -> None:
+    model = load(place / "run0", device="cpu")
+    for name, reading in (("as-before", model.card.reading), ("otherwise", Reading(inverted=True))):
+        model.card = replace(model.card, reading=reading)
+        model.save(tmp_path / name)
+    asked = (place / "index", gallery(place)[0])
+    assert metricforge("search", tmp_path / "as-before", *asked).returncode == 0
+    refused = metricforge("search", tmp_path / "otherwise", *asked)
+    assert refused.returncode == 5
+    assert "another model" in refused.stderr
+
+
 Files = dict[str, bytes]
 
 
@@ -158,7 +174,7 @@ def of_inner_products(files: Files) -> Files:
         (contents(dim=5), "does not fit together"),
         (contents(names=["one"]), "does not fit together"),
         (contents(metric="cosine"), "does not fit together"),
-        (contents(format=2), "upgrade metricforge"),
+        (contents(format=3), "upgrade metricforge"),
         (contents(extra=1), "not an index of images"),
         (of_inner_products, "does not fit together"),
         (lambda files: files | {"index.faiss": b"IxF2 and no more"}, "holds no faiss index"),

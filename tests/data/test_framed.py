@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 
 import numpy as np
 import pytest
@@ -98,6 +99,36 @@ def test_a_jpeg_is_not_reduced_beyond_what_its_frame_needs() -> None:
     assert (found[0] - found[1]).abs().max() < 10
 
 
+def test_thin_ink_is_found_alike_in_all_files() -> None:
+    pixels = np.full((1500, 2000), 255, dtype=np.uint8)
+    pixels[300:900, 600:604] = pixels[300:304, 600:1200] = 0
+    whole = framed(Image.fromarray(pixels), 32, 0.1).int()
+    assert whole.min() < 250
+    for kind in ("PNG", "JPEG"):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind, quality=95)
+        found = read_image(file.getvalue(), (1, 32, 32), reading=Reading(0.1)).int()
+        assert (found - whole).abs().max() < 10
+
+
+def test_a_wide_margin_of_a_large_scan_takes_little_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image = drawing(2, 2, 100, 100, 40)
+    rows, columns = dark(framed(image, 32, 0.4))
+    assert rows.stop - rows.start == columns.stop - columns.start == 6
+    # The canvas of it whole would have 21,000 pixels a side.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_beyond_the_drawing_there_is_more_of_its_paper() -> None:
+    pixels = np.full((60, 40, 3), (200, 210, 160), dtype=np.uint8)
+    pixels[:, 30:] = (20, 0, 90)
+    found = as_tensor(Image.fromarray(pixels), (3, 24, 24), reading=Reading(0.1))
+    assert found[:, 0, 0].tolist() == found[:, 12, 22].tolist() == [200, 210, 160]
+    black = as_tensor(Image.new("RGB", (40, 40)), (3, 20, 20), reading=Reading(0.1))
+    assert black[:, 0, 0].tolist() == [255, 255, 255]
+
+
 def test_colours_keep_white_around_them() -> None:
     image = Image.new("RGB", (40, 40), "white")
     image.paste((0, 0, 90), (30, 0, 40, 10))
@@ -112,7 +143,9 @@ def test_inverted_is_the_last_that_is_done() -> None:
     assert torch.equal(inverted, 255 - framed(one, 32, 0.1))
 
 
-@pytest.mark.parametrize("margin", [-0.1, 0.5, float("nan")])
+@pytest.mark.parametrize("margin", [-0.1, 0.41, float("nan"), False])
 def test_a_margin_leaves_room(margin: float) -> None:
-    with pytest.raises(ValueError, match="margin is from 0 to less than"):
+    with pytest.raises(ValueError, match=r"margin is from 0 to 0\.4"):
         Reading(margin)
+    with pytest.raises(ValueError, match="inverted is true or false"):
+        Reading(inverted="no")

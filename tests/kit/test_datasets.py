@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from metricforge.contracts import Dataset
-from metricforge.testing import check, check_dataset
+from metricforge.contracts import Dataset, Reading
+from metricforge.testing import ContractBroken, check, check_dataset
 from tests.kit.breaking import assert_all_are_broken, assert_ends
 
 _turn = itertools.count()
@@ -168,6 +169,21 @@ def test_a_sound_dataset_passes():
     report = check_dataset(sound)
     assert report.passed
     assert {note.check for note in report.notes} == {"growth"}
+
+
+def test_files_are_looked_at_as_the_dataset_reads_them(tmp_path):
+    places = [tmp_path / f"{place:02}.png" for place in range(12)]
+    for place, path in enumerate(places):
+        pixels = np.full((32, 32), 255, np.uint8)
+        pixels[4 : 8 + 8, place : place + 12] = 0
+        Image.fromarray(pixels).save(path)
+
+    def alike(margin):
+        return lambda: dataset(images=places, shape=(1, 8, 8), reading=Reading(margin))
+
+    assert check_dataset(alike(None)).passed
+    with pytest.raises(ContractBroken, match="images-differ"):
+        check_dataset(alike(0.1))
 
 
 def test_the_root_is_the_given_one_or_the_environments(tmp_path, monkeypatch):

@@ -70,6 +70,21 @@ def test_two_dimensions_are_drawn_as_they_are(tmp_path, monkeypatch):
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e6])
+def test_a_power_of_ten_leaves_the_title_its_room(tmp_path, monkeypatch, scale):
+    figures = recorded(monkeypatch)
+    points, labels = clusters(3, 2_000, 2)
+    scatter(scale * points, labels, list("abc"), tmp_path / "x", "tiny or huge")
+    (figure,) = figures
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    title, power = axes._left_title.get_window_extent(), axes.yaxis.get_offset_text()
+    assert "e" in power.get_text()
+    assert title.y1 <= figure.bbox.y1
+    assert power.get_window_extent().x0 >= 0
+    assert not title.overlaps(power.get_window_extent())
+
+
 def test_more_dimensions_are_drawn_by_their_principal_components(tmp_path, monkeypatch):
     figures = recorded(monkeypatch)
     rng = np.random.default_rng(0)

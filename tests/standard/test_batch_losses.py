@@ -303,9 +303,11 @@ def test_softmax_of_nothing_is_zero_with_a_graph():
     assert embeddings.grad.shape == (0, 4)
 
 
-@pytest.mark.parametrize("options", [{"scale": 0}, {"smoothing": 1}, {"smoothing": -0.1}])
+@pytest.mark.parametrize(
+    "options", [{"scale": 0}, {"scale": math.inf}, {"smoothing": 1}, {"smoothing": -0.1}]
+)
 def test_softmax_says_which_options_it_needs(options):
-    with pytest.raises(UsageError, match=r"scale > 0 and smoothing in \[0, 1\)"):
+    with pytest.raises(UsageError, match=r"finite scale > 0 and smoothing in \[0, 1\)"):
         Softmax(4, 2, **options)
 
 

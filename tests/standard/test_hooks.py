@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from metricforge_standard.hooks import tensorboard
 from metricforge_standard.hooks.tensorboard import OF_STEPS, TensorBoard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -64,6 +65,19 @@ def test_what_is_begun_in_the_same_second_is_read_in_its_order(
         hook.on_step(told, torch.zeros(1, 2))
         hook.on_end()
     assert set(scalars(tmp_path)["step/loss"]) == {1, 2}
+
+
+def test_a_second_may_end_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TensorBoard(tmp_path, 0).on_end()
+    (written,) = (tmp_path / "tensorboard").iterdir()
+    second = int(written.name.split(".")[3])
+    # A clock that is put back a little, and one that goes on between two looks.
+    told = iter([second + 0.9, second - 0.1, second + 0.9999, second + 1.0001])
+    monkeypatch.setattr(tensorboard.time, "time", lambda: next(told))
+    tensorboard._wait_for_a_later_second(tmp_path / "tensorboard")
+    assert next(told, None) is None
 
 
 def test_every_step_but_some(images: Path, tmp_path: Path) -> None:

@@ -67,4 +67,5 @@ def _wait_for_a_later_second(written: Path) -> None:
     """
     second = int(time.time())
     if any(written.glob(f"events.out.tfevents.{second}.*")):
-        time.sleep(second + 1 - time.time())
+        while int(time.time()) <= second:
+            time.sleep(0.01)

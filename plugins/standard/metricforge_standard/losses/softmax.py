@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,8 +25,8 @@ class Softmax(nn.Module):
     def __init__(
         self, dim: int, num_classes: int, *, scale: float = 16.0, smoothing: float = 0.0
     ) -> None:
-        if not scale > 0 or not 0 <= smoothing < 1:
-            raise UsageError("softmax needs scale > 0 and smoothing in [0, 1).")
+        if not 0 < scale < math.inf or not 0 <= smoothing < 1:
+            raise UsageError("softmax needs a finite scale > 0 and smoothing in [0, 1).")
         super().__init__()
         self.scale, self.smoothing = scale, smoothing
         self.classifier = nn.Linear(dim, num_classes)
