@@ -61,7 +61,7 @@ def read_image(
         # Ink that is thin would be lost in a JPEG that is decoded to a part of its size.
         side = max(shape[1:]) if reading.margin is None else None
         return as_tensor(_decode(content, side, name), shape, name, reading)
-    except (DataError, MemoryError):
+    except DataError:
         raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
     # struct.error, EOFError, IndexError. All of them mean one thing here.
