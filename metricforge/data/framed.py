@@ -37,7 +37,4 @@ def framed(drawing: Image.Image, size: tuple[int, int], margin: float) -> Image.
 
 def _paper(drawing: Image.Image, ink: Image.Image) -> tuple[int, ...]:
     """The usual level of each band where there is no ink; white where there is ink alone."""
-    rest = ImageOps.invert(ink)
-    if rest.getbbox() is None:
-        return (255,) * len(drawing.getbands())
-    return tuple(ImageStat.Stat(drawing, rest).median)
+    return tuple(ImageStat.Stat(drawing, ImageOps.invert(ink)).median)

@@ -6,8 +6,10 @@ import tomllib
 
 import pytest
 
+from benchmarks import tables
 from benchmarks.sections import RESULTS, ROOT
 from benchmarks.tables import HERE, SUITES, section, short
+from metricforge.bench import read_records, read_suite
 
 MEASURED = sorted(path.parent.name for path in (HERE / "results").glob("*/results.jsonl"))
 
@@ -42,3 +44,20 @@ def test_records_tell_nothing_of_where_they_were_made() -> None:
         assert "data_root" not in text
         assert "/shared" not in text
         assert "/tmp" not in text
+
+
+def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[list[str]] = []
+    monkeypatch.setattr(tables, "_plot", lambda name, record: RESULTS)
+    monkeypatch.setattr(
+        tables, "_side_by_side", lambda named, path: shown.append([each for each, _ in named])
+    )
+    name = "mnist-approaches"
+    suite = read_suite(HERE / "suites" / f"{name}.toml")
+    known = read_records(HERE / "results" / name / "results.jsonl")
+    tables.pictures(name, suite, sorted(known, key=lambda record: record.finished))
+    order = list(dict.fromkeys(asked.approach for asked in suite.plan()))
+    assert len(shown) == 2, "one picture for each split"
+    for approaches in shown:
+        assert approaches == [each for each in order if each in approaches]
+        assert len(approaches) == len(order) / 2
