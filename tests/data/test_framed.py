@@ -87,18 +87,6 @@ def test_thin_ink_of_a_large_scan_is_found() -> None:
         assert int(places.max() - places.min()) + 1 == pytest.approx(length, abs=2)
 
 
-def test_a_jpeg_is_not_reduced_beyond_what_its_frame_needs() -> None:
-    pixels = np.full((1600, 1600), 255, dtype=np.uint8)
-    for row in range(500, 1000, 50):
-        pixels[row : row + 6, 500:1000] = 0
-    found = []
-    for kind in ("PNG", "JPEG"):
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, kind, quality=95)
-        found.append(read_image(file.getvalue(), (1, 224, 224), reading=Reading(0.1)).int())
-    assert (found[0] - found[1]).abs().max() < 10
-
-
 def test_thin_ink_is_found_alike_in_all_files() -> None:
     pixels = np.full((1500, 2000), 255, dtype=np.uint8)
     pixels[300:900, 600:604] = pixels[300:304, 600:1200] = 0
@@ -155,5 +143,8 @@ def test_inverted_is_the_last_that_is_done() -> None:
 def test_a_margin_leaves_room(margin: float) -> None:
     with pytest.raises(ValueError, match=r"margin is from 0 to 0\.4"):
         Reading(margin)
+
+
+def test_inverted_is_yes_or_no() -> None:
     with pytest.raises(ValueError, match="inverted is true or false"):
         Reading(inverted="no")

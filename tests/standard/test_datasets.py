@@ -310,7 +310,7 @@ def test_omniglots_characters_fill_their_images_but_for_a_margin(tiny: Path) -> 
     assert (light.min(0)[0] + light.max(0)[0]).tolist() == [19, 19]
     assert (light.max(0)[0] - light.min(0)[0] + 1)[0] == 16
     for wrong in (-0.1, 0.5, float("nan")):
-        with pytest.raises(UsageError, match=r"'margin' of dataset 'omniglot' is from 0 to 0\.4"):
+        with pytest.raises(UsageError, match=r"'omniglot': margin is from 0 to 0\.4"):
             omniglot(tiny, margin=wrong)
 
 

@@ -33,7 +33,6 @@ _COUNTS = {
     _EVALUATION: 13_180,
 }
 _MOST_COMPOSED = 20
-_MOST_MARGIN = 0.4
 # torchvision knows the checksums of the two main archives only.
 _MD5 = Omniglot.zips_md5 | {
     "images_background_small1": "e704a628b5459e08445c13499850abc4",
@@ -74,15 +73,14 @@ def omniglot(
             f"option 'composed' of dataset 'omniglot' is from 0 to {_MOST_COMPOSED}, not "
             f"{composed:g}."
         )
-    if margin is not None and not 0 <= margin <= _MOST_MARGIN:
-        raise UsageError(
-            f"option 'margin' of dataset 'omniglot' is from 0 to {_MOST_MARGIN:g}, not {margin:g}."
-        )
+    try:
+        reading = Reading(margin=margin, inverted=True)
+    except ValueError as error:
+        raise UsageError(f"dataset 'omniglot': {error}") from error
     train, test = _part(root, _BACKGROUND[background]), _part(root, _EVALUATION)
     drawings = train + test
     labels, classes = _indexed([drawing.character for drawing in drawings])
     groups, alphabets = _indexed([drawing.alphabet for drawing in drawings])
-    reading = Reading(margin=margin, inverted=True)
     images = _decoded(drawings, size, reading)
     official = torch.tensor([TRAIN] * len(train) + [TEST] * len(test))
     known, of_known = labels[: len(train)], groups[: len(train)]
