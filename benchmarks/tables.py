@@ -138,7 +138,7 @@ def short() -> list[str]:
                 others = "; ".join(
                     f"{entry['who']} {entry['value']}"
                     for entry in _published(name)
-                    if number in entry["number"]
+                    if number == entry["number"]
                 )
                 rows.append((title, _percent(found), str(row.n), pixels, others))
     if not rows:
