@@ -23,8 +23,10 @@ from PIL import Image, ImageDraw
 
 from benchmarks.sections import ROOT, table, write_section
 from metricforge.bench import Record, Suite, asked_for, read_records, read_suite, tabulate
+from metricforge.bench.carrying_out import RECORDS
 from metricforge.bench.formats import markdown
 from metricforge.contracts import Estimate
+from metricforge.errors import MetricForgeError
 from metricforge.report.tiles import font
 from metricforge.runs.measure import PIXELS
 
@@ -59,27 +61,34 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--write-only", action="store_true")
     options = parser.parse_args()
+    code = 0
     for name in options.names:
         if not options.write_only:
-            carry_out(name, options)
+            code = carry_out(name, options) or code
+        if not (_results(name) / RECORDS).exists():
+            sys.exit(f"nothing of {name} has been carried out: leave --write-only away.")
         write_section(name, section(name))
     write_section("benchmarks", short(), ROOT / "README.md")
+    sys.exit(code)
 
 
-def carry_out(name: str, options: argparse.Namespace) -> None:
-    """The command that a user would give."""
+def carry_out(name: str, options: argparse.Namespace) -> int:
+    """The command that a user would give; its exit code, where all but some runs went well."""
     words = [sys.executable, "-m", "metricforge", "bench", "run", str(_path(name))]
     words += ["--out", str(_results(name)), "--resume", "--jobs", options.jobs]
     words += ["--data-root", options.data_root]
     words += ["--seeds", options.seeds] if options.seeds else []
     words += [word for only in options.only for word in ("--only", only)]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    code = subprocess.run(words, check=False, stdout=subprocess.DEVNULL).returncode
+    if code not in (0, MetricForgeError.exit_code):
+        sys.exit(code)
+    return code
 
 
 def section(name: str) -> list[str]:
     """The section of RESULTS.md: what was compared, by which command, the tables."""
     suite = read_suite(_path(name))
-    known = read_records(_results(name) / "results.jsonl")
+    known = read_records(_results(name) / RECORDS)
     records = asked_for(suite, known)
     runs = [record for record in records if record.trial is None]
     hours = sum(record.wall_seconds for record in records) / 3600
@@ -128,7 +137,7 @@ def short() -> list[str]:
     rows = []
     for name, approach, number, title in SHORT:
         suite = read_suite(_path(name))
-        known = _results(name) / "results.jsonl"
+        known = _results(name) / RECORDS
         asked = asked_for(suite, read_records(known)) if known.exists() else []
         shown = [row for one in tabulate(suite, asked) for row in one.rows if number in row.numbers]
         pixels = next((_percent(row.numbers[number]) for row in shown if row.name == PIXELS), "")

@@ -15,15 +15,13 @@ from typing import Any, NoReturn
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from metricforge.bench.checks import check_names
 from metricforge.bench.one_run import run_one
 from metricforge.bench.records import DONE, Record, append, read_records
-from metricforge.bench.suite import Elsewhere, Planned, Suite
+from metricforge.bench.suite import Planned, Suite
 from metricforge.bench.tuner import Tuner, searched_by
 from metricforge.errors import Interrupted, ResourceError
-from metricforge.registry import Registry
-from metricforge.runs.components import make_protocol
 from metricforge.runs.lock import held
-from metricforge.spec import Spec, bind
 
 RECORDS = "results.jsonl"
 
@@ -46,10 +44,11 @@ def carry_out(
     (data_root, device) are put into every recipe, and have no share in what a run is known by.
     """
     suite = suite if seeds is None else replace(suite, seeds=seeds)
-    _check(suite.elsewhere)
+    approaches = suite.matching(only)
+    check_names(suite, approaches)
     with held(out), _terminated():
         work = _Work(suite, out, jobs, options or {})
-        tuner = Tuner(suite, suite.matching(only), work.searched_by)
+        tuner = Tuner(suite, approaches, work.searched_by)
         count = tuner.trials + len(suite.plan(only))
         number = 0
         for trials in tuner.rounds():
@@ -57,17 +56,6 @@ def carry_out(
             number += len(trials)
             tuner.learn(work.record_of)
         yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
-
-
-def _check(elsewhere: Sequence[Elsewhere]) -> None:
-    """Refuse what names no dataset or protocol before hours of training, not after them."""
-    registry = Registry.installed() if elsewhere else None
-    for other in elsewhere:
-        assert registry is not None
-        spec = Spec.parse(other.dataset)
-        bind(registry.factory("dataset", spec), spec, f"dataset '{spec.name}'")
-        for protocol in other.protocols:
-            make_protocol(registry, protocol)
 
 
 @contextmanager

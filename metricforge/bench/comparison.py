@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from metricforge.bench.carrying_out import RECORDS
 from metricforge.bench.records import DONE, Record, read_records
-from metricforge.bench.table import by_seed
+from metricforge.bench.table import by_seed, told
 from metricforge.contracts import Estimate
 from metricforge.errors import DataError
 from metricforge.evaluation import over_differences
@@ -33,7 +33,7 @@ class Compared:
         return {
             "approaches": {
                 name: {
-                    number: {"first": one, "second": other, "difference": asdict(apart)}
+                    number: {"first": one, "second": other, "difference": told(apart)}
                     for number, (one, other, apart) in numbers.items()
                 }
                 for name, numbers in self.approaches.items()
@@ -45,7 +45,7 @@ class Compared:
 def compare(first: Path, second: Path) -> Compared:
     """What two folders of results both have; DataError where that is nothing."""
     here, there = _by_approach(first), _by_approach(second)
-    told = [*_older(first), *_older(second)]
+    notes = [*_older(first), *_older(second)]
     approaches = {
         name: numbers for name in here if (numbers := _apart(here[name], there.get(name, {})))
     }
@@ -53,11 +53,11 @@ def compare(first: Path, second: Path) -> Compared:
         raise DataError(
             f"{first} and {second} have no approach in common that was tested on the same classes."
         )
-    told += [note for name in approaches for note in _other_options(here[name], there[name])]
+    notes += [note for name in approaches for note in _other_options(here[name], there[name])]
     alone = sorted(set(here) ^ set(approaches)) + sorted(set(there) - set(approaches))
     if alone:
-        told.append(f"in one of them alone, or on other classes: {', '.join(alone)}.")
-    return Compared(approaches, tuple(dict.fromkeys(told)))
+        notes.append(f"in one of them alone, or on other classes: {', '.join(alone)}.")
+    return Compared(approaches, tuple(dict.fromkeys(notes)))
 
 
 def _by_approach(folder: Path) -> dict[str, dict[Key, Record]]:

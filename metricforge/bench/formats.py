@@ -122,11 +122,11 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _three(estimate: Estimate | None) -> list[str]:
-    return (
-        ["", "", ""]
-        if estimate is None
-        else [repr(value) for value in (estimate.value, estimate.low, estimate.high)]
-    )
+    if estimate is None:
+        return ["", "", ""]
+    # A single seed says nothing of others.
+    ends = [repr(estimate.low), repr(estimate.high)] if estimate.n > 1 else ["", ""]
+    return [repr(estimate.value), *ends]
 
 
 def _text(number: float | None) -> str:

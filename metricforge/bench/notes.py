@@ -28,21 +28,32 @@ def notes(
     if not done:
         yield "nothing is done yet."
     else:
-        yield _how(done, baselines)
+        yield _how(done, baselines, len(suite.each_fold))
         yield _on_what(done)
+        yield from _to_come(suite, records)
     yield from _of_one_run(suite, done)
     yield from _tuned(suite, done, records)
     yield from _incomplete(by_approach, values, len(suite.each_fold))
     yield from _lost(by_approach, records)
-    yield from _not_there(suite.numbers, there)
+    yield from not_there(suite.numbers, there)
 
 
-def _how(done: Sequence[Record], baselines: Sequence[str]) -> str:
+def not_there(numbers: Sequence[str], there: Sequence[str]) -> Iterator[str]:
+    """Of the numbers that a suite wants, those that nothing measures."""
+    if there and (unknown := [name for name in numbers if name not in there]):
+        yield f"no protocol measures {', '.join(unknown)}; there are {', '.join(there)}."
+
+
+def _how(done: Sequence[Record], baselines: Sequence[str], folds: int) -> str:
     kind = "closed set" if done[0].closed_set else "held-out classes"
     names = " or ".join(f"'{name}'" for name in baselines)
     alike = " of the same further choices" if len(baselines) > 1 else ""
     compared = f"; (differences to {names}{alike} in pairs of seeds)" if names else ""
-    return f"{kind}; mean over seeds [95 % interval over seeds]{compared}; median of seconds."
+    of = f", each the mean of {folds} folds" if folds > 1 else ""
+    return (
+        f"{kind}; mean over seeds{of} [95 % interval over seeds]{compared}; median of the seconds "
+        "of training."
+    )
 
 
 def _on_what(done: Sequence[Record]) -> str:
@@ -53,12 +64,13 @@ def _on_what(done: Sequence[Record]) -> str:
 
 def _of_one_run(suite: Suite, done: Sequence[Record]) -> Iterator[str]:
     """How sure a number is of one training alone, whose test is a sample, too."""
-    for record in done[:1]:
+    for record in sorted(done, key=lambda one: one.seed)[:1]:
+        fold = "" if record.fold is None else f", fold {record.fold}"
         numbers = record.results.get(TRAINED, {})
         for name in [name for name in suite.numbers or numbers if name in numbers][:1]:
             one = Estimate(**numbers[name])
             yield (
-                f"one training alone ({record.approach}, seed {record.seed}): {name} "
+                f"one training alone ({record.approach}, seed {record.seed}{fold}): {name} "
                 f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}] over {one.n:,} {one.over}."
             )
 
@@ -87,6 +99,20 @@ def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> I
             )
 
 
+def _to_come(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    """How much of the suite has not been carried out."""
+    there = {(one.approach, one.seed, one.fold) for one in records if one.trial is None}
+    # Nothing comes of an approach of which no trial could be trained.
+    hopeless = {one.approach for one in records} - {
+        one.approach for one in records if one.trial is None or one.outcome == DONE
+    }
+    planned = [
+        (one.approach, one.seed, one.fold) for one in suite.plan() if one.approach not in hopeless
+    ]
+    if left := sum(one not in there for one in planned):
+        yield f"{left:,} of the suite's {len(planned):,} runs have not been carried out."
+
+
 def _incomplete(
     by_approach: Mapping[str, list[Record]],
     values: Mapping[str, Mapping[int, Mapping[str, float]]],
@@ -106,11 +132,6 @@ def _lost(by_approach: Mapping[str, list[Record]], records: Sequence[Record]) ->
             fold = "" if record.fold is None else f", fold {record.fold}"
             which = f"{record.approach}, seed {record.seed}{fold}"
             yield f"{which}: {record.outcome}: {record.error}"
-
-
-def _not_there(numbers: Sequence[str], there: Sequence[str]) -> Iterator[str]:
-    if there and (unknown := [name for name in numbers if name not in there]):
-        yield f"no protocol measures {', '.join(unknown)}; there are {', '.join(there)}."
 
 
 def _versions(environment: Mapping[str, Any]) -> str:

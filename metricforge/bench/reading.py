@@ -25,18 +25,26 @@ OWN = ("seed", "test")
 """Options of a recipe that the suite itself gives to each run."""
 
 FEWEST_FOLDS = 3
+"""One to test, one to validate, one to train."""
+
+WRITTEN = {str: "a text", int: "a whole number", list: "a list", dict: "a table"}
+"""What TOML's values are called."""
 
 
 def read_suite(path: Path) -> Suite:
     """The suite in a file; UsageError for anything that it can't mean."""
     try:
         said = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"can't read the suite {path}: {error.strerror}.") from error
+    except ValueError as error:
         raise UsageError(f"can't read the suite {path}: {error}.") from error
     source = str(path)
     _known(said, KEYS, f"key in {source}:")
     budget = _table(said, "budget", source)
     _known(budget, BUDGETS, f"budget in {source}:")
+    if len(budget) > 1:
+        raise UsageError(f"{source} has a [budget] of {' and '.join(budget)}; give one of them.")
     base = {**_table(said, "base", source), **budget}
     approaches = tuple(_approaches(said, source))
     suite = Suite(
@@ -63,7 +71,8 @@ def _check(suite: Suite, budget: Mapping[str, Any], source: str) -> None:
         raise unknown(f"baseline in {source}:", suite.baseline, names)
     if suite.folds is not None and suite.folds < FEWEST_FOLDS:
         raise UsageError(
-            f"{source} has folds = {suite.folds}, which must be {FEWEST_FOLDS} or more."
+            f"{source} has folds = {suite.folds}, which must be {FEWEST_FOLDS} or more: one to "
+            "test, one to validate, the others to train."
         )
     for options in (suite.base, *(approach.options for approach in suite.approaches)):
         for key in OWN:
@@ -204,7 +213,7 @@ def _texts(said: Mapping[str, Any], key: str, source: str) -> tuple[str, ...]:
 def _typed(said: Mapping[str, Any], key: str, kind: type, source: str, default: Any) -> Any:
     value = said.get(key, default)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"{source} has {key} = {value!r}, which must be a {kind.__name__}.")
+        raise UsageError(f"{source} has {key} = {value!r}, which must be {WRITTEN[kind]}.")
     return value
 
 

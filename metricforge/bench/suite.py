@@ -113,16 +113,18 @@ class Suite:
         return (*self.tuning.options, *approach.tune) if self.tuning else ()
 
     def matching(self, only: Sequence[str] = ()) -> list[Approach]:
-        """The approaches whose name has one of these in it; UsageError for one that none has."""
+        """The approaches by one of these names, or with one in theirs where none has just that.
+
+        UsageError for one that is in no name.
+        """
         names = [approach.name for approach in self.approaches]
+        meant: set[str] = set()
         for part in only:
-            if not any(part in name for name in names):
+            found = [part] if part in names else [name for name in names if part in name]
+            if not found:
                 raise unknown("approach", part, names)
-        return [
-            approach
-            for approach in self.approaches
-            if not only or any(part in approach.name for part in only)
-        ]
+            meant.update(found)
+        return [approach for approach in self.approaches if not only or approach.name in meant]
 
     @property
     def trials(self) -> int:
@@ -137,7 +139,7 @@ class Suite:
     def plan(self, only: Sequence[str] = (), tuned: Tuned | None = None) -> list[Planned]:
         """Every run, seed by seed, so that a suite that is stopped has a little of everything.
 
-        `only` keeps the approaches whose name has one of these in it. With `tuned` it has the
+        `only` keeps some approaches, see :meth:`matching`. With `tuned` it has the
         options that trials have chosen, and no run of which trials have chosen nothing.
         """
         return [

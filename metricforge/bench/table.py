@@ -53,7 +53,21 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """The table for another program, without intervals where there is but one seed."""
+        rows = [
+            asdict(row)
+            | {
+                "numbers": {name: told(one) for name, one in row.numbers.items()},
+                "differences": {name: told(one) for name, one in row.differences.items()},
+            }
+            for row in self.rows
+        ]
+        return asdict(self) | {"rows": rows}
+
+
+def told(found: Estimate) -> dict[str, Any]:
+    """An estimate over seeds for another program; one seed says nothing of others."""
+    return asdict(found) | ({"low": None, "high": None} if found.n == 1 else {})
 
 
 def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -74,7 +76,8 @@ def whole(suite: Path) -> Path:
     """The results of the suite, by two processes."""
     out = suite.parent / "whole"
     done = metricforge("bench", "run", suite, "--out", out, "--jobs", 2)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "error: 2 of 8 runs failed, and the table says why" in done.stderr
     assert "**A small suite" in done.stdout
     assert len([line for line in done.stderr.splitlines() if "/8 " in line]) == 8
     return out
@@ -130,6 +133,7 @@ def test_the_table_is_that_of_the_records(suite: Path, whole: Path) -> None:
         done = metricforge("bench", "table", suite, "--out", whole, "--format", form)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(begins)
+        assert "have not been carried out" not in done.stdout
 
 
 def test_killed_and_gone_on_with_it_finds_the_same(suite: Path, whole: Path) -> None:
@@ -164,6 +168,12 @@ def test_results_that_have_not_changed_differ_by_nothing(whole: Path, suite: Pat
     assert set(compared["approaches"]) == {"hard", "random"}
     difference = compared["approaches"]["hard"]["map@r"]["difference"]
     assert (difference["value"], difference["low"], difference["high"]) == (0, 0, 0)
+    shown = metricforge("bench", "compare", whole, whole).stdout
+    lines = [line.rstrip() for line in shown.splitlines()]
+    assert lines[0].split() == ["seeds", "first", "second", "difference"]
+    assert {"hard", "random"} <= set(lines)
+    counts = [line.split()[1] for line in lines if line.startswith("  map@r ")]
+    assert counts == ["2", "2"]
     assert metricforge("bench", "compare", whole, suite.parent / "gone").returncode == 5
 
 
@@ -183,7 +193,7 @@ def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> Non
     assert "did you mean 'smoke'" in wrong.stderr
     nowhere = metricforge("bench", "table", "smoke", cwd=suite.parent)
     assert nowhere.returncode == 2
-    assert "name a file" in nowhere.stderr
+    assert "nothing of suite 'smoke' has been carried out into bench/smoke" in nowhere.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -256,6 +266,60 @@ def test_an_interrupted_run_is_gone_on_with_by_what_means_the_same(
     # What went on before the kill counts as well.
     seconds = [(one["wall_seconds"], one["seconds"]) for one in records(tmp_path / "out")]
     assert all(wall >= trained for wall, trained in seconds)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('sampler = "hard-triplet:clases=3"', "unknown option of sampler .*did you mean 'classes'"),
+        ('sampler = "random-triplet"', "unknown sampler .*did you mean 'random-triplets'"),
+        ('loss = "margn"', "unknown loss .*did you mean 'margin'"),
+        ('augment = ["afine"]', "unknown augmentation .*did you mean 'affine'"),
+        ('protocols = ["retreival"]', "unknown protocol .*did you mean 'retrieval'"),
+        ('validation = "onehsot"', "unknown protocol .*did you mean 'oneshot'"),
+    ],
+)
+def test_a_component_that_is_not_there_is_refused_before_all_training(
+    tmp_path: Path, wrong: str, said: str
+) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    (tmp_path / "wrong.toml").write_text(f'{text}[[approach]]\nname = "typo"\n{wrong}\n')
+    given = ("bench", "run", tmp_path / "wrong.toml", "--out", tmp_path / "out", "--seeds", 1)
+    done = metricforge(*given)
+    assert done.returncode == 2
+    assert re.search(f"^error: suite 'wrong': {said}", done.stderr), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_asked_for_alone_needs_nothing_of_the_others(tmp_path: Path) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    text = text.replace('["map@r"]', '["map@r", "recal@1"]')
+    (tmp_path / "part.toml").write_text(
+        f'{text}[[approach]]\nname = "hard too"\nsampler = "gone.Sampler"\n'
+    )
+    given = (tmp_path / "part.toml", "--out", tmp_path / "out")
+    done = metricforge("bench", "run", *given, "--only", "hard", "--seeds", 1)
+    assert done.returncode == 0, done.stderr
+    first, note = done.stderr.splitlines()
+    assert first.startswith("1/1 hard, seed 0: map@r ")
+    assert note.startswith("note: no protocol measures recal@1; there are recall@1")
+    shown = metricforge("bench", "table", *given, "--format", "csv")
+    assert "5 of the suite's 6 runs" in metricforge("bench", "table", *given).stdout
+    lines = {
+        (line["approach"], line["number"]): line
+        for line in csv.DictReader(shown.stdout.splitlines())
+    }
+    hard = lines["hard", "map@r"]
+    assert (float(hard["mean"]) > 0, hard["low"], hard["high"], hard["n"]) == (True, "", "", "1")
+    (table,) = json.loads(metricforge("bench", "table", *given, "--json").stdout)
+    found = table["rows"][0]["numbers"]["map@r"]
+    assert (found["low"], found["high"], found["n"]) == (None, None, 1)
+    both = (tmp_path / "out", tmp_path / "out")
+    compared = json.loads(metricforge("bench", "compare", *both, "--json").stdout)
+    assert compared["approaches"]["hard"]["map@r"]["difference"]["low"] is None
+    same = metricforge("bench", "compare", *both).stdout
+    assert "+0.000" in same
+    assert "[" not in same
 
 
 @pytest.mark.parametrize(
@@ -393,6 +457,10 @@ def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
     row = next(row for row in table["rows"] if row["name"] == "triplet")
     assert row["n"] == 1
     assert row["numbers"]["map@r"]["value"] == pytest.approx(mean)
+    assert "mean over seeds, each the mean of 3 folds [95 %" in table["notes"][0]
+    assert any(
+        note.startswith("one training alone (triplet, seed 0, fold ") for note in table["notes"]
+    )
 
 
 def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from metricforge.cli.options import JSON, debug, print_json
 def command(first: Path, second: Path, as_json: bool) -> None:
     """Compare two folders of results, such as of two versions: SECOND less FIRST.
 
-    Approaches that both have, tested on the same classes, seed by seed.
+    Approaches that both have, tested on the same classes: the seeds that both have, in pairs.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -31,12 +31,14 @@ def command(first: Path, second: Path, as_json: bool) -> None:
         print_json(compared.to_json())
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("", "number", "first", "second", "difference"):
-        table.add_column(head, overflow="fold")
+    for head in ("", "seeds", "first", "second", "difference"):
+        table.add_column(head, overflow="fold", no_wrap=head == "difference")
     for name, numbers in compared.approaches.items():
-        for place, (number, (one, other, apart)) in enumerate(numbers.items()):
-            shown = "" if place else escape(name)
-            table.add_row(shown, number, f"{one:.3f}", f"{other:.3f}", difference(apart))
+        table.add_row(f"[bold]{escape(name)}[/bold]")
+        for number, (one, other, apart) in numbers.items():
+            # A single seed says nothing of others.
+            told = difference(apart) if apart.n > 1 else f"{apart.value:+.3f}"
+            table.add_row(f"  {number}", str(apart.n), f"{one:.3f}", f"{other:.3f}", told)
     console = Console(highlight=False)
     console.print(table)
     for note in compared.notes:

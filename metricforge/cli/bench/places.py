@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from metricforge.bench import Record, Suite
 
 HERE = Path("benchmarks") / "suites"
-SHIPPED = Path(__file__).parents[2] / "bench" / "suites"
-"""Where those that ship with metricforge lie in what pip installs."""
+PACKAGE = Path(__file__).parents[2]
+SHIPPED = (PACKAGE / "bench" / "suites", PACKAGE.parent / HERE)
+"""Where those that ship with metricforge lie: in what pip installs, and in a checkout."""
 
 OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
                    help="Folder of the results.  [default: bench/SUITE]")  # fmt: skip
@@ -22,7 +23,7 @@ OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
 
 def suites() -> Path:
     """The folder of suites: benchmarks/suites here, or of those that ship."""
-    return HERE if HERE.is_dir() else SHIPPED
+    return next((folder for folder in (HERE, *SHIPPED) if folder.is_dir()), HERE)
 
 
 def find(named: str) -> Suite:
@@ -49,6 +50,11 @@ def current(suite: Suite, path: Path) -> list[Record]:
     """The records of what the suite asks for; others, of what it once was, are told of."""
     from metricforge.bench import asked_for, read_records
 
+    if not path.exists():
+        raise UsageError(
+            f"nothing of suite '{suite.name}' has been carried out into {path.parent}; begin or go "
+            "on with: metricforge bench run"
+        )
     records = read_records(path)
     asked = asked_for(suite, records)
     if old := len(records) - len(asked):

@@ -10,7 +10,7 @@ import click
 
 from metricforge.cli.bench.places import OUT, current, find, results_of
 from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
-from metricforge.errors import UsageError
+from metricforge.errors import MetricForgeError, UsageError
 
 if TYPE_CHECKING:
     from metricforge.bench import Record
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
               help="Processes side by side; they share the cores.")  # fmt: skip
 @click.option("--only", metavar="TEXT", multiple=True,
-              help="Only approaches with this in their name; may be repeated.")  # fmt: skip
+              help="Only the approach of this name, or those with it in theirs.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with what is in the folder.")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps.  [default: the suite's]")
 @DATA_ROOT
@@ -43,12 +43,15 @@ def command(
     """Carry out the runs of SUITE, and print its table.
 
     Each run is a line in results.jsonl when it is done, and has a folder. A suite that was stopped
-    or killed goes on with --resume, its open runs too; what failed is then tried again.
+    or killed goes on with --resume, its open runs too; what failed is then tried again, and if it
+    still does the exit code is 1.
     """
     from metricforge.bench import carry_out, tabulate
     from metricforge.bench.carrying_out import RECORDS
     from metricforge.bench.formats import markdown
-    from metricforge.bench.records import DONE
+    from metricforge.bench.notes import not_there
+    from metricforge.bench.records import DONE, FAILED
+    from metricforge.runs.measure import TRAINED
 
     found = find(suite)
     place = results_of(found, out)
@@ -59,10 +62,15 @@ def command(
         )
     options = {"data_root": data_root, "device": device}
     given = {key: value for key, value in options.items() if value is not None}
+    looked_at = False
     for number, count, record in carry_out(
         found, place, seeds=seeds, jobs=jobs, only=only, options=given
     ):
         click.echo(f"{number}/{count} {_line(record, found.numbers)}", err=True)
+        if record.outcome == DONE and record.trial is None and not looked_at:
+            looked_at = True
+            for note in not_there(found.numbers, list(record.results[TRAINED])):
+                click.echo(f"note: {note}", err=True)
     records = current(found, place / RECORDS)
     tables = tabulate(found, records)
     if as_json:
@@ -71,6 +79,10 @@ def command(
         click.echo(markdown(tables), nl=False)
     if not any(record.outcome == DONE for record in records):
         raise UsageError(f"nothing of {found.name} could be trained; the table says why.")
+    if failed := sum(one.outcome == FAILED and one.trial is None for one in records):
+        raise MetricForgeError(
+            f"{failed} of {len(records)} runs failed, and the table says why; --resume tries again."
+        )
 
 
 def _line(record: Record, wanted: Sequence[str]) -> str:
