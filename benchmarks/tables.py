@@ -110,21 +110,27 @@ def section(name: str) -> list[str]:
 
 
 def views(name: str) -> list[str]:
-    """What several views of an image and several networks together find, where it was measured."""
-    path = _results(name) / "views.json"
-    if not path.is_file():
+    """What several views of an image and several networks together find, where it was measured.
+
+    Of all runs in views.json, or of those of an approach in views-APPROACH.json.
+    """
+    paths = sorted(_results(name).glob("views*.json"))
+    if not paths:
         return []
-    found = {row: Estimate(**values) for row, values in json.loads(path.read_text()).items()}
-    rows = [
-        (row, f"{one.value:.4f}" + (f" [{one.low:.4f}, {one.high:.4f}]" if one.n > 1 else ""))
-        for row, one in found.items()
-    ]
+    rows = []
+    for path in paths:
+        approach = path.stem.removeprefix("views").removeprefix("-")
+        for row, values in json.loads(path.read_text()).items():
+            one = Estimate(**values)
+            span = f" [{one.low:.4f}, {one.high:.4f}]" if one.n > 1 else ""
+            rows.append((f"{approach}: {row}" if approach else row, f"{one.value:.4f}{span}"))
+    runs, out = ("*", "views") if paths[0].stem == "views" else ("APPROACH-*", "views-APPROACH")
+    place = f"benchmarks/results/{name}"
     return [
         "The same networks by several views of each image, averaged, or in eight orientations laid "
         "end to end, and several networks together, at so many times the cost "
-        "(`python -m benchmarks.omniglot_views "
-        f"benchmarks/results/{name}/runs/* --data-root DIR --out benchmarks/results/{name}/"
-        "views.json`); intervals over seeds, or over the official runs where networks are "
+        f"(`python -m benchmarks.omniglot_views {place}/runs/{runs} --data-root DIR --out "
+        f"{place}/{out}.json`); intervals over seeds, or over the official runs where networks are "
         "together:",
         "",
         *table(("", "error@omniglot"), rows),
