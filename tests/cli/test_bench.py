@@ -276,6 +276,9 @@ def test_an_interrupted_run_is_gone_on_with_by_what_means_the_same(
         ('loss = "margn"', "unknown loss .*did you mean 'margin'"),
         ('augment = ["afine"]', "unknown augmentation .*did you mean 'affine'"),
         ('protocols = ["retreival"]', "unknown protocol .*did you mean 'retrieval'"),
+        ('dataset = "minst"', "there is no folder or file 'minst' here, .*did you mean 'mnist'"),
+        ('optimizer = "adam:rl=1"', "unknown option .*did you mean 'lr'"),
+        ('split = "ofifcial"', "unknown split .*did you mean 'official'"),
         ('validation = "onehsot"', "unknown protocol .*did you mean 'oneshot'"),
     ],
 )
@@ -287,13 +290,14 @@ def test_a_component_that_is_not_there_is_refused_before_all_training(
     given = ("bench", "run", tmp_path / "wrong.toml", "--out", tmp_path / "out", "--seeds", 1)
     done = metricforge(*given)
     assert done.returncode == 2
-    assert re.search(f"^error: suite 'wrong': {said}", done.stderr), done.stderr
+    assert re.search(f"^error: suite 'wrong', typo: {said}", done.stderr), done.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_asked_for_alone_needs_nothing_of_the_others(tmp_path: Path) -> None:
     text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
-    text = text.replace('["map@r"]', '["map@r", "recal@1"]')
+    # A dataset may be given by its path alone.
+    text = text.replace('["map@r"]', '["map@r", "recal@1"]').replace("npz:path=", "")
     (tmp_path / "part.toml").write_text(
         f'{text}[[approach]]\nname = "hard too"\nsampler = "gone.Sampler"\n'
     )
@@ -369,7 +373,7 @@ sampler = "random-triplets:triplets=6"
 
 [[also]]
 name = "other"
-dataset = "npz:path={other}"
+dataset = "{other}"
 protocols = ["retrieval"]
 """
 
