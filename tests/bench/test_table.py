@@ -218,3 +218,14 @@ def test_names_are_escaped() -> None:
     tables = tabulate(suite, [record("a", 0, 0.5), record("<b|>", 0, 0.5)])
     assert "| <b\\|> |" in markdown(tables)
     assert "&lt;b|&gt;" in html(tables)
+
+
+def test_what_is_left_is_told_but_not_of_what_could_not_be_tuned() -> None:
+    done = [record(name, seed, 0.5) for name in "ab" for seed in range(3)]
+    (table,) = tabulate(SUITE, done[:4])
+    assert "5 of the suite's 9 runs have not been carried out." in table.notes
+    lost = replace(record("c", 1_000_000, 0), trial=1, outcome="failed", error="no.", results={})
+    (table,) = tabulate(SUITE, [*done, lost])
+    assert "have not been carried out" not in " ".join(table.notes)
+    (table,) = tabulate(SUITE, [*done, replace(lost, outcome="done")])
+    assert "3 of the suite's 9 runs have not been carried out." in table.notes
