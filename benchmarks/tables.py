@@ -41,7 +41,9 @@ SHORT = (
     ("omniglot-minimal", "small1", "error@omniglot", "the same, 5 alphabets (small1)"),
     ("omniglot-minimal", "small2", "error@omniglot", "the same, 5 alphabets (small2)"),
     ("omniglot-vinyals", "recipe, resnet-small", "accuracy@20way1shot",
-     "Omniglot, 20-way 1-shot, 1,200 characters to train: accuracy"),
+     "Omniglot, 20-way 1-shot, 1,200 characters to train, resnet-small: accuracy"),
+    ("omniglot-vinyals", "recipe, conv4", "accuracy@20way1shot",
+     "the same, conv4, as large as the published networks"),
     ("transfer", "recipe, thick strokes", "mnist accuracy@10way1shot",
      "Omniglot, framed and thickened as digits are, to MNIST, 10-way 1-shot: accuracy"),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jinja2 import Template
 
-from metricforge.bench.table import Row, Table
+from metricforge.bench.table import Row, Table, told
 from metricforge.contracts import Estimate
 
 _PAGE = Template(
@@ -122,11 +122,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _three(estimate: Estimate | None) -> list[str]:
-    if estimate is None:
-        return ["", "", ""]
-    # A single seed says nothing of others.
-    ends = [repr(estimate.low), repr(estimate.high)] if estimate.n > 1 else ["", ""]
-    return [repr(estimate.value), *ends]
+    found = {} if estimate is None else told(estimate)
+    three = (found.get(key) for key in ("value", "low", "high"))
+    return ["" if value is None else repr(value) for value in three]
 
 
 def _text(number: float | None) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +65,26 @@ def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatc
     for approaches in shown:
         assert approaches == [each for each in order if each in approaches]
         assert len(approaches) == len(order) / 2
+
+
+def test_a_suite_of_which_nothing_is_there_has_no_section(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tables, "_results", lambda name: tmp_path / name)
+    monkeypatch.setattr(sys, "argv", ["tables", "smoke", "--write-only"])
+    with pytest.raises(SystemExit, match="nothing of smoke has been carried out"):
+        tables.main()
+
+
+def test_a_suite_with_failed_runs_has_a_section_and_one_that_could_not_be_run_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = Namespace(jobs="1", data_root="data", seeds=None, only=[])
+    for code in (0, 1, 2):
+        done = subprocess.CompletedProcess([], code)
+        monkeypatch.setattr(subprocess, "run", lambda *given, done=done, **more: done)
+        if code < 2:
+            assert tables.carry_out("smoke", options) == code
+        else:
+            with pytest.raises(SystemExit):
+                tables.carry_out("smoke", options)
