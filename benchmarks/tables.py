@@ -16,13 +16,23 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from benchmarks.sections import ROOT, table, write_section
-from metricforge.bench import Record, Suite, asked_for, read_records, read_suite, tabulate
+from metricforge.bench import (
+    Record,
+    Suite,
+    Table,
+    asked_for,
+    grid,
+    read_records,
+    read_suite,
+    tabulate,
+)
 from metricforge.bench.carrying_out import RECORDS
 from metricforge.bench.formats import markdown
 from metricforge.contracts import Estimate
@@ -48,6 +58,10 @@ SHORT = (
      "Omniglot, framed and thickened as digits are, to MNIST, 10-way 1-shot: accuracy"),
 )  # fmt: skip
 """The rows of the README's table: suite, approach, number, and what it is called there."""
+
+GRIDS = ("omniglot-oneshot",)
+"""Suites of two axes with too many rows to be read: their first two numbers are shown by axes."""
+GRID_NUMBERS = 2
 
 ACROSS = 4
 SIDE = (450, 352)
@@ -103,11 +117,30 @@ def section(name: str) -> list[str]:
         f"[`suites/{name}.toml`](suites/{name}.toml); {len(runs)} of {len(suite.plan())} runs are "
         f"there, {hours:.1f} hours of a process in all.",
         "",
-        markdown(tabulate(suite, records)).rstrip(),
-        "",
+        *measured(name, suite, tabulate(suite, records)),
         *views(name),
         *published(name),
         *pictures(name, suite, records),
+    ]
+
+
+def measured(name: str, suite: Suite, tables: Sequence[Table]) -> list[str]:
+    """The tables; where they are long, two numbers of them by axes and the whole folded away."""
+    whole = [markdown(tables).rstrip(), ""]
+    if name not in GRIDS:
+        return whole
+    numbers = suite.numbers[:GRID_NUMBERS]
+    by_axes = [grid(suite, one, number) for number in numbers for one in tables]
+    shown = [replace(one, notes=one.notes[:1]) for one in by_axes]
+    head = "Every number, differences to the baseline, and what does not fit"
+    return [
+        markdown(shown).rstrip(),
+        "",
+        f"<details><summary>{head}</summary>",
+        "",
+        *whole,
+        "</details>",
+        "",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from metricforge.bench.asked import asked_for
 from metricforge.bench.carrying_out import carry_out
+from metricforge.bench.grid import grid
 from metricforge.bench.reading import read_suite
 from metricforge.bench.records import Record, read_records
 from metricforge.bench.suite import Suite
@@ -13,6 +14,7 @@ __all__ = [
     "Table",
     "asked_for",
     "carry_out",
+    "grid",
     "read_records",
     "read_suite",
     "tabulate",

@@ -87,18 +87,24 @@ FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
 
 
 def _heads(table: Table) -> list[str]:
-    return ["", *table.numbers, "n", "seconds"]
+    return ["", *table.numbers, "n", *(["seconds"] if _is_timed(table) else [])]
 
 
 def _cells(row: Row, table: Table) -> list[str]:
     if row.reason:
-        return [row.name, row.reason, *([""] * (len(table.numbers) + 1))]
+        return [row.name, row.reason, *([""] * (len(_heads(table)) - 2))]
+    seconds = "" if row.seconds is None else f"{row.seconds:,.0f}"
     return [
         row.name,
         *(_cell(row, name) for name in table.numbers),
         str(row.n),
-        "" if row.seconds is None else f"{row.seconds:,.0f}",
+        *([seconds] if _is_timed(table) else []),
     ]
+
+
+def _is_timed(table: Table) -> bool:
+    """Whether there is a column of seconds, which a grid of one number has not."""
+    return any(row.seconds is not None for row in table.rows)
 
 
 def _cell(row: Row, name: str) -> str:
@@ -109,7 +115,7 @@ def _cell(row: Row, name: str) -> str:
     # Errors are small: a thousandth is much of one.
     digits = 4 if "error" in name else 3
     text = f"{found.value:.{digits}f}"
-    if row.n > 1:
+    if found.n > 1:
         text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
     if apart is None:
         return text

@@ -13,6 +13,7 @@ from metricforge.runs.measure import TRAINED
 
 def notes(
     suite: Suite,
+    what: str,
     by_approach: Mapping[str, list[Record]],
     values: Mapping[str, Mapping[int, Mapping[str, float]]],
     records: Sequence[Record],
@@ -21,14 +22,15 @@ def notes(
 ) -> Iterator[str]:
     """The lines below a table.
 
-    `by_approach` are the runs that are done and `values` their numbers by seed; `records` are all
-    of the suite, trials and failures too. `there` are the numbers that the table could show.
+    `what` is what its numbers are, see :func:`what_numbers_are`. `by_approach` are the runs that
+    are done and `values` their numbers by seed; `records` are all of the suite, trials and failures
+    too. `there` are the numbers that the table could show.
     """
     done = [record for group in by_approach.values() for record in group]
     if not done:
         yield "nothing is done yet."
     else:
-        yield _how(done, baselines, len(suite.each_fold))
+        yield _how(what, baselines)
         yield _on_what(done)
         yield from _to_come(suite, records)
     yield from _of_one_run(suite, done)
@@ -44,16 +46,18 @@ def not_there(numbers: Sequence[str], there: Sequence[str]) -> Iterator[str]:
         yield f"no protocol measures {', '.join(unknown)}; there are {', '.join(there)}."
 
 
-def _how(done: Sequence[Record], baselines: Sequence[str], folds: int) -> str:
-    kind = "closed set" if done[0].closed_set else "held-out classes"
+def what_numbers_are(done: Sequence[Record], folds: int) -> str:
+    """Of which classes the numbers of these runs are, and of what they are the means."""
+    kind = "closed set" if any(record.closed_set for record in done) else "held-out classes"
+    of = f", each the mean of {folds} folds" if folds > 1 else ""
+    return f"{kind}; mean over seeds{of} [95 % interval over seeds]"
+
+
+def _how(what: str, baselines: Sequence[str]) -> str:
     names = " or ".join(f"'{name}'" for name in baselines)
     alike = " of the same further choices" if len(baselines) > 1 else ""
     compared = f"; (differences to {names}{alike} in pairs of seeds)" if names else ""
-    of = f", each the mean of {folds} folds" if folds > 1 else ""
-    return (
-        f"{kind}; mean over seeds{of} [95 % interval over seeds]{compared}; median of the seconds "
-        "of training."
-    )
+    return f"{what}{compared}; median of the seconds of training."
 
 
 def _on_what(done: Sequence[Record]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.notes import notes
+from metricforge.bench.notes import notes, what_numbers_are
 from metricforge.bench.records import DONE, Record
 from metricforge.bench.suite import Suite
 from metricforge.contracts import Estimate
@@ -45,12 +45,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a suite that are tested on the same images, and what to know of them."""
+    """The rows of a suite that are tested on the same images, and what to know of them.
+
+    `what` says of which classes the numbers are, and of what they are the means.
+    """
 
     title: str
     numbers: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    what: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The table for another program, without intervals where there is but one seed."""
@@ -124,11 +128,13 @@ def _table(
     rows += _baselines(by_approach, folds)
     rows += [Row(name=name, reason=reason) for name, reason in missing.items()]
     there = tuple(dict.fromkeys(n for row in rows for n in row.numbers))
+    what = what_numbers_are(done, folds)
     return Table(
         title=title,
         numbers=suite.numbers or there,
         rows=tuple(rows),
-        notes=tuple(notes(suite, by_approach, values, records, list(baselines), there)),
+        notes=tuple(notes(suite, what, by_approach, values, records, list(baselines), there)),
+        what=what,
     )
 
 

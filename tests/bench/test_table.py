@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from metricforge.bench import Record, Suite, tabulate
+from metricforge.bench import Record, Suite, grid, tabulate
 from metricforge.bench.formats import as_csv, as_json, html, markdown
 from metricforge.bench.suite import Approach
+from metricforge.errors import UsageError
 
 SUITE = Suite("s", "A title", {}, (Approach("a"), Approach("b"), Approach("c")), "a", seeds=3)
 
@@ -229,3 +230,47 @@ def test_what_is_left_is_told_but_not_of_what_could_not_be_tuned() -> None:
     assert "have not been carried out" not in " ".join(table.notes)
     (table,) = tabulate(SUITE, [*done, replace(lost, outcome="done")])
     assert "3 of the suite's 9 runs have not been carried out." in table.notes
+
+
+def test_a_grid_is_one_number_by_two_axes() -> None:
+    names = ("a · x", "a · y", "b · x", "b · y", "c · x")
+    suite = replace(SUITE, approaches=tuple(map(Approach, names)), baseline="a · x")
+    records = [record("b · y", seed, 0.4 + seed / 5) for seed in (0, 1)]
+    records += [record("a · x", 0, 0.3), record("b · x", 0, 0.2)]
+    records += [replace(record("a · y", 0, 0), outcome="refused", error="no.", results={})]
+    (table,) = tabulate(suite, records)
+    found = grid(suite, table, "map@r")
+    assert found.title == "A title: digits: map@r"
+    assert found.numbers == ("x", "y")
+    cells = {row.name: {name: one.value for name, one in row.numbers.items()} for row in found.rows}
+    assert cells == {"a": {"x": 0.3}, "b": {"x": 0.2, "y": pytest.approx(0.5)}}
+    assert [row.n for row in found.rows] == [1, 1]
+    assert found.notes[0] == (
+        "held-out classes; mean over seeds [95 % interval over seeds]. untrained network 0.100; "
+        "pixels 0.250."
+    )
+    assert found.notes[1:] == table.notes[1:]
+    assert "10 of the suite's 15 runs have not been carried out." in found.notes
+    lines = markdown([found]).splitlines()
+    assert lines[2] == "|  | x | y | n |"
+    assert lines[4] == "| a | 0.300 |  | 1 |"
+    # An interval where there are two seeds, whatever else the row has.
+    assert lines[5].startswith("| b | 0.200 | 0.500 [")
+
+
+def test_a_grid_takes_two_axes_and_a_number_that_is_there() -> None:
+    (table,) = tabulate(SUITE, [record("a", 0, 0.5)])
+    with pytest.raises(UsageError, match="'a' of s is of one axis; a grid takes two"):
+        grid(SUITE, table, "map@r")
+    with pytest.raises(UsageError, match="unknown number 'map@k'; did you mean 'map@r'"):
+        grid(SUITE, table, "map@k")
+    (nothing,) = tabulate(SUITE, [])
+    assert grid(SUITE, nothing, "map@r") is nothing
+
+
+def test_a_table_says_whether_the_classes_were_held_out() -> None:
+    (table,) = tabulate(SUITE, [record("a", 0, 0.5)])
+    assert table.what == "held-out classes; mean over seeds [95 % interval over seeds]"
+    (table,) = tabulate(SUITE, [record("a", 0, 0.5, closed_set=True)])
+    assert table.what.startswith("closed set; ")
+    assert table.notes[0].startswith("closed set; ")

@@ -420,12 +420,12 @@ numbers = ["map@r"]
 
 [base]
 dataset = "npz:path={images}"
-{base}sampler = "hard-triplet:classes=2,per_class=4"
-
+{base}
 [budget]
 images = 36
 
 [axes]
+sampler = {{hard = "hard-triplet:classes=2,per_class=4"}}
 loss = ["triplet", "margin"]
 """
 
@@ -434,22 +434,26 @@ def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
     (tmp_path / "folded.toml").write_text(FOLDED.format(base=BASE, images=make_images(tmp_path)))
     done = metricforge("bench", "run", tmp_path / "folded.toml", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    found = [one for one in records(tmp_path / "out") if one["approach"] == "triplet"]
+    found = [one for one in records(tmp_path / "out") if one["approach"] == "hard · triplet"]
     assert [one["fold"] for one in found] == [0, 1, 2]
     tested = [json.loads((run / "split.json").read_text())["parts"]["test"]["classes"]
-              for run in sorted((tmp_path / "out" / "runs").glob("triplet-*"))]  # fmt: skip
+              for run in sorted((tmp_path / "out" / "runs").glob("hard-triplet-*"))]  # fmt: skip
     assert sorted(name for names in tested for name in names) == [*map(str, range(10))]
-    shown = metricforge(
-        "bench", "table", tmp_path / "folded.toml", "--out", tmp_path / "out", "--json"
-    )
-    (table,) = json.loads(shown.stdout)
+    asked = ("bench", "table", tmp_path / "folded.toml", "--out", tmp_path / "out", "--json")
+    (table,) = json.loads(metricforge(*asked).stdout)
     mean = sum(one["results"]["trained"]["map@r"]["value"] for one in found) / 3
-    row = next(row for row in table["rows"] if row["name"] == "triplet")
+    row = next(row for row in table["rows"] if row["name"] == "hard · triplet")
     assert row["n"] == 1
     assert row["numbers"]["map@r"]["value"] == pytest.approx(mean)
     assert "mean over seeds, each the mean of 3 folds [95 %" in table["notes"][0]
+    (by_axes,) = json.loads(metricforge(*asked, "--grid", "map@r").stdout)
+    assert by_axes["numbers"] == ["triplet", "margin"]
+    (only,) = by_axes["rows"]
+    assert only["name"] == "hard"
+    assert only["numbers"]["triplet"] == row["numbers"]["map@r"]
     assert any(
-        note.startswith("one training alone (triplet, seed 0, fold ") for note in table["notes"]
+        note.startswith("one training alone (hard · triplet, seed 0, fold ")
+        for note in table["notes"]
     )
 
 

@@ -16,14 +16,19 @@ FORMATS = ("md", "csv", "json", "html")
 @click.argument("suite")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--grid", "number", metavar="NUMBER",
+              help="This number alone, by two axes: the last one across.")  # fmt: skip
 @OUT
 @debug
-def command(suite: str, form: str, as_json: bool, out: Path | None) -> None:
+def command(suite: str, form: str, as_json: bool, number: str | None, out: Path | None) -> None:
     """Print the table of what of SUITE has been carried out."""
-    from metricforge.bench import tabulate
+    from metricforge.bench import grid, tabulate
     from metricforge.bench.carrying_out import RECORDS
     from metricforge.bench.formats import FORMATS as WRITERS
 
     found = find(suite)
     records = current(found, results_of(found, out) / RECORDS)
-    click.echo(WRITERS["json" if as_json else form](tabulate(found, records)), nl=False)
+    tables = tabulate(found, records)
+    if number is not None:
+        tables = [grid(found, table, number) for table in tables]
+    click.echo(WRITERS["json" if as_json else form](tables), nl=False)
