@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from metricforge.report.page import printable
 from metricforge.training.records import EpochRecord, Record, StepRecord
@@ -30,32 +31,17 @@ class Listener:
         """A step or an epoch was done, of so many epochs."""
 
 
-class ProgressLine(Listener):
-    """Shows loss, score, shares of tuples, speed and time left, on stderr; a context manager.
+class _Line:
+    """A live line on stderr where that is a terminal; a context manager."""
 
-    A terminal that is too narrow for all of it is told what matters most.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, *columns: ProgressColumn) -> None:
         self._console = Console(file=sys.stderr, highlight=False)
         self._live = self._console.is_terminal
-        self._meter = BarColumn(bar_width=MOST_BAR)
-        self._texts = TextColumn("{task.description}"), TextColumn("{task.fields[told]}")
         self._bar = Progress(
-            *self._texts,
-            console=self._console,
-            disable=not self._live,
-            transient=True,
+            *columns, console=self._console, disable=not self._live, transient=True
         )
-        self._task = self._bar.add_task("preparing", total=1.0, told="")
-        self._began: tuple[float, float] | None = None
-        self._last_line = 0.0
-        self._loss = self._images = self._seconds = float("nan")
-        self._active = self._chosen = float("nan")
-        self._left = 0.0
-        self._score = self._spread = self._rank = ""
 
-    def __enter__(self) -> ProgressLine:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -66,6 +52,25 @@ class ProgressLine(Listener):
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+class ProgressLine(_Line, Listener):
+    """Shows loss, score, shares of tuples, speed and time left, on stderr; a context manager.
+
+    A terminal that is too narrow for all of it is told what matters most.
+    """
+
+    def __init__(self) -> None:
+        self._meter = BarColumn(bar_width=MOST_BAR)
+        self._texts = TextColumn("{task.description}"), TextColumn("{task.fields[told]}")
+        super().__init__(*self._texts)
+        self._task = self._bar.add_task("preparing", total=1.0, told="")
+        self._began: tuple[float, float] | None = None
+        self._last_line = 0.0
+        self._loss = self._images = self._seconds = float("nan")
+        self._active = self._chosen = float("nan")
+        self._left = 0.0
+        self._score = self._spread = self._rank = ""
 
     def say(self, sentence: str) -> None:
         told = escape(printable(sentence))
@@ -138,6 +143,25 @@ class ProgressLine(Listener):
     def _seconds_left(self, now: float, spent: float) -> float:
         began, at = self._began or (now, spent)
         return (now - began) / max(spent - at, 1e-9) * (1 - spent) if spent > at else 0.0
+
+
+class RunsLine(_Line):
+    """How many of many runs are done, and the time since, below what is said of each, on stderr."""
+
+    def __init__(self) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=MOST_BAR)
+        super().__init__(*columns, TimeElapsedColumn())
+        self._task = self._bar.add_task("training", total=None)
+
+    def say(self, sentence: str) -> None:
+        """A line that stays."""
+        self._console.print(escape(printable(sentence)), soft_wrap=True)
+
+    def done(self, number: int, count: int) -> None:
+        """So many runs are done, of all."""
+        self._bar.update(
+            self._task, description=f"{number}/{count} done", completed=number, total=count
+        )
 
 
 def clock(seconds: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from metricforge.report.progress import ProgressLine
+from metricforge.report.progress import ProgressLine, RunsLine
 from metricforge.training.records import EpochRecord, StepRecord
 
 STEP = StepRecord(
@@ -36,14 +36,22 @@ EPOCH = EpochRecord(
 
 def shown(capsys, monkeypatch, width, *records, epochs=3):
     """The lines on a terminal of that width, as it would show them."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("LINES", "24")
-    monkeypatch.setenv("TERM", "xterm")
+    make_terminal(monkeypatch, width)
     with ProgressLine() as line:
         for record in records:
             line.record(record, epochs)
         line._bar.refresh()
+    return lines(capsys)
+
+
+def make_terminal(monkeypatch, width):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def lines(capsys):
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     return [text.rstrip() for text in re.split(r"[\r\n]+", plain) if text.strip()]
 
@@ -116,3 +124,22 @@ def test_elsewhere_it_is_a_plain_line_of_all(capsys, monkeypatch):
         "epoch 2/2 · loss 0.0676 · map@r 0.670 · active 50% · chosen 2% · 1,280 images/s · "
         "0:00 left\n"
     )
+
+
+def test_a_suite_shows_how_many_runs_are_done_and_for_how_long(capsys, monkeypatch):
+    make_terminal(monkeypatch, 80)
+    with RunsLine() as line:
+        line._bar.refresh()
+        line.say("1/3 [a] · \x1b[2Jb, seed 0")
+        line.done(1, 3)
+        line._bar.refresh()
+    first, *_, last = lines(capsys)
+    assert re.fullmatch(r"training ━+ 0:00:00", first)
+    assert re.fullmatch(r"1/3 done [━╸╺]+ 0:00:00", last)
+
+
+def test_a_suite_says_plain_lines_where_there_is_no_terminal(capsys):
+    with RunsLine() as line:
+        line.say("1/3 [a] · \x1b[2Jb, seed 0 " + "x" * 80)
+        line.done(1, 3)
+    assert capsys.readouterr().err == "1/3 [a] · \\x1b[2Jb, seed 0 " + "x" * 80 + "\n"

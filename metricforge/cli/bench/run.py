@@ -51,6 +51,7 @@ def command(
     from metricforge.bench.formats import markdown
     from metricforge.bench.notes import not_there
     from metricforge.bench.records import DONE, FAILED
+    from metricforge.report.progress import RunsLine
     from metricforge.runs.measure import TRAINED
 
     found = find(suite)
@@ -63,14 +64,16 @@ def command(
     options = {"data_root": data_root, "device": device}
     given = {key: value for key, value in options.items() if value is not None}
     looked_at = False
-    for number, count, record in carry_out(
-        found, place, seeds=seeds, jobs=jobs, only=only, options=given
-    ):
-        click.echo(f"{number}/{count} {_line(record, found.numbers)}", err=True)
-        if record.outcome == DONE and record.trial is None and not looked_at:
-            looked_at = True
-            for note in not_there(found.numbers, list(record.results[TRAINED])):
-                click.echo(f"note: {note}", err=True)
+    with RunsLine() as line:
+        for number, count, record in carry_out(
+            found, place, seeds=seeds, jobs=jobs, only=only, options=given
+        ):
+            line.say(f"{number}/{count} {_line(record, found.numbers)}")
+            line.done(number, count)
+            if record.outcome == DONE and record.trial is None and not looked_at:
+                looked_at = True
+                for note in not_there(found.numbers, list(record.results[TRAINED])):
+                    line.say(f"note: {note}")
     records = current(found, place / RECORDS)
     tables = tabulate(found, records)
     if as_json:
