@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jinja2 import Template
 
+from metricforge.bench.suite import JOINED
 from metricforge.bench.table import Row, Table, told
 from metricforge.contracts import Estimate
 
@@ -70,9 +71,13 @@ def as_csv(tables: Sequence[Table]) -> str:
     )  # fmt: skip
     for table in tables:
         for row in table.rows:
-            for name in table.numbers if row.numbers else [""]:
+            for name in [name for name in table.numbers if name in row.numbers] or [""]:
+                found = row.numbers.get(name)
+                # The columns of a grid are parts of its approaches' names.
+                named = (JOINED.join([row.name, name]), table.number) if table.number else None
                 writer.writerow([
-                    table.title, row.name, name, *_three(row.numbers.get(name)), row.n,
+                    table.title, *(named or (row.name, name)), *_three(found),
+                    row.n if found is None else found.n,
                     *_three(row.differences.get(name)), _text(row.seconds), row.reason,
                 ])  # fmt: skip
     return file.getvalue()
@@ -96,7 +101,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     seconds = "" if row.seconds is None else f"{row.seconds:,.0f}"
     return [
         row.name,
-        *(_cell(row, name) for name in table.numbers),
+        *(_cell(row, name, table.number or name) for name in table.numbers),
         str(row.n),
         *([seconds] if _is_timed(table) else []),
     ]
@@ -107,20 +112,28 @@ def _is_timed(table: Table) -> bool:
     return any(row.seconds is not None for row in table.rows)
 
 
-def _cell(row: Row, name: str) -> str:
+def _cell(row: Row, column: str, number: str) -> str:
     """A mean with its interval, where there is one, and the difference."""
-    found, apart = row.numbers.get(name), row.differences.get(name)
+    found, apart = row.numbers.get(column), row.differences.get(column)
     if found is None:
         return ""
-    # Errors are small: a thousandth is much of one.
-    digits = 4 if "error" in name else 3
-    text = f"{found.value:.{digits}f}"
-    if found.n > 1:
-        text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    text, digits = shown(found, number), _digits(number)
     if apart is None:
         return text
     span = f" [{apart.low:+.{digits}f}, {apart.high:+.{digits}f}]" if apart.n > 1 else ""
     return f"{text} ({apart.value:+.{digits}f}{span})"
+
+
+def shown(found: Estimate, number: str) -> str:
+    """A mean over seeds, with its interval where there are several."""
+    digits = _digits(number)
+    span = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found.n > 1 else ""
+    return f"{found.value:.{digits}f}{span}"
+
+
+def _digits(number: str) -> int:
+    """Errors are small: a thousandth is much of one."""
+    return 4 if "error" in number else 3
 
 
 def _line(cells: Sequence[str]) -> str:

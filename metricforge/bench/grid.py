@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from metricforge.bench.formats import shown
+from metricforge.bench.records import REFUSED
 from metricforge.bench.suite import JOINED, Suite
 from metricforge.bench.table import Row, Table
 from metricforge.contracts import Estimate
@@ -13,9 +16,10 @@ from metricforge.errors import UsageError, unknown
 def grid(suite: Suite, table: Table, number: str) -> Table:
     """A table of one number: the last part of an approach's name across, the others down.
 
-    An approach that could not be trained, or has not been, is an empty cell; untrained networks and
-    pixels, whose names have one part, are a note. `n` are the fewest seeds of a row's cells. Where
-    nothing has been measured the table comes back as it is, for it says why.
+    What could not be trained, or has not been, is an empty cell; notes say how many do not fit and
+    which failed, and what untrained networks and pixels have, whose names are of one part. `n` are
+    the fewest seeds of a row's cells. Where nothing has been measured the table comes back as it
+    is, for it says why.
 
     Raises:
         UsageError: where the suite compares by one axis alone, or nothing measures the number.
@@ -42,16 +46,27 @@ def grid(suite: Suite, table: Table, number: str) -> Table:
         Row(name, n=min((one.n for one in cells.values()), default=0), numbers=cells)
         for name, cells in down.items()
     ]
-    beside = "; ".join(
-        f"{row.name} {row.numbers[number].value:.3f}"
-        for row in table.rows
-        if number in row.numbers and JOINED not in row.name
-    )
-    others = [note for note in table.notes if not note.startswith(table.what)]
     return replace(
         table,
         title=f"{table.title}: {number}",
         numbers=tuple(across),
         rows=tuple(rows),
-        notes=(f"{table.what}. {beside}.", *others),
+        notes=tuple(_notes(table, number)),
+        number=number,
     )
+
+
+def _notes(table: Table, number: str) -> Iterator[str]:
+    beside = "; ".join(
+        f"{row.name} {shown(row.numbers[number], number)}"
+        for row in table.rows
+        if number in row.numbers and JOINED not in row.name
+    )
+    yield f"{table.what}. {beside}."
+    reasons = {row.name: row.reason for row in table.rows if row.reason}
+    if refused := sum(reason.startswith(REFUSED) for reason in reasons.values()):
+        yield f"{refused} of {len(table.rows)} rows are of what does not fit, and empty here."
+    for name, reason in reasons.items():
+        if not reason.startswith(REFUSED):
+            yield f"{name}: {reason}"
+    yield from (note for note in table.notes if not note.startswith(table.what))

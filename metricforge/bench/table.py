@@ -47,7 +47,8 @@ class Row:
 class Table:
     """The rows of a suite that are tested on the same images, and what to know of them.
 
-    `what` says of which classes the numbers are, and of what they are the means.
+    `what` says of which classes the numbers are, and of what they are the means. In a grid all
+    columns are of one `number`.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     what: str = ""
+    number: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The table for another program, without intervals where there is but one seed."""
@@ -89,10 +91,31 @@ def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
         + (f", split {group[0].recipe.get('split')}" if datasets.count(dataset) > 1 else "")
         for dataset, group in zip(datasets, groups, strict=True)
     ]
-    return [
-        _table(suite, title, group, missing if title is titles[0] else {}, wanted)
-        for title, group in zip(titles, groups, strict=True)
-    ] or [_table(suite, suite.title, [], missing, wanted)]
+    tables = []
+    for title, group, names in zip(titles, groups, _by_table(suite, groups, missing), strict=True):
+        tables.append(_table(suite, title, group, {name: missing[name] for name in names}, wanted))
+    return tables or [_table(suite, suite.title, [], missing, wanted)]
+
+
+def _by_table(
+    suite: Suite, groups: Sequence[Sequence[Record]], names: Iterable[str]
+) -> list[list[str]]:
+    """Which of these approaches, of which nothing is done, belong beside each group of records.
+
+    With those that ask for the same dataset and split; beside the first where nobody does.
+    """
+    asked = {
+        one.name: [{**suite.base, **one.options}.get(key) for key in ("dataset", "split")]
+        for one in suite.approaches
+    }
+    found: list[list[str]] = [[] for _ in groups]
+    for name in names if groups else ():
+        homes = [
+            any(asked.get(record.approach) == asked.get(name) for record in group)
+            for group in groups
+        ]
+        found[homes.index(True) if True in homes else 0].append(name)
+    return found
 
 
 def _tested_on(record: Record) -> tuple[str, str]:

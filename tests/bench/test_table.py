@@ -158,6 +158,23 @@ def test_each_dataset_has_a_table_of_its_own() -> None:
     assert tables[1].rows[0].differences == {}
 
 
+def test_what_could_not_be_trained_is_told_beside_others_of_its_dataset() -> None:
+    suite = replace(
+        SUITE,
+        approaches=tuple(
+            Approach(name, {"dataset": "digits" if name == "a" else "mnist"}) for name in "abc"
+        ),
+    )
+    other = record("b", 0, 0.9, recipe={"dataset": "mnist"}, split_hash="i")
+    refused = replace(record("c", 0, 0), outcome="refused", error="no.", results={}, recipe={})
+    first, second = tabulate(suite, [record("a", 0, 0.5), other, refused])
+    assert [row.name for row in first.rows] == ["a", "untrained network", "pixels"]
+    assert [row.name for row in second.rows] == ["b", "untrained network", "pixels", "c"]
+    # Of a dataset of which nothing is done.
+    (only,) = tabulate(suite, [record("a", 0, 0.5), refused])
+    assert only.rows[-1].name == "c"
+
+
 def test_each_table_has_the_baseline_of_its_own_choice_of_the_axes() -> None:
     names = ("a · x", "b · x", "a · y", "b · y")
     suite = replace(SUITE, approaches=tuple(map(Approach, names)))
@@ -238,24 +255,51 @@ def test_a_grid_is_one_number_by_two_axes() -> None:
     records = [record("b · y", seed, 0.4 + seed / 5) for seed in (0, 1)]
     records += [record("a · x", 0, 0.3), record("b · x", 0, 0.2)]
     records += [replace(record("a · y", 0, 0), outcome="refused", error="no.", results={})]
+    records += [
+        replace(record("c · x", 0, 0), outcome="failed", error="out of memory.", results={})
+    ]
     (table,) = tabulate(suite, records)
     found = grid(suite, table, "map@r")
     assert found.title == "A title: digits: map@r"
     assert found.numbers == ("x", "y")
     cells = {row.name: {name: one.value for name, one in row.numbers.items()} for row in found.rows}
-    assert cells == {"a": {"x": 0.3}, "b": {"x": 0.2, "y": pytest.approx(0.5)}}
-    assert [row.n for row in found.rows] == [1, 1]
+    assert cells == {"a": {"x": 0.3}, "b": {"x": 0.2, "y": pytest.approx(0.5)}, "c": {}}
+    assert [row.n for row in found.rows] == [1, 1, 0]
     assert found.notes[0] == (
         "held-out classes; mean over seeds [95 % interval over seeds]. untrained network 0.100; "
         "pixels 0.250."
     )
-    assert found.notes[1:] == table.notes[1:]
-    assert "10 of the suite's 15 runs have not been carried out." in found.notes
+    assert found.notes[1:3] == (
+        "1 of 7 rows are of what does not fit, and empty here.",
+        "c · x: failed: out of memory.",
+    )
+    assert found.notes[3:] == table.notes[1:]
+    assert "9 of the suite's 15 runs have not been carried out." in found.notes
     lines = markdown([found]).splitlines()
     assert lines[2] == "|  | x | y | n |"
     assert lines[4] == "| a | 0.300 |  | 1 |"
     # An interval where there are two seeds, whatever else the row has.
     assert lines[5].startswith("| b | 0.200 | 0.500 [")
+    told = list(csv.DictReader(io.StringIO(as_csv([found]))))
+    of_cells = [(line["approach"], line["number"], line["n"]) for line in told]
+    assert of_cells[:3] == [
+        ("a · x", "map@r", "1"),
+        ("b · x", "map@r", "1"),
+        ("b · y", "map@r", "2"),
+    ]
+
+
+def test_a_grid_of_an_error_is_as_exact_as_the_table() -> None:
+    suite = replace(SUITE, approaches=(Approach("a · x"), Approach("a · y")), baseline="a · x")
+    records = [record("a · x", seed, 0) for seed in (0, 1)]
+    for one, value in zip(records, (0.0725, 0.0775), strict=True):
+        for subject in one.results.values():
+            subject["error@omniglot"] = estimate(value)
+    (table,) = tabulate(suite, records)
+    found = grid(suite, table, "error@omniglot")
+    assert "| a | 0.0750 [" in markdown([found])
+    assert "untrained network 0.0750 [" in found.notes[0]
+    assert found.notes[0].endswith("pixels 0.0725.")
 
 
 def test_a_grid_takes_two_axes_and_a_number_that_is_there() -> None:
