@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.sections import ROOT, table, write_section
@@ -34,11 +37,13 @@ from metricforge.bench import (
     tabulate,
 )
 from metricforge.bench.carrying_out import RECORDS
-from metricforge.bench.formats import markdown
+from metricforge.bench.formats import markdown, shown
+from metricforge.bench.table import by_seed
 from metricforge.contracts import Estimate
 from metricforge.errors import MetricForgeError
+from metricforge.evaluation import over_seeds
 from metricforge.report.tiles import font
-from metricforge.runs.measure import PIXELS
+from metricforge.runs.measure import PIXELS, TRAINED
 
 HERE = ROOT / "benchmarks"
 SUITES = sorted(path.stem for path in (HERE / "suites").glob("*.toml"))
@@ -46,18 +51,22 @@ PICTURED = ("mnist-approaches", "fashion-mnist-approaches")
 """Suites in two dimensions, whose runs are shown side by side."""
 
 SHORT = (
-    ("omniglot-record", "recipe", "error@omniglot",
+    ("omniglot-record", ("recipe",), "error@omniglot",
      "Omniglot, the 400 official trials, 30 alphabets to train: error"),
-    ("omniglot-minimal", "small1", "error@omniglot", "the same, 5 alphabets (small1)"),
-    ("omniglot-minimal", "small2", "error@omniglot", "the same, 5 alphabets (small2)"),
-    ("omniglot-vinyals", "recipe, resnet-small", "accuracy@20way1shot",
-     "Omniglot, 20-way 1-shot, 1,200 characters to train, resnet-small: accuracy"),
-    ("omniglot-vinyals", "recipe, conv4", "accuracy@20way1shot",
+    ("omniglot-minimal", ("small1",), "error@omniglot",
+     "the same, 5 alphabets (small1) to train, 25 others to choose the recipe"),
+    ("omniglot-minimal", ("small2",), "error@omniglot", "the same, small2"),
+    ("omniglot-minimal", ("small1", "small2"), "error@omniglot", "the mean of the two"),
+    ("omniglot-vinyals", ("recipe, resnet-small",), "accuracy@20way1shot",
+     "Omniglot, 20-way 1-shot, 1,038 characters to train, 162 to choose the epoch, resnet-small: "
+     "accuracy"),
+    ("omniglot-vinyals", ("recipe, conv4",), "accuracy@20way1shot",
      "the same, conv4, as large as the published networks"),
-    ("transfer", "recipe, thick strokes", "mnist accuracy@10way1shot",
+    ("transfer", ("recipe, thick strokes",), "mnist accuracy@10way1shot",
      "Omniglot, framed and thickened as digits are, to MNIST, 10-way 1-shot: accuracy"),
 )  # fmt: skip
-"""The rows of the README's table: suite, approach, number, and what it is called there."""
+"""The rows of the README's table: suite, approaches (of several their mean), number, and what it is
+called there."""
 
 GRIDS = ("omniglot-oneshot",)
 """Suites of two axes with too many rows to be read: their first two numbers are shown by axes."""
@@ -103,9 +112,7 @@ def carry_out(name: str, options: argparse.Namespace) -> int:
 
 def section(name: str) -> list[str]:
     """The section of RESULTS.md: what was compared, by which command, the tables."""
-    suite = read_suite(_path(name))
-    known = read_records(_results(name) / RECORDS)
-    records = asked_for(suite, known)
+    suite, records = read_suite(_path(name)), _known(name)
     runs = [record for record in records if record.trial is None]
     hours = sum(record.wall_seconds for record in records) / 3600
     return [
@@ -114,10 +121,11 @@ def section(name: str) -> list[str]:
         suite.about,
         "",
         f"`python -m benchmarks.tables {name} --data-root DIR` carries out "
-        f"[`suites/{name}.toml`](suites/{name}.toml); {len(runs)} of {len(suite.plan())} runs are "
-        f"there, {hours:.1f} hours of a process in all.",
+        f"[`suites/{name}.toml`](suites/{name}.toml); {len(runs)} runs are there, {hours:.1f} "
+        "hours of a process in all.",
         "",
         *measured(name, suite, tabulate(suite, records)),
+        *means(name, runs),
         *views(name),
         *published(name),
         *pictures(name, suite, records),
@@ -131,10 +139,10 @@ def measured(name: str, suite: Suite, tables: Sequence[Table]) -> list[str]:
         return whole
     numbers = suite.numbers[:GRID_NUMBERS]
     by_axes = [grid(suite, one, number) for number in numbers for one in tables]
-    shown = [replace(one, notes=one.notes[:1]) for one in by_axes]
+    brief = [replace(one, notes=one.notes[:1]) for one in by_axes]
     head = "Every number, differences to the baseline, and what does not fit"
     return [
-        markdown(shown).rstrip(),
+        markdown(brief).rstrip(),
         "",
         f"<details><summary>{head}</summary>",
         "",
@@ -176,35 +184,60 @@ def views(name: str) -> list[str]:
 def short() -> list[str]:
     """The table of the README: our best beside what is published, as far as it is there."""
     rows = []
-    for name, approach, number, title in SHORT:
-        suite = read_suite(_path(name))
-        known = _results(name) / RECORDS
-        asked = asked_for(suite, read_records(known)) if known.exists() else []
-        shown = [row for one in tabulate(suite, asked) for row in one.rows if number in row.numbers]
-        pixels = next((_percent(row.numbers[number]) for row in shown if row.name == PIXELS), "")
-        for row in shown:
-            if row.name == approach:
-                found = row.numbers[number]
-                others = "; ".join(
-                    f"{entry['who']} {entry['value']}"
-                    for entry in _published(name)
-                    if number == entry["number"]
-                )
-                rows.append((title, _percent(found), str(row.n), pixels, others))
+    for name, approaches, number, title in SHORT:
+        records = _known(name)
+        if found := together(records, approaches, number):
+            pixels = _percent(together(records, approaches, number, PIXELS, seeds=1))
+            others = "; ".join(_by_source(_published(name, approaches, number)))
+            rows.append((title, _percent(found), str(found.n), pixels, others))
     if not rows:
         return []
     heads = ("", "metricforge, mean [95 % interval over seeds]", "seeds", "pixels", "published")
     return [*table(heads, rows), ""]
 
 
-def _percent(found: Estimate) -> str:
+def together(
+    records: Sequence[Record],
+    approaches: Sequence[str],
+    number: str,
+    subject: str = TRAINED,
+    seeds: int | None = None,
+) -> Estimate | None:
+    """The mean of some approaches, over the seeds that all have, or the first `seeds` of them."""
+    each = [
+        by_seed([one for one in records if one.approach == name], subject, folds=1)
+        for name in approaches
+    ]
+    common = [seed for seed in sorted(each[0]) if all(number in one.get(seed, {}) for one in each)]
+    values = [statistics.fmean(one[seed][number] for one in each) for seed in common[:seeds]]
+    return over_seeds(np.array(values)) if values else None
+
+
+def _percent(found: Estimate | None) -> str:
+    if found is None:
+        return ""
     value, low, high = (100 * number for number in (found.value, found.low, found.high))
     return f"{value:.1f} %" + (f" [{low:.1f}, {high:.1f}]" if found.n > 1 else "")
 
 
-def _published(name: str) -> list[dict[str, Any]]:
+def _published(
+    name: str, approaches: Sequence[str] | None = None, number: str = ""
+) -> list[dict[str, Any]]:
+    """What is published beside a suite, or beside some approaches of it and a number."""
     known: dict[str, list[dict[str, Any]]] = tomllib.loads((HERE / "published.toml").read_text())
-    return known.get(name, [])
+    return [
+        entry
+        for entry in known.get(name, [])
+        if approaches is None
+        or (entry["number"] == number and entry.get("approaches") in (None, [*approaches]))
+    ]
+
+
+def _by_source(entries: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The figures of each source, and the source."""
+    for source, group in groupby(entries, key=lambda entry: entry["source"]):
+        figures = ", ".join(f"{entry['who']} {entry['value']}" for entry in group)
+        yield f"{figures} ({source})"
 
 
 def published(name: str) -> list[str]:
@@ -212,8 +245,34 @@ def published(name: str) -> list[str]:
     entries = _published(name)
     if not entries:
         return []
-    rows = [(entry["who"], entry["number"], entry["value"], entry["source"]) for entry in entries]
+    rows = [
+        (entry["who"] + _beside(entry), entry["number"], entry["value"], entry["source"])
+        for entry in entries
+    ]
     return ["Published by others:", "", *table(("", "number", "value", "source"), rows), ""]
+
+
+def _beside(entry: Mapping[str, Any]) -> str:
+    """Beside which approaches of ours a figure stands, where not beside all."""
+    approaches = entry.get("approaches", [])
+    if not approaches:
+        return ""
+    return f", {'mean of ' if len(approaches) > 1 else ''}{' and '.join(approaches)}"
+
+
+def means(name: str, records: Sequence[Record]) -> list[str]:
+    """The means of several approaches that the README shows."""
+    lines = []
+    for suite, approaches, number, _ in SHORT:
+        if suite == name and len(approaches) > 1:
+            found = together(records, approaches, number)
+            assert found is not None
+            lines += [
+                f"Mean of {' and '.join(approaches)}, in pairs of seeds: {number} "
+                f"{shown(found, number)}, {found.n} seeds.",
+                "",
+            ]
+    return lines
 
 
 def pictures(name: str, suite: Suite, records: Sequence[Record]) -> list[str]:
@@ -254,6 +313,12 @@ def _side_by_side(named: Sequence[tuple[str, Path]], path: Path) -> None:
 def _plot(name: str, record: Record) -> Path:
     found = list((_results(name) / "runs").glob(f"*-{record.id[:8]}"))
     return (found[0] if found else _results(name)) / "plots" / "test.png"
+
+
+def _known(name: str) -> list[Record]:
+    """The records of what a suite asks for, if any of it has been carried out."""
+    known = _results(name) / RECORDS
+    return asked_for(read_suite(_path(name)), read_records(known)) if known.exists() else []
 
 
 def _path(name: str) -> Path:

@@ -91,10 +91,12 @@ def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
         + (f", split {group[0].recipe.get('split')}" if datasets.count(dataset) > 1 else "")
         for dataset, group in zip(datasets, groups, strict=True)
     ]
-    tables = []
-    for title, group, names in zip(titles, groups, _by_table(suite, groups, missing), strict=True):
-        tables.append(_table(suite, title, group, {name: missing[name] for name in names}, wanted))
-    return tables or [_table(suite, suite.title, [], missing, wanted)]
+    return [
+        _table(suite, title, group, {name: missing[name] for name in names}, wanted)
+        for title, group, names in zip(
+            titles, groups, _by_table(suite, groups, missing), strict=True
+        )
+    ] or [_table(suite, suite.title, [], missing, wanted)]
 
 
 def _by_table(
