@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metricforge.bench.suite import JOINED, Approach, Elsewhere, Suite, Tuning
+from metricforge.bench.table import BASELINES
 from metricforge.errors import UsageError, unknown
 from metricforge.runs.recipe import Recipe
 from metricforge.spec import Spec
@@ -67,6 +68,9 @@ def read_suite(path: Path) -> Suite:
 def _check(suite: Suite, budget: Mapping[str, Any], source: str) -> None:
     names = [approach.name for approach in suite.approaches]
     _once(names, f"{source} has two approaches by the name")
+    for name in names:
+        if name in BASELINES.values():
+            raise UsageError(f"{source} has an approach '{name}', which every table has by itself.")
     if suite.baseline and not any(suite.is_baseline(name) for name in names):
         raise unknown(f"baseline in {source}:", suite.baseline, names)
     if suite.folds is not None and suite.folds < FEWEST_FOLDS:
@@ -134,20 +138,31 @@ def _named(entry: Mapping[str, Any], source: str) -> Approach:
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"{source}: every [[approach]] needs a name.")
     options = {key: value for key, value in entry.items() if key not in ("name", "tune")}
+    _check_part(name, source)
     return Approach(name, options, _texts(entry, "tune", source))
 
 
 def _choices(option: str, values: Any, source: str) -> list[tuple[str, Any]]:
     """The values of an axis by what they are called: themselves, or the name they are given."""
     if isinstance(values, dict) and values:
-        return list(values.items())
-    if isinstance(values, list) and values:
+        choices = list(values.items())
+    elif isinstance(values, list) and values:
         # A number needs to be told of what it is.
         named = (value if isinstance(value, str) else f"{option} {value}" for value in values)
-        return list(zip(named, values, strict=True))
-    raise UsageError(
-        f"{source}: the axis {option} takes a list of values, or a table of values by name."
-    )
+        choices = list(zip(named, values, strict=True))
+    else:
+        raise UsageError(
+            f"{source}: the axis {option} takes a list of values, or a table of values by name."
+        )
+    for label, _ in choices:
+        _check_part(label, source)
+    return choices
+
+
+def _check_part(label: str, source: str) -> None:
+    """UsageError for what can't be told from other parts of an approach's name."""
+    if not label.strip() or JOINED in label:
+        raise UsageError(f"{source}: '{label}' can't be a name, or a part of one.")
 
 
 def _elsewhere(said: Mapping[str, Any], source: str) -> Iterator[Elsewhere]:

@@ -299,6 +299,18 @@ def test_what_a_suite_names_is_looked_up_before_all_training(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_further_test_whose_images_are_not_there_is_told_of_before_training(
+    tmp_path: Path,
+) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    (tmp_path / "gone.toml").write_text(text + ALSO.format("npz:path=gone.npz", "retrieval"))
+    given = (tmp_path / "gone.toml", "--out", tmp_path / "out", "--only", "hard", "--seeds", 1)
+    done = metricforge("bench", "run", *given)
+    assert "gone.npz' does not exist" in done.stderr
+    assert [one["outcome"] for one in records(tmp_path / "out")] == ["failed"]
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 def test_what_is_asked_for_alone_needs_nothing_of_the_others(tmp_path: Path) -> None:
     text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
     # A dataset may be given by its path alone.

@@ -82,9 +82,10 @@ def command(
         click.echo(markdown(tables), nl=False)
     if not any(record.outcome == DONE for record in records):
         raise UsageError(f"nothing of {found.name} could be trained; the table says why.")
-    if failed := sum(one.outcome == FAILED and one.trial is None for one in records):
+    runs = [record for record in records if record.trial is None]
+    if failed := sum(record.outcome == FAILED for record in runs):
         raise MetricForgeError(
-            f"{failed} of {len(records)} runs failed, and the table says why; --resume tries again."
+            f"{failed} of {len(runs)} runs failed, and the table says why; --resume tries again."
         )
 
 
