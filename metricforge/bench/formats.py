@@ -1,17 +1,23 @@
-"""A table as text: Markdown, CSV, JSON, HTML."""
+"""A table as text: Markdown, CSV, JSON, HTML, and for the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from jinja2 import Template
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Table as Drawn
 
 from metricforge.bench.suite import JOINED
 from metricforge.bench.table import Row, Table, told
 from metricforge.contracts import Estimate
+from metricforge.report.page import printable
 
 _PAGE = Template(
     """<!doctype html>
@@ -89,6 +95,34 @@ FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
     "json": as_json,
     "html": html,
 }
+
+
+def on_terminal(tables: Sequence[Table], console: Console) -> None:
+    """Print the tables in the width that there is; reasons and notes stand below."""
+    for table in tables:
+        console.print(escape(printable(table.title)), style="bold")
+        drawn = _drawn(table, "")
+        if Measurement.get(console, console.options, drawn).maximum > console.width:
+            drawn = _drawn(table, "\n")
+        console.print(drawn)
+        for row in table.rows:
+            if row.reason:
+                console.print(escape(printable(f"{row.name}: {row.reason}")))
+        for note in table.notes:
+            console.print(escape(printable(note)), style="dim")
+
+
+def _drawn(table: Table, between: str) -> Drawn:
+    """A table for the terminal; `between` is put between the parts of its cells."""
+    drawn = Drawn(box=None, padding=(0, 2, 0, 0))
+    for place, head in enumerate(escape(printable(head)) for head in _heads(table)):
+        drawn.add_column(head, justify="right" if place else "left", overflow="fold")
+    for row in table.rows:
+        if not row.reason:
+            name, *cells = (escape(printable(cell)) for cell in _cells(row, table))
+            parted = (re.sub(r" (?=\\?\[|\()", between or " ", cell) for cell in cells)
+            drawn.add_row(name, *parted)
+    return drawn
 
 
 def _heads(table: Table) -> list[str]:

@@ -8,10 +8,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from metricforge.bench import Record, Suite, grid, tabulate
-from metricforge.bench.formats import as_csv, as_json, html, markdown
+from metricforge.bench.formats import as_csv, as_json, html, markdown, on_terminal
 from metricforge.bench.suite import Approach
 from metricforge.errors import UsageError
 
@@ -229,6 +230,25 @@ def test_every_format_tells_the_same() -> None:
     assert float(lines[1]["difference"]) == pytest.approx(-0.15)
     assert "| b | 0.400 [0.400, 0.400] (-0.150 [" in markdown(tables)
     assert "0.400 [0.400, 0.400] (-0.150 [" in html(tables)
+
+
+def test_a_terminal_shows_what_fits_its_width() -> None:
+    failed = replace(record("c", 0, 0), outcome="failed", error="[out] of memory.", results={})
+    records = [record(name, seed, 0.5 + seed / 10) for name in "ab" for seed in (0, 1)]
+    tables = tabulate(SUITE, [*records, failed])
+
+    def shown(width: int) -> list[str]:
+        file = io.StringIO()
+        on_terminal(tables, Console(file=file, width=width))
+        return [line.rstrip() for line in file.getvalue().splitlines()]
+
+    wide, narrow = shown(100), shown(60)
+    assert "b                  0.550 [0.000, 1.000] (+0.000 [+0.000, +0.000])  2        2" in wide
+    assert "c: failed: [out] of memory." in wide
+    assert max(map(len, narrow)) <= 60
+    place = next(n for n, line in enumerate(narrow) if line.startswith("b  "))
+    parts = [line.split()[:2] for line in narrow[place : place + 4]]
+    assert parts == [["b", "0.550"], ["[0.000,", "1.000]"], ["(+0.000"], ["[+0.000,", "+0.000])"]]
 
 
 def test_names_are_escaped() -> None:

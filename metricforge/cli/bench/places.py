@@ -10,7 +10,9 @@ import click
 from metricforge.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from metricforge.bench import Record, Suite
+    from collections.abc import Sequence
+
+    from metricforge.bench import Record, Suite, Table
 
 HERE = Path("benchmarks") / "suites"
 PACKAGE = Path(__file__).parents[2]
@@ -72,3 +74,16 @@ def described(suite: Suite) -> dict[str, Any]:
         "trials": suite.trials,
         "runs": len(suite.plan()),
     }
+
+
+def show(tables: Sequence[Table], form: str | None = None) -> None:
+    """Print tables in a format; None is what a person reads on a terminal, and else Markdown."""
+    from rich.console import Console
+
+    from metricforge.bench.formats import FORMATS, on_terminal
+
+    console = Console(highlight=False)
+    if form is None and console.is_terminal:
+        on_terminal(tables, console)
+    else:
+        click.echo(FORMATS[form or "md"](tables), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metricforge.cli.bench.places import OUT, current, find, results_of
+from metricforge.cli.bench.places import OUT, current, find, results_of, show
 from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
 from metricforge.errors import MetricForgeError, UsageError
 
@@ -48,7 +48,6 @@ def command(
     """
     from metricforge.bench import carry_out, tabulate
     from metricforge.bench.carrying_out import RECORDS
-    from metricforge.bench.formats import markdown
     from metricforge.bench.notes import not_there
     from metricforge.bench.records import DONE, FAILED
     from metricforge.report.progress import RunsLine
@@ -79,7 +78,7 @@ def command(
     if as_json:
         print_json([table.to_json() for table in tables])
     else:
-        click.echo(markdown(tables), nl=False)
+        show(tables)
     if not any(record.outcome == DONE for record in records):
         raise UsageError(f"nothing of {found.name} could be trained; the table says why.")
     runs = [record for record in records if record.trial is None]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.bench.places import OUT, current, find, results_of
+from metricforge.cli.bench.places import OUT, current, find, results_of, show
 from metricforge.cli.options import debug
 
 FORMATS = ("md", "csv", "json", "html")
@@ -14,21 +14,23 @@ FORMATS = ("md", "csv", "json", "html")
 
 @click.command("table")
 @click.argument("suite")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="md", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS),
+              help="[default: as a terminal shows it best; elsewhere md]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--grid", "number", metavar="NUMBER",
               help="This number alone, by two axes: the last one across.")  # fmt: skip
 @OUT
 @debug
-def command(suite: str, form: str, as_json: bool, number: str | None, out: Path | None) -> None:
+def command(
+    suite: str, form: str | None, as_json: bool, number: str | None, out: Path | None
+) -> None:
     """Print the table of what of SUITE has been carried out."""
     from metricforge.bench import grid, tabulate
     from metricforge.bench.carrying_out import RECORDS
-    from metricforge.bench.formats import FORMATS as WRITERS
 
     found = find(suite)
     records = current(found, results_of(found, out) / RECORDS)
     tables = tabulate(found, records)
     if number is not None:
         tables = [grid(found, table, number) for table in tables]
-    click.echo(WRITERS["json" if as_json else form](tables), nl=False)
+    show(tables, "json" if as_json else form)

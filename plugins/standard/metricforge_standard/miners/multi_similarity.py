@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import Pairs
+from metricforge.contracts import Loss, Pairs
 from metricforge.pairwise import ChosenPairs, Tiling
+from metricforge_standard.losses.multi_similarity import MultiSimilarity as MultiSimilarityLoss
+from metricforge_standard.miners.all_pairs import AllPairs
 
 
 class MultiSimilarity:
@@ -15,8 +17,8 @@ class MultiSimilarity:
 
     A negative more similar than the anchor's farthest positive - epsilon, a positive less similar
     than its nearest negative + epsilon; similarity is the cosine. Embeddings [B, D] and labels
-    [B] to the pairs, listed: early in a training nearly all B(B-1) of them. The loss
-    `multi-similarity` has `epsilon`, too, and then lists none.
+    [B] to the pairs, listed: early in a training nearly all B(B-1) of them. To the loss
+    `multi-similarity` of the same `epsilon` it leaves the choice, and lists none.
     """
 
     kind = Pairs
@@ -36,3 +38,8 @@ class MultiSimilarity:
             chosen.add_where(tile, together < nearest + self.epsilon, tile.window.start, same=True)
             chosen.add_where(tile, tile.values > farthest - self.epsilon, 0, same=False)
         return chosen.pairs()
+
+    def left_to(self, loss: Loss) -> AllPairs | None:
+        """All pairs, for the loss that chooses among them as this would."""
+        same = isinstance(loss, MultiSimilarityLoss) and loss.epsilon == self.epsilon
+        return AllPairs() if same else None

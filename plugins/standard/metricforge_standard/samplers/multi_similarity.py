@@ -7,16 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from metricforge_standard.miners.all_pairs import AllPairs
+from metricforge_standard.miners.multi_similarity import MultiSimilarity as Miner
 from metricforge_standard.samplers.class_balanced import ClassBalanced
 
 
 class MultiSimilarity:
     """P x K batches; pairs that are hard beside the others of their anchor (Wang 2019).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). The loss does the
-    choosing, `epsilon` deep, so that no pair is listed; for another loss take the miner of this
-    name.
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4), `epsilon` that of the
+    miner of this name. The loss of this name does the choosing itself, so that no pair is listed.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class MultiSimilarity:
         per_class: int | None = 4,
         epsilon: float = 0.1,
     ) -> None:
-        self.miner = AllPairs()
+        self.miner = Miner(epsilon=epsilon)
         self.default_loss = f"multi-similarity:epsilon={epsilon}"
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
         self.notes = self._batches.notes
