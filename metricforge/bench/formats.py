@@ -97,12 +97,18 @@ FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
 }
 
 
+BOUNDLESS = 10_000
+"""Characters that no table is wide."""
+
+
 def on_terminal(tables: Sequence[Table], console: Console) -> None:
     """Print the tables in the width that there is; reasons and notes stand below."""
     for table in tables:
         console.print(escape(printable(table.title)), style="bold")
-        drawn = _drawn(table, "")
-        if Measurement.get(console, console.options, drawn).maximum > console.width:
+        drawn = _drawn(table, " ")
+        # Asked within the console's own width, the answer is never more than that.
+        boundless = console.options.update(max_width=BOUNDLESS)
+        if Measurement.get(console, boundless, drawn).maximum > console.width:
             drawn = _drawn(table, "\n")
         console.print(drawn)
         for row in table.rows:
@@ -120,7 +126,7 @@ def _drawn(table: Table, between: str) -> Drawn:
     for row in table.rows:
         if not row.reason:
             name, *cells = (escape(printable(cell)) for cell in _cells(row, table))
-            parted = (re.sub(r" (?=\\?\[|\()", between or " ", cell) for cell in cells)
+            parted = (re.sub(r" (?=\\?[\[(])", between, cell) for cell in cells)
             drawn.add_row(name, *parted)
     return drawn
 
