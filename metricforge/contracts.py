@@ -153,6 +153,9 @@ class Miner(Protocol):
     (seed, epoch, step), and draws from nothing else. One whose attribute `margin` is None is given
     that of the loss before it is called. NaN embeddings must not make it raise:
     the core reports them.
+
+    It may have `left_to(loss)`: the miner of its kind to ask in its place, where the loss makes
+    the same choice itself and needs it not listed, or None.
     """
 
     @property

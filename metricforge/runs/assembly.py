@@ -27,7 +27,7 @@ from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
 from metricforge.spec import Spec
 from metricforge.training.average import averaged
-from metricforge.training.conduct import blaming, check_fit, check_miner, sentences
+from metricforge.training.conduct import check_fit, check_miner, sentences
 from metricforge.training.optimizer import (
     make_optimizer,
     make_schedule,
@@ -169,9 +169,6 @@ def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) 
     if recipe.miner:
         margin = getattr(loss, "margin", None)
         miner = component(registry, "miner", recipe.miner, {"margin": margin})
-    if hasattr(miner, "left_to"):
-        with blaming(miner):
-            miner = miner.left_to(loss) or miner
     check_miner(sampler, miner)
     chosen = described(recipe.miner) if recipe.miner else f"of {described(recipe.sampler)}"
     names = (chosen, described(recipe.loss))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from metricforge.contracts import Pairs, Triplets
+from metricforge.contracts import Pairs, Triplets, Tuples
 from metricforge.errors import MetricForgeError
 from metricforge.runtime import generator
 from metricforge.testing.batches import (
@@ -140,6 +141,22 @@ def another_rng_other_tuples(subject: Subject) -> str | None:
     return None
 
 
+def mines_for_other_losses(subject: Subject) -> None:
+    """`left_to` gives None for a loss that it can't know."""
+    miner = made(subject)
+    if not hasattr(miner, "left_to"):
+        raise Skipped("it leaves its choice to no loss.")
+    if miner.left_to(unknown_loss) is not None:
+        raise Broken(
+            "left its choice to a loss that it can't know; give None but for one that makes it."
+        )
+
+
+def unknown_loss(embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
+    """A loss of nobody's."""
+    return embeddings.sum() * 0
+
+
 def global_generators_stay(subject: Subject) -> None:
     """Building it and mining leave the generators of python, numpy and torch alone."""
     with untouched("building"):
@@ -191,6 +208,7 @@ MINER_CHECKS = checks(
     same_input_same_tuples,
     resumes_exactly,
     another_rng_other_tuples,
+    mines_for_other_losses,
     global_generators_stay,
     takes_every_precision,
     stays_on_the_device,

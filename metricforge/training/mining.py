@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Tuples
+from metricforge.training.blame import broken, described
 
 
 def mine(
@@ -26,6 +27,18 @@ def give_margin(miner: Miner, loss: Loss) -> None:
     """A miner that was made with a sampler, before the loss, is given the loss's margin."""
     if getattr(miner, "margin", 0.0) is None:
         vars(miner)["margin"] = getattr(loss, "margin", None)
+
+
+def at_work(miner: Miner, loss: Loss) -> Miner:
+    """The miner to ask: another one, where it leaves its choice to the loss."""
+    leave = getattr(miner, "left_to", None)
+    other: Miner | None = None if leave is None else leave(loss)
+    if other is None:
+        return miner
+    if getattr(other, "kind", "nothing") is not miner.kind or not callable(other):
+        wanted = "must leave its choice to a miner of its kind, or to None"
+        raise broken(miner, wanted, described(other))
+    return other
 
 
 def draws(miner: Miner) -> bool:

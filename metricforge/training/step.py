@@ -25,7 +25,7 @@ from metricforge.training.conduct import (
     miner_of_step,
 )
 from metricforge.training.counting import Count, chosen, possible
-from metricforge.training.mining import anchored, give_margin, mine
+from metricforge.training.mining import anchored, at_work, give_margin, mine
 from metricforge.training.passes import Part, Passes
 from metricforge.training.task import Position, Task
 
@@ -158,6 +158,8 @@ def _mined(
         step = position.step * task.accumulate + number
         miner = miner_of_step(task.sampler, task.miner_at, position.epoch, step, miner)
     give_margin(miner, task.loss)
+    with blaming(miner):
+        miner = at_work(miner, task.loss)
     rng = generator(task.seed, position.epoch, position.step * task.accumulate + number)
     with torch.no_grad(), blaming(miner):
         tuples = mine(miner, embeddings, labels, rng)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from metricforge_standard.miners.all_pairs import AllPairs
-from metricforge_standard.miners.multi_similarity import MultiSimilarity
 
-from metricforge.errors import PluginError, UsageError
+from metricforge.errors import UsageError
 from tests.runs.test_components import Net, assembled
 
 NO_NORM = "the network has no batch norm: --batch-norm frozen changes nothing."
@@ -45,34 +43,3 @@ def test_a_rate_of_a_loss_without_parameters_is_refused() -> None:
     with pytest.raises(UsageError, match="this loss has no parameters"):
         assembled(Net, rates="loss=100")
     assembled(Net, loss="pml.ProxyAnchorLoss", sampler="balanced", rates="loss=100")
-
-
-@pytest.mark.parametrize(
-    ("options", "miner"),
-    [
-        ({}, AllPairs),
-        ({"loss": "multi-similarity:epsilon=0.1"}, AllPairs),
-        ({"loss": "multi-similarity"}, MultiSimilarity),
-        ({"loss": "multi-similarity:epsilon=0.2"}, MultiSimilarity),
-        ({"loss": "contrastive"}, MultiSimilarity),
-        (
-            {"loss": "contrastive", "sampler": "balanced", "miner": "multi-similarity"},
-            MultiSimilarity,
-        ),
-        (
-            {"loss": "multi-similarity:epsilon=0.2", "miner": "multi-similarity:epsilon=0.2"},
-            AllPairs,
-        ),
-    ],
-)
-def test_pairs_are_mined_unless_the_loss_chooses_the_same(
-    options: dict[str, Any], miner: type
-) -> None:
-    asked = {"sampler": "multi-similarity", **options}
-    assert type(assembled(Net, **asked).task.miner) is miner
-
-
-def test_a_miner_that_fails_to_leave_its_choice_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MultiSimilarity, "left_to", lambda self, loss: loss.gone)
-    with pytest.raises(PluginError, match=r"miners\.multi_similarity.* failed: AttributeError"):
-        assembled(Net, sampler="multi-similarity")

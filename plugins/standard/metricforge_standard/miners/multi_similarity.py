@@ -40,6 +40,6 @@ class MultiSimilarity:
         return chosen.pairs()
 
     def left_to(self, loss: Loss) -> AllPairs | None:
-        """All pairs, for the loss that chooses among them as this would."""
+        """All pairs, for the loss that chooses as this would; its mean is then over all anchors."""
         same = isinstance(loss, MultiSimilarityLoss) and loss.epsilon == self.epsilon
         return AllPairs() if same else None

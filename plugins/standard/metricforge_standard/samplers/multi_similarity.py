@@ -15,7 +15,7 @@ class MultiSimilarity:
     """P x K batches; pairs that are hard beside the others of their anchor (Wang 2019).
 
     `classes` is P (default: all, up to 32), `per_class` is K (default: 4), `epsilon` that of the
-    miner of this name. The loss of this name does the choosing itself, so that no pair is listed.
+    miner of this name, which leaves the choice to the default loss: no pair is listed.
     """
 
     def __init__(
