@@ -31,7 +31,7 @@ from metricforge.bench import (
     Suite,
     Table,
     asked_for,
-    grid,
+    grids,
     read_records,
     read_suite,
     tabulate,
@@ -71,6 +71,9 @@ called there."""
 GRIDS = ("omniglot-oneshot",)
 """Suites of two axes with too many rows to be read: their first two numbers are shown by axes."""
 GRID_NUMBERS = 2
+
+SURE = ("S", "S2")
+"""The marks of published figures that are shown."""
 
 ACROSS = 4
 SIDE = (450, 352)
@@ -138,7 +141,7 @@ def measured(name: str, suite: Suite, tables: Sequence[Table]) -> list[str]:
     if name not in GRIDS:
         return whole
     numbers = suite.numbers[:GRID_NUMBERS]
-    by_axes = [grid(suite, one, number) for number in numbers for one in tables]
+    by_axes = [one for number in numbers for one in grids(suite, tables, number)]
     brief = [replace(one, notes=one.notes[:1]) for one in by_axes]
     head = "Every number, differences to the baseline, and what does not fit"
     return [
@@ -228,8 +231,11 @@ def _published(
     return [
         entry
         for entry in known.get(name, [])
-        if approaches is None
-        or (entry["number"] == number and entry.get("approaches") in (None, [*approaches]))
+        if entry["mark"] in SURE
+        and (
+            approaches is None
+            or (entry["number"] == number and entry.get("approaches") in (None, [*approaches]))
+        )
     ]
 
 
@@ -261,17 +267,14 @@ def _beside(entry: Mapping[str, Any]) -> str:
 
 
 def means(name: str, records: Sequence[Record]) -> list[str]:
-    """The means of several approaches that the README shows."""
+    """The means of several approaches that the README shows, as far as they are there."""
+    shared = [(approaches, number) for of, approaches, number, _ in SHORT if of == name]
     lines = []
-    for suite, approaches, number, _ in SHORT:
-        if suite == name and len(approaches) > 1:
-            found = together(records, approaches, number)
-            assert found is not None
-            lines += [
-                f"Mean of {' and '.join(approaches)}, in pairs of seeds: {number} "
-                f"{shown(found, number)}, {found.n} seeds.",
-                "",
-            ]
+    for approaches, number in shared:
+        found = together(records, approaches, number) if len(approaches) > 1 else None
+        if found:
+            title = f"Mean of {' and '.join(approaches)}, in pairs of seeds"
+            lines += [f"{title}: {number} {shown(found, number)}, {found.n} seeds.", ""]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from metricforge.bench.asked import asked_for
 from metricforge.bench.carrying_out import carry_out
-from metricforge.bench.grid import grid
+from metricforge.bench.grid import grids
 from metricforge.bench.reading import read_suite
 from metricforge.bench.records import Record, read_records
 from metricforge.bench.suite import Suite
@@ -14,7 +14,7 @@ __all__ = [
     "Table",
     "asked_for",
     "carry_out",
-    "grid",
+    "grids",
     "read_records",
     "read_suite",
     "tabulate",

@@ -45,7 +45,7 @@ def carry_out(
     """
     suite = suite if seeds is None else replace(suite, seeds=seeds)
     approaches = suite.matching(only)
-    check_names(suite, approaches)
+    check_names(suite, approaches, (options or {}).get("data_root"))
     with held(out), _terminated():
         work = _Work(suite, out, jobs, options or {})
         tuner = Tuner(suite, approaches, work.searched_by)

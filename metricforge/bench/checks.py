@@ -6,20 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from metricforge.bench.suite import Approach, Suite
-from metricforge.errors import PluginError, UsageError
+from metricforge.errors import DataError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runs.components import make_protocol
 from metricforge.runs.defaults import pinned, written_out
 from metricforge.runs.recipe import Recipe
-from metricforge.runs.sources import located, named
-from metricforge.spec import Spec
+from metricforge.runs.sources import located, open_dataset
 
 
-def check_names(suite: Suite, approaches: Sequence[Approach]) -> None:
+def check_names(suite: Suite, approaches: Sequence[Approach], data_root: str | None = None) -> None:
     """UsageError for what names no component, or gives one an option that it does not have.
 
-    Whether components fit one another is for each run to find out, and so is a plugin that fails;
-    but one of a further test is told of before there is something to test.
+    Whether components fit one another is for each run to find out, and so are a plugin that fails
+    and images that are not there; but those of a further test would be told of after all training.
     """
     registry = Registry.installed()
     for approach in approaches:
@@ -28,7 +27,8 @@ def check_names(suite: Suite, approaches: Sequence[Approach]) -> None:
             written_out(pinned(located(recipe, registry), registry), registry)
     for other in suite.elsewhere:
         with _told_of(suite, other.name):
-            registry.complete("dataset", Spec.parse(named(other.dataset, registry)))
+            root = data_root or suite.base.get("data_root")
+            open_dataset(other.dataset, registry, root)
             for protocol in other.protocols:
                 make_protocol(registry, protocol)
 
@@ -38,5 +38,5 @@ def _told_of(suite: Suite, name: str) -> Iterator[None]:
     """While entered, what the user got wrong is told with its place."""
     try:
         yield
-    except UsageError as error:
-        raise UsageError(f"suite '{suite.name}', {name}: {error}") from error
+    except (UsageError, DataError) as error:
+        raise type(error)(f"suite '{suite.name}', {name}: {error}") from error

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as Drawn
 
-from metricforge.bench.suite import JOINED
 from metricforge.bench.table import Row, Table, told
 from metricforge.contracts import Estimate
 from metricforge.report.page import printable
@@ -79,10 +78,8 @@ def as_csv(tables: Sequence[Table]) -> str:
         for row in table.rows:
             for name in [name for name in table.numbers if name in row.numbers] or [""]:
                 found = row.numbers.get(name)
-                # The columns of a grid are parts of its approaches' names.
-                named = (JOINED.join([row.name, name]), table.number) if table.number else None
                 writer.writerow([
-                    table.title, *(named or (row.name, name)), *_three(found),
+                    table.title, row.name, name, *_three(found),
                     row.n if found is None else found.n,
                     *_three(row.differences.get(name)), _text(row.seconds), row.reason,
                 ])  # fmt: skip
@@ -100,17 +97,21 @@ FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
 BOUNDLESS = 10_000
 """Characters that no table is wide."""
 
+NAME = 24
+"""Characters of a name that are left in a line before the rest of the table is made narrower."""
+
 
 def on_terminal(tables: Sequence[Table], console: Console) -> None:
-    """Print the tables in the width that there is; reasons and notes stand below."""
+    """Print the tables in the width that there is; reasons and notes stand below.
+
+    Where a row does not fit into a line, each cell is taken apart into several, and where these
+    are too wide as well, each number has a line of its own.
+    """
     for table in tables:
         console.print(escape(printable(table.title)), style="bold")
-        drawn = _drawn(table, " ")
-        # Asked within the console's own width, the answer is never more than that.
-        boundless = console.options.update(max_width=BOUNDLESS)
-        if Measurement.get(console, boundless, drawn).maximum > console.width:
-            drawn = _drawn(table, "\n")
-        console.print(drawn)
+        drawn = _drawn(table, " "), _drawn(table, "\n")
+        fitting = [one for one in drawn if _width(one, console) <= console.width]
+        console.print(fitting[0] if fitting else _drawn_by_line(table))
         for row in table.rows:
             if row.reason:
                 console.print(escape(printable(f"{row.name}: {row.reason}")))
@@ -118,11 +119,21 @@ def on_terminal(tables: Sequence[Table], console: Console) -> None:
             console.print(escape(printable(note)), style="dim")
 
 
+def _width(drawn: Drawn, console: Console) -> int:
+    """How wide a table is when names that are long go over several lines."""
+    # Asked within the console's own width, the answer is never more than that.
+    boundless = console.options.update(max_width=BOUNDLESS)
+    longest = max((len(str(name)) for name in drawn.columns[0].cells), default=0)
+    return Measurement.get(console, boundless, drawn).maximum - max(0, longest - NAME)
+
+
 def _drawn(table: Table, between: str) -> Drawn:
     """A table for the terminal; `between` is put between the parts of its cells."""
     drawn = Drawn(box=None, padding=(0, 2, 0, 0))
     for place, head in enumerate(escape(printable(head)) for head in _heads(table)):
-        drawn.add_column(head, justify="right" if place else "left", overflow="fold")
+        drawn.add_column(
+            head, justify="right" if place else "left", no_wrap=place > 0, overflow="fold"
+        )
     for row in table.rows:
         if not row.reason:
             name, *cells = (escape(printable(cell)) for cell in _cells(row, table))
@@ -131,8 +142,22 @@ def _drawn(table: Table, between: str) -> Drawn:
     return drawn
 
 
+def _drawn_by_line(table: Table) -> Drawn:
+    """A table for the terminal with a line for each number of each row."""
+    drawn = Drawn(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for row in table.rows:
+        if not row.reason:
+            name, *cells = (escape(printable(cell)) for cell in _cells(row, table))
+            heads = (escape(printable(head)) for head in _heads(table)[1:])
+            drawn.add_row(f"[bold]{name}[/bold]", "")
+            for head, cell in zip(heads, cells, strict=True):
+                if cell:
+                    drawn.add_row(f"  {head}", cell)
+    return drawn
+
+
 def _heads(table: Table) -> list[str]:
-    return ["", *table.numbers, "n", *(["seconds"] if _is_timed(table) else [])]
+    return ["", *table.numbers, "n", *([] if table.number else ["seconds"])]
 
 
 def _cells(row: Row, table: Table) -> list[str]:
@@ -143,13 +168,8 @@ def _cells(row: Row, table: Table) -> list[str]:
         row.name,
         *(_cell(row, name, table.number or name) for name in table.numbers),
         str(row.n),
-        *([seconds] if _is_timed(table) else []),
+        *([] if table.number else [seconds]),
     ]
-
-
-def _is_timed(table: Table) -> bool:
-    """Whether there is a column of seconds, which a grid of one number has not."""
-    return any(row.seconds is not None for row in table.rows)
 
 
 def _cell(row: Row, column: str, number: str) -> str:

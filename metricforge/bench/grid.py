@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from metricforge.bench.formats import shown
@@ -13,23 +13,26 @@ from metricforge.contracts import Estimate
 from metricforge.errors import UsageError, unknown
 
 
-def grid(suite: Suite, table: Table, number: str) -> Table:
-    """A table of one number: the last part of an approach's name across, the others down.
+def grids(suite: Suite, tables: Sequence[Table], number: str) -> list[Table]:
+    """Of each table that has the number one of it alone, by two axes.
 
-    What could not be trained, or has not been, is an empty cell; notes say how many do not fit and
-    which failed, and what untrained networks and pixels have, whose names are of one part. `n` are
-    the fewest seeds of a row's cells. Where nothing has been measured the table comes back as it
-    is, for it says why.
+    The last part of an approach's name goes across, the others down. What could not be trained is
+    an empty cell; notes say how many do not fit and which failed, and what untrained networks and
+    pixels have, whose names are of one part. `n` are the fewest seeds of a row's cells. Where
+    nothing has been measured the tables come back as they are, for they say why.
 
     Raises:
-        UsageError: where the suite compares by one axis alone, or nothing measures the number.
+        UsageError: where the suite compares by one axis alone, or no table has the number.
     """
-    found = {row.name: row for row in table.rows}
-    there = dict.fromkeys(name for row in table.rows for name in row.numbers)
-    if not there:
-        return table
-    if number not in there:
+    there = dict.fromkeys(name for table in tables for row in table.rows for name in row.numbers)
+    if there and number not in there:
         raise unknown("number", number, there)
+    having = [table for table in tables if any(number in row.numbers for row in table.rows)]
+    return [_grid(suite, table, number) for table in having] or list(tables)
+
+
+def _grid(suite: Suite, table: Table, number: str) -> Table:
+    found = {row.name: row for row in table.rows}
     across: dict[str, None] = {}
     down: dict[str, dict[str, Estimate]] = {}
     for approach in suite.approaches:
@@ -65,7 +68,8 @@ def _notes(table: Table, number: str) -> Iterator[str]:
     yield f"{table.what}. {beside}."
     reasons = {row.name: row.reason for row in table.rows if row.reason}
     if refused := sum(reason.startswith(REFUSED) for reason in reasons.values()):
-        yield f"{refused} of {len(table.rows)} rows are of what does not fit, and empty here."
+        approaches = sum(JOINED in row.name for row in table.rows)
+        yield f"{refused} of {approaches} approaches do not fit, and are empty here."
     for name, reason in reasons.items():
         if not reason.startswith(REFUSED):
             yield f"{name}: {reason}"

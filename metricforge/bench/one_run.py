@@ -20,11 +20,9 @@ import torch
 from metricforge.bench.records import DONE, FAILED, REFUSED, Record
 from metricforge.bench.suite import Elsewhere, Planned, Suite
 from metricforge.errors import Interrupted, InUseError, MetricForgeError, UsageError, told
-from metricforge.registry import Registry
 from metricforge.runs.evaluate import evaluate
 from metricforge.runs.recipe import ASIDE, Recipe
 from metricforge.runs.run import Run
-from metricforge.runs.sources import open_dataset
 from metricforge.runs.train import run_recipe
 
 PRIVATE = ("command", "platform")
@@ -64,9 +62,6 @@ def _recorded(suite: Suite, planned: Planned, out: Path, options: Mapping[str, A
     }  # fmt: skip
     try:
         recipe = Recipe.from_values({**planned.options, **options}, suite.name)
-        for other in () if planned.trial else suite.elsewhere:
-            # Whether it is there had better be known before hours of training.
-            open_dataset(other.dataset, Registry.installed(), recipe.data_root)
         path = out / "runs" / f"{_slug(planned)}-{name[:8]}"
         run = run_recipe(recipe, out=path, auto_resume=True)
         about |= _told(run, () if planned.trial else suite.elsewhere)

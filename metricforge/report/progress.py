@@ -146,7 +146,7 @@ class ProgressLine(_Line, Listener):
 
 
 class RunsLine(_Line):
-    """How many of many runs are done, and the time since, below what is said of each, on stderr."""
+    """How many of many runs are over, and the time since, below what is said of each, on stderr."""
 
     def __init__(self) -> None:
         columns = TextColumn("{task.description}"), BarColumn(bar_width=MOST_BAR)
@@ -158,10 +158,9 @@ class RunsLine(_Line):
         self._console.print(escape(printable(sentence)), soft_wrap=True)
 
     def done(self, number: int, count: int) -> None:
-        """So many runs are done, of all."""
-        self._bar.update(
-            self._task, description=f"{number}/{count} done", completed=number, total=count
-        )
+        """So many runs are over, of all."""
+        told = f"{number}/{count} runs"
+        self._bar.update(self._task, description=told, completed=number, total=count)
 
 
 def clock(seconds: float) -> str:

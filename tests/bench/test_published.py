@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.sections import RESULTS, ROOT
-from benchmarks.tables import HERE, SUITES, section, short
+from benchmarks.tables import HERE, SHORT, SUITES, section, short
 from metricforge.bench import read_records, read_suite
 
 MEASURED = sorted(path.parent.name for path in (HERE / "results").glob("*/results.jsonl"))
@@ -36,8 +36,12 @@ def test_what_the_readme_names_has_been_measured() -> None:
 def test_every_published_figure_names_its_source_and_a_suite() -> None:
     known = tomllib.loads((HERE / "published.toml").read_text())
     assert set(known) <= set(SUITES)
-    for entries in known.values():
+    for name, entries in known.items():
+        suite = read_suite(HERE / "suites" / f"{name}.toml")
+        beside = [[*approaches] for of, approaches, _, _ in SHORT if of == name]
         for entry in entries:
+            assert entry["number"] in suite.numbers
+            assert entry.get("approaches", beside[0]) in beside
             assert set(entry) - {"approaches"} == {"who", "number", "value", "mark", "source"}
             assert all(entry.values())
             # From memory is not enough.

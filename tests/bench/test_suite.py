@@ -119,6 +119,7 @@ def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
         ('[[approach]]\nname = " "', "needs a name"),
         ('[[approach]]\nname = "pixels"', "'pixels', which every table has by itself"),
         ('[axes]\nbackbone = ["untrained network"]', "every table has by itself"),
+        ('[[approach]]\nname = "untrained network (dim 2)"', "every table has by itself"),
         ('[[approach]]\nname = "a · b"', "'a · b' can't be a name, or a part of one"),
         ('[axes]\nsampler = {" " = "hard-triplet"}', "' ' can't be a name"),
         ("[tune]\ntrials = 0\n[axes]\ndim = [2]", "at least 1"),

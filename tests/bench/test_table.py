@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from scipy import stats
 
-from metricforge.bench import Record, Suite, grid, tabulate
+from metricforge.bench import Record, Suite, grids, tabulate
 from metricforge.bench.formats import as_csv, as_json, html, markdown, on_terminal
 from metricforge.bench.suite import Approach
+from metricforge.cli.bench.places import show
 from metricforge.errors import UsageError
 
 SUITE = Suite("s", "A title", {}, (Approach("a"), Approach("b"), Approach("c")), "a", seeds=3)
@@ -171,6 +173,17 @@ def test_what_could_not_be_trained_is_told_beside_others_of_its_dataset() -> Non
     first, second = tabulate(suite, [record("a", 0, 0.5), other, refused])
     assert [row.name for row in first.rows] == ["a", "untrained network", "pixels"]
     assert [row.name for row in second.rows] == ["b", "untrained network", "pixels", "c"]
+    # By the split alone, where the dataset is the same.
+    split = [
+        Approach("a", {"split": "x"}),
+        Approach("b", {"split": "y"}),
+        Approach("c", {"split": "y"}),
+    ]
+    other = record("b", 0, 0.9, split_hash="i")
+    tables = tabulate(
+        replace(SUITE, approaches=tuple(split)), [record("a", 0, 0.5), other, refused]
+    )
+    assert [table.rows[-1].name for table in tables] == ["pixels", "c"]
     # Of a dataset of which nothing is done.
     (only,) = tabulate(suite, [record("a", 0, 0.5), refused])
     assert only.rows[-1].name == "c"
@@ -233,22 +246,49 @@ def test_every_format_tells_the_same() -> None:
 
 
 def test_a_terminal_shows_what_fits_its_width() -> None:
+    suite = replace(SUITE, approaches=(Approach("a"), Approach("[b]"), Approach("c")))
     failed = replace(record("c", 0, 0), outcome="failed", error="[out] of memory.", results={})
-    records = [record(name, seed, 0.5 + seed / 10) for name in "ab" for seed in (0, 1)]
-    tables = tabulate(SUITE, [*records, failed])
+    records = [record(name, seed, 0.5 + seed / 10) for name in ("a", "[b]") for seed in (0, 1)]
+    tables = tabulate(replace(suite, title="[A] title"), [*records, failed])
 
     def shown(width: int) -> list[str]:
         file = io.StringIO()
         on_terminal(tables, Console(file=file, width=width))
-        return [line.rstrip() for line in file.getvalue().splitlines()]
+        lines = [line.rstrip() for line in file.getvalue().splitlines()]
+        assert max(map(len, lines)) <= width
+        assert lines[0] == "[A] title: digits"
+        assert "c: failed: [out] of memory." in " ".join(lines)
+        assert "have not been carried out." in " ".join(lines)
+        return lines
 
-    wide, narrow = shown(100), shown(60)
-    assert "b                  0.550 [0.000, 1.000] (+0.000 [+0.000, +0.000])  2        2" in wide
-    assert "c: failed: [out] of memory." in wide
-    assert max(map(len, narrow)) <= 60
-    place = next(n for n, line in enumerate(narrow) if line.startswith("b  "))
-    parts = [line.split()[:2] for line in narrow[place : place + 4]]
-    assert parts == [["b", "0.550"], ["[0.000,", "1.000]"], ["(+0.000"], ["[+0.000,", "+0.000])"]]
+    whole = "[b]                0.550 [0.000, 1.000] (+0.000 [+0.000, +0.000])  2        2"
+    assert whole in shown(100)
+    parted = shown(60)
+    place = next(n for n, line in enumerate(parted) if line.startswith("[b]  "))
+    assert [" ".join(line.split()) for line in parted[place : place + 4]] == [
+        "[b] 0.550 2 2",
+        "[0.000, 1.000]",
+        "(+0.000",
+        "[+0.000, +0.000])",
+    ]
+    by_line = shown(40)
+    place = by_line.index("[b]")
+    assert by_line[place + 1].split()[:2] == ["map@r", "0.550"]
+    assert ["n", "2"] in [line.split() for line in by_line[place:]]
+
+
+def test_a_terminal_gets_a_drawing_and_all_else_markdown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = tabulate(SUITE, [record("a", 0, 0.5)])
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    show(tables)
+    assert capsys.readouterr().out == markdown(tables)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show(tables, "csv")
+    assert capsys.readouterr().out == as_csv(tables)
+    show(tables)
+    assert "| a |" not in capsys.readouterr().out
 
 
 def test_names_are_escaped() -> None:
@@ -279,7 +319,7 @@ def test_a_grid_is_one_number_by_two_axes() -> None:
         replace(record("c · x", 0, 0), outcome="failed", error="out of memory.", results={})
     ]
     (table,) = tabulate(suite, records)
-    found = grid(suite, table, "map@r")
+    (found,) = grids(suite, [table], "map@r")
     assert found.title == "A title: digits: map@r"
     assert found.numbers == ("x", "y")
     cells = {row.name: {name: one.value for name, one in row.numbers.items()} for row in found.rows}
@@ -290,7 +330,7 @@ def test_a_grid_is_one_number_by_two_axes() -> None:
         "pixels 0.250."
     )
     assert found.notes[1:3] == (
-        "1 of 7 rows are of what does not fit, and empty here.",
+        "1 of 5 approaches do not fit, and are empty here.",
         "c · x: failed: out of memory.",
     )
     assert found.notes[3:] == table.notes[1:]
@@ -300,13 +340,6 @@ def test_a_grid_is_one_number_by_two_axes() -> None:
     assert lines[4] == "| a | 0.300 |  | 1 |"
     # An interval where there are two seeds, whatever else the row has.
     assert lines[5].startswith("| b | 0.200 | 0.500 [")
-    told = list(csv.DictReader(io.StringIO(as_csv([found]))))
-    of_cells = [(line["approach"], line["number"], line["n"]) for line in told]
-    assert of_cells[:3] == [
-        ("a · x", "map@r", "1"),
-        ("b · x", "map@r", "1"),
-        ("b · y", "map@r", "2"),
-    ]
 
 
 def test_a_grid_of_an_error_is_as_exact_as_the_table() -> None:
@@ -316,7 +349,7 @@ def test_a_grid_of_an_error_is_as_exact_as_the_table() -> None:
         for subject in one.results.values():
             subject["error@omniglot"] = estimate(value)
     (table,) = tabulate(suite, records)
-    found = grid(suite, table, "error@omniglot")
+    (found,) = grids(suite, [table], "error@omniglot")
     assert "| a | 0.0750 [" in markdown([found])
     assert "untrained network 0.0750 [" in found.notes[0]
     assert found.notes[0].endswith("pixels 0.0725.")
@@ -325,11 +358,21 @@ def test_a_grid_of_an_error_is_as_exact_as_the_table() -> None:
 def test_a_grid_takes_two_axes_and_a_number_that_is_there() -> None:
     (table,) = tabulate(SUITE, [record("a", 0, 0.5)])
     with pytest.raises(UsageError, match="'a' of s is of one axis; a grid takes two"):
-        grid(SUITE, table, "map@r")
+        grids(SUITE, [table], "map@r")
     with pytest.raises(UsageError, match="unknown number 'map@k'; did you mean 'map@r'"):
-        grid(SUITE, table, "map@k")
-    (nothing,) = tabulate(SUITE, [])
-    assert grid(SUITE, nothing, "map@r") is nothing
+        grids(SUITE, [table], "map@k")
+    nothing = tabulate(SUITE, [])
+    assert grids(SUITE, nothing, "map@r") == nothing
+
+
+def test_tables_without_the_number_of_a_grid_are_left_out() -> None:
+    suite = replace(SUITE, approaches=(Approach("a · x"), Approach("b · x")), baseline="a · x")
+    other = record("b · x", 0, 0.9, recipe={"dataset": "mnist"}, split_hash="i")
+    other.results["trained"] = {"ami": estimate(0.2)}
+    tables = tabulate(suite, [record("a · x", 0, 0.5), other])
+    assert len(tables) == 2
+    (found,) = grids(suite, tables, "ami")
+    assert [row.name for row in found.rows] == ["b"]
 
 
 def test_a_table_says_whether_the_classes_were_held_out() -> None:

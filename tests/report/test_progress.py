@@ -135,7 +135,8 @@ def test_a_suite_shows_how_many_runs_are_done_and_for_how_long(capsys, monkeypat
         line._bar.refresh()
     first, *_, last = lines(capsys)
     assert re.fullmatch(r"training ━+ 0:00:00", first)
-    assert re.fullmatch(r"1/3 done [━╸╺]+ 0:00:00", last)
+    # A third of sixteen.
+    assert re.fullmatch(r"1/3 runs ━{5}╺━{10} 0:00:00", last)
 
 
 def test_a_suite_says_plain_lines_where_there_is_no_terminal(capsys):

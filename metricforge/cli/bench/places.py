@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,8 @@ def show(tables: Sequence[Table], form: str | None = None) -> None:
 
     from metricforge.bench.formats import FORMATS, on_terminal
 
-    console = Console(highlight=False)
-    if form is None and console.is_terminal:
-        on_terminal(tables, console)
+    # What is asked to be coloured elsewhere is still no terminal.
+    if form is None and sys.stdout.isatty():
+        on_terminal(tables, Console(highlight=False))
     else:
         click.echo(FORMATS[form or "md"](tables), nl=False)

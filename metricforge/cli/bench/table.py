@@ -8,6 +8,7 @@ import click
 
 from metricforge.cli.bench.places import OUT, current, find, results_of, show
 from metricforge.cli.options import debug
+from metricforge.errors import UsageError
 
 FORMATS = ("md", "csv", "json", "html")
 
@@ -25,12 +26,15 @@ def command(
     suite: str, form: str | None, as_json: bool, number: str | None, out: Path | None
 ) -> None:
     """Print the table of what of SUITE has been carried out."""
-    from metricforge.bench import grid, tabulate
+    from metricforge.bench import grids, tabulate
     from metricforge.bench.carrying_out import RECORDS
 
     found = find(suite)
     records = current(found, results_of(found, out) / RECORDS)
     tables = tabulate(found, records)
+    form = "json" if as_json else form
     if number is not None:
-        tables = [grid(found, table, number) for table in tables]
-    show(tables, "json" if as_json else form)
+        if form in ("csv", "json"):
+            raise UsageError(f"--grid is for reading: {form} has every number as it is.")
+        tables = grids(found, tables, number)
+    show(tables, form)
