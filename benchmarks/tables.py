@@ -38,6 +38,7 @@ from metricforge.bench import (
 )
 from metricforge.bench.carrying_out import RECORDS
 from metricforge.bench.formats import markdown, shown
+from metricforge.bench.records import DONE
 from metricforge.bench.table import by_seed
 from metricforge.contracts import Estimate
 from metricforge.errors import MetricForgeError
@@ -117,6 +118,7 @@ def section(name: str) -> list[str]:
     """The section of RESULTS.md: what was compared, by which command, the tables."""
     suite, records = read_suite(_path(name)), _known(name)
     runs = [record for record in records if record.trial is None]
+    trained = sum(record.outcome == DONE for record in runs)
     hours = sum(record.wall_seconds for record in records) / 3600
     return [
         f"## {suite.title}",
@@ -124,8 +126,8 @@ def section(name: str) -> list[str]:
         suite.about,
         "",
         f"`python -m benchmarks.tables {name} --data-root DIR` carries out "
-        f"[`suites/{name}.toml`](suites/{name}.toml); {len(runs)} runs are there, {hours:.1f} "
-        "hours of a process in all.",
+        f"[`suites/{name}.toml`](suites/{name}.toml); {trained} trainings are there, "
+        f"{hours:.1f} hours of a process in all.",
         "",
         *measured(name, suite, tabulate(suite, records)),
         *means(name, runs),
@@ -142,7 +144,7 @@ def measured(name: str, suite: Suite, tables: Sequence[Table]) -> list[str]:
         return whole
     numbers = suite.numbers[:GRID_NUMBERS]
     by_axes = [one for number in numbers for one in grids(suite, tables, number)]
-    brief = [replace(one, notes=one.notes[:1]) for one in by_axes]
+    brief = [replace(one, notes=one.notes[:2]) for one in by_axes]
     head = "Every number, differences to the baseline, and what does not fit"
     return [
         markdown(brief).rstrip(),
