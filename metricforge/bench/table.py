@@ -112,11 +112,10 @@ def _by_table(
     }
     found: list[list[str]] = [[] for _ in groups]
     for name in names if groups else ():
-        homes = [
-            any(asked.get(record.approach) == asked.get(name) for record in group)
-            for group in groups
-        ]
-        found[homes.index(True) if True in homes else 0].append(name)
+        alike = (
+            any(asked.get(one.approach) == asked.get(name) for one in group) for group in groups
+        )
+        found[next((place for place, here in enumerate(alike) if here), 0)].append(name)
     return found
 
 
