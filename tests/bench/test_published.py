@@ -48,6 +48,12 @@ def test_every_published_figure_names_its_source_and_a_suite() -> None:
             assert entry["mark"] in ("S", "S2")
 
 
+def test_no_figure_is_shown_that_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tables.published("omniglot-record")
+    monkeypatch.setattr(tables, "SURE", ())
+    assert tables.published("omniglot-record") == []
+
+
 def test_records_tell_nothing_of_where_they_were_made() -> None:
     for name in MEASURED:
         text = (HERE / "results" / name / "results.jsonl").read_text()

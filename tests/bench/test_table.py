@@ -291,6 +291,17 @@ def test_a_terminal_gets_a_drawing_and_all_else_markdown(
     assert "| a |" not in capsys.readouterr().out
 
 
+def test_a_number_that_one_seed_has_is_of_one_seed() -> None:
+    records = [record("a", seed, 0.5) for seed in (0, 1)]
+    records[0].results["trained"]["recall@1"] = estimate(0.75)
+    tables = tabulate(SUITE, records)
+    lines = {line["number"]: line for line in csv.DictReader(io.StringIO(as_csv(tables)))
+             if line["approach"] == "a"}  # fmt: skip
+    assert {name: line["n"] for name, line in lines.items()} == {"map@r": "2", "recall@1": "1"}
+    assert lines["recall@1"]["low"] == ""
+    assert "| 0.750 | 2 |" in markdown(tables)
+
+
 def test_names_are_escaped() -> None:
     suite = replace(SUITE, approaches=(Approach("a"), Approach("<b|>")))
     tables = tabulate(suite, [record("a", 0, 0.5), record("<b|>", 0, 0.5)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from metricforge_standard.losses.multi_similarity import MultiSimilarity as Loss
+from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.miners.multi_similarity import MultiSimilarity as Miner
 
 from metricforge.contracts import AllPairs, Pairs
@@ -88,6 +89,7 @@ class Leaves(Miner):
     [
         (lambda loss: True, "must leave its choice to a miner of its kind, or to None"),
         (lambda loss: [], "must leave its choice to a miner of its kind, or to None"),
+        (lambda loss: BatchHard(), "must leave its choice to a miner of its kind, or to None"),
         (lambda loss: loss.gone, "failed: AttributeError"),
     ],
 )
