@@ -12,69 +12,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.measured import HERE, SUITES, known, results, suite_file
+from benchmarks.published import means, published, short
 from benchmarks.sections import ROOT, table, write_section
-from metricforge.bench import (
-    Record,
-    Suite,
-    Table,
-    asked_for,
-    grids,
-    read_records,
-    read_suite,
-    tabulate,
-)
+from metricforge.bench import Record, Suite, Table, grids, read_suite, tabulate
 from metricforge.bench.carrying_out import RECORDS
-from metricforge.bench.formats import markdown, shown
+from metricforge.bench.formats import markdown
 from metricforge.bench.records import DONE
-from metricforge.bench.table import by_seed
 from metricforge.contracts import Estimate
 from metricforge.errors import MetricForgeError
-from metricforge.evaluation import over_seeds
 from metricforge.report.tiles import font
-from metricforge.runs.measure import PIXELS, TRAINED
 
-HERE = ROOT / "benchmarks"
-SUITES = sorted(path.stem for path in (HERE / "suites").glob("*.toml"))
 PICTURED = ("mnist-approaches", "fashion-mnist-approaches")
 """Suites in two dimensions, whose runs are shown side by side."""
 
-SHORT = (
-    ("omniglot-record", ("recipe",), "error@omniglot",
-     "Omniglot, the 400 official trials, 30 alphabets to train: error"),
-    ("omniglot-minimal", ("small1",), "error@omniglot",
-     "the same, 5 alphabets (small1) to train, 25 others to choose the recipe"),
-    ("omniglot-minimal", ("small2",), "error@omniglot", "the same, small2"),
-    ("omniglot-minimal", ("small1", "small2"), "error@omniglot", "the mean of the two"),
-    ("omniglot-vinyals", ("recipe, resnet-small",), "accuracy@20way1shot",
-     "Omniglot, 20-way 1-shot, 1,038 characters to train, 162 to choose the epoch, resnet-small: "
-     "accuracy"),
-    ("omniglot-vinyals", ("recipe, conv4",), "accuracy@20way1shot",
-     "the same, conv4, as large as the published networks"),
-    ("transfer", ("recipe, thick strokes",), "mnist accuracy@10way1shot",
-     "Omniglot, framed and thickened as digits are, to MNIST, 10-way 1-shot: accuracy"),
-)  # fmt: skip
-"""The rows of the README's table: suite, approaches (of several their mean), number, and what it is
-called there."""
-
-GRIDS = ("omniglot-oneshot",)
-"""Suites of two axes with too many rows to be read: their first two numbers are shown by axes."""
+GRIDS = ("omniglot-oneshot", "omniglot-minimal-samplers")
+"""Suites with too many rows to be read: their first two numbers are shown by axes."""
 GRID_NUMBERS = 2
-
-SURE = ("S", "S2")
-"""The marks of published figures that are shown."""
 
 ACROSS = 4
 SIDE = (450, 352)
@@ -94,7 +56,7 @@ def main() -> None:
     for name in options.names:
         if not options.write_only:
             code = carry_out(name, options) or code
-        if not (_results(name) / RECORDS).exists():
+        if not (results(name) / RECORDS).exists():
             sys.exit(f"nothing of {name} has been carried out: leave --write-only away.")
         write_section(name, section(name))
     write_section("benchmarks", short(), ROOT / "README.md")
@@ -103,8 +65,8 @@ def main() -> None:
 
 def carry_out(name: str, options: argparse.Namespace) -> int:
     """The command that a user would give; its exit code, where all but some runs went well."""
-    words = [sys.executable, "-m", "metricforge", "bench", "run", str(_path(name))]
-    words += ["--out", str(_results(name)), "--resume", "--jobs", options.jobs]
+    words = [sys.executable, "-m", "metricforge", "bench", "run", str(suite_file(name))]
+    words += ["--out", str(results(name)), "--resume", "--jobs", options.jobs]
     words += ["--data-root", options.data_root]
     words += ["--seeds", options.seeds] if options.seeds else []
     words += [word for only in options.only for word in ("--only", only)]
@@ -116,7 +78,7 @@ def carry_out(name: str, options: argparse.Namespace) -> int:
 
 def section(name: str) -> list[str]:
     """The section of RESULTS.md: what was compared, by which command, the tables."""
-    suite, records = read_suite(_path(name)), _known(name)
+    suite, records = read_suite(suite_file(name)), known(name)
     runs = [record for record in records if record.trial is None]
     trained = sum(record.outcome == DONE for record in runs)
     hours = sum(record.wall_seconds for record in records) / 3600
@@ -162,7 +124,7 @@ def views(name: str) -> list[str]:
 
     Of all runs in views.json, or of those of an approach in views-APPROACH.json.
     """
-    paths = sorted(_results(name).glob("views*.json"))
+    paths = sorted(results(name).glob("views*.json"))
     if not paths:
         return []
     rows = []
@@ -184,100 +146,6 @@ def views(name: str) -> list[str]:
         *table(("", "error@omniglot"), rows),
         "",
     ]
-
-
-def short() -> list[str]:
-    """The table of the README: our best beside what is published, as far as it is there."""
-    rows = []
-    for name, approaches, number, title in SHORT:
-        records = _known(name)
-        if found := together(records, approaches, number):
-            pixels = _percent(together(records, approaches, number, PIXELS, seeds=1))
-            others = "; ".join(_by_source(_published(name, approaches, number)))
-            rows.append((title, _percent(found), str(found.n), pixels, others))
-    if not rows:
-        return []
-    heads = ("", "metricforge, mean [95 % interval over seeds]", "seeds", "pixels", "published")
-    return [*table(heads, rows), ""]
-
-
-def together(
-    records: Sequence[Record],
-    approaches: Sequence[str],
-    number: str,
-    subject: str = TRAINED,
-    seeds: int | None = None,
-) -> Estimate | None:
-    """The mean of some approaches, over the seeds that all have, or the first `seeds` of them."""
-    each = [
-        by_seed([one for one in records if one.approach == name], subject, folds=1)
-        for name in approaches
-    ]
-    common = [seed for seed in sorted(each[0]) if all(number in one.get(seed, {}) for one in each)]
-    values = [statistics.fmean(one[seed][number] for one in each) for seed in common[:seeds]]
-    return over_seeds(np.array(values)) if values else None
-
-
-def _percent(found: Estimate | None) -> str:
-    if found is None:
-        return ""
-    value, low, high = (100 * number for number in (found.value, found.low, found.high))
-    return f"{value:.1f} %" + (f" [{low:.1f}, {high:.1f}]" if found.n > 1 else "")
-
-
-def _published(
-    name: str, approaches: Sequence[str] | None = None, number: str = ""
-) -> list[dict[str, Any]]:
-    """What is published beside a suite, or beside some approaches of it and a number."""
-    known: dict[str, list[dict[str, Any]]] = tomllib.loads((HERE / "published.toml").read_text())
-    return [
-        entry
-        for entry in known.get(name, [])
-        if entry["mark"] in SURE
-        and (
-            approaches is None
-            or (entry["number"] == number and entry.get("approaches") in (None, [*approaches]))
-        )
-    ]
-
-
-def _by_source(entries: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The figures of each source, and the source."""
-    for source, group in groupby(entries, key=lambda entry: entry["source"]):
-        figures = ", ".join(f"{entry['who']} {entry['value']}" for entry in group)
-        yield f"{figures} ({source})"
-
-
-def published(name: str) -> list[str]:
-    """What others have published, with its source."""
-    entries = _published(name)
-    if not entries:
-        return []
-    rows = [
-        (entry["who"] + _beside(entry), entry["number"], entry["value"], entry["source"])
-        for entry in entries
-    ]
-    return ["Published by others:", "", *table(("", "number", "value", "source"), rows), ""]
-
-
-def _beside(entry: Mapping[str, Any]) -> str:
-    """Beside which approaches of ours a figure stands, where not beside all."""
-    approaches = entry.get("approaches", [])
-    if not approaches:
-        return ""
-    return f", {'mean of ' if len(approaches) > 1 else ''}{' and '.join(approaches)}"
-
-
-def means(name: str, records: Sequence[Record]) -> list[str]:
-    """The means of several approaches that the README shows, as far as they are there."""
-    shared = [(approaches, number) for of, approaches, number, _ in SHORT if of == name]
-    lines = []
-    for approaches, number in shared:
-        found = together(records, approaches, number) if len(approaches) > 1 else None
-        if found:
-            title = f"Mean of {' and '.join(approaches)}, in pairs of seeds"
-            lines += [f"{title}: {number} {shown(found, number)}, {found.n} seeds.", ""]
-    return lines
 
 
 def pictures(name: str, suite: Suite, records: Sequence[Record]) -> list[str]:
@@ -316,22 +184,8 @@ def _side_by_side(named: Sequence[tuple[str, Path]], path: Path) -> None:
 
 
 def _plot(name: str, record: Record) -> Path:
-    found = list((_results(name) / "runs").glob(f"*-{record.id[:8]}"))
-    return (found[0] if found else _results(name)) / "plots" / "test.png"
-
-
-def _known(name: str) -> list[Record]:
-    """The records of what a suite asks for, if any of it has been carried out."""
-    known = _results(name) / RECORDS
-    return asked_for(read_suite(_path(name)), read_records(known)) if known.exists() else []
-
-
-def _path(name: str) -> Path:
-    return HERE / "suites" / f"{name}.toml"
-
-
-def _results(name: str) -> Path:
-    return HERE / "results" / name
+    found = list((results(name) / "runs").glob(f"*-{record.id[:8]}"))
+    return (found[0] if found else results(name)) / "plots" / "test.png"
 
 
 if __name__ == "__main__":

@@ -108,6 +108,11 @@ class Suite:
             found = [name for name in found if name == JOINED.join([self.baseline, *choices])]
         return found[0] if found else ""
 
+    def tested_on(self, approach: Approach) -> tuple[Any, Any]:
+        """The dataset and the split that an approach asks for."""
+        options = {**self.base, **approach.options}
+        return options.get("dataset"), options.get("split")
+
     def options_to_tune(self, approach: Approach) -> tuple[str, ...]:
         """What is searched of an approach, as KEY=VALUES."""
         return (*self.tuning.options, *approach.tune) if self.tuning else ()

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import published, tables
+from benchmarks.measured import HERE, SUITES
+from benchmarks.published import SHORT, short
 from benchmarks.sections import RESULTS, ROOT
-from benchmarks.tables import HERE, SHORT, SUITES, section, short
+from benchmarks.tables import section
 from metricforge.bench import read_records, read_suite
 
 MEASURED = sorted(path.parent.name for path in (HERE / "results").glob("*/results.jsonl"))
@@ -49,9 +51,9 @@ def test_every_published_figure_names_its_source_and_a_suite() -> None:
 
 
 def test_no_figure_is_shown_that_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tables.published("omniglot-record")
-    monkeypatch.setattr(tables, "SURE", ())
-    assert tables.published("omniglot-record") == []
+    assert published.published("omniglot-record")
+    monkeypatch.setattr(published, "SURE", ())
+    assert published.published("omniglot-record") == []
 
 
 def test_records_tell_nothing_of_where_they_were_made() -> None:
@@ -82,7 +84,7 @@ def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatc
 def test_a_suite_of_which_nothing_is_there_has_no_section(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tables, "_results", lambda name: tmp_path / name)
+    monkeypatch.setattr(tables, "results", lambda name: tmp_path / name)
     monkeypatch.setattr(sys, "argv", ["tables", "smoke", "--write-only"])
     with pytest.raises(SystemExit, match="nothing of smoke has been carried out"):
         tables.main()

@@ -376,6 +376,32 @@ def test_a_grid_takes_two_axes_and_a_number_that_is_there() -> None:
     assert grids(SUITE, nothing, "map@r") == nothing
 
 
+def test_a_grid_of_three_axes_leaves_the_dataset_of_its_table_away() -> None:
+    parts = [(s, loss, data) for s in "ab" for loss in "xy" for data in ("one", "two")]
+    approaches = tuple(Approach(" · ".join(each), {"dataset": each[2]}) for each in parts)
+    suite = replace(SUITE, approaches=approaches, baseline="a · x")
+
+    def done(name: str, value: float) -> Record:
+        data = name[-3:]
+        return record(name, 0, value, recipe={"dataset": data}, split_hash=data)
+
+    records = [done("a · x · one", 0.5), done("a · y · one", 0.6), done("a · x · two", 0.7)]
+    refused = replace(done("b · y · two", 0), outcome="refused", error="no.", results={})
+    one, two = grids(suite, tabulate(suite, [*records, refused]), "map@r")
+    assert one.title == "A title: one: map@r"
+    cells = [{name: found.value for name, found in row.numbers.items()} for row in one.rows]
+    # A part that has only begun has the axes of the whole.
+    assert ([row.name for row in one.rows], one.numbers, cells) == (["a"], ("x", "y"), [
+        {"x": 0.5, "y": 0.6}
+    ])  # fmt: skip
+    assert ([row.name for row in two.rows], two.numbers) == (["a", "b"], ("x", "y"))
+    assert two.notes[1] == "1 of 2 approaches do not fit, and are empty here."
+    # Of two axes none is left away, however few choices it has.
+    suite = replace(SUITE, approaches=(Approach("a · x"), Approach("b · x")), baseline="a · x")
+    (found,) = grids(suite, tabulate(suite, [record("a · x", 0, 0.5)]), "map@r")
+    assert ([row.name for row in found.rows], found.numbers) == (["a"], ("x",))
+
+
 def test_tables_without_the_number_of_a_grid_are_left_out() -> None:
     suite = replace(SUITE, approaches=(Approach("a · x"), Approach("b · x")), baseline="a · x")
     other = record("b · x", 0, 0.9, recipe={"dataset": "mnist"}, split_hash="i")
