@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measured import HERE, known
+from benchmarks.records import BENCHMARKS, records_of
 from benchmarks.sections import table
 from metricforge.bench import Record
 from metricforge.bench.formats import shown
@@ -45,7 +45,7 @@ def short() -> list[str]:
     """The table of the README: our best beside what is published, as far as it is there."""
     rows = []
     for name, approaches, number, title in SHORT:
-        records = known(name)
+        records = records_of(name)
         if found := together(records, approaches, number):
             pixels = _percent(together(records, approaches, number, PIXELS, seeds=1))
             others = "; ".join(_by_source(_beside(name, approaches, number)))
@@ -92,19 +92,19 @@ def _percent(found: Estimate | None) -> str:
     return f"{value:.1f} %" + (f" [{low:.1f}, {high:.1f}]" if found.n > 1 else "")
 
 
-def published(name: str) -> list[str]:
+def by_others(name: str) -> list[str]:
     """What others have published, with its source."""
     entries = _entries(name)
     if not entries:
         return []
     rows = [
-        (entry["who"] + _of_which(entry), entry["number"], entry["value"], entry["source"])
+        (entry["who"] + _counterpart(entry), entry["number"], entry["value"], entry["source"])
         for entry in entries
     ]
     return ["Published by others:", "", *table(("", "number", "value", "source"), rows), ""]
 
 
-def _of_which(entry: Mapping[str, Any]) -> str:
+def _counterpart(entry: Mapping[str, Any]) -> str:
     """Beside which approaches of ours a figure stands, where not beside all."""
     approaches = entry.get("approaches", [])
     if not approaches:
@@ -121,12 +121,13 @@ def _by_source(entries: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _entries(name: str) -> list[dict[str, Any]]:
     """What is published beside a suite, of which we are sure."""
-    there: dict[str, list[dict[str, Any]]] = tomllib.loads((HERE / "published.toml").read_text())
-    return [entry for entry in there.get(name, []) if entry["mark"] in SURE]
+    text = (BENCHMARKS / "published.toml").read_text()
+    entries: list[dict[str, Any]] = tomllib.loads(text).get(name, [])
+    return [entry for entry in entries if entry["mark"] in SURE]
 
 
 def _beside(name: str, approaches: Sequence[str], number: str) -> list[dict[str, Any]]:
-    """Those of them that stand beside a number of some of our approaches."""
+    """The sure figures that others have of a number, for a whole suite or for these approaches."""
     return [
         entry
         for entry in _entries(name)

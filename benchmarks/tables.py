@@ -20,8 +20,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from benchmarks.measured import HERE, SUITES, known, results, suite_file
-from benchmarks.published import means, published, short
+from benchmarks.published import by_others, means, short
+from benchmarks.records import BENCHMARKS, SUITES, records_of, results_of, suite_file
 from benchmarks.sections import ROOT, table, write_section
 from metricforge.bench import Record, Suite, Table, grids, read_suite, tabulate
 from metricforge.bench.carrying_out import RECORDS
@@ -56,7 +56,7 @@ def main() -> None:
     for name in options.names:
         if not options.write_only:
             code = carry_out(name, options) or code
-        if not (results(name) / RECORDS).exists():
+        if not (results_of(name) / RECORDS).exists():
             sys.exit(f"nothing of {name} has been carried out: leave --write-only away.")
         write_section(name, section(name))
     write_section("benchmarks", short(), ROOT / "README.md")
@@ -66,7 +66,7 @@ def main() -> None:
 def carry_out(name: str, options: argparse.Namespace) -> int:
     """The command that a user would give; its exit code, where all but some runs went well."""
     words = [sys.executable, "-m", "metricforge", "bench", "run", str(suite_file(name))]
-    words += ["--out", str(results(name)), "--resume", "--jobs", options.jobs]
+    words += ["--out", str(results_of(name)), "--resume", "--jobs", options.jobs]
     words += ["--data-root", options.data_root]
     words += ["--seeds", options.seeds] if options.seeds else []
     words += [word for only in options.only for word in ("--only", only)]
@@ -78,7 +78,7 @@ def carry_out(name: str, options: argparse.Namespace) -> int:
 
 def section(name: str) -> list[str]:
     """The section of RESULTS.md: what was compared, by which command, the tables."""
-    suite, records = read_suite(suite_file(name)), known(name)
+    suite, records = read_suite(suite_file(name)), records_of(name)
     runs = [record for record in records if record.trial is None]
     trained = sum(record.outcome == DONE for record in runs)
     hours = sum(record.wall_seconds for record in records) / 3600
@@ -94,7 +94,7 @@ def section(name: str) -> list[str]:
         *measured(name, suite, tabulate(suite, records)),
         *means(name, runs),
         *views(name),
-        *published(name),
+        *by_others(name),
         *pictures(name, suite, records),
     ]
 
@@ -124,7 +124,7 @@ def views(name: str) -> list[str]:
 
     Of all runs in views.json, or of those of an approach in views-APPROACH.json.
     """
-    paths = sorted(results(name).glob("views*.json"))
+    paths = sorted(results_of(name).glob("views*.json"))
     if not paths:
         return []
     rows = []
@@ -159,11 +159,11 @@ def pictures(name: str, suite: Suite, records: Sequence[Record]) -> list[str]:
             splits.setdefault(record.approach.rpartition(" · ")[2], []).append(record)
     lines = []
     for split, of_split in splits.items():
-        path = HERE / "pictures" / f"{name}-{split.replace(' ', '-')}.png"
+        path = BENCHMARKS / "pictures" / f"{name}-{split.replace(' ', '-')}.png"
         if all(_plot(name, record).is_file() for record in of_split):
             _side_by_side([(r.approach, _plot(name, r)) for r in of_split], path)
         if path.is_file():
-            lines += [f"![{split}, in two dimensions]({path.relative_to(HERE)})", ""]
+            lines += [f"![{split}, in two dimensions]({path.relative_to(BENCHMARKS)})", ""]
     return lines
 
 
@@ -184,8 +184,8 @@ def _side_by_side(named: Sequence[tuple[str, Path]], path: Path) -> None:
 
 
 def _plot(name: str, record: Record) -> Path:
-    found = list((results(name) / "runs").glob(f"*-{record.id[:8]}"))
-    return (found[0] if found else results(name)) / "plots" / "test.png"
+    found = list((results_of(name) / "runs").glob(f"*-{record.id[:8]}"))
+    return (found[0] if found else results_of(name)) / "plots" / "test.png"
 
 
 if __name__ == "__main__":

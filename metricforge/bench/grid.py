@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from metricforge.bench.formats import shown
@@ -13,16 +13,18 @@ from metricforge.contracts import Estimate
 from metricforge.errors import UsageError, unknown
 
 AXES = 2
+"""What a grid has: one down, one across."""
 
 
 def grids(suite: Suite, tables: Sequence[Table], number: str) -> list[Table]:
     """Of each table that has the number one of it alone, by two axes.
 
-    Of three axes the one that all approaches of a table share, such as its dataset, is left away.
-    Of the others the last goes across, the rest down. What could not be trained is an
-    empty cell; notes say how many do not fit and which failed, and what untrained networks and
-    pixels have, whose names are of one part. `n` are the fewest seeds of a row's cells. Where
-    nothing has been measured the tables come back as they are, for they say why.
+    The last part of an approach's name goes across, the others down. A part that all of a table
+    share though the suite varies it, such as its dataset, which the title names, is left away as
+    long as two others stay. What could not be trained is an empty cell; notes say how many do not
+    fit and which failed, and what untrained networks and pixels have, whose names are of one part.
+    `n` are the fewest seeds of a row's cells. Where nothing has been measured the tables come back
+    as they are, for they say why.
 
     Raises:
         UsageError: where the suite compares by one axis alone, or no table has the number.
@@ -38,7 +40,8 @@ def _grid(suite: Suite, table: Table, number: str) -> Table:
     found = {row.name: row for row in table.rows}
     across: dict[str, None] = {}
     down: dict[str, dict[str, Estimate]] = {}
-    for name, (*first, last) in _axes(suite, found):
+    axes = dict(_axes(suite, found))
+    for name, (*first, last) in axes.items():
         if not first:
             raise UsageError(f"'{name}' of {suite.name} is of one axis; a grid takes two.")
         across[last] = None
@@ -54,28 +57,31 @@ def _grid(suite: Suite, table: Table, number: str) -> Table:
         title=f"{table.title}: {number}",
         numbers=tuple(across),
         rows=tuple(rows),
-        notes=tuple(_notes(table, number)),
+        notes=tuple(_notes(table, number, axes)),
         number=number,
     )
 
 
-def _axes(suite: Suite, names: Collection[str]) -> Iterator[tuple[str, list[str]]]:
-    """Those of these names that the suite has, in its order, and their parts.
+def _axes(suite: Suite, found: Mapping[str, Row]) -> Iterator[tuple[str, list[str]]]:
+    """The approaches of a table, in the suite's order, each with the parts of its name.
 
-    Without the parts that all approaches tested on the same images share, while two are left:
-    by what the suite asks for, so that a part that has only begun has the same axes.
+    What the suite varies and this table does not, as its dataset, is left away, but two parts
+    always stay. What the suite asks for decides it, not what is done already.
     """
-    here = {suite.tested_on(one) for one in suite.approaches if one.name in names}
-    alike = [one.name.split(JOINED) for one in suite.approaches if suite.tested_on(one) in here]
-    shared = [place for place, each in enumerate(zip(*alike, strict=False)) if len(set(each)) == 1]
-    for one in suite.approaches:
-        if one.name in names:
-            parts = one.name.split(JOINED)
-            left_away = shared[: max(0, len(parts) - AXES)]
-            yield one.name, [part for place, part in enumerate(parts) if place not in left_away]
+    parts = {one.name: one.name.split(JOINED) for one in suite.approaches}
+    measured = [one for one in suite.approaches if one.name in found and found[one.name].numbers]
+    asked_for = {suite.asks_for(one) for one in measured}
+    here = [one.name for one in suite.approaches if suite.asks_for(one) in asked_for]
+    choices = [len(set(each)) for each in zip(*parts.values(), strict=True)]
+    choices_here = [len(set(each)) for each in zip(*(parts[n] for n in here), strict=True)]
+    same = [place for place, n in enumerate(choices_here) if n == 1 < choices[place]]
+    left_away = same[: max(0, len(choices) - AXES)]
+    for name in here:
+        if name in found:
+            yield name, [part for place, part in enumerate(parts[name]) if place not in left_away]
 
 
-def _notes(table: Table, number: str) -> Iterator[str]:
+def _notes(table: Table, number: str, approaches: Collection[str]) -> Iterator[str]:
     beside = "; ".join(
         f"{row.name} {shown(row.numbers[number], number)}"
         for row in table.rows
@@ -83,9 +89,8 @@ def _notes(table: Table, number: str) -> Iterator[str]:
     )
     yield f"{table.what}. {beside}."
     reasons = {row.name: row.reason for row in table.rows if row.reason}
-    if refused := sum(reason.startswith(REFUSED) for reason in reasons.values()):
-        approaches = sum(JOINED in row.name for row in table.rows)
-        yield f"{refused} of {approaches} approaches do not fit, and are empty here."
+    if refused := sum(reasons.get(name, "").startswith(REFUSED) for name in approaches):
+        yield f"{refused} of {len(approaches)} approaches do not fit, and are empty here."
     for name, reason in reasons.items():
         if not reason.startswith(REFUSED):
             yield f"{name}: {reason}"

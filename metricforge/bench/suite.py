@@ -108,8 +108,8 @@ class Suite:
             found = [name for name in found if name == JOINED.join([self.baseline, *choices])]
         return found[0] if found else ""
 
-    def tested_on(self, approach: Approach) -> tuple[Any, Any]:
-        """The dataset and the split that an approach asks for."""
+    def asks_for(self, approach: Approach) -> tuple[Any, Any]:
+        """The dataset and the split of an approach, as the suite's file has them."""
         options = {**self.base, **approach.options}
         return options.get("dataset"), options.get("split")
 

@@ -106,7 +106,7 @@ def _by_table(
 
     With those that ask for the same dataset and split; beside the first where nobody does.
     """
-    asked = {one.name: suite.tested_on(one) for one in suite.approaches}
+    asked = {one.name: suite.asks_for(one) for one in suite.approaches}
     found: list[list[str]] = [[] for _ in groups]
     for name in names if groups else ():
         alike = (

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import published, tables
-from benchmarks.measured import HERE, SUITES
 from benchmarks.published import SHORT, short
+from benchmarks.records import BENCHMARKS, SUITES
 from benchmarks.sections import RESULTS, ROOT
 from benchmarks.tables import section
 from metricforge.bench import read_records, read_suite
 
-MEASURED = sorted(path.parent.name for path in (HERE / "results").glob("*/results.jsonl"))
+MEASURED = sorted(path.parent.name for path in (BENCHMARKS / "results").glob("*/results.jsonl"))
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -36,10 +36,10 @@ def test_what_the_readme_names_has_been_measured() -> None:
 
 
 def test_every_published_figure_names_its_source_and_a_suite() -> None:
-    known = tomllib.loads((HERE / "published.toml").read_text())
+    known = tomllib.loads((BENCHMARKS / "published.toml").read_text())
     assert set(known) <= set(SUITES)
     for name, entries in known.items():
-        suite = read_suite(HERE / "suites" / f"{name}.toml")
+        suite = read_suite(BENCHMARKS / "suites" / f"{name}.toml")
         beside = [[*approaches] for of, approaches, _, _ in SHORT if of == name]
         for entry in entries:
             assert entry["number"] in suite.numbers
@@ -51,14 +51,14 @@ def test_every_published_figure_names_its_source_and_a_suite() -> None:
 
 
 def test_no_figure_is_shown_that_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert published.published("omniglot-record")
+    assert published.by_others("omniglot-record")
     monkeypatch.setattr(published, "SURE", ())
-    assert published.published("omniglot-record") == []
+    assert published.by_others("omniglot-record") == []
 
 
 def test_records_tell_nothing_of_where_they_were_made() -> None:
     for name in MEASURED:
-        text = (HERE / "results" / name / "results.jsonl").read_text()
+        text = (BENCHMARKS / "results" / name / "results.jsonl").read_text()
         assert "data_root" not in text
         assert "/shared" not in text
         assert "/tmp" not in text
@@ -71,8 +71,8 @@ def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatc
         tables, "_side_by_side", lambda named, path: shown.append([each for each, _ in named])
     )
     name = "mnist-approaches"
-    suite = read_suite(HERE / "suites" / f"{name}.toml")
-    known = read_records(HERE / "results" / name / "results.jsonl")
+    suite = read_suite(BENCHMARKS / "suites" / f"{name}.toml")
+    known = read_records(BENCHMARKS / "results" / name / "results.jsonl")
     tables.pictures(name, suite, sorted(known, key=lambda record: record.finished))
     order = list(dict.fromkeys(asked.approach for asked in suite.plan()))
     assert len(shown) == 2, "one picture for each split"
@@ -84,7 +84,7 @@ def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatc
 def test_a_suite_of_which_nothing_is_there_has_no_section(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tables, "results", lambda name: tmp_path / name)
+    monkeypatch.setattr(tables, "results_of", lambda name: tmp_path / name)
     monkeypatch.setattr(sys, "argv", ["tables", "smoke", "--write-only"])
     with pytest.raises(SystemExit, match="nothing of smoke has been carried out"):
         tables.main()

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from rich.console import Console
@@ -376,30 +377,90 @@ def test_a_grid_takes_two_axes_and_a_number_that_is_there() -> None:
     assert grids(SUITE, nothing, "map@r") == nothing
 
 
-def test_a_grid_of_three_axes_leaves_the_dataset_of_its_table_away() -> None:
-    parts = [(s, loss, data) for s in "ab" for loss in "xy" for data in ("one", "two")]
-    approaches = tuple(Approach(" · ".join(each), {"dataset": each[2]}) for each in parts)
-    suite = replace(SUITE, approaches=approaches, baseline="a · x")
+def of_axes(*axes: str, asked: dict[str, str]) -> Suite:
+    """A suite of all combinations; `asked` says which choices are datasets or splits."""
+    approaches = [
+        Approach(" · ".join(parts), {asked[part]: part for part in parts if part in asked})
+        for parts in product(*(axis.split() for axis in axes))
+    ]
+    base = {"dataset": "digits", "split": "random"}
+    first = approaches[0].name
+    return replace(SUITE, base=base, approaches=tuple(approaches), baseline=first)
 
-    def done(name: str, value: float) -> Record:
-        data = name[-3:]
-        return record(name, 0, value, recipe={"dataset": data}, split_hash=data)
 
-    records = [done("a · x · one", 0.5), done("a · y · one", 0.6), done("a · x · two", 0.7)]
-    refused = replace(done("b · y · two", 0), outcome="refused", error="no.", results={})
+def done_of(suite: Suite) -> list[Record]:
+    """A run of each approach, tested on other images for each dataset and split."""
+    asked = [{**suite.base, **approach.options} for approach in suite.approaches]
+    return [
+        record(approach.name, 0, 0.5, recipe=recipe, split_hash=str(recipe))
+        for approach, recipe in zip(suite.approaches, asked, strict=True)
+    ]
+
+
+DATASETS = {"one": "dataset", "two": "dataset"}
+SPLITS = {"s": "split", "t": "split"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "asked", "count"),
+    [
+        (("a b", "x y", "one two"), DATASETS, 2),
+        (("one two", "a b", "x y"), DATASETS, 2),
+        (("a b", "one two", "x y"), DATASETS, 2),
+        (("a b", "x y", "one two", "s t"), DATASETS | SPLITS, 4),
+        (("a b", "x y", "s t"), SPLITS, 2),
+    ],
+)
+def test_a_grid_leaves_the_dataset_and_split_of_its_table_away(
+    axes: tuple[str, ...], asked: dict[str, str], count: int
+) -> None:
+    suite = of_axes(*axes, asked=asked)
+    found = grids(suite, tabulate(suite, done_of(suite)), "map@r")
+    assert len(found) == count
+    for one in found:
+        assert ([row.name for row in one.rows], one.numbers) == (["a", "b"], ("x", "y"))
+
+
+def test_a_grid_keeps_two_axes_and_what_the_suite_does_not_vary() -> None:
+    suite = of_axes("a b", "x", "one two", asked=DATASETS)
+    one, _ = grids(suite, tabulate(suite, done_of(suite)), "map@r")
+    assert ([row.name for row in one.rows], one.numbers) == (["a", "b"], ("x",))
+    suite = of_axes("a b", "one two", asked=DATASETS)
+    one, _ = grids(suite, tabulate(suite, done_of(suite)), "map@r")
+    assert ([row.name for row in one.rows], one.numbers) == (["a", "b"], ("one",))
+    suite = of_axes("recipe", "a b", "x y", asked={})
+    (one,) = grids(suite, tabulate(suite, done_of(suite)), "map@r")
+    assert [row.name for row in one.rows] == ["recipe · a", "recipe · b"]
+
+
+def test_a_grid_of_what_has_only_begun_has_the_axes_of_the_whole() -> None:
+    suite = of_axes("a b", "x y", "one two", asked=DATASETS)
+    everything = {one.approach: one for one in done_of(suite)}
+    records = [everything["a · x · one"], everything["a · x · two"]]
+    refused = replace(everything["b · y · two"], outcome="refused", error="no.", results={})
     one, two = grids(suite, tabulate(suite, [*records, refused]), "map@r")
     assert one.title == "A title: one: map@r"
-    cells = [{name: found.value for name, found in row.numbers.items()} for row in one.rows]
-    # A part that has only begun has the axes of the whole.
-    assert ([row.name for row in one.rows], one.numbers, cells) == (["a"], ("x", "y"), [
-        {"x": 0.5, "y": 0.6}
-    ])  # fmt: skip
+    assert ([row.name for row in one.rows], one.numbers) == (["a"], ("x",))
     assert ([row.name for row in two.rows], two.numbers) == (["a", "b"], ("x", "y"))
     assert two.notes[1] == "1 of 2 approaches do not fit, and are empty here."
-    # Of two axes none is left away, however few choices it has.
-    suite = replace(SUITE, approaches=(Approach("a · x"), Approach("b · x")), baseline="a · x")
-    (found,) = grids(suite, tabulate(suite, [record("a · x", 0, 0.5)]), "map@r")
-    assert ([row.name for row in found.rows], found.numbers) == (["a"], ("x",))
+
+
+def test_a_dataset_of_which_all_runs_failed_is_no_part_of_the_grid_of_another() -> None:
+    suite = of_axes("a b", "x y", "one two", asked=DATASETS)
+    outcomes = {"a · x · two": "failed", "b · x · two": "refused", "b · y · one": "refused"}
+    records = [one for one in done_of(suite) if one.approach not in outcomes]
+    records = [one for one in records if one.approach.endswith("one")]
+    records += [
+        replace(one, outcome=outcomes[one.approach], error="no.", results={})
+        for one in done_of(suite)
+        if one.approach in outcomes
+    ]
+    (one,) = grids(suite, tabulate(suite, records), "map@r")
+    assert ([row.name for row in one.rows], one.numbers) == (["a", "b"], ("x", "y"))
+    assert one.notes[1:3] == (
+        "1 of 4 approaches do not fit, and are empty here.",
+        "a · x · two: failed: no.",
+    )
 
 
 def test_tables_without_the_number_of_a_grid_are_left_out() -> None:

@@ -19,7 +19,7 @@ FORMATS = ("md", "csv", "json", "html")
               help="[default: as a terminal shows it best; elsewhere md]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--grid", "number", metavar="NUMBER",
-              help="This number alone, by two axes: the last one across.")  # fmt: skip
+              help="This number alone, by two axes, a grid for each dataset.")  # fmt: skip
 @OUT
 @debug
 def command(
