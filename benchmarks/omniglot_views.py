@@ -1,6 +1,6 @@
 """The official Omniglot trials by several views of an image, and by several networks.
 
-    python -m benchmarks.omniglot_views RUN ... --data-root DIR --out FILE [--part validation]
+    python -m benchmarks.omniglot_views RUN ... --data-root DIR [--out FILE] [--part validation]
 
 Each image is embedded alone, as it is and in further VIEWS, slightly turned and slanted, whose
 embeddings are averaged; or in the ORIENTATIONS, each of which the network has learned as a class of
@@ -49,16 +49,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data-root", default="data")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--part", choices=PROTOCOLS, default="test")
     parser.add_argument("--views", type=int, default=VIEWS)
     parser.add_argument("--step", action="append")
     parser.add_argument("--dataset", help="such as omniglot:size=32, for runs on composed classes")
     options = parser.parse_args()
     found = measured(options)
-    options.out.write_text(json.dumps({name: asdict(one) for name, one in found.items()}, indent=1))
+    if options.out:
+        told = {name: asdict(one) for name, one in found.items()}
+        options.out.write_text(json.dumps(told, indent=1))
     for name, one in found.items():
-        print(f"{name:24} {one.value:.4f} [{one.low:.4f}, {one.high:.4f}] n={one.n} {one.over}")
+        span = f" [{one.low:.4f}, {one.high:.4f}]" if one.n > 1 else ""
+        print(f"{name:24} {one.value:.4f}{span} n={one.n} {one.over}")
 
 
 def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:

@@ -27,7 +27,8 @@ SHORT = (
      "Omniglot, the 400 official trials, 30 alphabets to train: error"),
     ("omniglot-minimal", ("small1",), "error@omniglot",
      "the same, 5 alphabets (small1) to train, 25 others to choose the recipe"),
-    ("omniglot-minimal", ("small2",), "error@omniglot", "the same, small2"),
+    ("omniglot-minimal", ("small2",), "error@omniglot",
+     "the same, small2, by the recipe that was chosen for small1"),
     ("omniglot-minimal", ("small1", "small2"), "error@omniglot", "the mean of the two"),
     ("omniglot-vinyals", ("recipe, resnet-small",), "accuracy@20way1shot",
      "Omniglot, 20-way 1-shot, 1,038 characters to train, 162 to choose the epoch, resnet-small: "

@@ -127,18 +127,20 @@ def views(name: str) -> list[str]:
     paths = sorted(results_of(name).glob("views*.json"))
     if not paths:
         return []
-    rows = []
+    rows, counts = [], set()
     for path in paths:
         approach = path.stem.removeprefix("views").removeprefix("-")
         for row, values in json.loads(path.read_text()).items():
             one = Estimate(**values)
+            counts |= {one.n} if one.over == "seeds" else set()
             span = f" [{one.low:.4f}, {one.high:.4f}]" if one.n > 1 else ""
             rows.append((f"{approach}: {row}" if approach else row, f"{one.value:.4f}{span}"))
     runs, out = ("*", "views") if paths[0].stem == "views" else ("APPROACH-*", "views-APPROACH")
     place = f"benchmarks/results/{name}"
     return [
-        "The same networks by several views of each image, averaged, or in eight orientations laid "
-        "end to end, and several networks together, at so many times the cost "
+        f"{max(counts, default=1)} of these networks by several views of each image, averaged, or "
+        "in eight orientations laid end to end, and together, at so many times the cost, by whoever "
+        "has the runs "
         f"(`python -m benchmarks.omniglot_views {place}/runs/{runs} --data-root DIR --out "
         f"{place}/{out}.json`); intervals over seeds, or over the official runs where networks are "
         "together:",

@@ -17,7 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from metricforge.bench.checks import check_names
 from metricforge.bench.one_run import run_one
-from metricforge.bench.records import DONE, Record, append, read_records
+from metricforge.bench.records import DONE, REFUSED, Record, append, read_records
 from metricforge.bench.suite import Planned, Suite
 from metricforge.bench.tuner import Tuner, searched_by
 from metricforge.errors import Interrupted, ResourceError
@@ -44,6 +44,7 @@ def carry_out(
     (data_root, device) are put into every recipe, and have no share in what a run is known by.
     """
     suite = suite if seeds is None else replace(suite, seeds=seeds)
+    out = out.resolve()  # Workers of a cluster may have begun in another folder.
     approaches = suite.matching(only)
     check_names(suite, approaches, (options or {}).get("data_root"))
     with held(out), _terminated():
@@ -91,6 +92,7 @@ class _Work:
         known = read_records(self._records) if self._records.exists() else []
         # What failed is tried again, and what was refused: it may be that a plugin was not there.
         self._finished = {record.id: record for record in known if record.outcome == DONE}
+        self._refused = {record.id: record.error for record in known if record.outcome == REFUSED}
         self.searched_by = searched_by(known)
 
     def record_of(self, planned: Planned) -> Record | None:
@@ -113,7 +115,8 @@ class _Work:
         first = before + len(planned) - len(left) + 1
         try:
             for number, record in enumerate(workers(tasks), first):
-                append(self._records, record)
+                if record.outcome != REFUSED or self._refused.get(record.id) != record.error:
+                    append(self._records, record)
                 self._finished[record.id] = record
                 yield number, count, record
         except TerminatedWorkerError as error:

@@ -486,6 +486,8 @@ def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: 
         assert "nothing of one could be trained; the table says why." in done.stderr
     (record,) = read_records(tmp_path / "out" / "results.jsonl")
     assert record.outcome == "refused"
+    # Told again, but not written down again.
+    assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 1
     with held(tmp_path / "out"):
         done = metricforge(*words)
     assert done.returncode == 2
