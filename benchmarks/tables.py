@@ -139,8 +139,8 @@ def views(name: str) -> list[str]:
     place = f"benchmarks/results/{name}"
     return [
         f"{max(counts, default=1)} of these networks by several views of each image, averaged, or "
-        "in eight orientations laid end to end, and together, at so many times the cost, by whoever "
-        "has the runs "
+        "in eight orientations laid end to end, and together, at so many times the cost, by "
+        "whoever has the runs "
         f"(`python -m benchmarks.omniglot_views {place}/runs/{runs} --data-root DIR --out "
         f"{place}/{out}.json`); intervals over seeds, or over the official runs where networks are "
         "together:",
