@@ -10,7 +10,7 @@ from metricforge.bench import Suite, carry_out, carrying_out
 from metricforge.bench.suite import Approach
 
 
-class _Noted(Exception):
+class _NotedError(Exception):
     """Raised in the place of a training."""
 
 
@@ -21,11 +21,11 @@ def test_workers_are_told_the_whole_path_for_they_may_be_in_another_folder(
 
     def run_one(suite: Suite, planned: object, out: Path, *more: object) -> None:
         told.append(out)
-        raise _Noted
+        raise _NotedError
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(carrying_out, "run_one", run_one)
     suite = Suite("s", "A title", {"dataset": "digits"}, (Approach("a"),))
-    with pytest.raises(_Noted):
+    with pytest.raises(_NotedError):
         list(carry_out(suite, Path("bench/s")))
     assert told == [tmp_path / "bench" / "s"]
