@@ -27,7 +27,8 @@ def grids(suite: Suite, tables: Sequence[Table], number: str) -> list[Table]:
     as they are, for they say why.
 
     Raises:
-        UsageError: where the suite compares by one axis alone, or no table has the number.
+        UsageError: where the suite compares by one axis alone, or some of its approaches by more
+            than others, or no table has the number.
     """
     there = dict.fromkeys(name for table in tables for row in table.rows for name in row.numbers)
     if there and number not in there:
@@ -69,6 +70,8 @@ def _axes(suite: Suite, found: Mapping[str, Row]) -> Iterator[tuple[str, list[st
     always stay. What the suite asks for decides it, not what is done already.
     """
     parts = {one.name: one.name.split(JOINED) for one in suite.approaches}
+    if len({len(each) for each in parts.values()}) > 1:
+        raise UsageError(f"some of {suite.name} are of more axes than others; a grid has two.")
     measured = [one for one in suite.approaches if one.name in found and found[one.name].numbers]
     asked_for = {suite.asks_for(one) for one in measured}
     here = [one.name for one in suite.approaches if suite.asks_for(one) in asked_for]

@@ -371,6 +371,9 @@ def test_a_grid_takes_two_axes_and_a_number_that_is_there() -> None:
     (table,) = tabulate(SUITE, [record("a", 0, 0.5)])
     with pytest.raises(UsageError, match="'a' of s is of one axis; a grid takes two"):
         grids(SUITE, [table], "map@r")
+    uneven = replace(SUITE, approaches=(Approach("a"), Approach("b · x")))
+    with pytest.raises(UsageError, match="some of s are of more axes than others; a grid has two"):
+        grids(uneven, [table], "map@r")
     with pytest.raises(UsageError, match="unknown number 'map@k'; did you mean 'map@r'"):
         grids(SUITE, [table], "map@k")
     nothing = tabulate(SUITE, [])
