@@ -1,7 +1,7 @@
 """Train image embeddings, and measure them honestly on classes they have never seen.
 
 >>> import metricforge
->>> run = metricforge.train(dataset="digits", sampler="hard-triplet")
+>>> run = metricforge.train(dataset="glyphs", sampler="hard-triplet")
 >>> run.results["trained"]["map@r"]
 >>> metricforge.load(run.path).encode(images)  # float32 [N, D]
 

@@ -220,9 +220,10 @@ class Head(Protocol):
 class Backbone(Protocol):
     """An `nn.Module` from images to features.
 
-    A backbone may also have `preprocessing`, what it was trained to be given, and `rebuild`, the
+    A backbone may also have `preprocessing`, what it was trained to be given; `rebuild`, the
     spec that makes the same network without fetching weights, for a model that was saved with
-    its own.
+    its own; and `pretrained`, true where it starts from learned weights: its own features then
+    are the baseline.
     """
 
     @property
@@ -379,6 +380,7 @@ class Dataset:
     - `made_of`: for each class that is made of images of others, which these are, all by their
       indices. It trains where all of these train, and is in no part of a split otherwise.
     - `reading`: what was done with its files, or is to be done by the core that decodes them.
+    - `nouns`: what its classes and groups are called, in the plural, e.g. characters, alphabets.
     """
 
     name: str
@@ -398,6 +400,7 @@ class Dataset:
     advice: str = ""
     made_of: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     reading: Reading = AS_IT_LIES
+    nouns: tuple[str, str] = ("classes", "groups")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -132,6 +132,11 @@ class EmbeddingModel(nn.Module):
         write_folder(Path(folder), files)
 
 
+def without_head(model: EmbeddingModel) -> EmbeddingModel:
+    """The same backbone, whose features, scaled to unit length, are the embedding."""
+    return EmbeddingModel(model.backbone, nn.Identity(), model.card)
+
+
 def build(
     registry: Registry, card: Card, backbone: nn.Module | None, head: nn.Module | None
 ) -> EmbeddingModel:

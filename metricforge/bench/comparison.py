@@ -17,7 +17,7 @@ from metricforge.bench.table import by_seed, told
 from metricforge.contracts import Estimate
 from metricforge.errors import DataError
 from metricforge.evaluation import over_differences
-from metricforge.runs.measure import TRAINED
+from metricforge.runs.baselines import TRAINED
 
 Key = tuple[int, int | None, str]
 

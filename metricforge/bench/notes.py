@@ -8,7 +8,7 @@ from typing import Any
 from metricforge.bench.records import DONE, Record
 from metricforge.bench.suite import Suite
 from metricforge.contracts import Estimate
-from metricforge.runs.measure import TRAINED
+from metricforge.runs.baselines import TRAINED
 
 
 def notes(

@@ -14,9 +14,21 @@ from metricforge.bench.records import DONE, Record
 from metricforge.bench.suite import Suite
 from metricforge.contracts import Estimate
 from metricforge.evaluation import over_differences, over_seeds
-from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED
+from metricforge.runs.baselines import (
+    BEFORE_TRAINING,
+    GIVEN,
+    PIXELS,
+    PRETRAINED,
+    TRAINED,
+    UNTRAINED,
+)
 
-BASELINES = {UNTRAINED: "untrained network", PIXELS: "pixels"}
+BASELINES = {
+    UNTRAINED: "untrained network",
+    PRETRAINED: "pretrained features, no head",
+    GIVEN: "features as given, no head",
+    PIXELS: "pixels",
+}
 LEAST = {"ami": -1.0}
 """The lowest value of numbers that may be below zero."""
 
@@ -213,7 +225,7 @@ def _apart(
 
 
 def _baselines(by_approach: Mapping[str, list[Record]], folds: int) -> list[Row]:
-    """The rows of each untrained network that was begun with, and of raw pixels."""
+    """The rows of each network that was begun with, as it was, and of raw pixels."""
     networks: dict[tuple[str, ...], list[Record]] = {}
     for group in by_approach.values():
         key = tuple(str(group[0].recipe.get(option)) for option in NETWORK)
@@ -222,11 +234,11 @@ def _baselines(by_approach: Mapping[str, list[Record]], folds: int) -> list[Row]
     differ = [place for place in range(len(NETWORK)) if len({key[place] for key in networks}) > 1]
     rows = []
     for key, group in networks.items():
-        values = by_seed(group, UNTRAINED, folds)
         which = ", ".join(f"{NETWORK[place]} {key[place]}" for place in differ)
-        if values:
-            name = BASELINES[UNTRAINED] + (f" ({which})" if which else "")
-            rows.append(Row(name, len(values), _means(values)))
+        for before in BEFORE_TRAINING:
+            if values := by_seed(group, before, folds):
+                name = BASELINES[before] + (f" ({which})" if which else "")
+                rows.append(Row(name, len(values), _means(values)))
     flat = by_seed(next(iter(by_approach.values()), []), PIXELS, folds)
     if flat:
         # They are the same for every seed: no interval over seeds speaks of them.

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, component, debug, print_json
+from metricforge.cli.options import (
+    ALL_METRICS,
+    DATA_ROOT,
+    JSON,
+    PROTOCOL,
+    component,
+    debug,
+    print_json,
+)
 from metricforge.errors import UsageError
 
 
@@ -39,6 +47,7 @@ from metricforge.errors import UsageError
               help="Write the numbers of each class to FILE, a CSV.")  # fmt: skip
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @DATA_ROOT
+@ALL_METRICS
 @JSON
 @debug
 def command(
@@ -57,6 +66,7 @@ def command(
     by_class: Path | None,
     device: str,
     data_root: str | None,
+    all_metrics: bool,
     as_json: bool,
 ) -> None:
     """Test the model of RUN on held-out classes, of its own dataset or another.
@@ -97,7 +107,8 @@ def command(
         return
     kind = "classes" if embeddings is not None else kind_of_classes(evaluation)
     where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
-    print_measured(evaluation, f"{where}: {kind} {shortened(evaluation.classes)}")
+    title = f"{where}: {kind} {shortened(evaluation.classes)}"
+    print_measured(evaluation, title, all_metrics)
 
 
 def _check(

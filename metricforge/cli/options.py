@@ -25,6 +25,9 @@ SPLITS = (
 )
 """What --split takes, for its help."""
 
+ALL_METRICS = click.option(
+    "--all", "all_metrics", is_flag=True, help="Print every metric, not just the main ones."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 PROTOCOL = click.option(
     "--protocol",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from metricforge.contracts import Estimate
 from metricforge.report.page import printable
+from metricforge.runs.baselines import TRAINED
 from metricforge.runs.evaluate import Evaluation
 from metricforge.runs.measure import Measured
 from metricforge.runs.run import Run
@@ -18,20 +20,30 @@ from metricforge.runs.run import Run
 MOST_CLASSES = 8
 
 
-def print_run(run: Run) -> None:
-    """A run's held-out numbers, its folder, and the next command to try."""
+def print_run(run: Run, all_metrics: bool = False) -> None:
+    """A run's held-out metrics, its folder, and the next command to try."""
     summary = run.summary
     if not summary["results"]:
         _print_untested(run)
         return
     measured = Measured.from_json(summary)
-    kind = "closed set, test images of" if summary["closed_set"] else "held-out classes"
-    title = f"{summary['dataset']}: {kind} {shortened(summary['test_classes'])}"
-    print_measured(measured, title)
+    tested = summary.get("tested_on") or shortened(summary["test_classes"])
+    title = f"{summary['dataset']}: {tested} ({summary['test_images']:,} images)"
+    print_measured(measured, title, all_metrics, _chosen(summary))
     click.echo(f"\nrun     {run.path}")
     click.echo(f"report  {run.folder.report}")
     way = min(5, len(summary["test_classes"]))
     click.echo(f"next    metricforge evaluate {run.path} --protocol oneshot:way={way},shot=5")
+
+
+def _chosen(summary: Mapping[str, Any]) -> str:
+    """Which epoch is tested, and the score on validation classes that chose it."""
+    epoch, epochs = summary["selected_epoch"], summary["epochs"]
+    scores = summary["validation"]
+    name = summary["selected_by"].partition(" ")[0]
+    if name not in scores:
+        return f"Epoch {epoch} of {epochs}: no class validates."
+    return f"Epoch {epoch} of {epochs}, by {name} {scores[name]:.3f} on validation classes."
 
 
 def _print_untested(run: Run) -> None:
@@ -43,34 +55,45 @@ def _print_untested(run: Run) -> None:
     click.echo(f"next    metricforge evaluate {run.path}")
 
 
-def print_measured(measured: Measured, title: str) -> None:
-    """Estimates by approach, a row a number, and the notes below."""
+def print_measured(
+    measured: Measured, title: str, all_metrics: bool = False, remark: str = ""
+) -> None:
+    """Estimates by approach, a row a metric, and the notes below.
+
+    Without `all_metrics` those of the headline are shown, and how many more there are.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 100)
-    approaches = list(measured.results)
+    every = _names(measured.results)
+    shown = [name for name in every if all_metrics or name in measured.headline] or every
+    console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
+    console.print(_table(measured.results, shown))
+    hidden = len(every) - len(shown)
+    lines = [remark, spoken_of(measured.results, shown)]
+    lines += [f"{hidden} more metrics with --all, and in the report."] if hidden else []
+    lines += [f"note: {escape(printable(note))}" for note in measured.notes]
+    for line in filter(None, lines):
+        console.print(line, style="dim", soft_wrap=not console.is_terminal)
+
+
+def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for approach in approaches:
-        style = "bold" if approach == "trained" else ""
+    for approach in results:
+        style = "bold" if approach == TRAINED else ""
         table.add_column(approach, justify="right", style=style, no_wrap=True)
-    for name in _names(measured.results):
-        cells = (measured.results[approach].get(name) for approach in approaches)
-        table.add_row(name, *(interval(cell) for cell in cells))
-    console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
-    console.print(table)
-    told = spoken_of(measured.results)
-    console.print(told, style="dim", soft_wrap=not console.is_terminal)
-    for note in measured.notes:
-        console.print(
-            f"note: {escape(printable(note))}", style="dim", soft_wrap=not console.is_terminal
-        )
+    for name in names:
+        table.add_row(name, *(interval(found.get(name)) for found in results.values()))
+    return table
 
 
-def spoken_of(results: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """What the intervals are over: of most numbers at first, and then of the others by name."""
+def spoken_of(
+    results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str] | None = None
+) -> str:
+    """What the intervals are over: of most metrics at first, and then of the others by name."""
     over: dict[str, list[str]] = {}
-    for name in _names(results):
+    for name in _names(results) if names is None else names:
         estimate = next(found[name] for found in results.values() if name in found)
         over.setdefault(f"over {estimate.n:,} {estimate.over}", []).append(name)
     most, *others = sorted(over, key=lambda what: -len(over[what])) or ["of nothing"]

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, SPLITS, component, debug, print_json
+from metricforge.cli.options import (
+    ALL_METRICS,
+    DATA_ROOT,
+    JSON,
+    PROTOCOL,
+    SPLITS,
+    component,
+    debug,
+    print_json,
+)
 from metricforge.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +26,11 @@ if TYPE_CHECKING:
 
 # Options of the command that are not options of a recipe.
 ABOUT_THE_COMMAND = frozenset(
-    {"config", "resume_from", "auto_resume", "out", "overwrite", "quiet", "as_json", "threads"}
-)
+    {
+        "config", "resume_from", "auto_resume", "out", "overwrite", "quiet", "all_metrics",
+        "as_json", "threads",
+    }
+)  # fmt: skip
 
 
 SECTIONS = {
@@ -85,7 +97,7 @@ class WithChoices(click.Command):
 
 
 @click.command("train", cls=WithChoices)
-@component("dataset", "What to train on.  [default: digits]")
+@component("dataset", "What to train on.  [default: glyphs]")
 @click.option("--split", metavar="SPEC", help=SPLITS)
 @component("sampler", "Which images meet.  [default: hard-triplet]")
 @component("miner", "Which are compared.  [default: the sampler's]")
@@ -153,6 +165,7 @@ class WithChoices(click.Command):
 @click.option("--workers", metavar="N", type=int, help="Threads that decode image files.  "
               "[default: one a core]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress.")
+@ALL_METRICS
 @JSON
 @debug
 @click.pass_context
@@ -179,7 +192,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     if options["as_json"]:
         print_json({"run": str(run.path), **run.summary})
     else:
-        print_run(run)
+        print_run(run, options["all_metrics"])
 
 
 def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:

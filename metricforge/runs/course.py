@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import Tensor
 
 from metricforge.artefact import write_file
 from metricforge.errors import Interrupted
 from metricforge.runs.assembly import Assembly
+from metricforge.runs.baselines import PIXELS, TRAINED, before_training, pixels
 from metricforge.runs.collapse import collapse
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.history import best_scores, first_collapse
 from metricforge.runs.interruption import Interruption, exit_code
 from metricforge.runs.keeper import Keeper, ending
-from metricforge.runs.measure import (
-    PIXELS,
-    TRAINED,
-    UNTRAINED,
-    Embedded,
-    Measured,
-    measure,
-    pixels,
-)
+from metricforge.runs.measure import Embedded, Measured, measure
 from metricforge.runs.page import write_report
 from metricforge.runs.plots import draw_failures, draw_plots, train_sample
+from metricforge.runs.recipe import described, is_recorded_object
 from metricforge.runs.run import Run
 from metricforge.runs.selection import wants_validation
+from metricforge.runs.wording import held_out_phrase
 from metricforge.training.loop import embed_images, fit
 from metricforge.training.task import Position
 
@@ -74,12 +67,13 @@ def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
 
 
 def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
-    """Open the test part, once: trained network, untrained network and raw pixels."""
+    """Open the test part, once: the trained network, as it was before training, raw pixels."""
     if not assembly.recipe.test:
         return Measured({}), {}
-    bare = copy.deepcopy(assembly.task.model)
-    bare.load_state_dict(assembly.initial)
-    models = {TRAINED: assembly.task.model, UNTRAINED: bare}
+    model = assembly.task.model
+    given = is_recorded_object(described(assembly.recipe.backbone))
+    name, bare = before_training(model, assembly.initial, given)
+    models = {TRAINED: model, name: bare}
 
     def embedded(indices: Tensor) -> Embedded:
         rows = {
@@ -94,7 +88,8 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     validation = embedded(others) if asked and len(others) else None
     if not assembly.runtime.ranks.first:
         return Measured({}), {}
-    return measure(part, protocols, assembly.dataset, validation), dict(part.rows)
+    select = assembly.recipe.select
+    return measure(part, protocols, assembly.dataset, validation, select), dict(part.rows)
 
 
 def _record(assembly: Assembly, folder: RunFolder, measured: Measured, position: Position) -> None:
@@ -107,6 +102,7 @@ def _record(assembly: Assembly, folder: RunFolder, measured: Measured, position:
         "closed_set": split.closed_set,
         "test_classes": list(split.classes("test", assembly.dataset)),
         "test_images": len(split.test),
+        "tested_on": held_out_phrase(split, assembly.dataset),
         "split_hash": split.hash,
         "selected_epoch": position.best_epoch,
         "selected_by": f"{assembly.recipe.select} on validation classes"

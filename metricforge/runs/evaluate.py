@@ -21,8 +21,9 @@ from metricforge.data.images import Images, open_images
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import EmbeddingModel, build, fit, load
 from metricforge.registry import Registry
+from metricforge.runs.baselines import PIXELS, TRAINED, UNTRAINED, pixels
 from metricforge.runs.components import make_dataset
-from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Embedded, Measured, measure, pixels
+from metricforge.runs.measure import SELECT, Embedded, Measured, measure
 from metricforge.runs.parts import ALL, Tested, is_own, own_split, seen_message
 from metricforge.runs.questions import Questions
 from metricforge.runs.recipe import OBJECT
@@ -133,7 +134,8 @@ def evaluate(
         validation = embedded(models, asked.dataset, tested.validation, baselines)
     if not Ranks.here().first:
         return Evaluation({})
-    measured = measure(embeddings, asked.protocols, asked.dataset, validation)
+    select = run.recipe.select if run else SELECT
+    measured = measure(embeddings, asked.protocols, asked.dataset, validation, select)
     asked.keep(measured)
     if run is not None and tested.split is not None and tested.name == "test":
         record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}

@@ -1,4 +1,4 @@
-"""Held-out numbers of a model beside those of the untrained network and of raw pixels."""
+"""Held-out metrics of a model beside those of its baselines."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import (
@@ -18,17 +16,14 @@ from metricforge.contracts import (
     Trials,
     Validation,
 )
-from metricforge.data.batches import read_ahead
-from metricforge.data.images import Images
 from metricforge.errors import DivergedError, UsageError
+from metricforge.runs.baselines import BEFORE_TRAINING, PIXELS, TRAINED
 from metricforge.runs.by_class import as_csv
 from metricforge.runs.failures import Failures, image_name
 from metricforge.runs.selection import evaluated, labelled_part
 
-# Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
-PIXEL_SIDE = 32
-
-TRAINED, UNTRAINED, PIXELS = "trained", "untrained", "pixels"
+SELECT = "map@r"
+"""The metric on validation classes that chooses the epoch, by default."""
 
 ERRORS = ("error", "eer", "far@", "frr@")
 """How numbers begin of which the smaller is the better one."""
@@ -43,12 +38,14 @@ def goodness(number: str, value: float) -> float:
 class Measured:
     """The numbers of each approach on the same images and episodes.
 
-    `results` maps an approach (trained, untrained, pixels) to its named estimates. Of the first
-    approach, `failures` are where it fails, and `by_class` is a CSV with the numbers of each
-    class, if a protocol tells. `trials` are the episodes that were drawn, of places in the dataset.
+    `results` maps an approach (trained, untrained, pixels) to its named estimates; `headline`
+    names the metrics that matter most. Of the first approach, `failures` are where it fails, and
+    `by_class` is a CSV with the metrics of each class, if a protocol tells. `trials` are the
+    episodes that were drawn, of places in the dataset.
     """
 
     results: Mapping[str, Mapping[str, Estimate]]
+    headline: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
     failures: Failures | None = None
@@ -73,6 +70,7 @@ class Measured:
                 approach: {name: asdict(estimate) for name, estimate in estimates.items()}
                 for approach, estimates in self.results.items()
             },
+            "headline": list(self.headline),
             "notes": list(self.notes),
             "definitions": dict(self.definitions),
             **({"failures": self.failures.to_json()} if self.failures else {}),
@@ -84,7 +82,12 @@ class Measured:
             approach: {name: Estimate(**fields) for name, fields in estimates.items()}
             for approach, estimates in record["results"].items()
         }
-        return cls(results, tuple(record["notes"]), record["definitions"])
+        return cls(
+            results,
+            headline=tuple(record.get("headline", ())),
+            notes=tuple(record["notes"]),
+            definitions=record["definitions"],
+        )
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,12 @@ def measure(
     protocols: Mapping[str, EvaluationProtocol],
     dataset: Dataset,
     validation: Embedded | None = None,
+    select: str = SELECT,
 ) -> Measured:
     """Every protocol on the embeddings of each approach.
 
-    A note that all approaches share is about the data and said once; others name theirs.
+    A note that all approaches share is about the data and said once; others name theirs. `select`
+    is the metric that chose the epoch.
     Raises DivergedError, naming the images, for NaN and infinity.
     """
     results = {
@@ -111,13 +116,15 @@ def measure(
         for approach in part.rows
     }
     first = next(iter(results.values()))
+    estimates = {
+        approach: {n: e for result in found for n, e in result.estimates.items()}
+        for approach, found in results.items()
+    }
     answers = next((result.answers for result in first if result.answers), None)
     return Measured(
-        results={
-            approach: {n: e for result in found for n, e in result.estimates.items()}
-            for approach, found in results.items()
-        },
-        notes=(*shared_notes(results), *_no_better(results)),
+        results=estimates,
+        headline=headline(first, select),
+        notes=(*shared_notes(results), *_outdone(estimates, select)),
         definitions={
             n: d for found in results.values() for r in found for n, d in r.definitions.items()
         },
@@ -176,23 +183,46 @@ def shared_notes(results: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     )
 
 
-def _no_better(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
-    """Says of the trained network that the untrained one, or pixels, do better for sure."""
-    first = {name: found[0] for name, found in results.items() if found}
-    trained = first.get(TRAINED)
-    number = next(iter(trained.estimates), None) if trained else None
-    if trained is None or number is None or number.startswith(ERRORS):
+def headline(results: Sequence[Result], select: str) -> tuple[str, ...]:
+    """The metrics to show first: the first of each protocol, and the one that selects epochs."""
+    every = [list(result.estimates) for result in results if result.estimates]
+    first = {names[0] for names in every}
+    return tuple(name for names in every for name in names if name in first or name == select)
+
+
+def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iterator[str]:
+    """A note for each baseline that beats the trained network by the metric that chose its epoch.
+
+    Intervals decide: where they overlap, or say nothing of the spread, neither is better.
+    """
+    trained = results.get(TRAINED, {})
+    name = select if select in trained else next(iter(trained), None)
+    if name is None:
         return
-    better = [
-        name
-        for name in (UNTRAINED, PIXELS)
-        if name in first and trained.estimates[number].high < first[name].estimates[number].low
-    ]
-    if better:
-        yield (
-            f"training did harm: {number} is better with {' and with '.join(better)}; try more "
-            "epochs, a lower learning rate, or another sampler or loss."
-        )
+    for rival in (*BEFORE_TRAINING, PIXELS):
+        theirs = results.get(rival, {}).get(name)
+        if theirs is None or not _better(name, theirs, trained[name]):
+            continue
+        found = f"{name} is {trained[name].value:.3f} after training and {theirs.value:.3f}"
+        if rival == PIXELS:
+            yield (
+                f"raw pixels beat the trained network: {found} with pixels; try more epochs, or "
+                "another sampler or loss."
+            )
+        else:
+            yield (
+                f"training did harm: {found} before it ({rival}); try a lower learning rate, or "
+                "another sampler or loss."
+            )
+
+
+def _better(name: str, one: Estimate, other: Estimate) -> bool:
+    """Whether one estimate is better than another, intervals apart."""
+    if min(one.n, other.n) < 2:
+        return False
+    if name.startswith(ERRORS):
+        return one.high < other.low
+    return one.low > other.high
 
 
 def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> None:
@@ -209,14 +239,3 @@ def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> N
             f"{what}, those of images {named}{more}: the model has diverged; train it with a "
             "smaller learning rate or in float32."
         )
-
-
-def pixels(images: Images, indices: Tensor) -> Tensor:
-    """The images [M] at `indices` as flat float32 pixels, at most 32 x 32 of each channel."""
-    return torch.cat([_flat(batch) for batch in read_ahead(images, indices.split(512))])
-
-
-def _flat(batch: Tensor) -> Tensor:
-    values = batch.cpu().float() / 255
-    height, width = (min(side, PIXEL_SIDE) for side in values.shape[2:])
-    return F.adaptive_avg_pool2d(values, (height, width)).flatten(1)

@@ -9,9 +9,9 @@ from metricforge.data.images import Images
 from metricforge.report.pairs import draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
 from metricforge.runs.assembly import Assembly
+from metricforge.runs.baselines import TRAINED
 from metricforge.runs.failures import Failures
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.measure import TRAINED
 from metricforge.runtime import Runtime
 from metricforge.training.loop import embed_images
 from metricforge.training.task import Position, Task

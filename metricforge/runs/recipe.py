@@ -49,7 +49,7 @@ class Recipe:
     stay closed: for a trial, of which only the validation classes may judge.
     """
 
-    dataset: Any = Standard("digits")
+    dataset: Any = Standard("glyphs")
     split: str | None = None
     sampler: Any = Standard("hard-triplet")
     miner: Any = None

@@ -42,6 +42,7 @@ class Timm(nn.Module):
         if size is not None and _has_fixed_size(model):
             options["img_size"] = size
         self.network = _network(model, pretrained, options)
+        self.pretrained = pretrained
         self.preprocessing = _preprocessing(self.network, pretrained, size)
         self.out_features = _features(self.network, model, in_channels, self.preprocessing)
         # What is saved has its own weights. The names and numbers need no quotes.

@@ -16,7 +16,16 @@ from PIL import Image
 
 from tests.cli.process import COMMAND, metricforge, start
 
-QUICK = ("--epochs", "1", "--orientations", "1", "--protocol", "oneshot:episodes=50")
+QUICK = (
+    "--dataset",
+    "digits",
+    "--epochs",
+    "1",
+    "--orientations",
+    "1",
+    "--protocol",
+    "oneshot:episodes=50",
+)
 
 
 @pytest.fixture(scope="module")

@@ -66,29 +66,37 @@ def naive_contrastive(rows, margin):
     return sum(terms) / len(terms) if terms else 0.0
 
 
-def naive_violations(rows, margin):
-    """d(a, p) - d(a, n) + margin of every valid triplet."""
+SCALES = {
+    "distance": lambda d: d,
+    "squared": lambda d: d * d,
+    "log": lambda d: math.log(d * d + 1e-4) / 2,
+}
+
+
+def naive_violations(rows, margin, scale="distance"):
+    """f(d(a, p)) - f(d(a, n)) + margin of every valid triplet."""
+    f = SCALES[scale]
     found = []
     for a in range(len(rows)):
         for p in range(len(rows)):
             for n in range(len(rows)):
                 if a == p or rows[a][2] != rows[p][2] or rows[a][2] == rows[n][2]:
                     continue
-                near = math.dist(rows[a][:2], rows[p][:2])
-                found.append(near - math.dist(rows[a][:2], rows[n][:2]) + margin)
+                near = f(math.dist(rows[a][:2], rows[p][:2]))
+                found.append(near - f(math.dist(rows[a][:2], rows[n][:2])) + margin)
     return found
 
 
-def naive_soft_triplet(rows, margin, soft):
+def naive_soft_triplet(rows, margin, soft, scale="distance"):
     terms = [
         soft * (max(v, 0.0) / soft + math.log1p(math.exp(-abs(v) / soft)))
-        for v in naive_violations(rows, margin)
+        for v in naive_violations(rows, margin, scale)
     ]
     return sum(terms) / len(terms) if terms else 0.0
 
 
-def naive_triplet(rows, margin, active_only):
-    terms = [max(0.0, violation) for violation in naive_violations(rows, margin)]
+def naive_triplet(rows, margin, active_only, scale="distance"):
+    terms = [max(0.0, violation) for violation in naive_violations(rows, margin, scale)]
     if active_only:
         terms = [term for term in terms if term > 1e-12]
     return sum(terms) / len(terms) if terms else 0.0
@@ -139,14 +147,63 @@ def test_soft_triplet_is_the_naive_loop(rows, margin, soft):
     assert bool(embeddings.grad.isfinite().all())
 
 
-def test_the_gradient_of_soft_triplet_is_that_of_its_value():
+@pytest.mark.parametrize("scale", ["squared", "log"])
+@quick
+@given(rows=batches, margin=st.sampled_from([0.2, 0.3, 1.1]))
+def test_triplet_on_another_scale_is_the_naive_loop(scale, rows, margin):
+    loss = Triplet(margin=margin, **{scale: True})
+    check(loss, AllTriplets(), rows, naive_triplet(rows, margin, True, scale))
+
+
+@pytest.mark.parametrize("scale", ["squared", "log"])
+@quick
+@given(rows=batches, margin=st.sampled_from([0.0, 0.2]), soft=st.sampled_from([0.25, 1.0]))
+def test_soft_triplet_on_another_scale_is_the_naive_loop(scale, rows, margin, soft):
+    loss = Triplet(margin=margin, soft=soft, **{scale: True})
+    embeddings, labels = batch_of(rows)
+    value = loss(embeddings, labels, AllTriplets())
+    expected = naive_soft_triplet(rows, margin, soft, scale)
+    assert float(value.detach()) == pytest.approx(expected, abs=1e-7)
+    value.backward()
+    assert bool(embeddings.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("options", [{}, {"squared": True}, {"log": True}])
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_gradient_of_soft_triplet_is_that_of_its_value(options, listed):
     embeddings, labels = random_batch()
     embeddings.requires_grad_()
-    loss = Triplet(margin=0, soft=0.5)
-    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, AllTriplets()), (embeddings,))
+    loss = Triplet(margin=0, soft=0.5, **options)
+    tuples = AllTriplets().listed(labels) if listed else AllTriplets()
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, tuples), (embeddings,))
 
 
-@pytest.mark.parametrize("options", [{"margin": 0.0}, {"margin": -1.0}, {"soft": 0.0}])
+def test_the_log_of_a_smaller_embedding_is_the_same_loss():
+    embeddings, labels = random_batch(24, 8)
+    loss = Triplet(margin=0, soft=0.5, log=True)
+    large, small = (float(loss(embeddings * by, labels, AllTriplets())) for by in (50, 5))
+    assert small == pytest.approx(large, rel=1e-4)
+    # Tamuz 2011: -log of d(a, n)^2 / (d(a, p)^2 + d(a, n)^2), halved.
+    anchor, positive, negative = AllTriplets().listed(labels)
+    rows = 50 * embeddings
+    near = (rows[anchor] - rows[positive]).square().sum(1)
+    far = (rows[anchor] - rows[negative]).square().sum(1)
+    assert large == pytest.approx(float(-(far / (near + far)).log().mean() / 2), rel=1e-5)
+
+
+def test_a_negative_that_coincides_with_its_anchor_has_a_bounded_gradient():
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1e-4]], requires_grad=True)
+    for tuples in (AllTriplets(), AllTriplets().listed(torch.tensor([0, 0, 1, 1]))):
+        rows.grad = None
+        Triplet(margin=0, soft=0.5, log=True)(rows, torch.tensor([0, 0, 1, 1]), tuples).backward()
+        # Half a slope is at most 1 / (2 * sqrt(1e-4)), of four pairs that push.
+        assert 0 < float(rows.grad.norm(dim=1).max()) < 200
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"margin": 0.0}, {"margin": -1.0}, {"soft": 0.0}, {"squared": True, "log": True}],
+)
 def test_triplet_refuses_options_that_compare_nothing(options):
     with pytest.raises(UsageError):
         Triplet(**options)
@@ -265,6 +322,9 @@ def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
         (Triplet(), AllTriplets),
         (Triplet(active_only=False, margin=2.0), AllTriplets),
         (Triplet(soft=0.3), AllTriplets),
+        (Triplet(squared=True), AllTriplets),
+        (Triplet(log=True), AllTriplets),
+        (Triplet(log=True, margin=0.1, soft=0.5), AllTriplets),
         (Margin(margin=0.5, beta=1.0), AllTriplets),
     ],
 )

@@ -51,7 +51,7 @@ def command(
     from metricforge.bench.notes import not_there
     from metricforge.bench.records import DONE, FAILED
     from metricforge.report.progress import RunsLine
-    from metricforge.runs.measure import TRAINED
+    from metricforge.runs.baselines import TRAINED
 
     found = find(suite)
     place = results_of(found, out)

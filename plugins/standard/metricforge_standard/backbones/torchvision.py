@@ -32,6 +32,7 @@ class Trunk(nn.Module):
         setattr(network.get_submodule(parent), attribute, nn.Identity())
         self.network = network
         self.out_features = last.in_features
+        self.pretrained = pretrained
         self.preprocessing = IMAGENET if pretrained else Preprocessing()
         self.rebuild = rebuild
 

@@ -159,6 +159,7 @@ def halves(
     last_to_train: int,
     size: int,
     cache: Path | None,
+    nouns: tuple[str, str],
 ) -> Dataset:
     """The dataset whose classes up to a number train and whose others are the test part.
 
@@ -186,4 +187,5 @@ def halves(
         official=torch.where(numbers <= last_to_train, TRAIN, TEST),
         notes=(of_one_image(single),) if single else (),
         cache=cache,
+        nouns=nouns,
     )

@@ -48,7 +48,7 @@ def cars(
     else:
         names = _names(folder / _ALL)
         _add(listed, folder / _ALL, "relative_im_path", "", names)
-    return halves("cars", listed, names, _TO_TRAIN, size, cache)
+    return halves("cars", listed, names, _TO_TRAIN, size, cache, ("models", "groups"))
 
 
 def _names(file: Path) -> dict[int, str]:

@@ -46,7 +46,7 @@ def cub(
                 f"{row.where} is of class {number}, which '{folder / 'classes.txt'}' does not name."
             )
         listed.add(row.where, row.cells[1].strip(), number)
-    return halves("cub", listed, names, _TO_TRAIN, size, cache)
+    return halves("cub", listed, names, _TO_TRAIN, size, cache, ("species", "groups"))
 
 
 def _numbers(file: Path) -> dict[int, int]:

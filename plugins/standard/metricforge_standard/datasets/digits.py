@@ -24,4 +24,5 @@ def digits(*, size: int = 16) -> Dataset:
         classes=tuple(str(digit) for digit in range(10)),
         shape=(1, size, size),
         turns_into_classes=True,
+        nouns=("digits", "groups"),
     )

@@ -49,6 +49,7 @@ def glyphs(*, per_class: int = 20, size: int = 28, seed: int = 0) -> Dataset:
         group_names=scripts,
         official=torch.where(tested, TEST, TRAIN)[groups][labels],
         turns_into_classes=True,
+        nouns=("characters", "scripts"),
     )
 
 

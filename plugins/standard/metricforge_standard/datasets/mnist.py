@@ -19,4 +19,4 @@ def mnist(root: Path, *, size: int = 28) -> Dataset:
     images to train and 10,000 to test, of the same classes. `size` resizes the images.
     """
     read = read_mnist(root, "mnist", MNIST, [str(digit) for digit in range(10)], size)
-    return replace(read, turns_into_classes=True)
+    return replace(read, turns_into_classes=True, nouns=("digits", "groups"))

@@ -102,6 +102,7 @@ def omniglot(
         made_of={int(number): pair for number, pair in zip(numbers, pairs, strict=True)},
         trials=official_trials(drawings),
         reading=reading,
+        nouns=("characters", "alphabets"),
     )
 
 

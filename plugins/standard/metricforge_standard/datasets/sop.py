@@ -50,7 +50,7 @@ def sop(
                 )
             listed.add(row.where, row.cells[3].strip(), number, kind)
     names = {number: f"{kind}/{number}" for number, kind in kinds.items()}
-    return halves("sop", listed, names, _TO_TRAIN, size, cache)
+    return halves("sop", listed, names, _TO_TRAIN, size, cache, ("products", "categories"))
 
 
 def _kind(row: Row) -> str:

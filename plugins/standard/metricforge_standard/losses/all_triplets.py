@@ -2,7 +2,8 @@
 
 An anchor's positive at the distance d contributes with every negative nearer than d + margin. So
 all that the sum and its gradient need is, for each positive, how many negatives are nearer than
-its threshold, and for each negative, how many thresholds lie beyond it.
+its threshold, and for each negative, how many thresholds lie beyond it. The same holds for any
+rising function of the distance, on whose scale all of this is done.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.pairwise import Gradient, Tile, Tiling, precise
-from metricforge_standard.losses.triplet_sum import TripletSum
+from metricforge_standard.losses.triplet_sum import Comparison, TripletSum
 
 # From this many positives an anchor, ranking beats a pass over the negatives for each.
 MANY = 40
 
 
 def sum_over_all_triplets(
-    embeddings: Tensor, labels: Tensor, anchors: int | None, margin: float, soft: float | None
+    embeddings: Tensor, labels: Tensor, anchors: int | None, by: Comparison
 ) -> TripletSum:
-    """The hinge max(0, v), or soft * log(1 + exp(v / soft)), of v = d(a, p) - d(a, n) + margin.
+    """The cost `by` which triplets are compared, summed over all of embeddings [B, D], labels [B].
 
-    Summed over all triplets of embeddings [B, D] with labels [B]. Memory is O(tile x B); time
-    that of three products of B x B x D and, for the hinge, O(B^2 log B); for `soft`, which has
-    no such short cut, O(B^2) for each positive of an anchor.
+    Memory is O(tile x B); time that of three products of B x B x D and, for the hinge,
+    O(B^2 log B); for `soft`, which has no such short cut, O(B^2) for each positive of an anchor.
     """
     tiling = Tiling(embeddings, labels, anchors)
     gradient = Gradient(tiling)
@@ -36,19 +36,20 @@ def sum_over_all_triplets(
         most = int(classes.positives(tile.rows).max())
         if most == 0:
             continue
-        distances = tile.values.sqrt_()
+        values = by.scale_squares_(tile.values)
         near, columns = tile.positives(most, missing=-torch.inf, largest=True)
         tile.hide_same(torch.inf)
-        if most >= MANY and soft is None:
-            slopes, nearer, found = _ranked(tiling, tile, near + margin)
+        if most >= MANY and by.soft is None:
+            slopes, nearer, found = _ranked(tiling, tile, near + by.margin)
         else:
-            slopes, nearer, found = _one_by_one(tiling, tile, near + margin, soft)
+            slopes, nearer, found = _one_by_one(tiling, tile, near + by.margin, by.soft)
         loss, active = loss + found[0], active + found[1]
         # Back in their places, the positives pull where the negatives push.
         there = near > -torch.inf
-        distances.scatter_(1, columns, torch.where(there, near, distances.gather(1, columns)))
+        values.scatter_(1, columns, torch.where(there, near, values.gather(1, columns)))
         slopes.neg_().scatter_add_(1, columns, nearer)
-        gradient.of_distances(tile, slopes, distances)
+        by.unscale_(slopes, values)
+        gradient.of_distances(tile, slopes, values)
     total = int((positives * negatives).sum())
     return TripletSum(loss, active, total, gradient.in_batch_order())
 

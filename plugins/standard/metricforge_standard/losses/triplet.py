@@ -10,38 +10,52 @@ from metricforge.errors import UsageError
 from metricforge.pairwise import scored
 from metricforge_standard.losses.all_triplets import sum_over_all_triplets
 from metricforge_standard.losses.listed_triplets import sum_over_listed
+from metricforge_standard.losses.triplet_sum import Comparison, Scale
 
 
 class Triplet:
     """Wants the negative farther than the positive by a margin (Schroff 2015, Hermans 2017).
 
     With v = d(a, p) - d(a, n) + margin and euclidean d: the mean of max(0, v) over the triplets
-    that violate the margin (`active_only`), or over all. `soft` T puts T log(1 + exp(v / T)) in
-    its place, the mean over all: it goes on pulling where the hinge lets go, and the hardest
-    triplets no longer hold the whole batch at the margin. All triplets of a batch are summed up
-    without being listed. No triplets give zero, with a graph.
+    that violate the margin (`active_only`), or over all. `squared` compares squared distances.
+    `log` compares logarithms of distances, so that v does not change with the scale of the
+    embedding: pulling all images onto one point gains nothing, and a negative that is too near
+    is pushed harder than a positive that is far is pulled. With soft=0.5 and margin=0 this is
+    log(1 + d(a, p)^2 / d(a, n)^2) / 2, the crowd kernel's likelihood (Tamuz 2011). `soft` T puts
+    T log(1 + exp(v / T)) in place of the hinge, the mean over all: it goes on pulling where the
+    hinge lets go. All triplets of a batch are summed up without being listed. No triplets give
+    zero, with a graph. A miner that takes the margin compares plain distances.
     """
 
     accepts = (Triplets,)
     active: Tensor | None = None
 
     def __init__(
-        self, *, margin: float = 0.2, active_only: bool = True, soft: float | None = None
+        self,
+        *,
+        margin: float = 0.2,
+        active_only: bool = True,
+        soft: float | None = None,
+        squared: bool = False,
+        log: bool = False,
     ) -> None:
         if not margin >= 0 or (margin == 0 and soft is None):
             raise UsageError("triplet needs margin > 0, or margin 0 with soft.")
         if soft is not None and not soft > 0:
             raise UsageError("triplet needs soft > 0.")
+        if squared and log:
+            raise UsageError("triplet compares squared distances or their logarithms, not both.")
         self.margin, self.active_only, self.soft = margin, active_only, soft
+        scale: Scale = "squared" if squared else "log" if log else "distance"
+        self._by = Comparison(margin, soft, scale)
 
     def __call__(
         self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets
     ) -> Tensor:
-        rule = (self.margin, self.soft)
         if isinstance(tuples, AllTriplets):
-            found = sum_over_all_triplets(embeddings, labels, tuples.anchors, *rule)
+            found = sum_over_all_triplets(embeddings, labels, tuples.anchors, self._by)
         else:
-            found = sum_over_listed(embeddings, tuples, *rule)
+            found = sum_over_listed(embeddings, tuples, self._by)
         self.active = found.active
         total = torch.as_tensor(found.total, device=found.active.device)
         mean_over = found.active if self.active_only and self.soft is None else total

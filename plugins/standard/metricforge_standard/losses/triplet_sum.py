@@ -1,10 +1,19 @@
-"""What is summed up over triplets, before it becomes a mean."""
+"""What the triplet loss sums over triplets, and how it compares the two distances of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+Scale = Literal["distance", "squared", "log"]
+
+# Added to the squared distance before the logarithm: a hundredth of the radius, squared. It bounds
+# the gradient where two images coincide.
+FLOOR = 1e-4
 
 
 @dataclass
@@ -18,3 +27,62 @@ class TripletSum:
     active: Tensor
     total: int
     gradient: Tensor
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A triplet's violation v = f(d(a, p)) - f(d(a, n)) + margin, and what it costs.
+
+    `scale` is f: the distance, its square, or log(d^2 + 1e-4) / 2, which is the logarithm down to
+    d = 0.01. The cost is the hinge max(0, v), or soft * log(1 + exp(v / soft)).
+    """
+
+    margin: float
+    soft: float | None = None
+    scale: Scale = "distance"
+
+    def scaled(self, distances: Tensor) -> Tensor:
+        """f of distances of any shape."""
+        if self.scale == "squared":
+            return distances.square()
+        if self.scale == "log":
+            return distances.square().add_(FLOOR).log_().div_(2)
+        return distances
+
+    def scale_squares_(self, squares: Tensor) -> Tensor:
+        """f of squared distances, in place."""
+        if self.scale == "squared":
+            return squares
+        if self.scale == "log":
+            return squares.add_(FLOOR).log_().div_(2)
+        return squares.sqrt_()
+
+    def unscale_(self, slopes: Tensor, values: Tensor) -> None:
+        """Slopes by f become slopes by the distance, and values of f distances, in place."""
+        if self.scale == "distance":
+            return
+        if self.scale == "log":
+            # f'(d) = d / (d^2 + floor), and 2 f(d) is the logarithm of the denominator.
+            squares = values.mul_(2).exp_()
+            slopes.div_(squares)
+            squares.sub_(FLOOR).clamp_(min=0)
+        slopes.mul_(values.sqrt_())
+        if self.scale == "squared":
+            slopes.mul_(2)
+
+    def pull(self, slopes: Tensor, distances: Tensor) -> Tensor:
+        """f'(d) / d times slopes by f: what the difference of two embeddings is scaled by."""
+        if self.scale == "squared":
+            return 2 * slopes
+        if self.scale == "log":
+            return slopes / (distances.square() + FLOOR)
+        # Between rows that coincide the difference is zero: so is the gradient, not NaN. The
+        # square of a smaller distance has no digits.
+        return slopes / distances.clamp(min=torch.finfo(distances.dtype).tiny ** 0.5)
+
+    def cost(self, violation: Tensor) -> tuple[Tensor, Tensor]:
+        """The cost of each violation and its slope, of the same shape."""
+        if self.soft is None:
+            return violation.clamp(min=0), (violation > 0).to(violation.dtype)
+        scaled = violation / self.soft
+        return F.softplus(scaled) * self.soft, scaled.sigmoid()

@@ -30,8 +30,8 @@ class GlobalHard:
     images of its own. The first epoch is random.
     """
 
-    # See hard-triplet: hinges hold the loss of hard triplets at its margin.
-    default_loss = "triplet:margin=0,soft=0.1"
+    # See hard-triplet: on the scale of the distance, hard triplets collapse.
+    default_loss = "triplet:margin=0,soft=0.5,log=true"
 
     def __init__(
         self,

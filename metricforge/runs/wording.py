@@ -1,0 +1,34 @@
+"""What a run was tested on, in words."""
+
+from __future__ import annotations
+
+from metricforge.contracts import Dataset
+from metricforge.data.split import Split
+
+MOST_NAMES = 8
+
+
+def held_out_phrase(split: Split, dataset: Dataset) -> str:
+    """The test classes in one phrase: "162 characters of 7 scripts that the network never saw"."""
+    names = split.classes("test", dataset)
+    classes, groups = dataset.nouns
+    what = f"{len(names):,} {classes}"
+    if split.closed_set:
+        return f"other images of {what} that the network was trained on (closed set)"
+    if unseen := _unseen_groups(split, dataset):
+        what += f" of {unseen:,} {groups}"
+    named = f": {', '.join(names)}" if len(names) <= MOST_NAMES else ""
+    return f"{what} that the network never saw{named}"
+
+
+def _unseen_groups(split: Split, dataset: Dataset) -> int:
+    """How many groups the test classes are of; 0 where one of them was trained or selected on."""
+    if dataset.groups is None:
+        return 0
+    test = set(dataset.groups[split.test].tolist())
+    seen = {
+        group
+        for part in (split.train, split.validation)
+        for group in dataset.groups[part].unique().tolist()
+    }
+    return 0 if test & seen or len(test) < 2 else len(test)
