@@ -71,7 +71,7 @@ def print_measured(
     console.print(_table(measured.results, shown))
     hidden = len(every) - len(shown)
     lines = [remark, spoken_of(measured.results, shown)]
-    lines += [f"{hidden} more metrics with --all, and in the report."] if hidden else []
+    lines += [f"{hidden} more metrics: --all, or the report."] if hidden else []
     lines += [f"note: {escape(printable(note))}" for note in measured.notes]
     for line in filter(None, lines):
         console.print(line, style="dim", soft_wrap=not console.is_terminal)

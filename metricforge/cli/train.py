@@ -105,7 +105,8 @@ class WithChoices(click.Command):
 @component("backbone", "The network.  [default: conv4]")
 @component("head", "Features to embedding.  [default: linear]")
 @click.option("--dim", type=int, help="Dimensions of the embedding.  [default: 64]")
-@component("augment", "Changes of the train images, in order; may be repeated.",
+@component("augment", "Random changes of the training images, in order; repeatable, or none.  "
+           "[default: crop and flip for photographs]",
            kind="augmentation", multiple=True)  # fmt: skip
 @component("hook", "Who else is told of each step, such as tensorboard; may be repeated.",
            multiple=True, field="hooks")  # fmt: skip

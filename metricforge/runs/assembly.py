@@ -19,7 +19,16 @@ from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.runs.augmentation import chained, turned
 from metricforge.runs.components import build_model, component, make_dataset, make_protocol
-from metricforge.runs.defaults import default_loss, fitting_losses, pinned, suited, written_out
+from metricforge.runs.defaults import (
+    chosen,
+    default_loss,
+    fitting_losses,
+    of_photographs,
+    pinned,
+    suited,
+    usual_augmentations,
+    written_out,
+)
 from metricforge.runs.measure import ERRORS
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.selection import Selection, evaluated, labelled_part
@@ -76,6 +85,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     rates = read_rates(recipe.rates)
     protocols = {text: make_protocol(registry, text) for text in recipe.protocols}
     source = _open(recipe, registry, runtime)
+    photographs = of_photographs(source.dataset, source.images, source.split)
+    recipe = recipe.but(augment=usual_augmentations(recipe, registry, photographs))
     steps = _augmentations(recipe, registry, source.images.shape)
     recipe = suited(turned(recipe, steps), source.dataset, source.split)
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
@@ -132,6 +143,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         protocols=protocols,
         runtime=runtime,
         notes=(
+            chosen(recipe, source.images.shape, photographs),
             *source.dataset.notes,
             *left_out(source.split, source.dataset),
             *_notes(task, runtime, recipe.freeze),
@@ -159,7 +171,7 @@ def _augmentations(
     recipe: Recipe, registry: Registry, shape: tuple[int, int, int]
 ) -> tuple[Any, ...]:
     offers = {"in_channels": shape[0], "image_size": shape[1:]}
-    return tuple(component(registry, "augmentation", step, offers) for step in recipe.augment)
+    return tuple(component(registry, "augmentation", step, offers) for step in recipe.augment or ())
 
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:

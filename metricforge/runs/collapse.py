@@ -8,12 +8,12 @@ from metricforge.training.health import at_margin
 from metricforge.training.records import EpochRecord
 
 # Hard triplets collapse where all distances shrink to one: easier ones, first or for good, and a
-# loss that goes on pulling there are the known ways out (Schroff 2015, Hermans 2017).
+# loss of the ratio of distances, which shrinking does not change, are the ways out.
 # Each with what shows that a run does so already.
 OF_TRIPLETS = {
     "--sampler semihard-triplet": "semihard-triplet",
     "--sampler schedule:0=random-triplets,5=hard-triplet": "schedule",
-    "--loss triplet:margin=0,soft=0.1": "soft=",
+    "--loss triplet:margin=0,soft=1,log=true": "log=true",
 }
 OF_OTHERS = {"--sampler random-triplets": "random-triplets"}
 
@@ -21,7 +21,7 @@ OF_OTHERS = {"--sampler random-triplets": "random-triplets"}
 def collapse(record: EpochRecord, assembly: Assembly) -> str:
     """The sentence on an epoch whose record says that the embeddings collapsed."""
     task, recipe = assembly.task, assembly.recipe
-    used = f"{recipe.sampler} {recipe.miner} {recipe.loss}".replace("soft=none", "")
+    used = f"{recipe.sampler} {recipe.miner} {recipe.loss}"
     known = OF_TRIPLETS if task.miner.kind is Triplets else OF_OTHERS
     ways = [way for way, sign in known.items() if sign not in used]
     rate = task.optimizer.defaults["lr"]

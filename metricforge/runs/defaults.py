@@ -8,11 +8,20 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import Dataset
+from metricforge.data.images import Images
 from metricforge.data.split import Split, complete_split
+from metricforge.data.tones import are_photographs
 from metricforge.errors import PluginError, UsageError
 from metricforge.installed import OWN
 from metricforge.registry import Registry
-from metricforge.runs.recipe import KINDS, LISTS, Recipe, Standard, is_recorded_object
+from metricforge.runs.recipe import (
+    KINDS,
+    LISTS,
+    Recipe,
+    Standard,
+    described,
+    is_recorded_object,
+)
 from metricforge.spec import Spec
 from metricforge.training.conduct import accepted_kinds, name_of
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
@@ -25,6 +34,7 @@ MOST_EPOCHS_IN_TIME = 100_000
 # With fewer classes to train on, the network learns to tell those apart and little else: each
 # orientation of a drawing then counts as a further class.
 FEW_CLASSES = 20
+OF_PHOTOGRAPHS = (Standard("crop"), Standard("flip"))
 
 
 def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
@@ -40,6 +50,35 @@ def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
     return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
 
 
+def of_photographs(source: Dataset, images: Images, split: Split) -> bool:
+    """Whether a dataset is of photographs; drawings, which a turn makes another thing, are not."""
+    return not source.turns_into_classes and are_photographs(images, split.train)
+
+
+def usual_augmentations(recipe: Recipe, registry: Registry, photographs: bool) -> tuple[Any, ...]:
+    """The augmentations of a recipe, those that suit where none are given."""
+    if recipe.augment is not None:
+        return recipe.augment
+    usual = OF_PHOTOGRAPHS if photographs else ()
+    return tuple(_own(registry, "augmentation", each) for each in usual)
+
+
+def chosen(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> str:
+    """What training on these images means, in one line: size, network, augmentation, epochs."""
+    _, height, width = shape
+    names = [Spec.parse(text).name if isinstance(text, str) else "your own"
+             for text in recipe.augment or ()]  # fmt: skip
+    backbone = recipe.backbone if isinstance(recipe.backbone, str) else described(recipe.backbone)
+    parts = (
+        "photographs" if photographs else "drawings",
+        f"{height} x {width} pixels",
+        f"backbone {backbone}",
+        f"augmentation {' and '.join(names) or 'none'}",
+        f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",
+    )
+    return f"{', '.join(parts)}."
+
+
 def _usual_epochs(recipe: Recipe, images: int) -> int:
     """How many passes over so many images, where that is not given."""
     if recipe.images is not None:
@@ -52,18 +91,18 @@ def _usual_epochs(recipe: Recipe, images: int) -> int:
 
 def pinned(recipe: Recipe, registry: Registry) -> Recipe:
     """The recipe with every default that nobody typed naming its distribution, where it must."""
-
-    def own(kind: str, text: Any) -> Any:
-        shared = [e for e in registry.entries(kind) if e.name == text]
-        if isinstance(text, Standard) and len(shared) > 1:
-            return str(Spec(text, distribution=OWN))
-        return str(text) if isinstance(text, Standard) else text
-
     return recipe.but(
-        **{kind: own(kind, getattr(recipe, kind)) for kind in KINDS},
-        protocols=tuple(own("protocol", text) for text in recipe.protocols),
-        validation=own("protocol", recipe.validation),
+        **{kind: _own(registry, kind, getattr(recipe, kind)) for kind in KINDS},
+        protocols=tuple(_own(registry, "protocol", text) for text in recipe.protocols),
+        validation=_own(registry, "protocol", recipe.validation),
     )
+
+
+def _own(registry: Registry, kind: str, text: Any) -> Any:
+    if not isinstance(text, Standard):
+        return text
+    shared = [entry for entry in registry.entries(kind) if entry.name == text]
+    return str(Spec(text, distribution=OWN)) if len(shared) > 1 else str(text)
 
 
 def written_out(recipe: Recipe, registry: Registry) -> Recipe:
@@ -83,6 +122,7 @@ def written_out(recipe: Recipe, registry: Registry) -> Recipe:
                 for x in getattr(recipe, key)
             )
             for key, kind in LISTS.items()
+            if getattr(recipe, key) is not None
         },
         split=recipe.split and str(complete_split(Spec.parse(recipe.split))),
         protocols=tuple(full("protocol", text) for text in recipe.protocols),

@@ -55,7 +55,7 @@ def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         if isinstance(text, str) and not text.startswith(OBJECT):
             yield kind, kind, text
     for key, kind in LISTS.items():
-        for text in getattr(recipe, key):
+        for text in getattr(recipe, key) or ():
             if isinstance(text, str) and not text.startswith(OBJECT):
                 yield f"{kind} {Spec.parse(text).name}", kind, text
     for text in recipe.protocols:

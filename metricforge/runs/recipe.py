@@ -29,6 +29,9 @@ COUNTS = (
 PLAIN = (str, int, float, list, dict, date)
 """What a file may hold in the place of a component, of which only a text names one."""
 
+NONE = "none"
+"""What stands for no augmentation, where the default would be some."""
+
 LISTS = {"augment": "augmentation", "hooks": "hook"}
 """The options of a recipe that are several components in order, each by the name of its kind."""
 ASIDE = frozenset({"hooks", "data_root", "save_steps", "save_minutes", "keep", "workers"})
@@ -58,7 +61,7 @@ class Recipe:
     head: Any = Standard("linear")
     dim: int = 64
     orientations: int | None = None
-    augment: tuple[Any, ...] = ()
+    augment: tuple[Any, ...] | None = None
     hooks: tuple[Any, ...] = ()
     epochs: int | None = None
     images: int | None = None
@@ -89,6 +92,8 @@ class Recipe:
     test: bool = True
 
     def __post_init__(self) -> None:
+        if self.augment == (NONE,):
+            object.__setattr__(self, "augment", ())
         for name in COUNTS:
             _at_least(1, name, getattr(self, name))
         for name in ("seed", "freeze", "save_minutes"):
@@ -137,7 +142,7 @@ class Recipe:
         Hooks are let pass: without one a run finds the same.
         """
         each = [(key, value) for key, value in vars(self).items() if key not in LISTS]
-        listed = [(key, value) for key in LISTS for value in getattr(self, key)]
+        listed = [(key, value) for key in LISTS for value in getattr(self, key) or ()]
         for key, value in (*each, *listed):
             if is_recorded_object(value) and key not in ASIDE:
                 raise UsageError(

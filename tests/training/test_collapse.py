@@ -95,7 +95,7 @@ def test_a_collapse_is_said_once_with_what_to_try(tmp_path):
     first = fallen[0]
     assert sentence.startswith(f"epoch {first.epoch}: the embeddings collapse onto one point (")
     assert f"spread {first.spread:.2g}" in sentence
-    assert "--loss triplet:margin=0,soft=0.1" in sentence
+    assert "--loss triplet:margin=0,soft=1,log=true" in sentence
     assert sentence.endswith("a smaller learning rate (now 1).")
     assert sentence.count(". ") == 0
     log = (path / "log.txt").read_text()
@@ -142,10 +142,10 @@ def test_a_healthy_run_hears_nothing_of_it(tmp_path, options):
 
 def test_a_remedy_that_is_in_use_is_not_advised(tmp_path):
     notes = Notes()
-    options = {**FALLING, "loss": "triplet:margin=0,soft=0.1", "epochs": 30}
+    options = {**FALLING, "loss": "triplet:margin=0,soft=1,log=true", "epochs": 30}
     run_recipe(recipe(**options), out=tmp_path / "r", listener=notes)
     for sentence in notes.collapses:
-        assert "soft" not in sentence
+        assert "log=true" not in sentence
         assert "semihard-triplet" in sentence
 
 

@@ -31,7 +31,7 @@ class GlobalHard:
     """
 
     # See hard-triplet: on the scale of the distance, hard triplets collapse.
-    default_loss = "triplet:margin=0,soft=0.5,log=true"
+    default_loss = "triplet:margin=0,soft=1,log=true"
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class Grouped:
     """
 
     # See hard-triplet: hinges hold the loss of hard triplets at its margin.
-    default_loss = "triplet:margin=0,soft=0.5,log=true"
+    default_loss = "triplet:margin=0,soft=1,log=true"
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ class HardTriplet:
     # The hardest negative of a young network is nearer than the positive, so that a loss of plain
     # distances falls when all embeddings shrink onto one point: on photographs, training does
     # that first. Logarithms compare the ratio of the distances, which no shrinking changes.
-    default_loss = "triplet:margin=0,soft=0.5,log=true"
+    default_loss = "triplet:margin=0,soft=1,log=true"
 
     def __init__(self, labels: Tensor, *, classes: int | None = None, per_class: int = 2) -> None:
         self.miner = BatchHard()

@@ -18,7 +18,7 @@ class NHardTriplet:
     `negatives` say how many of each.
     """
 
-    default_loss = "triplet:margin=0,soft=0.5,log=true"
+    default_loss = "triplet:margin=0,soft=1,log=true"
 
     def __init__(
         self,
