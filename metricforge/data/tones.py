@@ -29,7 +29,7 @@ def are_photographs(images: Images, indices: Tensor) -> bool:
 
 
 def tones(images: Tensor) -> Tensor:
-    """How many of 32 grey tones cover nine tenths of each of uint8 images [B, C, H, W], int64 [B]."""
+    """How many of 32 grey tones cover nine tenths of each image, uint8 [B, C, H, W] to [B]."""
     grey = images.float().mean(1).flatten(1)
     found = (grey * (BINS / 256)).long()
     counts = torch.stack([(found == tone).sum(1) for tone in range(BINS)], dim=1)
