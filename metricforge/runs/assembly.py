@@ -50,7 +50,10 @@ REHEARSED_IMAGES = 5_000
 
 @dataclass(frozen=True)
 class Assembly:
-    """A recipe with everything resolved and built, ready to train; `initial` are its weights."""
+    """A recipe with everything resolved and built, ready to train.
+
+    `initial` are its weights; `defaults` says in a line what suits these images.
+    """
 
     recipe: Recipe
     dataset: Dataset
@@ -61,6 +64,7 @@ class Assembly:
     initial: Mapping[str, Tensor]
     protocols: Mapping[str, EvaluationProtocol]
     runtime: Runtime
+    defaults: str
     notes: tuple[str, ...]
 
 
@@ -142,8 +146,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         initial=copy.deepcopy(model.state_dict()),
         protocols=protocols,
         runtime=runtime,
+        defaults=chosen(recipe, source.images.shape, photographs),
         notes=(
-            chosen(recipe, source.images.shape, photographs),
             *source.dataset.notes,
             *left_out(source.split, source.dataset),
             *_notes(task, runtime, recipe.freeze),

@@ -28,7 +28,7 @@ class Keeper:
         self.hooks = hooks
         self._collapse_told = first_collapse(folder) is not None
         self._saved = time.monotonic()
-        for note in (*assembly.notes, *hooks.notes):
+        for note in (assembly.defaults, *assembly.notes, *hooks.notes):
             self.tell(note)
 
     def tell(self, sentence: str) -> None:

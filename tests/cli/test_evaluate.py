@@ -18,7 +18,18 @@ from tests.cli.process import metricforge
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "r"
-    done = metricforge("train", "--epochs", "1", "--orientations", "1", "--quiet", "--out", path)
+    done = metricforge(
+        "train",
+        "--dataset",
+        "digits",
+        "--epochs",
+        "1",
+        "--orientations",
+        "1",
+        "--quiet",
+        "--out",
+        path,
+    )
     assert done.returncode == 0, done.stderr
     return path
 

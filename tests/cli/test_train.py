@@ -328,7 +328,16 @@ def test_a_pickle_is_refused_unopened(command: str, tmp_path: Path) -> None:
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    options = ("--epochs", "4", "--orientations", "1", "--protocol", "oneshot:episodes=50")
+    options = (
+        "--dataset",
+        "digits",
+        "--epochs",
+        "4",
+        "--orientations",
+        "1",
+        "--protocol",
+        "oneshot:episodes=50",
+    )
     straight = metricforge("train", *options, "--out", tmp_path / "straight")
     assert straight.returncode == 0, straight.stderr
     process = start("train", *options, "--out", tmp_path / "stopped")

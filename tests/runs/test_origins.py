@@ -135,7 +135,10 @@ def test_the_pixels_of_test_classes_are_never_read(
         return take(self, indices)
 
     monkeypatch.setattr(MemoryImages, "take", watched)
-    options = {"epochs": 1, "orientations": 1, "progress": False, "backbone": "conv4:channels=8"}
+    options = {
+        "dataset": "digits", "epochs": 1, "orientations": 1, "progress": False,
+        "backbone": "conv4:channels=8",
+    }  # fmt: skip
     closed = metricforge.train(test=False, out=tmp_path / "closed", **options)
     split = json.loads((closed.path / "split.json").read_text())
     test = images_of(split["parts"]["test"]["classes"])
