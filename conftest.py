@@ -1,0 +1,38 @@
+"""What holds for every test, of the core and of each plugin."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+OFFLINE = Path(__file__).parent / "tests" / "offline"
+
+# The examples are the same each time; a run of all tests looks for others.
+settings.register_profile("make test", derandomize=True, deadline=None)
+settings.register_profile("make test-all", deadline=None)
+settings.load_profile("make test")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def offline() -> Iterator[None]:
+    """Sockets reach this machine alone, here and in each process that a test starts."""
+    importlib.import_module("tests.offline.sitecustomize")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(OFFLINE), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The global generators begin at the same point, whatever ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
