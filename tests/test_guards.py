@@ -154,7 +154,7 @@ def loaded_by(program: str) -> set[str]:
         "atexit.register(lambda: print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", ending + program], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", ending + program], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.splitlines()[-1]))

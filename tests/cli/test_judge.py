@@ -353,7 +353,7 @@ def test_ranks_share_the_images_and_count_each_once(tmp_path: Path) -> None:
     together = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python",
          sys.executable, "-m", "metricforge", *map(str, words), "--json"],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert together.returncode == 0, together.stderr
     records = [json.loads(done.stdout) for done in (alone, together)]

@@ -59,7 +59,7 @@ class Environment:
             text=True,
             cwd=cwd,
             env={**os.environ, "COLUMNS": "200", "PATH": path, **env},
-            timeout=180,
+            timeout=600,
         )
 
 
