@@ -17,7 +17,9 @@ import gc
 import importlib
 import json
 import os
+import site
 import sys
+import sysconfig
 import threading
 import traceback
 from typing import Any, NoReturn
@@ -40,6 +42,9 @@ def become(command: dict[str, Any]) -> None:
         os.dup2(os.open(path, way), number)
     sys.argv = ["metricforge", *command["words"]]
     sys.path[:0] = command["path"]
+    # What was installed since the libraries were loaded.
+    site.addsitedir(sysconfig.get_path("purelib"))
+    importlib.invalidate_caches()
     importlib.import_module(command["module"]).main()
 
 

@@ -71,14 +71,14 @@ def test_whatever_one_does_is_told_and_the_others_are_tried(try_all: Try) -> Non
 def test_two_that_do_not_come_back_each_cost_their_time_only(try_all: Try) -> None:
     """Which is counted in what their processes do, and they do nothing."""
     hangs = "import time; time.sleep(3000)"
-    found = try_all(seconds=5, one=hangs, two=hangs, after=GOOD)
-    late = Status("broken", "importing it hangs: it does nothing for 5 s")
+    found = try_all(seconds=3, one=hangs, two=hangs, after=GOOD)
+    late = Status("broken", "importing it hangs: it does nothing for 3 s")
     assert found == {"one": late, "two": late, "after": Status("ok")}
 
 
 def test_one_that_computes_without_end_is_given_its_time_too(try_all: Try) -> None:
-    found = try_all(seconds=3, spins="while True: pass", after=GOOD)
-    late = Status("broken", "importing it takes longer than 3 s of CPU time")
+    found = try_all(seconds=2, spins="while True: pass", after=GOOD)
+    late = Status("broken", "importing it takes longer than 2 s of CPU time")
     assert found == {"spins": late, "after": Status("ok")}
 
 
@@ -87,8 +87,8 @@ def test_one_that_works_now_and_then_is_waited_for(
 ) -> None:
     """As on a machine so busy that each gets a tenth of a core."""
     monkeypatch.setattr(trial, "IDLE", -1.0)
-    slow = "import time; time.sleep(4)"
-    assert try_all(seconds=1.5, slow=slow) == {"slow": Status("ok")}
+    slow = "import time; time.sleep(3)"
+    assert try_all(seconds=1, slow=slow) == {"slow": Status("ok")}
 
 
 QUIRKS = {
