@@ -17,7 +17,7 @@ test: .venv/installed-test lint
 	$(PYTEST) -m "not exhaustive"
 
 test-all: .venv/installed-test lint
-	$(PYTEST) --hypothesis-profile "make test-all"
+	$(PYTEST)
 
 faults: .venv/installed-test
 	$(PYTEST) --fault-table=docs/faults.md

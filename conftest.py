@@ -15,10 +15,9 @@ from hypothesis import settings
 
 OFFLINE = Path(__file__).parent / "tests" / "offline"
 
-# The examples are the same each time; a run of all tests looks for others.
-settings.register_profile("make test", derandomize=True, deadline=None)
-settings.register_profile("make test-all", deadline=None)
-settings.load_profile("make test")
+# The same examples each time, however long each takes.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
