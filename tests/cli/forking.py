@@ -17,6 +17,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import site
 import sys
 import sysconfig
@@ -40,6 +41,8 @@ def become(command: dict[str, Any]) -> None:
     files = ((os.devnull, os.O_RDONLY), (out, os.O_WRONLY), (err, os.O_WRONLY))
     for number, (path, way) in enumerate(files):
         os.dup2(os.open(path, way), number)
+    # Where the tests run in the background, it is ignored, and a child would ignore it, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["metricforge", *command["words"]]
     sys.path[:0] = command["path"]
     # What was installed since the libraries were loaded.

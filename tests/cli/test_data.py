@@ -22,6 +22,7 @@ from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.registry import Registry
 from metricforge.runs.sources import open_dataset
 from tests.cli.process import COMMAND, metricforge, on_a_terminal, uncoloured
+from tests.covering import covering
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 
@@ -77,8 +78,7 @@ def test_check_as_json_is_on_stdout_whatever_the_verdict(photos: Path, tmp_path:
     assert printed("split", photos, "--json", *strange, refused=ArtefactError) == ""
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(("form", "unbuffered"), covering([(), ("--json",)], ["", "1"]))
 def test_a_full_disk_is_exit_code_6(photos: Path, form: tuple[str, ...], unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
