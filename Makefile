@@ -1,20 +1,29 @@
-# make demo: a first training.  make test: all checks.  Both build .venv when it is missing.
-# make faults: the same checks, of which docs/faults.md is made.
+# make demo: a first training.  make test: all promises.  Both build .venv when it is missing.
+# make test-all: every case of each.  make faults: the same, of which docs/faults.md is made.
+# make matrix: clean clones on every Python, with the lowest versions, where little is as usual.
 PYTHON ?= python3
 BIN := .venv/bin
 # Each is a distribution of its own, installed and tested as a user of it would.
 PLUGINS := plugins/example plugins/optuna plugins/timm plugins/xbm
 
-.PHONY: demo test faults lint clean
+.PHONY: demo test test-all faults matrix lint clean
 
 demo: .venv/installed
 	$(BIN)/metricforge train --sampler hard-triplet
 
-test: .venv/installed-test lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-faults:
-	$(MAKE) test PYTEST="--fault-table=docs/faults.md"
+test: .venv/installed-test lint
+	$(PYTEST) -m "not exhaustive"
+
+test-all: .venv/installed-test lint
+	$(PYTEST)
+
+faults: .venv/installed-test
+	$(PYTEST) --fault-table=docs/faults.md
+
+matrix:
+	$(PYTHON) tests/matrix.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -26,10 +26,6 @@ from tests.faults import (  # noqa: F401
     pytest_sessionfinish,
 )
 
-# Nothing here is large enough for two threads, which wait for each other on busy cores.
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

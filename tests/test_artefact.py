@@ -235,7 +235,7 @@ def test_processes_that_write_one_file_at_once_do_not_disturb_each_other(tmp_pat
         "for _ in range(300): write_file(Path(sys.argv[1]), sys.argv[2] * 1000)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, path, sign]) for sign in "abc"]
-    assert [writer.wait(timeout=300) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(timeout=600) for writer in writers] == [0, 0, 0]
     assert path.read_text() in {sign * 1000 for sign in "abc"}
     assert [found.name for found in tmp_path.iterdir()] == ["config.toml"]
 

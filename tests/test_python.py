@@ -88,6 +88,7 @@ def test_a_run_that_augments_shows_it_repeats_and_resumes_to_the_same_bytes(
 ) -> None:
     steps = ["affine:rotate=15,shear=10", "torchvision.RandomErasing", "rotations-as-classes"]
     quick = {**QUICK, "orientations": None, "epochs": 2, "sampler": "balanced"}
+    quick["backbone"] = "conv4:channels=4"
     run = metricforge.train(dataset="digits", augment=steps, out=tmp_path / "a", **quick)
     record = (run.path / "config.toml").read_text()
     assert '"affine:rotate=15.0,shear=10.0,scale=0.1,shift=0.05"' in record

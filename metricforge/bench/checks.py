@@ -11,7 +11,8 @@ from metricforge.registry import Registry
 from metricforge.runs.components import make_protocol
 from metricforge.runs.defaults import pinned, written_out
 from metricforge.runs.recipe import Recipe
-from metricforge.runs.sources import located, open_dataset
+from metricforge.runs.sources import located, named, open_dataset
+from metricforge.spec import Spec
 
 
 def check_names(suite: Suite, approaches: Sequence[Approach], data_root: str | None = None) -> None:
@@ -27,10 +28,13 @@ def check_names(suite: Suite, approaches: Sequence[Approach], data_root: str | N
             written_out(pinned(located(recipe, registry), registry), registry)
     for other in suite.elsewhere:
         with _told_of(suite, other.name):
-            root = data_root or suite.base.get("data_root")
-            open_dataset(other.dataset, registry, root)
+            registry.complete("dataset", Spec.parse(named(other.dataset, registry)))
             for protocol in other.protocols:
                 make_protocol(registry, protocol)
+    # After all names, since opening may download.
+    for other in suite.elsewhere:
+        with _told_of(suite, other.name):
+            open_dataset(other.dataset, registry, data_root or suite.base.get("data_root"))
 
 
 @contextmanager

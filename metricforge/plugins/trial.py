@@ -1,6 +1,7 @@
-"""Importing components to see whether they can be: in processes of their own, for a limited time.
+"""Importing components to see whether they can be: in processes of their own, with patience.
 
-A plugin that raises is told of; so is one that ends its process or does not come back.
+A plugin that raises is told of; so is one that ends its process or does not come back. Patience is
+counted in what the process does, so that no busy machine makes a slow plugin a broken one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 
@@ -19,7 +23,10 @@ from metricforge.registry import Entry, Registry, Status, load
 from metricforge.spec import Spec, options_of
 
 SECONDS = 60.0
-"""How long one component may take to be imported."""
+"""CPU time that the import of one component may take, and how long it may do nothing."""
+
+IDLE = 0.01
+"""The fraction of a core below which a process does nothing: a thread may wake now and then."""
 
 
 def tried(statuses: Mapping[Entry, Status], seconds: float = SECONDS) -> dict[Entry, Status]:
@@ -49,13 +56,40 @@ def _import(entries: list[Entry], seconds: float) -> tuple[list[str], str]:
         Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
         told: list[str] = []
         try:
-            while (line := lines.get(timeout=seconds)) is not None:
+            while (line := _next(lines, child.pid, seconds)) is not None:
                 told.append(json.loads(line))
             ended = f"importing it ends the process (exit {child.wait()})"
-        except Empty:
+        except TimeoutError as error:
             child.kill()
-            ended = f"importing it takes longer than {seconds:g} s"
+            ended = str(error)
     return told, ended
+
+
+def _next(lines: Queue[str | None], pid: int, seconds: float) -> str | None:
+    """The next line; TimeoutError, with the reason, when the patience with the process ends."""
+    begun = worked = _cpu_seconds(pid)
+    since = time.monotonic()
+    while True:
+        with suppress(Empty):
+            return lines.get(timeout=min(1.0, seconds / 10))
+        now = _cpu_seconds(pid)
+        if now - begun > seconds:
+            raise TimeoutError(f"importing it takes longer than {seconds:g} s of CPU time")
+        if time.monotonic() - since > seconds:
+            if now - worked < IDLE * seconds:
+                raise TimeoutError(f"importing it hangs: it does nothing for {seconds:g} s")
+            worked, since = now, time.monotonic()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process; where there is no /proc, a tenth of the time by the clock."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return time.monotonic() / 10
+    # Behind the name, which is in brackets: the 12th and 13th are of the user and of the system.
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _read(output: Iterable[str], lines: Queue[str | None]) -> None:

@@ -2,19 +2,28 @@
 
     python -P tests/cli/forking.py
 
-A line on stdin, in JSON, names a command: `module` and `words`, `env`, `cwd`, and the files `out`
-and `err` for its stdout and stderr. Its exit code, negative for a signal, is the line on stdout.
+A line on stdin, in JSON, begins a command or asks for its end. {"begin": COMMAND} is answered with
+the number of its process; COMMAND has `module` and `words`, `env`, `cwd`, the folders `path` that
+come first among those of modules, and the files `out` and `err` for stdout and stderr.
+{"ended": NUMBER} is answered with the exit code, negative for a signal, or null while it runs.
 Nothing of what a command does is known to the next.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
+import signal
+import site
 import sys
-from typing import Any
+import sysconfig
+import threading
+import traceback
+from typing import Any, NoReturn
 
 # What the commands load when they are called; none of it may start a thread.
 LIBRARIES = (
@@ -23,31 +32,65 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def become(asked: dict[str, Any]) -> None:
+def become(command: dict[str, Any]) -> None:
     """Be the command, in this process."""
     os.environ.clear()
-    os.environ.update(asked["env"])
-    os.chdir(asked["cwd"])
-    files = ((os.devnull, os.O_RDONLY), (asked["out"], os.O_WRONLY), (asked["err"], os.O_WRONLY))
+    os.environ.update(command["env"])
+    os.chdir(command["cwd"])
+    out, err = command["out"], command["err"]
+    files = ((os.devnull, os.O_RDONLY), (out, os.O_WRONLY), (err, os.O_WRONLY))
     for number, (path, way) in enumerate(files):
         os.dup2(os.open(path, way), number)
-    sys.argv = ["metricforge", *asked["words"]]
-    sys.path[:0] = asked["path"]
-    importlib.import_module(asked["module"]).main()
+    # Where the tests run in the background, it is ignored, and a child would ignore it, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["metricforge", *command["words"]]
+    sys.path[:0] = command["path"]
+    # What was installed since the libraries were loaded.
+    site.addsitedir(sysconfig.get_path("purelib"))
+    importlib.invalidate_caches()
+    importlib.import_module(command["module"]).main()
+
+
+def run(command: dict[str, Any]) -> NoReturn:
+    """Be the command to its end, and end at once.
+
+    To take the libraries apart first costs as much as to load them, and no user sees it.
+    """
+    code: Any = 0
+    try:
+        become(command)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def ended(child: int) -> int | None:
+    """The exit code of a process, None while it runs."""
+    number, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if number else None
 
 
 def main() -> None:
-    """Fork for each line; a child leaves by the end of its command."""
+    """Answer each line; a child leaves by the end of its command."""
     for library in LIBRARIES:
         # Without its extra a command says what is missing, and that is a test's business.
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
+    gc.freeze()
     while line := sys.stdin.readline():
-        child = os.fork()
-        if not child:
-            become(json.loads(line))
-            return
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        asked = json.loads(line)
+        if "ended" in asked:
+            answer = ended(asked["ended"])
+        elif not (answer := os.fork()):
+            run(asked["begin"])
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,96 +2,50 @@
 
 from __future__ import annotations
 
-import atexit
-import json
 import os
 import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from threading import Timer
+
+from tests.cli.forked import LONGEST, Forked, ranked
 
 COMMAND = Path(sys.executable).with_name("metricforge")
 ROOT = Path(__file__).parents[2]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
-LONGEST = 300
-"""Seconds after which a command is taken to hang."""
 
 
 def metricforge(
     *words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `metricforge WORDS...` to its end, in a process of its own."""
-    command = [str(COMMAND), *map(str, words)]
-    given = {**os.environ, "COLUMNS": "200", **(env or {})}
-    if env is None:
-        return _forked("metricforge.cli", command, given, cwd or Path.cwd())
-    # What a variable does, it may do as early as a library is loaded.
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env=given,
-        cwd=cwd,
-        timeout=LONGEST,
-        check=False,
-    )
+    return start(*words, env=env, cwd=cwd).done()
 
 
-@cache
-def _forking() -> subprocess.Popen[str]:
-    """The process that :mod:`tests.cli.forking` describes; one for all tests of this one."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(Path(__file__).with_name("forking.py"))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    atexit.register(process.kill)
-    return process
-
-
-def _forked(
-    module: str, command: list[str], env: Mapping[str, str], cwd: Path, path: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    """What became of a command whose process was forked from one that has loaded the libraries."""
-    process = _forking()
-    with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
-        asked = {
-            "module": module, "words": command[1:], "env": dict(env), "cwd": str(cwd),
-            "path": path, "out": out.name, "err": err.name,
-        }  # fmt: skip
-        hanging = Timer(LONGEST, process.kill)
-        hanging.start()
-        try:
-            print(json.dumps(asked), file=process.stdin, flush=True)
-            code = process.stdout.readline()
-        finally:
-            hanging.cancel()
-        shown, said = (Path(file.name).read_text() for file in (out, err))
-    assert code, f"{command} took more than {LONGEST} seconds, or its process was lost: {said}"
-    return subprocess.CompletedProcess(command, int(code), shown, said)
-
-
-def start(*words: object) -> subprocess.Popen[str]:
+def start(*words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Forked:
     """Start `metricforge WORDS...` in the background."""
-    return subprocess.Popen(
-        [str(COMMAND), *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Forked(words, {**os.environ, "COLUMNS": "200", **(env or {})}, cwd or Path.cwd())
 
 
-def wrapped(
-    what: str, *words: object, ranks: int = 1, restarts: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run `metricforge WORDS...` by one or two ranks that :mod:`tests.cli.wrapped` befalls."""
+def start_wrapped(what: str, *words: object) -> Forked:
+    """Start it in a process that :mod:`tests.cli.wrapped` befalls."""
+    env = {**os.environ, "COLUMNS": "200"}
+    return Forked((what, *words), env, ROOT, "tests.cli.wrapped", (ROOT,))
+
+
+def wrapped(what: str, *words: object, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run `metricforge WORDS...` by one or more ranks that :mod:`tests.cli.wrapped` befalls."""
     if ranks == 1:
-        command = ["metricforge", what, *map(str, words)]
-        return _forked("tests.cli.wrapped", command, os.environ, ROOT, (str(ROOT),))
+        return start_wrapped(what, *words).done()
+    given = {"cwd": ROOT, "module": "tests.cli.wrapped", "path": (ROOT,)}
+    return ranked(ranks, (what, *words), **given)
+
+
+def by_torchrun(what: str, *words: object, restarts: int) -> subprocess.CompletedProcess[str]:
+    """The same by two ranks that torchrun starts."""
     begin = [*TORCHRUN, f"--max-restarts={restarts}", "-m", "tests.cli.wrapped"]
     return subprocess.run(
         [*begin, what, *map(str, words)],
@@ -103,17 +57,20 @@ def on_a_terminal(*words: object, columns: int, cwd: Path | None = None) -> str:
     """What a terminal of this width shows of a command that ends well, colours and all."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    command = [str(COMMAND), *map(str, words)]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env, cwd=cwd)
+    process = Forked(words, env, cwd or Path.cwd(), terminal=os.ttyname(theirs))
+    os.set_blocking(ours, False)
+    shown, ended = b"", False
+    # Read while it runs, and once more when it has ended.
+    while not ended:
+        ended = process.poll() is not None
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except BlockingIOError:
+            time.sleep(0.01)
     os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 4096):
-            shown += part
-    except OSError:  # how a terminal ends on Linux
-        pass
     os.close(ours)
-    assert process.wait() == 0, shown
+    assert process.done().returncode == 0, shown
     return shown.decode().replace("\r", "")
 
 

@@ -204,7 +204,7 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(tmp_path: Path, number: int
     process = start("bench", "run", tmp_path / "long.toml", "--out", out, "--jobs", 2)
     _wait(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 2)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
         assert "interrupted; go on with the same command and --resume." in said
@@ -226,11 +226,11 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(tmp_path: Path, number: int
 
 
 def _wait(until: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(6000):
         if until():
             return
         time.sleep(0.1)
-    raise AssertionError("it did not come to be within a minute")
+    raise AssertionError("it did not come to be within ten minutes")
 
 
 def test_a_run_that_another_process_is_at_is_not_refused(tmp_path: Path) -> None:

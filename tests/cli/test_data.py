@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.registry import Registry
 from metricforge.runs.sources import open_dataset
 from tests.cli.process import COMMAND, metricforge, on_a_terminal, uncoloured
+from tests.covering import covering
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g", "\x1b[31mh")
 
@@ -76,14 +78,14 @@ def test_check_as_json_is_on_stdout_whatever_the_verdict(photos: Path, tmp_path:
     assert printed("split", photos, "--json", *strange, refused=ArtefactError) == ""
 
 
-def test_a_full_disk_is_exit_code_6(photos: Path) -> None:
-    for format in ((), ("--json",)):
-        with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                [COMMAND, "data", "check", photos, *format],
-                stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
-            )  # fmt: skip
-        assert done.returncode == 6
+@pytest.mark.parametrize(("form", "unbuffered"), covering([(), ("--json",)], ["", "1"]))
+def test_a_full_disk_is_exit_code_6(photos: Path, form: tuple[str, ...], unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "data", "check", photos, *form], stdout=full, stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 6, done.stderr
         assert done.stderr == "error: can't write: No space left on device.\n"
 
 

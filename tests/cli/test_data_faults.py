@@ -253,7 +253,7 @@ def test_two_trainings_make_one_cache_and_one_index_at_once(tmp_path: Path) -> N
     words = ("train", "--dataset", spec, *QUICK, "--out")
     both = [start(*words, tmp_path / f"run {number}") for number in range(2)]
     for process in both:
-        _, told = process.communicate(timeout=300)
+        _, told = process.communicate()
         assert process.returncode == 0, told
     assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".u8"]
 

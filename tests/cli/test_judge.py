@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 import metricforge as mf
 from metricforge.data.arrays import read_embeddings, read_labels
 from metricforge.errors import MetricForgeError
+from tests.cli.forked import ranked
 from tests.cli.process import metricforge
 
 CLASSES, EACH = 12, 8
@@ -350,11 +349,7 @@ def test_ranks_share_the_images_and_count_each_once(tmp_path: Path) -> None:
     mf.train(dataset="digits", epochs=1, orientations=1, out=tmp_path / "r", progress=False)
     words = ("evaluate", tmp_path / "r", "--protocol", "retrieval", "--protocol", "verification")
     alone = metricforge(*words, "--json")
-    together = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python",
-         sys.executable, "-m", "metricforge", *map(str, words), "--json"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    together = ranked(2, (*words, "--json"), cwd=Path.cwd())
     assert together.returncode == 0, together.stderr
     records = [json.loads(done.stdout) for done in (alone, together)]
     assert records[0]["images"] % 2 == 1

@@ -15,8 +15,17 @@ import numpy as np
 import pytest
 
 from metricforge.artefact import read_folder, write_folder
+from tests.cli.forked import LONGEST
 from tests.cli.killing import ending
-from tests.cli.process import COMMAND, TORCHRUN, metricforge, start, wrapped
+from tests.cli.process import (
+    COMMAND,
+    TORCHRUN,
+    by_torchrun,
+    metricforge,
+    start,
+    start_wrapped,
+    wrapped,
+)
 from tests.cli.small_run import make_files, make_images, words
 
 
@@ -74,7 +83,7 @@ def test_a_disk_that_is_really_full_is_exit_code_6(images: Path, tmp_path: Path)
     ways = (["sh", "-c", line], ["unshare", "--map-root-user", "--mount", "sh", "-c", line])
     try:
         for way in ways:
-            done = subprocess.run(way, capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(way, capture_output=True, text=True, timeout=LONGEST, check=False)
             if "mount" not in done.stderr and "unshare" not in done.stderr:
                 break
         else:
@@ -203,28 +212,27 @@ def test_a_second_ctrl_c_leaves_what_can_be_resumed(
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.003)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=LONGEST)
     assert process.returncode == 130, stderr
     for folder in checkpoints(tmp_path / "r")[-1:]:
         assert "model.safetensors" in read_folder(folder)
 
 
 @pytest.mark.fault(16)
-def test_a_run_that_decodes_is_saved_by_sigterm_within_seconds(tmp_path: Path) -> None:
+def test_a_run_that_decodes_is_saved_by_sigterm_at_once(tmp_path: Path) -> None:
     files = make_files(tmp_path / "files")
     out = tmp_path / "r"
-    process = subprocess.Popen(
-        [COMMAND.with_name("python"), "-m", "tests.cli.wrapped", "decoding", "train",
-         *words(files), "--epochs", "4000", "--workers", "2", "--out", str(out)],
-        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    process = start_wrapped(
+        "decoding", "train", *words(files), "--epochs", "4000", "--workers", "2", "--out", out
+    )
     wait_for(out / "checkpoints" / "best")
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    before = len((out / "metrics.jsonl").read_text().splitlines())
+    _, stderr = process.communicate()
     assert process.returncode == 143, stderr
-    assert time.monotonic() - began < 30
     assert "interrupted and saved at step" in stderr
+    # Seconds for this run are minutes on a busy machine; no more than the step at hand was taken.
+    assert len((out / "metrics.jsonl").read_text().splitlines()) <= before + 2
 
 
 @pytest.mark.fault(16)
@@ -239,7 +247,7 @@ def test_ranks_are_saved_by_the_sigterm_that_torchrun_hands_on(
     )  # fmt: skip
     wait_for(out / "checkpoints" / "best")
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=LONGEST)
     assert process.returncode != 0
     step = int(re.findall(r"saved at step (\d+)", (out / "log.txt").read_text())[-1])
     assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == step
@@ -262,11 +270,9 @@ def test_no_worker_is_a_process_that_could_be_killed(tmp_path: Path) -> None:
     """Images are decoded by threads of the process: who kills one of them kills the run."""
     files = make_files(tmp_path / "files")
     out = tmp_path / "r"
-    process = subprocess.Popen(
-        [COMMAND.with_name("python"), "-m", "tests.cli.wrapped", "decoding", "train",
-         *words(files), "--epochs", "4000", "--workers", "3", "--out", str(out)],
-        stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    process = start_wrapped(
+        "decoding", "train", *words(files), "--epochs", "4000", "--workers", "3", "--out", out
+    )
     try:
         wait_for(out / "checkpoints" / "best")
         tasks = Path(f"/proc/{process.pid}/task")
@@ -295,7 +301,7 @@ def test_too_little_memory_is_exit_code_6_with_a_number_to_try(tmp_path: Path) -
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
     done = subprocess.run(
-        [str(COMMAND), *given], capture_output=True, text=True, timeout=300, check=False,
+        [str(COMMAND), *given], capture_output=True, text=True, timeout=LONGEST, check=False,
         preexec_fn=limited,
     )  # fmt: skip
     assert done.returncode == 6, done.stderr
@@ -317,7 +323,7 @@ def test_more_classes_than_there_are_is_exit_code_3_and_more_images_are_said(
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONGEST
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.01)
@@ -334,17 +340,16 @@ def together(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.fault(17)
+@pytest.mark.parametrize(
+    ("step", "deaths"), [(6, 1), pytest.param(4, 3, marks=pytest.mark.exhaustive)]
+)
 def test_a_rank_that_dies_ends_the_others_and_a_restart_goes_on_to_the_same_bytes(
-    images: Path, together: Path, tmp_path: Path
+    images: Path, together: Path, tmp_path: Path, step: int, deaths: int
 ) -> None:
     given = ("train", *words(images), "--save-steps", 2, "--auto-resume", "--out", tmp_path / "r")
-    done = wrapped("dying=4", *given, ranks=2)
-    assert done.returncode != 0
-    assert not (tmp_path / "r" / "summary.json").exists()
-    # It dies twice more, and torchrun starts both again.
-    again = wrapped("dying=4", *given, ranks=2, restarts=2)
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("exitcode: -9") == 2
+    done = by_torchrun(f"dying={step}", *given, restarts=deaths)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("exitcode: -9") == deaths
     assert ending(tmp_path / "r") == ending(together)
 
 

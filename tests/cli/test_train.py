@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.cli.forked import LONGEST
 from tests.cli.process import COMMAND, metricforge, start
 
 QUICK = (
@@ -343,7 +344,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     process = start("train", *options, "--out", tmp_path / "stopped")
     wait_for_steps(tmp_path / "stopped" / "metrics.jsonl", 20)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate()
     assert process.returncode == code, stderr
     assert re.search(r"^interrupted and saved at step \d+; go on with: .* --resume", stderr, re.M)
     assert "error:" not in stderr
@@ -355,7 +356,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
 
 
 def wait_for_steps(metrics: Path, steps: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONGEST
     while time.monotonic() < deadline:
         if metrics.is_file() and len(metrics.read_text().splitlines()) >= steps:
             return

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cli.forked import LONGEST, Forked
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -52,15 +54,16 @@ class Environment:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment to its end."""
         program, *rest = map(str, words)
-        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        programs = self.folder / "bin"
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        given = {**os.environ, "COLUMNS": "200", "PATH": path, **env}
+        if program == "metricforge":
+            python = str(programs / "python")
+            return Forked(rest, given, cwd or Path.cwd(), python=python).done()
         return subprocess.run(
-            [str(self.folder / "bin" / program), *rest],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, "COLUMNS": "200", "PATH": path, **env},
-            timeout=180,
-        )
+            [str(programs / program), *rest],
+            capture_output=True, text=True, cwd=cwd, env=given, timeout=LONGEST, check=False,
+        )  # fmt: skip
 
 
 def _pip(*words: object) -> None:

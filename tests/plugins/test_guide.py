@@ -61,33 +61,27 @@ def test_the_tutorial_is_the_example() -> None:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """A fresh environment with metricforge alone."""
-    return Environment.create(tmp_path_factory.mktemp("guide"), [])
-
-
-@pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the reader works in, with the eleven-line plugin saved as it says."""
+    """The folder of a reader who saved the eleven-line plugin and ran every command in order.
+
+    In a fresh environment, with metricforge alone.
+    """
+    environment = Environment.create(tmp_path_factory.mktemp("guide"), [])
     desk = tmp_path_factory.mktemp("desk")
     nearest = desk / "nearest"
     nearest.mkdir()
     (nearest / "metricforge_example.py").write_text(NEAREST)
     (nearest / "test_metricforge_example.py").write_text(NEAREST_TEST)
     (nearest / "pyproject.toml").write_text(PROJECT)
-    return desk
-
-
-# In the order of the text: each works with what the one before left.
-@pytest.mark.parametrize(
-    "block", [TO_A_TRAINING, WITH_NEAREST, TO_PUBLISH], ids=["new", "nearest", "publish"]
-)
-def test_every_command_does_what_it_says(environment: Environment, desk: Path, block: str) -> None:
-    for line in block.splitlines():
+    for line in "".join((TO_A_TRAINING, WITH_NEAREST, TO_PUBLISH)).splitlines():
         words = shlex.split(line)
         quick = QUICK if words[:2] == ["metricforge", "train"] else ()
         done = environment.run(*words, *quick, cwd=desk)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return desk
+
+
+def test_every_command_does_what_it_says(desk: Path) -> None:
     assert (desk / "runs" / "digits-my-idea" / "report.html").is_file()
 
 

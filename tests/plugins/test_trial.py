@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metricforge.plugins import trial
-from metricforge.plugins.trial import tried
+from metricforge.plugins.trial import SECONDS, tried
 from metricforge.registry import Entry, Registry, Status
 
 Try = Callable[..., dict[str, Status]]
@@ -20,7 +20,7 @@ Try = Callable[..., dict[str, Status]]
 def try_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
     """Installs a distribution with these modules, each of a sampler X, and tries them in order."""
 
-    def of(seconds: float = 20, **sources: str) -> dict[str, Status]:
+    def of(seconds: float = SECONDS, **sources: str) -> dict[str, Status]:
         names = {f"s{number}-{name}": name for number, name in enumerate(sources)}
         info = tmp_path / "tried_by_a_test-1.0.dist-info"
         info.mkdir()
@@ -69,10 +69,26 @@ def test_whatever_one_does_is_told_and_the_others_are_tried(try_all: Try) -> Non
 
 
 def test_two_that_do_not_come_back_each_cost_their_time_only(try_all: Try) -> None:
-    hangs = "import time; time.sleep(300)"
+    """Which is counted in what their processes do, and they do nothing."""
+    hangs = "import time; time.sleep(3000)"
     found = try_all(seconds=3, one=hangs, two=hangs, after=GOOD)
-    late = Status("broken", "importing it takes longer than 3 s")
+    late = Status("broken", "importing it hangs: it does nothing for 3 s")
     assert found == {"one": late, "two": late, "after": Status("ok")}
+
+
+def test_one_that_computes_without_end_is_given_its_time_too(try_all: Try) -> None:
+    found = try_all(seconds=2, spins="while True: pass", after=GOOD)
+    late = Status("broken", "importing it takes longer than 2 s of CPU time")
+    assert found == {"spins": late, "after": Status("ok")}
+
+
+def test_one_that_works_now_and_then_is_waited_for(
+    try_all: Try, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine so busy that each gets a tenth of a core."""
+    monkeypatch.setattr(trial, "IDLE", -1.0)
+    slow = "import time; time.sleep(3)"
+    assert try_all(seconds=1, slow=slow) == {"slow": Status("ok")}
 
 
 QUIRKS = {
@@ -103,7 +119,7 @@ def test_a_process_that_a_plugin_leaves_behind_holds_nothing_up(
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
     )
     try:
-        found = try_all(seconds=60, leaves=leaves, after=GOOD)
+        found = try_all(leaves=leaves, after=GOOD)
         os.kill(int((tmp_path / "pid").read_text()), 0)  # it is still there
     finally:
         os.kill(int((tmp_path / "pid").read_text()), 9)

@@ -23,9 +23,10 @@ def test_any_size_gives_the_features_it_says(size, pool, stem):
 def test_every_pixel_counts(stem):
     """Each stage halves what it sees, and none skips a stroke that is one pixel wide."""
     network = ResNetSmall(1, (32, 32), width=4, stem=stem).eval()
-    images = torch.randn(1, 1, 32, 32, requires_grad=True)
+    images = torch.randn(8, 1, 32, 32, requires_grad=True)
     (slope,) = torch.autograd.grad(network(images).sum(), images)
-    assert (slope != 0).all()
+    # Of one image, a slope may be 0 by chance: all that it goes through is below a kink.
+    assert (slope != 0).any(0).all()
 
 
 @pytest.mark.parametrize("option", ["width", "blocks", "pool", "stem"])

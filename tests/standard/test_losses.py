@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from metricforge.errors import UsageError
 from metricforge.pairwise import tiling
 from metricforge.registry import Registry
 from metricforge.spec import Spec
+from tests.covering import covering
 
 quick = settings(deadline=None, max_examples=100)
 
@@ -312,25 +314,29 @@ def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
     assert torch.allclose(first.grad, second.grad, atol=1e-9)
 
 
-@pytest.mark.parametrize("many", [1, 10**9])
-@pytest.mark.parametrize("anchors", [None, 7, 1, 0])
-@pytest.mark.parametrize("classes", [1, 2, 5, 60])
 @pytest.mark.parametrize(
-    ("loss", "described"),
-    [
-        (Contrastive(), AllPairs),
-        (Triplet(), AllTriplets),
-        (Triplet(active_only=False, margin=2.0), AllTriplets),
-        (Triplet(soft=0.3), AllTriplets),
-        (Triplet(squared=True), AllTriplets),
-        (Triplet(log=True), AllTriplets),
-        (Triplet(log=True, margin=0.1, soft=0.5), AllTriplets),
-        (Margin(margin=0.5, beta=1.0), AllTriplets),
-    ],
+    ("case", "chosen"),
+    covering(
+        [
+            *product(
+                [
+                    (Contrastive(), AllPairs),
+                    (Triplet(), AllTriplets),
+                    (Triplet(active_only=False, margin=2.0), AllTriplets),
+                    (Triplet(soft=0.3), AllTriplets),
+                    (Triplet(squared=True), AllTriplets),
+                    (Triplet(log=True), AllTriplets),
+                    (Triplet(log=True, margin=0.1, soft=0.5), AllTriplets),
+                    (Margin(margin=0.5, beta=1.0), AllTriplets),
+                ],
+                [1, 2, 5, 60],
+            )
+        ],
+        [*product([None, 7, 1, 0], [1, 10**9])],
+    ),
 )
-def test_tiles_and_anchors_count_like_what_is_listed(
-    loss, described, classes, anchors, many, monkeypatch
-):
+def test_tiles_and_anchors_count_like_what_is_listed(case, chosen, monkeypatch):
+    ((loss, described), classes), (anchors, many) = case, chosen
     monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 7)
     monkeypatch.setattr(tiling, "ON_CPU", 1)
     monkeypatch.setattr(all_triplets, "MANY", many)

@@ -29,6 +29,7 @@ from metricforge.contracts import Pairs, Triplets
 from metricforge.errors import UsageError
 from metricforge.pairwise import search, tiling
 from metricforge.training.mining import give_margin
+from tests.covering import covering
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -49,7 +50,10 @@ BATCHES = {
 DTYPES = [torch.float64, torch.float32]
 
 
-@pytest.fixture(params=["one tile", "tiles", "many tiles, sorted"])
+TILES = ("one tile", "tiles", "many tiles, sorted")
+
+
+@pytest.fixture(params=TILES)
 def tiles(request, monkeypatch):
     """The sizes of tiles, and of rows to sort, must not matter."""
     if request.param != "one tile":
@@ -341,7 +345,7 @@ def weight(distance, dim, nearest):
     return d ** (2 - dim) * (1 - d * d / 4) ** ((3 - dim) / 2)
 
 
-@pytest.mark.parametrize("dim", [2, 3, 8])
+@pytest.mark.parametrize(("tiles", "dim"), covering(TILES, [2, 3, 8]), indirect=["tiles"])
 @pytest.mark.usefixtures("tiles")
 def test_distance_weighted_draws_by_the_inverse_density(dim):
     embeddings, labels = on_sphere(10, dim), torch.tensor([0, 0, *range(1, 9)])

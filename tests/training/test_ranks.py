@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +10,16 @@ from safetensors.torch import load_file
 
 from metricforge.errors import UsageError
 from metricforge.runtime import Ranks
+from tests.cli.forked import ranked
+from tests.cli.process import ROOT
 from tests.training.ranked import CASES, WAYS, Plain, steps
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two ranks did in each case, rank by rank."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = subprocess.run(
-        [*TORCHRUN, "-m", "tests.training.ranked", str(folder)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    done = ranked(2, (folder,), cwd=ROOT, module="tests.training.ranked", path=(ROOT,))
     assert done.returncode == 0, done.stderr
     return folder
 

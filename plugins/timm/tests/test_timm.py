@@ -114,9 +114,9 @@ def weights_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch
 
 def test_it_trains_and_what_it_saves_encodes(tmp_path: Path) -> None:
     backbone = "timm:model=test_efficientnet,size=32"
-    done = run("train", "--epochs", 1, "--orientations", 1, "--backbone", backbone,
-               "--out", tmp_path / "run")  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    metricforge.train(
+        backbone=backbone, epochs=1, orientations=1, out=tmp_path / "run", progress=False
+    )
     record = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     options = Spec.parse(record["backbone"]).options
     assert options == {

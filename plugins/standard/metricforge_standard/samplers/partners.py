@@ -19,7 +19,8 @@ class Partners:
         start, size = self._block(anchor)
         # A step of 1 .. size - 1 round the class never comes back to the anchor.
         step = 1 + rng.integers(0, size - 1)
-        return start + (anchor - start + step) % size
+        further: Indices = np.remainder(anchor - start + step, size)
+        return start + further
 
     def negatives(self, anchor: Indices, rng: np.random.Generator) -> Indices:
         """For places [M] those of images of other classes."""
