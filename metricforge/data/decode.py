@@ -69,6 +69,18 @@ def read_image(
         raise _undecodable(error, name) from error
 
 
+def read_opened(
+    image: Image.Image, shape: tuple[int, int, int], name: str, reading: Reading = AS_IT_LIES
+) -> Tensor:
+    """An image that Pillow has opened, as `read_image` would read its file."""
+    try:
+        return as_tensor(ImageOps.exif_transpose(image), shape, name, reading)
+    except DataError:
+        raise
+    except Exception as error:  # as above: it may not be decoded yet
+        raise _undecodable(error, name) from error
+
+
 class Header(NamedTuple):
     """What a file says of its image before anything is decoded."""
 

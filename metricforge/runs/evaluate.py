@@ -18,8 +18,9 @@ from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.arrays import bare_dataset
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images, open_images
+from metricforge.data.inputs import fit
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.model import EmbeddingModel, build, fit, load
+from metricforge.model import EmbeddingModel, build, load
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset
 from metricforge.runs.measure import PIXELS, TRAINED, UNTRAINED, Embedded, Measured, measure, pixels

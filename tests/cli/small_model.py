@@ -10,14 +10,16 @@ from metricforge.model import Card, build
 from metricforge.registry import Registry
 
 
-def make_model(folder: Path, channels: int = 3, std: float = 0.25, weight: float = 1.0) -> Path:
-    """`folder` with the model of a run; `std` of its card, and a factor on its last weights."""
+def make_model(
+    folder: Path, channels: int = 3, mean: float = 0.5, std: float = 0.25, weight: float = 1.0
+) -> Path:
+    """`folder` with the model of a run; mean and std of its card, a factor on its last weights."""
     card = Card(
         backbone="conv4:channels=4",
         head="linear",
         dim=4,
         shape=(channels, 16, 16),
-        mean=(0.5,) * channels,
+        mean=(mean,) * channels,
         std=(std,) * channels,
     )
     torch.manual_seed(0)
