@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
-from metricforge.errors import DataError, ResourceError
+from metricforge.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,16 +105,15 @@ def _embedded(
 
 
 def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
+    """Rows and names, which are useless without each other."""
     import numpy as np
 
-    from metricforge.artefact import write_file
+    from metricforge.artefact import write_files
 
-    try:
-        with out.open("wb") as file:
-            np.save(file, embeddings, allow_pickle=False)
-    except OSError as error:
-        raise ResourceError(f"can't write {out}: {error.strerror}.") from error
-    write_file(_beside(out), json.dumps(names, indent=0) + "\n")
+    write_files({
+        out: lambda file: np.save(file, embeddings, allow_pickle=False),
+        _beside(out): (json.dumps(names, indent=0) + "\n").encode(),
+    })  # fmt: skip
 
 
 def _beside(out: Path) -> Path:
