@@ -40,6 +40,7 @@ def command(
     """
     from metricforge.model import load
 
+    refuse_among_any(out, images)
     files = files_of(images)
     model = load(run, device=device)
     embeddings, skipped = _embedded(model, files, broken == "skip")
@@ -62,6 +63,15 @@ def command(
     )
 
 
+def refuse_among_any(out: Path, images: Iterable[Path]) -> None:
+    """UsageError for an output in one of the folders that are to be embedded."""
+    from metricforge.data.outputs import refuse_among
+
+    for folder in images:
+        if folder.is_dir():
+            refuse_among(out, folder)
+
+
 def files_of(images: Iterable[Path]) -> list[Path]:
     """The image files that are meant: those named, and all below the folders that are.
 
@@ -78,7 +88,12 @@ def _files(images: Iterable[Path]) -> Iterator[Path]:
 
     for image in images:
         if image.is_dir():
-            yield from (each.path / name for each in walk(image) for name in each.names)
+            for each in walk(image):
+                if each.is_output:
+                    click.echo(
+                        f"note: skipped {_shown(each.path)}, written by metricforge.", err=True
+                    )
+                yield from (each.path / name for name in each.names)
         elif image.is_file():
             yield image
         else:

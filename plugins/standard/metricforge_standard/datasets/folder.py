@@ -16,7 +16,7 @@ from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
 from metricforge.data.asides import asides
 from metricforge.data.files import Chosen, Encoded, Paths
-from metricforge.data.filetypes import is_passed_over
+from metricforge.data.outputs import lies_among
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
@@ -43,7 +43,8 @@ def folder(
     read at the start, and those that can't be are counted and left out. `index` is a file that
     keeps the names and sizes of a large tree: folders that have not changed since are then not
     read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and their
-    like) are passed over and, without `index`, counted; any other that is no image is refused, and
+    like) are passed over and, without `index`, counted; runs, models and indexes of metricforge are
+    skipped and counted; any other file that is no image is refused, and
     so are links that lead out of `path`. Raises DataError when there are not two classes of images.
     No official split.
     """
@@ -84,14 +85,11 @@ def folder(
 
 def _check_outside(path: Path, option: str, place: Path) -> None:
     """UsageError for a place where what is written would be taken for one of the images."""
-    root, there = path.resolve(), place.resolve()
-    if there.is_relative_to(root):
-        below = there.relative_to(root).parts
-        if not any(is_passed_over(part, is_folder=True) for part in below):
-            raise UsageError(
-                f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
-                f"images; name a place outside of '{path}', or hide it with a dot before its name."
-            )
+    if lies_among(place, path) or place.resolve() == path.resolve():
+        raise UsageError(
+            f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
+            f"images; name a place outside of '{path}', or hide it with a dot before its name."
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,9 @@ class _Found:
 
 
 def _of_folder(path: Path, index: Path | None) -> _Found:
-    folders = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
+    walked = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
+    outputs = [name for name, each in walked.items() if each.is_output]
+    folders = {name: each for name, each in walked.items() if not each.is_output}
     loose = folders.pop(".")
     if loose.names:
         raise _loose(str(path / loose.names[0]))
@@ -114,7 +114,8 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
     images = Paths()
     for name in classes:
         images.add(folders[name].path, folders[name].names, folders[name].sizes)
-    return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
+    notes = (*_of_outputs(outputs), *_notes(counts, outputs))
+    return _Found(classes, _numbers(classes, counts), images, notes)
 
 
 def _of_archive(path: Path) -> _Found:
@@ -152,8 +153,13 @@ def _groups(classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
     return torch.tensor([places[parent] for parent in parents]), names
 
 
-def _notes(counts: Mapping[str, int]) -> Iterator[str]:
-    around = {str(PurePosixPath(name).parent) for name in counts}
+def _of_outputs(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"folders that metricforge wrote (runs, models, indexes), skipped: {counted(names)}."
+
+
+def _notes(counts: Mapping[str, int], outputs: Sequence[str] = ()) -> Iterator[str]:
+    around = {str(PurePosixPath(name).parent) for name in (*counts, *outputs)}
     empty = [name for name, count in counts.items() if not count and name not in around]
     single = [name for name, count in counts.items() if count == 1]
     if empty:
