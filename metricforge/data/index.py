@@ -13,7 +13,9 @@ from typing import Any
 from metricforge.artefact import parsed, write_file
 from metricforge.errors import ArtefactError
 
-FORMAT = "metricforge index 1"
+FORMAT = "metricforge index 2"
+EARLIER = "metricforge index 1"
+"""With names in the order of text; such an index is made anew."""
 
 _JUST_NOW = 2 * 10**9
 """Nanoseconds within which a file system may give two changes one time."""
@@ -50,6 +52,8 @@ class TreeIndex:
         try:
             with path.open(encoding="utf-8") as lines:
                 header = parsed(next(lines, "{}"))
+                if header.get("format") == EARLIER:
+                    return cls(path, root, {})
                 if header.get("format") != FORMAT:
                     raise ValueError("another format")
                 listings = dict(map(_read, lines)) if header["root"] == str(root.resolve()) else {}

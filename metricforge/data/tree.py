@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metricforge.data.filetypes import Taken, begins_as_an_image, is_passed_over, taken_for
 from metricforge.data.index import Listing, TreeIndex
+from metricforge.data.naming import natural_key
 from metricforge.data.outputs import is_output
 from metricforge.errors import DataError
 
@@ -28,7 +29,7 @@ class Folder:
 
 
 def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
-    """Each folder of the tree, `root` first, with the images in it; both sorted by name.
+    """Each folder of the tree, `root` first, with the images in it; both in natural order.
 
     An image is a file with the extension of one, or that begins like one. With `index`, a file
     that is made where it is not there, folders that have not changed since are not read again: it
@@ -100,7 +101,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         # Python smuggles in bytes that are no text as surrogates, which can't be written again.
         if not entry.name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in entry.name):
             raise DataError(f"{entry.name!a} in '{folder}' is not named in UTF-8; rename it.")
-    return sorted(shown, key=lambda entry: entry.name)
+    return sorted(shown, key=lambda entry: natural_key(entry.name))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -133,6 +133,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         runtime=runtime,
         notes=(
             *source.dataset.notes,
+            *source.dataset.warnings,
             *left_out(source.split, source.dataset),
             *_notes(task, runtime, recipe.freeze),
             *selection.notes,

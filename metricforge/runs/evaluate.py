@@ -141,7 +141,7 @@ def evaluate(
         of_model = measured.to_json()["results"][TRAINED]
         told = {"protocols": list(asked.protocols), "results": of_model}
         run.folder.append(run.folder.evaluations, record | told)
-    notes = (*_how_read(asked.dataset, model), *measured.notes)
+    notes = (*_how_read(asked.dataset, model), *asked.dataset.warnings, *measured.notes)
     return Evaluation(
         **vars(measured) | {"notes": notes},
         dataset=tested.dataset.name,
