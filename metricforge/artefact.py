@@ -6,6 +6,7 @@ sha256 of each file, and nothing is used before it was checked. Nothing is ever 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,34 +14,40 @@ import re
 import shutil
 import socket
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 
-from metricforge.errors import ArtefactError, ResourceError
+from metricforge.errors import ArtefactError, ResourceError, UsageError
 
 MANIFEST = "manifest.json"
 
-_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.partial")
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)(-\d+)?\.partial")
+_CALLS = count()
+
+Content: TypeAlias = bytes | Callable[[IO[bytes]], object]
+"""What a file holds, or what writes it."""
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Put `files` (name to content) and their manifest into `folder`, replacing it as a whole.
 
-    Raises ResourceError when the disk is full or read-only; what stood there before is then
-    untouched.
+    Of processes that write it at once, the last one's files stay, all of them. Raises ResourceError
+    when the disk is full or read-only; what stood there before is then untouched.
     """
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_of(folder)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        clear_partials(folder.parent, folder.name)
         partial.mkdir(parents=True)
         for name, content in {**files, MANIFEST: manifest}.items():
             _write_synced(partial / name, content)
         _sync_folder(partial)
-        _replace(partial, folder)
+        with _alone_in(folder.parent):
+            _replace(partial, folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error
@@ -86,37 +93,61 @@ def write_file(path: Path, content: str) -> None:
 
     Of processes that write it at once, the last one's content stays.
     """
-    partial = partial_of(path)
+    write_files({path: content.encode()})
+
+
+def write_files(files: Mapping[Path, Content]) -> None:
+    """Write files of one folder that belong together, as :func:`write_file` writes one.
+
+    Where one can't be written, none is changed. Raises UsageError for what is no regular file,
+    such as a device, ResourceError when the disk is full or read-only.
+    """
+    partials = {path: partial_of(_behind_links(path)) for path in files}
+    path = next(iter(files))
     try:
-        clear_partials(path.parent, path.name)
-        _write_synced(partial, content.encode())
-        partial.replace(path)
+        for path, content in files.items():
+            clear_partials(partials[path].parent, path.name)
+            _write_synced(partials[path], content)
+        with _alone_in(partials[path].parent):
+            for path, partial in partials.items():
+                partial.replace(_behind_links(path))
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+    finally:
+        for partial in partials.values():
+            with suppress(OSError):
+                partial.unlink()
+
+
+def _behind_links(path: Path) -> Path:
+    """The file that `path` names; UsageError for what a new file must not take the place of."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is no regular file; name another.")
+    return path.resolve() if path.is_symlink() else path
 
 
 def partial_of(path: Path) -> Path:
-    """Where this process, and no other, writes a file before it is renamed to its place."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.partial")
+    """Where this call, and no other, writes a file or a folder before it is renamed to `path`."""
+    own = f"{_machine()}-{os.getpid()}-{next(_CALLS)}"
+    return path.with_name(f".{path.name}.{own}.partial")
 
 
 def begun(name: str) -> str | None:
-    """The name of the file that one of this name is a part of, by :func:`partial_of`; else None."""
+    """The name of what one of this name is a part of, by :func:`partial_of`; else None."""
     found = _PARTIAL.fullmatch(name)
     return found["name"] if found else None
 
 
 def clear_partials(folder: Path, name: str | None = None) -> None:
-    """Remove what processes that were killed have left of files, or of the one of this name."""
+    """Remove what killed processes have left of files and folders, or of the one of this name."""
     with suppress(OSError):  # who can't tidy up may still be able to write
         for path in folder.iterdir():
             found = _PARTIAL.fullmatch(path.name)
             # Of a process on another machine nobody knows here whether it still writes.
             ours = found and found["machine"] == _machine() and name in (None, found["name"])
             if found and ours and not _is_alive(int(found["process"])):
-                path.unlink()
+                remove = shutil.rmtree if path.is_dir() else os.unlink
+                remove(path)
 
 
 def parsed(text: str | bytes) -> Any:
@@ -148,8 +179,24 @@ def _aside(folder: Path) -> Path:
 
 def _take_back(folder: Path) -> None:
     """After a crash between the two renames of a replacement what was there still is."""
-    if not folder.exists() and _aside(folder).is_dir():
-        _aside(folder).rename(folder)
+    if folder.exists() or not _aside(folder).is_dir():
+        return
+    with _alone_in(folder.parent):  # else a writer is at work, who is between the two
+        if not folder.exists() and _aside(folder).is_dir():
+            _aside(folder).rename(folder)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder against others who rename in it, for so long as that takes."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks; there the rename of one of two fails.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _manifest(folder: Path) -> dict[str, str]:
@@ -170,9 +217,12 @@ def _manifest(folder: Path) -> dict[str, str]:
     return named
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def _write_synced(path: Path, content: Content) -> None:
     with path.open("wb") as file:
-        file.write(content)
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

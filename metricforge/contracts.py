@@ -375,6 +375,8 @@ class Dataset:
     - `queries` and `gallery`: bool [N] each, or None: the images that ask in retrieval, and those
       that are looked for. None: all of a part, each asking for the others. An image may be both.
     - `notes`: sentences the user should read, such as files that were passed over.
+    - `warnings`: sentences on what makes numbers say less than they seem to, such as names of
+      classes that may be one.
     - `cache`: a folder in which the core keeps what files were decoded to, or None.
     - `advice`: what the user may do about files that can't be read, said with the error, or "".
     - `made_of`: for each class that is made of images of others, which these are, all by their
@@ -401,6 +403,7 @@ class Dataset:
     made_of: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     reading: Reading = AS_IT_LIES
     nouns: tuple[str, str] = ("classes", "groups")
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

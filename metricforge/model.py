@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -20,16 +19,14 @@ from torch import Tensor, nn
 
 from metricforge.artefact import parsed, read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
-from metricforge.data.decode import as_tensor, read_image
-from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
+from metricforge.data.inputs import Encodable, batches
+from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 
 FORMAT = 3
 """Raised when an older metricforge could not read what this one saves."""
-
-Encodable = Tensor | NDArray[Any] | Sequence[Path | str | Image.Image]
 
 
 @dataclass(frozen=True)
@@ -108,18 +105,20 @@ class EmbeddingModel(nn.Module):
     def encode(self, images: Encodable, batch_size: int = 256) -> NDArray[np.float32]:
         """Images to embeddings, float32 [N, D].
 
-        `images` are uint8 [N, C, H, W], [N, H, W] (grey) or [N, H, W, 3] as a tensor or an
-        array, or a sequence of files or PIL images. Other sizes are resized, grey and colour
-        are converted to what the model was trained on. Files and PIL images are read as those of
-        its dataset were, inverted for one; an array is as that dataset's images are. DataError for
-        anything else.
+        `images` are uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] (grey) as a tensor or an array,
+        or a list or another iterable of files, PIL images and arrays [H, W, C], [C, H, W] or
+        [H, W]. Other sizes are resized, grey and colour are converted to what the model was trained
+        on. Files and PIL images are read as those of its dataset were, inverted for one; an array
+        is as that dataset's images are. DataError for anything else, such as one image that is in
+        no list; UsageError for a `batch_size` below 1; DivergedError, naming the image, for an
+        embedding that is NaN or infinite.
         """
-        if isinstance(images, str | bytes | Path | Image.Image):
-            raise DataError("encode takes a list of images; put the one into a list.")
-        rows = range(0, len(images), batch_size)
-        batches = (as_batch(images[row : row + batch_size], self.card) for row in rows)
-        embeddings: NDArray[np.float32] = self.embed(batches).numpy()
-        return embeddings
+        rows = []
+        for names, batch in batches(images, batch_size, self.card.shape, self.card.reading):
+            found = self.embed([batch]).numpy()
+            _refuse_not_finite(found, names)
+            rows.append(found)
+        return np.concatenate(rows) if rows else np.zeros((0, self.card.dim), np.float32)
 
     def save(self, folder: str | Path) -> None:
         """Write the model as safetensors, JSON and a readable card into `folder`."""
@@ -206,51 +205,13 @@ def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
         raise ArtefactError(f"the weights in {source} are of another network: {detail}") from error
 
 
-def as_batch(images: Encodable, card: Card) -> Tensor:
-    """Images as :meth:`EmbeddingModel.encode` takes them, to uint8 [N, C, H, W] of its shape."""
-    if isinstance(images, Tensor | np.ndarray):
-        return fit(_as_tensor(images), card.shape)
-    return torch.stack([_read_one(image, card) for image in images])
-
-
-def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """uint8 images [N, C, H, W] with the channels and size of `shape`; bilinear, antialiased."""
-    channels, height, width = shape
-    if images.shape[1] != channels:
-        luma = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
-        grey = images if channels == 3 else (images * luma).sum(1, keepdim=True).round()
-        images = grey.to(torch.uint8).expand(-1, channels, -1, -1)
-    if images.shape[2:] != (height, width):
-        resized = F.interpolate(
-            images.float(), (height, width), mode="bilinear", antialias=True, align_corners=False
+def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise DivergedError(
+            f"the embedding of '{names[bad[0]]}' is NaN or infinite: the model has diverged, or "
+            "its mean and std are none; train it with a smaller learning rate or in float32."
         )
-        images = resized.round().clamp(0, 255).to(torch.uint8)
-    return images
-
-
-def _as_tensor(images: Tensor | NDArray[Any]) -> Tensor:
-    if images.dtype not in (torch.uint8, np.uint8):
-        raise DataError(f"images are uint8 (0 to 255), not {images.dtype}.")
-    # A copy: an array may be read-only or run backwards, which torch can't share.
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(images.copy())
-    if tensor.ndim == 3:
-        tensor = tensor[:, None]
-    if tensor.ndim == 4 and tensor.shape[1] not in (1, 3) and tensor.shape[3] in (1, 3):
-        tensor = tensor.permute(0, 3, 1, 2)
-    if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
-        raise DataError(f"images are [N, C, H, W] with C 1 or 3, not {list(tensor.shape)}.")
-    return tensor
-
-
-def _read_one(image: Path | str | Image.Image, card: Card) -> Tensor:
-    if isinstance(image, Image.Image):
-        return as_tensor(ImageOps.exif_transpose(image), card.shape, reading=card.reading)
-    if isinstance(image, str | Path):
-        return read_image(Path(image), card.shape, reading=card.reading)
-    raise DataError(
-        f"encode takes a list of files or PIL images, or one array of all images; "
-        f"the list holds {type(image).__name__}."
-    )
 
 
 def _read_card(folder: Path, files: dict[str, bytes]) -> Card:

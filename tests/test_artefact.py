@@ -19,9 +19,10 @@ from metricforge.artefact import (
     partial_of,
     read_folder,
     write_file,
+    write_files,
     write_folder,
 )
-from metricforge.errors import ArtefactError, ResourceError
+from metricforge.errors import ArtefactError, ResourceError, UsageError
 
 FILES = {"weights.bin": bytes(range(256)) * 40, "card.json": b"{}", "empty": b""}
 
@@ -61,13 +62,74 @@ def test_parents_are_made(tmp_path: Path):
     assert read_folder(tmp_path / "a" / "b") == FILES
 
 
-def test_the_remains_of_a_crash_are_no_hindrance(folder: Path):
-    partial = folder.with_name(".model.partial")
+def of_a_dead_process(path: Path) -> Path:
+    """Where a process that is no more wrote `path`."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    return path.with_name(partial_of(path).name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+
+
+def test_the_remains_of_a_crash_are_removed(folder: Path):
+    partial = of_a_dead_process(folder)
     partial.mkdir()
     (partial / "junk").write_bytes(b"half")
     write_folder(folder, {"other": b"new"})
     assert read_folder(folder) == {"other": b"new"}
     assert not partial.exists()
+
+
+def test_what_a_living_process_is_writing_is_left_alone(folder: Path):
+    partial = partial_of(folder)
+    partial.mkdir()
+    write_folder(folder, {"other": b"new"})
+    assert partial.is_dir()
+
+
+@pytest.mark.fault(61)
+def test_processes_that_write_one_folder_at_once_do_not_disturb_each_other(tmp_path: Path):
+    folder = tmp_path / "index"
+    program = (
+        "import sys; from pathlib import Path; from metricforge.artefact import write_folder\n"
+        "content = sys.argv[2].encode() * 100_000\n"
+        "files = {name: content for name in ('a', 'b', sys.argv[2])}\n"
+        "for _ in range(60): write_folder(Path(sys.argv[1]), files)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, folder, sign]) for sign in "xyz"]
+    assert [writer.wait(timeout=300) for writer in writers] == [0, 0, 0]
+    found = read_folder(folder)
+    assert set(found) in ({"a", "b", sign} for sign in "xyz")
+    assert len({content[:1] for content in found.values()}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_files_that_belong_together_are_both_written_or_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows, names = tmp_path / "e.npy", tmp_path / "e.json"
+    write_files({rows: lambda file: file.write(b"rows"), names: b"names"})
+    calls, fsync = [], os.fsync
+
+    def full_at_the_second(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(ResourceError, match=r"e\.json: No space left on device"):
+        write_files({rows: b"new", names: b"new"})
+    assert (rows.read_bytes(), names.read_bytes()) == (b"rows", b"names")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_device_is_not_replaced_and_a_link_is_followed(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe is no regular file"):
+        write_file(tmp_path / "pipe", "text")
+    (tmp_path / "link").symlink_to("target")
+    write_file(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "text"
 
 
 @pytest.mark.parametrize("place", [0, 5_000, len(FILES["weights.bin"]) - 1])
@@ -241,13 +303,10 @@ def test_processes_that_write_one_file_at_once_do_not_disturb_each_other(tmp_pat
 
 
 def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path):
-    dead = subprocess.Popen(["true"])
-    dead.wait()
     path = tmp_path / "config.toml"
-    name = partial_of(path).name
-    assert begun(name) == "config.toml"
+    assert begun(partial_of(path).name) == "config.toml"
     assert begun("config.toml") is None
-    (tmp_path / name.replace(f"-{os.getpid()}.", f"-{dead.pid}.")).write_text("half")
+    of_a_dead_process(path).write_text("half")
     write_file(path, "whole")
     assert [found.name for found in tmp_path.iterdir()] == ["config.toml"]
 

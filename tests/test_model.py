@@ -19,8 +19,9 @@ from torch import nn
 
 from metricforge.artefact import read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
+from metricforge.data.inputs import batches, fit
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
-from metricforge.model import FORMAT, Card, EmbeddingModel, as_batch, build, fit, load
+from metricforge.model import FORMAT, Card, EmbeddingModel, build, load
 from metricforge.registry import Registry
 
 GREY, COLOUR = (1, 16, 16), (3, 16, 16)
@@ -133,7 +134,7 @@ def test_colour_becomes_luma_for_a_grey_model(model):
 
 
 def test_grey_is_shown_on_all_channels_of_a_colour_model():
-    colour, pixels = make(COLOUR), noise(4, 16, 16)
+    colour, pixels = make(COLOUR), noise(5, 16, 16)
     expected = colour.encode(np.stack([pixels] * 3, axis=1))
     assert close(colour.encode(pixels), expected)
     assert close(colour.encode([Image.fromarray(image) for image in pixels]), expected)
@@ -149,7 +150,7 @@ def ramps(height, width):
 @pytest.mark.parametrize("size", [(32, 32), (8, 8), (20, 11), (16, 15)])
 def test_other_sizes_are_resized(model, size):
     images = ramps(*size).round().astype(np.uint8)
-    batch = as_batch(images, make(GREY).card)
+    ((_, batch),) = batches(images, 3, GREY, AS_IT_LIES)
     assert batch.dtype == torch.uint8
     assert tuple(batch.shape) == (3, *GREY)
     # At the border of a smaller image there is nothing to go on with.
@@ -205,9 +206,17 @@ def test_a_rotated_photo_gives_one_embedding_opened_or_not(model, tmp_path: Path
         np.array(["a.png", "b.png"], dtype=object),
         "image.png",
         Path("image.png"),
-        [np.zeros((16, 16), np.uint8)],
-        [torch.zeros(1, 16, 16, dtype=torch.uint8)],
+        [np.zeros(16, np.uint8)],
+        [np.zeros((16, 16), np.uint16)],
+        [np.zeros((2, 1, 16, 16), np.uint8)],
+        [torch.zeros(5, 16, 16, dtype=torch.uint8)],
         [3],
+        {"image.png"},
+        {"image.png": 0},
+        3,
+        None,
+        b"image.png",
+        Image.new("L", (16, 16)),
     ],
     ids=lambda images: (
         f"{type(images).__name__} {getattr(images, 'dtype', '')} "

@@ -17,6 +17,7 @@ import click
 from metricforge import __version__
 from metricforge.cli.added import WithPlugins
 from metricforge.cli.options import is_later_rank
+from metricforge.cli.streams import watch
 from metricforge.errors import (
     Interrupted,
     MetricForgeError,
@@ -68,7 +69,11 @@ def main() -> None:
 def _run(debug: bool) -> int:
     """The command; its exit code."""
     try:
+        watch()
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the result has enough of it
+        return 1
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
-from metricforge.errors import DataError, ResourceError
+from metricforge.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +40,7 @@ def command(
     """
     from metricforge.model import load
 
+    refuse_among_any(out, images)
     files = files_of(images)
     model = load(run, device=device)
     embeddings, skipped = _embedded(model, files, broken == "skip")
@@ -62,6 +63,15 @@ def command(
     )
 
 
+def refuse_among_any(out: Path, images: Iterable[Path]) -> None:
+    """UsageError for an output in one of the folders that are to be embedded."""
+    from metricforge.data.outputs import refuse_among
+
+    for folder in images:
+        if folder.is_dir():
+            refuse_among(out, folder)
+
+
 def files_of(images: Iterable[Path]) -> list[Path]:
     """The image files that are meant: those named, and all below the folders that are.
 
@@ -78,7 +88,12 @@ def _files(images: Iterable[Path]) -> Iterator[Path]:
 
     for image in images:
         if image.is_dir():
-            yield from (each.path / name for each in walk(image) for name in each.names)
+            for each in walk(image):
+                if each.is_output:
+                    click.echo(
+                        f"note: skipped {_shown(each.path)}, written by metricforge.", err=True
+                    )
+                yield from (each.path / name for name in each.names)
         elif image.is_file():
             yield image
         else:
@@ -105,16 +120,15 @@ def _embedded(
 
 
 def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
+    """Rows and names, which are useless without each other."""
     import numpy as np
 
-    from metricforge.artefact import write_file
+    from metricforge.artefact import write_files
 
-    try:
-        with out.open("wb") as file:
-            np.save(file, embeddings, allow_pickle=False)
-    except OSError as error:
-        raise ResourceError(f"can't write {out}: {error.strerror}.") from error
-    write_file(_beside(out), json.dumps(names, indent=0) + "\n")
+    write_files({
+        out: lambda file: np.save(file, embeddings, allow_pickle=False),
+        _beside(out): (json.dumps(names, indent=0) + "\n").encode(),
+    })  # fmt: skip
 
 
 def _beside(out: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.encode import files_of
+from metricforge.cli.encode import files_of, refuse_among_any
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
@@ -26,6 +26,7 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json
     """
     from metricforge.runs.image_index import ImageIndex
 
+    refuse_among_any(out, images)
     ImageIndex.refuse_used(out)
     files = files_of(images)
     index, _ = ImageIndex.of(run, files, device)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import Dataset
+from metricforge.data.naming import indexed_array
 from metricforge.data.table import FLAG_PARSERS, FLAGS, group, label, read_table
 from metricforge.errors import ArtefactError, DataError
 
@@ -78,20 +79,18 @@ def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
         raise DataError("some labels are NaN; leave those rows out.")
     if (labels.queries is None) != (labels.gallery is None):
         raise DataError("queries come with a gallery: flag both, or none.")
-    names, places = np.unique(np.asarray(labels.names), return_inverse=True)
-    groups, of_group = (
-        ((), None)
-        if labels.groups is None
-        else np.unique(np.asarray(labels.groups), return_inverse=True)
-    )
+    classes = indexed_array(known)
+    groups = None if labels.groups is None else indexed_array(np.asarray(labels.groups), "groups")
     return Dataset(
         "embeddings",
         (),
-        torch.from_numpy(places).long(),
-        tuple(str(name) for name in names),
+        classes.places,
+        classes.names,
         (1, 1, 1),
-        groups=None if of_group is None else torch.from_numpy(of_group).long(),
-        group_names=tuple(str(name) for name in groups),
+        groups=None if groups is None else groups.places,
+        group_names=() if groups is None else groups.names,
+        notes=classes.notes,
+        warnings=classes.warnings,
         queries=None if labels.queries is None else torch.from_numpy(labels.queries),
         gallery=None if labels.gallery is None else torch.from_numpy(labels.gallery),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metricforge.data.filetypes import RAWS, Taken, taken_for
+from metricforge.data.outputs import is_output
 
 _SHOWN = 8  # kinds in a note
 
@@ -24,7 +25,10 @@ def asides(root: Path) -> Iterator[str]:
 
 
 def _names(root: Path) -> Iterator[str]:
-    for _, folders, files in os.walk(root):
+    for place, folders, files in os.walk(root):
+        if is_output(files) and place != os.fspath(root):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (name for name in files if not name.startswith("."))
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from metricforge.contracts import AS_IT_LIES, Reading
+from metricforge.data.checksums import verify
 from metricforge.data.files import Encoded, name_of
 from metricforge.data.filetypes import formats
 from metricforge.data.framed import framed
@@ -52,7 +53,7 @@ def read_image(
     is 0 or 255. The EXIF orientation is applied, then the image is resized to (H, W), whatever
     its own proportions, by antialiased bilinear interpolation. An animation gives its first
     frame. What `reading` says is done beside that. Raises DataError, naming the image, for anything
-    that can't be decoded in full or has more than MAX_PIXELS pixels.
+    that can't be decoded in full, has a wrong checksum or more than MAX_PIXELS pixels.
     """
     _check_channels(shape[0])
     name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
@@ -66,6 +67,18 @@ def read_image(
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
     # struct.error, EOFError, IndexError. All of them mean one thing here.
     except Exception as error:
+        raise _undecodable(error, name) from error
+
+
+def read_opened(
+    image: Image.Image, shape: tuple[int, int, int], name: str, reading: Reading = AS_IT_LIES
+) -> Tensor:
+    """An image that Pillow has opened, as `read_image` would read its file."""
+    try:
+        return as_tensor(ImageOps.exif_transpose(image), shape, name, reading)
+    except DataError:
+        raise
+    except Exception as error:  # as above: it may not be decoded yet
         raise _undecodable(error, name) from error
 
 
@@ -128,6 +141,8 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
     with Image.open(encoded, formats=formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
+        if image.fp:
+            verify(image, image.fp)
         if side is not None:
             # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
             least = math.ceil(side * _JPEG_GAP)

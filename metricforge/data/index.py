@@ -13,7 +13,9 @@ from typing import Any
 from metricforge.artefact import parsed, write_file
 from metricforge.errors import ArtefactError
 
-FORMAT = "metricforge index 1"
+FORMAT = "metricforge index 2"
+EARLIER = "metricforge index 1"
+"""With names in the order of text; such an index is made anew."""
 
 _JUST_NOW = 2 * 10**9
 """Nanoseconds within which a file system may give two changes one time."""
@@ -24,6 +26,7 @@ class Listing:
     """What lies in a folder: when it last changed (ns), its folders, images, their sizes.
 
     `links`: one of them is a link, so that what it means may change without the folder.
+    `is_output`: metricforge wrote it, and it holds no images.
     """
 
     changed: int
@@ -31,6 +34,7 @@ class Listing:
     images: list[str]
     sizes: array[int] | None
     links: bool = False
+    is_output: bool = False
 
 
 class TreeIndex:
@@ -48,6 +52,8 @@ class TreeIndex:
         try:
             with path.open(encoding="utf-8") as lines:
                 header = parsed(next(lines, "{}"))
+                if header.get("format") == EARLIER:
+                    return cls(path, root, {})
                 if header.get("format") != FORMAT:
                     raise ValueError("another format")
                 listings = dict(map(_read, lines)) if header["root"] == str(root.resolve()) else {}
@@ -90,16 +96,17 @@ class TreeIndex:
             # Of a folder that has changed just now, another change might not show.
             changed = 0 if found.links or found.changed > settled else found.changed
             sizes = list(found.sizes or ())
-            yield json.dumps([name, changed, found.folders, found.images, sizes])
+            more = [True] if found.is_output else []
+            yield json.dumps([name, changed, found.folders, found.images, sizes, *more])
 
 
 def _read(line: str) -> tuple[str, Listing]:
-    name, changed, folders, images, sizes = parsed(line)
+    name, changed, folders, images, sizes, *more = parsed(line)
     # What stands in the file is as little to be trusted as any: it must not lead elsewhere.
     lists = all(isinstance(each, list) for each in (folders, images, sizes))
     if not lists or not all(map(_is_a_name, (*folders, *images))) or len(images) != len(sizes):
         raise ValueError("a name that is none")
-    return name, Listing(int(changed), folders, images, array("q", sizes))
+    return name, Listing(int(changed), folders, images, array("q", sizes), is_output=more == [True])
 
 
 def _is_a_name(name: Any) -> bool:

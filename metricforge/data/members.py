@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, overload
 
 from metricforge.data.files import Texts
 from metricforge.data.filetypes import Taken, begins_as_an_image, is_passed_over, taken_for
+from metricforge.data.naming import natural_key
 from metricforge.errors import DataError
 
 LARGEST_FILE = 1 << 28
@@ -68,7 +69,7 @@ class Member(NamedTuple):
 
 
 class Members(Sequence[Member]):
-    """The images among what an archive holds, sorted by path; a million take some 100 MB.
+    """The images among what an archive holds, in natural order; a million take some 100 MB.
 
     `names` are those of all contents. Raises DataError for one that is no image, or there twice.
     """
@@ -77,7 +78,7 @@ class Members(Sequence[Member]):
         self._archive, self._contents = archive, contents
         self._changed = archive.stat().st_mtime_ns
         found = [place for place, name in enumerate(names) if self._is_image(name, place)]
-        found.sort(key=names.__getitem__)
+        found.sort(key=lambda place: natural_key(names[place]))
         self._places, self.paths = array("q", found), Texts()
         for place in found:
             self.paths.append(names[place])

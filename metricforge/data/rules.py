@@ -52,7 +52,10 @@ def random(
 
 
 def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tensor:
-    """Named classes: `a+b` joins them, `a-d` is a range in the dataset's order of class names."""
+    """Named classes: `a+b` joins them, `a-d` is a range in the dataset's order of class names.
+
+    A range of whole numbers, 1-12, has the classes whose names are numbers between them.
+    """
     chosen = torch.full((len(dataset.classes),), NOWHERE)
     twice: set[int] = set()
     for part, text in (("train", train), ("validation", validation), ("test", test)):

@@ -10,26 +10,33 @@ from pathlib import Path
 
 from metricforge.data.filetypes import Taken, begins_as_an_image, is_passed_over, taken_for
 from metricforge.data.index import Listing, TreeIndex
+from metricforge.data.naming import natural_key
+from metricforge.data.outputs import is_output
 from metricforge.errors import DataError
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The images that lie in a folder itself, by name; `sizes` in bytes, where they were asked."""
+    """The images that lie in a folder itself, by name; `sizes` in bytes, where they were asked.
+
+    `is_output`: metricforge wrote it, as a run or an index, and nothing in it is an image.
+    """
 
     path: Path
     names: Sequence[str]
     sizes: Sequence[int] | None = None
+    is_output: bool = False
 
 
 def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
-    """Each folder of the tree, `root` first, with the images in it; both sorted by name.
+    """Each folder of the tree, `root` first, with the images in it; both in natural order.
 
     An image is a file with the extension of one, or that begins like one. With `index`, a file
     that is made where it is not there, folders that have not changed since are not read again: it
     keeps names and sizes, and does not notice what is changed in place. Raises DataError for a
     link that leads nowhere, out of `root` or to a folder that is walked anyway, and for a file
-    that is neither an image nor a known by-file, or no regular file.
+    that is neither an image nor a known by-file, or no regular file. Below `root`, what metricforge
+    wrote is not walked: a run's folder, a model's, an index's.
     """
     known = TreeIndex.read(index, root) if index else None
     top = root.resolve()
@@ -43,10 +50,10 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
         reached.add(place)
         found = known.get(path) if known else None
         if found is None:
-            found = _listing(path, top, with_sizes=known is not None)
+            found = _listing(path, top, with_sizes=known is not None, is_root=path == root)
             if known:
                 known.put(path, found)
-        yield Folder(path, found.images, found.sizes)
+        yield Folder(path, found.images, found.sizes, found.is_output)
         for name in reversed(found.folders):
             below = path / name
             # Without links below it, a folder lies where its name says.
@@ -56,10 +63,14 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
         known.save()
 
 
-def _listing(folder: Path, root: Path, with_sizes: bool) -> Listing:
+def _listing(folder: Path, root: Path, with_sizes: bool, is_root: bool) -> Listing:
     """What is in a folder, by name, less what is passed over; `root` is the tree's own place."""
     found = Listing(_changed(folder), [], [], array("q") if with_sizes else None)
-    for entry in _entries(folder):
+    entries = _entries(folder)
+    if not is_root and is_output([entry.name for entry in entries]):
+        found.is_output = True
+        return found
+    for entry in entries:
         path = folder / entry.name if entry.is_symlink() else None
         if path:
             _check_link(path, root)
@@ -90,7 +101,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         # Python smuggles in bytes that are no text as surrogates, which can't be written again.
         if not entry.name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in entry.name):
             raise DataError(f"{entry.name!a} in '{folder}' is not named in UTF-8; rename it.")
-    return sorted(shown, key=lambda entry: entry.name)
+    return sorted(shown, key=lambda entry: natural_key(entry.name))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

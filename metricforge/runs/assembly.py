@@ -149,6 +149,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         defaults=chosen(recipe, source.images.shape, photographs),
         notes=(
             *source.dataset.notes,
+            *source.dataset.warnings,
             *left_out(source.split, source.dataset),
             *_notes(task, runtime, recipe.freeze),
             *selection.notes,

@@ -119,6 +119,7 @@ class DataCheck:
             yield " ".join(filter(None, (first, counted, self.dataset.advice)))
 
     def _warnings(self) -> Iterator[str]:
+        yield from self.dataset.warnings
         if self.copies.leaks:
             count = _counted(len(self.copies.leaks), "set")
             yield f"{count} of copies in more than one part: what is tested is not unseen."

@@ -18,8 +18,9 @@ from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.arrays import bare_dataset
 from metricforge.data.batches import read_ahead
 from metricforge.data.images import Images, open_images
+from metricforge.data.inputs import fit
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.model import EmbeddingModel, build, fit, load
+from metricforge.model import EmbeddingModel, build, load
 from metricforge.registry import Registry
 from metricforge.runs.baselines import PIXELS, TRAINED, UNTRAINED, pixels
 from metricforge.runs.components import make_dataset
@@ -142,7 +143,7 @@ def evaluate(
         of_model = measured.to_json()["results"][TRAINED]
         told = {"protocols": list(asked.protocols), "results": of_model}
         run.folder.append(run.folder.evaluations, record | told)
-    notes = (*_how_read(asked.dataset, model), *measured.notes)
+    notes = (*_how_read(asked.dataset, model), *asked.dataset.warnings, *measured.notes)
     return Evaluation(
         **vars(measured) | {"notes": notes},
         dataset=tested.dataset.name,

@@ -11,10 +11,9 @@ from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
 from metricforge.artefact import MANIFEST, read_folder, write_folder
-from metricforge.errors import ArtefactError, DataError, DivergedError, UsageError
+from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import Card, EmbeddingModel, load, model_folder
 
 FORMAT = 2
@@ -55,7 +54,7 @@ class ImageIndex:
     ) -> tuple[ImageIndex, EmbeddingModel]:
         """An index of image files by the model of a run, and that model."""
         model = load(run, device=device)
-        rows = _embedded(model, images)
+        rows = model.encode(images)
         index = faiss.IndexFlatL2(model.card.dim)
         index.add(rows)
         names = tuple(str(image) for image in images)
@@ -120,7 +119,7 @@ class ImageIndex:
             )
         if not self.contents.names:
             raise DataError("the index holds no images; index some.")
-        rows = _embedded(model, images)
+        rows = model.encode(images)
         # Clamped, for faiss would fill up with -1.
         squared, places = self.index.search(rows, min(k, len(self.contents.names)))
         return [
@@ -130,14 +129,6 @@ class ImageIndex:
             ]
             for row in zip(squared.clip(min=0), places, strict=True)
         ]
-
-
-def _embedded(model: EmbeddingModel, images: Sequence[Path]) -> NDArray[np.float32]:
-    rows = model.encode(images)
-    for image, row in zip(images, rows, strict=True):
-        if not np.isfinite(row).all():
-            raise DivergedError(f"the embedding of {image} is not finite.")
-    return rows
 
 
 def _hash(run: str | Path, card: Card) -> str:

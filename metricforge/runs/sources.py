@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from metricforge.contracts import Dataset
 from metricforge.data.archive import SUFFIXES
+from metricforge.data.outputs import refuse_among
 from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.runs.components import make_dataset
@@ -67,6 +69,15 @@ def dataset_spec(what: str, registry: Registry) -> str:
         return what
     path = Path(what).expanduser()
     return str(Spec(OF_FILES.get(path.suffix.lower(), FOLDER), {"path": str(path)}))
+
+
+def refuse_inside(out: Path, dataset: Any) -> None:
+    """UsageError for an output that would lie among the images of a dataset, given as its spec."""
+    if not isinstance(dataset, str) or dataset.startswith(OBJECT):
+        return
+    path = Spec.parse(dataset).options.get("path")
+    if path and Path(path).is_dir():
+        refuse_among(out, Path(path))
 
 
 def _is_path(what: str, registry: Registry) -> bool:

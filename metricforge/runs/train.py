@@ -17,7 +17,7 @@ from metricforge.runs.origins import origins
 from metricforge.runs.recipe import Recipe, described
 from metricforge.runs.resumption import resume
 from metricforge.runs.run import Run
-from metricforge.runs.sources import located
+from metricforge.runs.sources import located, refuse_inside
 from metricforge.runtime import Ranks
 from metricforge.training.task import Position
 
@@ -70,6 +70,7 @@ def run_recipe(
         return resume(path, recipe=recipe, registry=registry, listener=listener)
     if not (out or auto_resume):
         path = Path(ranks.told(str(free_name(path.parent, path.name))))
+    refuse_inside(path, recipe.dataset)
     if ranks.first:
         RunFolder.refuse_used(path, overwrite)
     registry = registry or Registry.installed()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from metricforge.artefact import clear_partials, partial_of
 from metricforge.errors import ResourceError, UsageError
 from metricforge.registry import Registry
 from metricforge.scaffold.contents import code_of, contents
@@ -28,22 +30,28 @@ def write_plugin(
     naming = checked(kind, name, source, registry or Registry.installed())
     folder = Path(name) if folder is None else folder
     if folder.exists() or folder.is_symlink():
-        raise UsageError(
-            f"{folder} exists, and nothing in it was changed; choose another name, remove it, or "
-            "write elsewhere."
-        )
+        raise _taken(folder)
     _write(folder, contents(naming))
     return folder
 
 
+def _taken(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} exists, and nothing in it was changed; choose another name, remove it, or "
+        "write elsewhere."
+    )
+
+
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_of(folder)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        clear_partials(folder.parent, folder.name)
         partial.mkdir(parents=True)
         for name, text in files.items():
             (partial / name).write_text(text, encoding="utf-8")
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+            raise _taken(folder) from error
         raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error

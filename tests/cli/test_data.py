@@ -86,7 +86,7 @@ def test_a_full_disk_is_exit_code_6(photos: Path, form: tuple[str, ...], unbuffe
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 6, done.stderr
-        assert done.stderr == "error: can't write: No space left on device.\n"
+        assert done.stderr == "error: can't print the result to stdout: No space left on device.\n"
 
 
 def test_check_shows_a_leak_across_train_and_test(photos: Path) -> None:

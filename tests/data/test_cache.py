@@ -108,8 +108,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     kept, given = tmp_path / "cache", dataset(tmp_path)
     kept.mkdir()
     mine = partial_of(kept / "x.u8")
-    left = kept / mine.name.replace(f"-{os.getpid()}.", f"-{dead.pid}.")
-    alive = kept / mine.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}.")
+    left = kept / mine.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
+    alive = kept / mine.name.replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
     elsewhere = kept / f".x.u8.00000000-{dead.pid}.partial"
     for path in (left, alive, elsewhere):
         path.write_bytes(b"half")

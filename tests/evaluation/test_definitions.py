@@ -613,16 +613,56 @@ def test_differs_mean_over_images():
     assert knn(case)["accuracy@1-labelled"] == pytest.approx(2 / 3)
 
 
-def test_differs_divisor_of_average_precision():
-    # Eleven of a class, nearest first: R = 10. The definition of open-metric-learning's map@k
-    # divides by min(k, R); PML's average precision cut at k divides by R.
+def hits_within_r(case):
+    """Of each query, as the case is worked, whether each of its R nearest is of its class."""
+    points, labels = points_of(case), labels_of(case)
+    found = []
+    for query, label in enumerate(labels):
+        others = np.delete(np.arange(len(labels)), query)
+        nearest = others[np.linalg.norm(points[others] - points[query], axis=1).argsort()]
+        hits = labels[nearest] == label
+        found.append(hits[: hits.sum()])
+    return found
+
+
+def by_hits_found(hits):
+    """OML 4.0.0, calc_map, and torchmetrics 1.9.0, retrieval_average_precision, of the k first."""
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    return (precision * hits).sum() / max(hits.sum(), 1)
+
+
+@pytest.mark.fault(86)
+def test_differs_divisor_by_hits():
+    hits = hits_within_r(LINE)
+    expected = [5 / 6, 5 / 6, 0, 1 / 3, 0, 1 / 2]
+    assert [by_hits_found(each) for each in hits] == pytest.approx(expected)
+    assert np.mean(expected) == pytest.approx(5 / 12)
+    assert retrieval(LINE)["mean"]["map@r"] == pytest.approx(25 / 108)
+    # Eleven of a class, nearest first: R = 10, and k = 1.
     points, labels = np.cumsum(np.arange(1.0, 13.0))[:, None], np.repeat([0, 1], [11, 1])
     theirs = pml(points[:1], labels[:1], (points[1:], labels[1:]), k=1)
     assert theirs["mean_average_precision"] == pytest.approx(1 / 10)
-    k, of_class, precision_at_the_hit = 1, 10, 1.0
-    assert precision_at_the_hit / of_class == 1 / 10
-    assert precision_at_the_hit / min(k, of_class) == 1
-    scores = score_retrieval(
-        points.astype(np.float32), labels, [1], queries=np.array([0]), gallery=np.arange(1, 12)
-    )
-    assert scores.map_at_r.tolist() == [1]
+    assert by_hits_found(np.array([True])) == 1
+
+
+@pytest.mark.fault(86)
+def test_differs_precision_top_k():
+    # The mean, over the hits among the k first, of how many of the ranks down to it are hits.
+    for hits in hits_within_r(LINE):
+        ranks = np.flatnonzero(hits) + 1
+        found = (np.arange(1, len(ranks) + 1) / ranks).mean() if len(ranks) else 0.0
+        assert found == pytest.approx(by_hits_found(hits))
+    assert retrieval(LINE)["mean"]["map@r"] == pytest.approx(25 / 108)
+
+
+@pytest.mark.fault(86)
+def test_differs_threshold_by_quantile():
+    case = CASES["a-tie-and-an-eer-between-two-distances"]
+    pairs = draw_pairs(labels_of(case))
+    distances = distances_of(points_of(case), pairs)
+    same, other = distances[pairs.same], distances[~pairs.same]
+    threshold = np.quantile(other, 0.2)  # OML 4.0.0, calc_fnmr_at_fmr
+    assert threshold == pytest.approx(2.2)
+    assert (same >= threshold).mean() == 1 / 2
+    assert (other <= threshold).mean() == 1 / 4
+    assert verification(case)["tar@far=0.2"] == 0

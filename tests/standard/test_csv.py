@@ -72,12 +72,12 @@ def test_images_and_labels_are_those_of_the_rows(root: Path) -> None:
     assert opened(root / "photos.csv", ",size=8,color=false").shape == (1, 8, 8)
 
 
-def test_labels_stay_as_they_are_written_and_are_sorted_as_text(root: Path) -> None:
+def test_labels_stay_as_they_are_written_in_natural_order(root: Path) -> None:
     dataset = read(root, "label,path", "3.0,1.png", "10,2.png", "3,3.png", '"a, ü",4.png')
-    assert dataset.classes == ("10", "3", "3.0", "a, ü")
-    assert dataset.labels.tolist() == [2, 0, 1, 3]
+    assert dataset.classes == ("3", "10", "3.0", "a, ü")
+    assert dataset.labels.tolist() == [2, 1, 0, 3]
     assert dataset.notes[:-1] == (
-        "classes of one image, which no other can match: 4 (10, 3, 3.0, a, ü).",
+        "classes of one image, which no other can match: 4 (3, 10, 3.0, a, ü).",
     )
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.data.inputs import batches
 from metricforge.errors import DataError, UsageError
-from metricforge.model import Card, as_batch
 from metricforge.spec import Spec, bind
 
 
@@ -267,12 +267,12 @@ def test_a_model_of_omniglot_reads_its_drawings_as_omniglot_does(
     tiny: Path, margin: float | None
 ) -> None:
     dataset = omniglot(tiny, size=20, margin=margin)
-    card = Card("conv4", "linear", 2, (1, 20, 20), (0.0,), (1.0,), reading=dataset.reading)
     with ZipFile(tiny / "omniglot-py" / "images_evaluation.zip") as archive:
         path = Path(archive.extract("images_evaluation/Keble/character01/a.png", tiny))
     assert isinstance(dataset.images, torch.Tensor)
-    assert torch.equal(as_batch([path], card), dataset.images[3:4])
-    assert torch.equal(as_batch([Image.open(path)], card), dataset.images[3:4])
+    for one in (path, Image.open(path)):
+        ((_, found),) = batches([one], 1, dataset.shape, dataset.reading)
+        assert torch.equal(found, dataset.images[3:4])
 
 
 def test_omniglot_gets_composed_classes_of_its_alphabets_to_train_on(tiny: Path) -> None:

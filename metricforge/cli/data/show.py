@@ -49,10 +49,10 @@ def command(
     from metricforge.report.mosaic import mosaic
     from metricforge.report.page import printable
     from metricforge.runs.examples import draw_examples
-    from metricforge.runs.sources import dataset_spec, open_dataset
+    from metricforge.runs.sources import dataset_spec, open_dataset, refuse_inside
 
     registry = Registry.installed()
-    _refuse_inside(out, dataset_spec(what, registry))
+    refuse_inside(out, dataset_spec(what, registry))
     dataset = open_dataset(what, registry, data_root)
     examples = draw_examples(dataset, _among(dataset, part, rule), classes, per_class, seed)
     mosaic(examples.images, examples.classes, out)
@@ -62,20 +62,6 @@ def command(
     else:
         images = f"{sum(counts):,} images of {len(counts):,} classes"
         click.echo(f"{printable(out)}: {images}")
-
-
-def _refuse_inside(out: Path, dataset: str) -> None:
-    """UsageError for a picture that would lie among the images of a folder, as one of them."""
-    from metricforge.errors import UsageError
-    from metricforge.spec import Spec
-
-    spec = Spec.parse(dataset)
-    folder = Path(spec.options.get("path", ""))
-    if spec.name == "folder" and folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(
-            f"{out} would lie in the dataset itself, '{folder}', as an image of it; write it "
-            "elsewhere, with --out FILE."
-        )
 
 
 def _among(dataset: Dataset, part: str | None, rule: str | None) -> Tensor:

@@ -31,6 +31,7 @@ def command(
     from metricforge.data.images import fingerprint
     from metricforge.data.split import left_out, split_dataset
     from metricforge.registry import Registry
+    from metricforge.report.page import printable
     from metricforge.runs.sources import open_dataset
     from metricforge.spec import Spec
 
@@ -41,8 +42,12 @@ def command(
         write_file(out, json.dumps(record, indent=1) + "\n")
     if as_json:
         print_json(record)
+        for warning in dataset.warnings:
+            click.echo(f"warning: {printable(warning)}", err=True)
         return
     tell_split(split, dataset)
     tell_all("", left_out(split, dataset))
+    tell_all("notes", dataset.notes)
+    tell_all("warnings", dataset.warnings)
     if out is not None:
         tell("written", str(out))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION
+from metricforge.data.naming import Indexed, indexed_array
 from metricforge.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
@@ -17,15 +18,21 @@ _NONE = ("", "nan")
 _LAST_CHARACTER = 0x10FFFF  # of Unicode
 
 
-def indexed(values: NDArray[Any], what: str) -> tuple[Tensor, tuple[str, ...]]:
-    """The index [N] of each value among the different ones, and their names, sorted.
+def indexed(values: NDArray[Any], what: str) -> Indexed:
+    """The different values as names, in natural order, and the place of each among them.
 
-    Whole numbers are sorted as numbers, strings as text. `what` is what errors call the array, as
-    in "photos.npz:labels"; one of its values is then "photos.npz:labels[3]".
+    `what` is what errors call the array, as in "photos.npz:labels"; one of its values is then
+    "photos.npz:labels[3]".
     """
     kept = _text(values, what) if values.dtype.kind in "US" else _whole(values, what)
-    different, places = np.unique(kept, return_inverse=True)
-    return torch.from_numpy(places.astype(np.int64)), tuple(map(str, different.tolist()))
+    return indexed_array(kept, what)
+
+
+def tested_parts(parts: Tensor) -> Tensor:
+    """Values of `Dataset.official` [N]; without a test part that of validation is it, as in OML."""
+    if (parts == TEST).any():
+        return parts
+    return torch.where(parts == VALIDATION, TEST, parts)
 
 
 def parts(values: NDArray[Any], what: str) -> Tensor:

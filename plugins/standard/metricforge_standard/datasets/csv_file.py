@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TEST, VALIDATION, Dataset
+from metricforge.data.naming import indexed
 from metricforge.data.table import Table
 from metricforge.errors import DataError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
+from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
@@ -30,11 +32,11 @@ def csv(
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
     Its columns are `path`, in the file's folder or else in the folder `images`, out of which none
-    may lead, and `label`, a class name that is taken as written; and if need be `split` (train,
-    validation or test; where no row says test, the rows of validation are the test part, as in
-    OML), `group` (or OML's `category`), and both of `is_query` and `is_gallery` (true, false, 1 or
-    0; empty is false). Other columns are passed over with a note, but bounding boxes, x_1 to y_2,
-    are refused.
+    may lead, and `label`, a class name, which is read without blanks around it and in Unicode's
+    NFC; and if need be `split` (train, validation or test; where no row says test, the rows of
+    validation are the test part, as in OML), `group` (or OML's `category`), and both of `is_query`
+    and `is_gallery` (true, false, 1 or 0; empty is false). Other columns are passed over with a
+    note, but bounding boxes, x_1 to y_2, are refused.
     Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
     they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
     read at the start, and those that can't be are counted and left out. Raises DataError, naming
@@ -46,7 +48,8 @@ def csv(
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
     listing = read_listing(path, images)
-    classes, labels = _indexed(listing.columns["label"])
+    found = indexed(listing.columns["label"])
+    classes, labels = found.names, found.places
     if len(classes) < 2:
         raise _too_few(classes, path)
     groups, group_names = _groups(listing)
@@ -64,12 +67,14 @@ def csv(
         group_names=group_names,
         official=official,
         notes=(
+            *found.notes,
             *([of_one_image(single)] if single else []),
             *_notes(listing),
             *_overlapping(path, official, labels, classes),
             *_unasked(path, queries, gallery, official),
             converted(listing.columns["path"], shape),
         ),
+        warnings=found.warnings,
         queries=queries,
         gallery=gallery,
         cache=cache,
@@ -78,16 +83,10 @@ def csv(
     return dataset if broken == "refuse" else without_broken(dataset)
 
 
-def _indexed(values: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
-    """The different values, sorted, and the index of each value among them."""
-    names = tuple(sorted(set(values)))
-    places = {name: place for place, name in enumerate(names)}
-    return names, torch.tensor([places[value] for value in values], dtype=torch.int64)
-
-
 def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
     """The group of each image and the groups' names; one group around all would say nothing."""
-    names, groups = _indexed(listing.columns.get("group", []))
+    found = indexed(listing.columns.get("group", []), "groups")
+    names, groups = found.names, found.places
     if len(names) < 2:
         return None, ()
     if "" in names:
@@ -100,10 +99,7 @@ def _official(listing: Table) -> Tensor | None:
     """The part of each image; OML tests on validation, so without a test part that is it."""
     if "split" not in listing.columns:
         return None
-    parts = torch.tensor(listing.columns["split"], dtype=torch.int64)
-    if _tests_on_validation(listing):
-        parts[parts == VALIDATION] = TEST
-    return parts
+    return tested_parts(torch.tensor(listing.columns["split"], dtype=torch.int64))
 
 
 def _tests_on_validation(listing: Table) -> bool:

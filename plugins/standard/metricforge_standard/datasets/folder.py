@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -16,10 +16,13 @@ from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
 from metricforge.data.asides import asides
 from metricforge.data.files import Chosen, Encoded, Paths
-from metricforge.data.filetypes import is_passed_over
+from metricforge.data.naming import natural_key
+from metricforge.data.outputs import lies_among
 from metricforge.data.tree import walk
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
+from metricforge_standard.datasets._labels import tested_parts
+from metricforge_standard.datasets._levels import Label, Levels, read_levels
 from metricforge_standard.datasets._notes import converted, counted, of_one_image
 from metricforge_standard.datasets._pixels import check_size
 
@@ -32,20 +35,28 @@ def folder(
     broken: Literal["refuse", "skip"] = "refuse",
     cache: Path | None = None,
     index: Path | None = None,
+    label: Label = "auto",
+    parts: Literal["auto", "none"] = "auto",
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
-    A class is the folder that holds the image, as its path below `path`, so that `cats/big` and
-    `dogs/big` are two; its group is the folder around it, where there is more than one such.
+    A class is the folder that holds the image, as its path below `path`; its group is the folder
+    around it, where there is more than one such. Where most such folders have their name again in
+    other folders (Greek/character01, Latin/character01), `label` must say what the class is:
+    `path`, the `last` folder's name, wherever it lies, or the `first` folder's.
+    Where the outermost folders are named train, val, valid, validation or test, these are the parts
+    of the official split, and classes are read below them; where none is named test, val is the
+    test part. It is class-disjoint, or a closed set, which the notes tell. With `parts=none` they
+    are folders like any other. Names are read without blanks around them, in Unicode's NFC.
     `path` may be a zip or tar file with such folders, which is not unpacked.
     Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
     they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
     read at the start, and those that can't be are counted and left out. `index` is a file that
     keeps the names and sizes of a large tree: folders that have not changed since are then not
     read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and their
-    like) are passed over and, without `index`, counted; any other that is no image is refused, and
+    like) are passed over and, without `index`, counted; runs, models and indexes of metricforge are
+    skipped and counted; any other file that is no image is refused, and
     so are links that lead out of `path`. Raises DataError when there are not two classes of images.
-    No official split.
     """
     check_size(size, "folder")
     if not path.exists():
@@ -62,20 +73,34 @@ def folder(
     found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
     # A tree with an index is one that takes long to list: it is not listed again to count.
     beside = tuple(asides(path)) if path.is_dir() and not index else ()
-    if len(found.classes) < 2:
-        raise _too_few(found.classes, path)
-    groups, group_names = _groups(found.classes)
-    labels = torch.arange(len(found.classes)).repeat_interleave(found.counts)
-    shape = (3 if color else 1, size, size)
+    levels = read_levels([name for name, count in found.counts.items() if count], label, parts)
+    order = levels.order()
+    classes = tuple(dict.fromkeys(levels.classes[name] for name in order))
+    if len(classes) < 2:
+        raise _too_few(classes, path)
+    each = _Each(order, torch.tensor([found.counts[name] for name in order], dtype=torch.int64))
+    labels = each.places(levels.classes, classes)
+    group_names = tuple(sorted(set((levels.groups or {}).values()), key=natural_key))
+    official = None if levels.parts is None else tested_parts(each.values(levels.parts))
+    images, shape = found.images(order), (3 if color else 1, size, size)
     dataset = Dataset(
         name=_name(path),
-        images=found.images,
+        images=images,
         labels=labels,
-        classes=found.classes,
+        classes=classes,
         shape=shape,
-        groups=None if groups is None else groups[labels],
+        groups=None if levels.groups is None else each.places(levels.groups, group_names),
         group_names=group_names,
-        notes=(*found.notes, *beside, converted(found.images, shape)),
+        official=official,
+        notes=(
+            *found.notes,
+            *levels.notes,
+            *_of_one(labels, classes),
+            *([_of_parts(levels, official, labels)] if official is not None else []),
+            *beside,
+            converted(images, shape),
+        ),
+        warnings=levels.warnings,
         cache=cache,
         advice=ADVICE,
     )
@@ -84,37 +109,53 @@ def folder(
 
 def _check_outside(path: Path, option: str, place: Path) -> None:
     """UsageError for a place where what is written would be taken for one of the images."""
-    root, there = path.resolve(), place.resolve()
-    if there.is_relative_to(root):
-        below = there.relative_to(root).parts
-        if not any(is_passed_over(part, is_folder=True) for part in below):
-            raise UsageError(
-                f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
-                f"images; name a place outside of '{path}', or hide it with a dot before its name."
-            )
+    if lies_among(place, path) or place.resolve() == path.resolve():
+        raise UsageError(
+            f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
+            f"images; name a place outside of '{path}', or hide it with a dot before its name."
+        )
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Images in the order of their classes, and how many there are of each."""
+    """How many images each folder holds, by its path, and the images of folders in an order."""
 
-    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+    images: Callable[[Sequence[str]], Sequence[Encoded]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Each:
+    """Values of folders, for each of their images."""
+
+    order: Sequence[str]
     counts: Tensor
-    images: Sequence[Encoded]
-    notes: tuple[str, ...]
+
+    def values(self, of_folder: Mapping[str, int]) -> Tensor:
+        return torch.tensor([of_folder[name] for name in self.order]).repeat_interleave(self.counts)
+
+    def places(self, of_folder: Mapping[str, str], names: Sequence[str]) -> Tensor:
+        place = {name: number for number, name in enumerate(names)}
+        return self.values({name: place[value] for name, value in of_folder.items()})
 
 
 def _of_folder(path: Path, index: Path | None) -> _Found:
-    folders = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
+    walked = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
+    outputs = [name for name, each in walked.items() if each.is_output]
+    folders = {name: each for name, each in walked.items() if not each.is_output}
     loose = folders.pop(".")
     if loose.names:
         raise _loose(str(path / loose.names[0]))
     counts = {name: len(each.names) for name, each in folders.items()}
-    classes = tuple(sorted(name for name, count in counts.items() if count))
-    images = Paths()
-    for name in classes:
-        images.add(folders[name].path, folders[name].names, folders[name].sizes)
-    return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
+
+    def images(order: Sequence[str]) -> Paths:
+        found = Paths()
+        for name in order:
+            found.add(folders[name].path, folders[name].names, folders[name].sizes)
+        return found
+
+    return _Found(counts, images, (*_of_outputs(outputs), *_of_empty(counts, outputs)))
 
 
 def _of_archive(path: Path) -> _Found:
@@ -126,10 +167,11 @@ def _of_archive(path: Path) -> _Found:
         if not slash:
             raise _loose(members[place].name)
         places.setdefault(label, array("q")).append(place)
-    counts = {name: len(each) for name, each in places.items()}
-    classes = tuple(sorted(places))
-    images = Chosen(members, array("q", chain.from_iterable(places[name] for name in classes)))
-    return _Found(classes, _numbers(classes, counts), images, tuple(_notes(counts)))
+
+    def images(order: Sequence[str]) -> Chosen:
+        return Chosen(members, array("q", chain.from_iterable(places[name] for name in order)))
+
+    return _Found({name: len(each) for name, each in places.items()}, images)
 
 
 def _name(path: Path) -> str:
@@ -138,28 +180,33 @@ def _name(path: Path) -> str:
     return name if path.is_dir() else without_suffix(name)
 
 
-def _numbers(classes: Sequence[str], counts: Mapping[str, int]) -> Tensor:
-    return torch.tensor([counts[name] for name in classes], dtype=torch.int64)
+def _of_outputs(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"folders that metricforge wrote (runs, models, indexes), skipped: {counted(names)}."
 
 
-def _groups(classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The group of each class and the groups' names; one group around all would say nothing."""
-    parents = [str(PurePosixPath(name).parent) for name in classes]
-    names = tuple(sorted(set(parents)))
-    if len(names) < 2:
-        return None, ()
-    places = {name: place for place, name in enumerate(names)}
-    return torch.tensor([places[parent] for parent in parents]), names
-
-
-def _notes(counts: Mapping[str, int]) -> Iterator[str]:
-    around = {str(PurePosixPath(name).parent) for name in counts}
+def _of_empty(counts: Mapping[str, int], outputs: Sequence[str]) -> Iterator[str]:
+    around = {str(PurePosixPath(name).parent) for name in (*counts, *outputs)}
     empty = [name for name, count in counts.items() if not count and name not in around]
-    single = [name for name, count in counts.items() if count == 1]
     if empty:
         yield f"folders without images, which are no classes: {counted(empty)}."
+
+
+def _of_one(labels: Tensor, classes: Sequence[str]) -> Iterator[str]:
+    single = [classes[place] for place in (labels.bincount() == 1).nonzero().flatten().tolist()]
     if single:
         yield of_one_image(single)
+
+
+def _of_parts(levels: Levels, official: Tensor, labels: Tensor) -> str:
+    tops = ", ".join(levels.tops)
+    shared = int((torch.stack((labels, official)).unique(dim=1)[0].bincount() > 1).sum())
+    if not shared:
+        return f"the folders {tops} are the parts of the official split; they share no class."
+    return (
+        f"the folders {tops} are the parts of the official split, and share {shared} classes: "
+        "--split official tests on classes that it trains on, a closed set, and is not the default."
+    )
 
 
 def _loose(image: str) -> DataError:

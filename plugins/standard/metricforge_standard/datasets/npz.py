@@ -34,7 +34,8 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'npz': '{path}' {what}.")
     found = read_arrays(path)
-    labels, classes = indexed(found.labels, found.what("labels"))
+    named = indexed(found.labels, found.what("labels"))
+    labels, classes = named.places, named.names
     if len(classes) < 2:
         raise DataError(
             f"'{path}' has images of one class only, '{classes[0]}'; it needs two or more."
@@ -55,9 +56,11 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
         group_names=group_names,
         official=official,
         notes=(
+            *named.notes,
             *([of_one_image(single)] if single else []),
             *_notes(found, labels, official),
         ),
+        warnings=named.warnings,
         queries=queries,
         gallery=gallery,
     )
@@ -73,8 +76,8 @@ def _groups(found: Arrays) -> tuple[Tensor | None, tuple[str, ...]]:
     """The group of each image and the groups' names; one group around all would say nothing."""
     if "groups" not in found.extra:
         return None, ()
-    groups, names = indexed(found.extra["groups"], found.what("groups"))
-    return (groups, names) if len(names) > 1 else (None, ())
+    groups = indexed(found.extra["groups"], found.what("groups"))
+    return (groups.places, groups.names) if len(groups.names) > 1 else (None, ())
 
 
 def _official(found: Arrays) -> Tensor | None:

@@ -1,0 +1,74 @@
+"""stdout and stderr, which may be full or closed.
+
+A result that can't be printed is an error. A message that can't be printed is lost and the command
+goes on: its exit code still tells what became of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from metricforge.errors import ResourceError
+
+
+class _Results(io.FileIO):
+    """stdout; what follows the first failure is dropped, so that no later flush repeats it."""
+
+    failed = False
+
+    def write(self, content: Any, /) -> int:
+        if self.failed:
+            return len(memoryview(content))
+        try:
+            return super().write(content)
+        except BrokenPipeError:  # as of `| head`, which wants no more
+            self.failed = True
+            raise
+        except OSError as error:
+            self.failed = True
+            raise ResourceError(f"can't print the result to stdout: {error.strerror}.") from error
+
+
+class _Messages(io.FileIO):
+    """stderr."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            return len(memoryview(content))
+
+
+def watch() -> None:
+    """Put these in the place of stdout and stderr; ResourceError where stdout is closed."""
+    closed = sys.stdout is None
+    for number in range(3):
+        _fill(number)
+    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
+    if closed:
+        raise ResourceError("stdout, where the result goes, is closed; open it, as by >/dev/null.")
+    sys.stdout = _text(_Results(1, "w", closefd=False), sys.stdout, "strict")
+
+
+def _fill(number: int) -> None:
+    # Else the next file that is opened, a model for one, would be taken for the stream.
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
+def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
+    """Text to `raw`, encoded and buffered as by the stream there was before."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding if before else "utf-8",
+        errors=(before.errors if before else None) or errors,
+        line_buffering=raw.isatty() or isinstance(raw, _Messages),
+        write_through=getattr(before, "write_through", False),
+    )

@@ -1,0 +1,151 @@
+"""What a model is asked to embed: arrays of images, or files, PIL images and arrays one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from numbers import Integral
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from metricforge.contracts import Reading
+from metricforge.data.decode import read_image, read_opened
+from metricforge.errors import DataError, UsageError
+
+Shape: TypeAlias = tuple[int, int, int]
+OneImage: TypeAlias = Path | str | Image.Image | Tensor | NDArray[Any]
+Encodable: TypeAlias = Tensor | NDArray[Any] | Iterable[OneImage]
+
+_LUMA = (0.299, 0.587, 0.114)
+_READABLE = (1, 3)
+_AS_CHANNELS = (1, 3, 4)  # what a side of an image is not, and its channels may be
+_NO_ORDER = (AbstractSet, Mapping)
+
+
+class Batch(NamedTuple):
+    """Images as uint8 [B, C, H, W], and what errors call each."""
+
+    names: Sequence[str]
+    images: Tensor
+
+
+def batches(images: Encodable, size: int, shape: Shape, reading: Reading) -> Iterator[Batch]:
+    """All of `images` in batches of `size`, of the given shape (C, H, W).
+
+    Raises DataError for what holds no images, or one image where several are taken; UsageError for
+    a size below 1.
+    """
+    if not isinstance(size, Integral) or size < 1:
+        raise UsageError(f"batch_size is a whole number from 1, not {size!r}.")
+    if isinstance(images, str | bytes | Path | Image.Image):
+        raise _single(type(images).__name__)
+    if isinstance(images, Tensor | np.ndarray) and not _holds_names(images):
+        return _of_array(images, size, shape)
+    if isinstance(images, _NO_ORDER) or not isinstance(images, Iterable):
+        raise DataError(f"encode takes a list of images or one array, not {type(images).__name__}.")
+    return _one_by_one(iter(images), size, shape, reading)
+
+
+def fit(images: Tensor, shape: Shape) -> Tensor:
+    """uint8 images [N, C, H, W] with the channels and size of `shape`; bilinear, antialiased."""
+    channels, height, width = shape
+    if images.shape[1] != channels:
+        luma = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
+        grey = images if channels == 3 else (images * luma).sum(1, keepdim=True).round()
+        images = grey.to(torch.uint8).expand(-1, channels, -1, -1)
+    if images.shape[2:] != (height, width):
+        resized = F.interpolate(
+            images.float(), (height, width), mode="bilinear", antialias=True, align_corners=False
+        )
+        images = resized.round().clamp(0, 255).to(torch.uint8)
+    return images
+
+
+def _of_array(images: Tensor | NDArray[Any], size: int, shape: Shape) -> Iterator[Batch]:
+    axes = _axes(tuple(images.shape), shape[0])
+    for begin in range(0, len(images), size):
+        part = _channels_first(images[begin : begin + size], axes)
+        names = [f"image {place}" for place in range(begin, begin + len(part))]
+        yield Batch(names, fit(part, shape))
+
+
+def _one_by_one(
+    images: Iterator[OneImage], size: int, shape: Shape, reading: Reading
+) -> Iterator[Batch]:
+    begin = 0
+    while part := list(islice(images, size)):
+        names = [
+            str(image) if isinstance(image, str | Path) else f"image {place}"
+            for place, image in enumerate(part, begin)
+        ]
+        rows = [_read(*each, shape, reading) for each in zip(part, names, strict=True)]
+        yield Batch(names, torch.stack(rows))
+        begin += len(part)
+
+
+def _read(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor:
+    if isinstance(image, str | Path):
+        return read_image(Path(image), shape, reading=reading)
+    if isinstance(image, Image.Image):
+        return read_opened(image, shape, name, reading)
+    if isinstance(image, Tensor | np.ndarray) and image.ndim in (2, 3):
+        axes = "NHW" if image.ndim == 2 else _axes((1, *image.shape), 1)
+        return fit(_channels_first(image[None], axes), shape)[0]
+    what = f"an array {list(image.shape)}" if hasattr(image, "shape") else type(image).__name__
+    raise DataError(
+        f"{name} is {what}; encode takes files, PIL images and arrays [H, W] or [H, W, C] in a "
+        "list, or all images in one array."
+    )
+
+
+def _axes(shape: tuple[int, ...], channels: int) -> str:
+    """How the axes of so many images are meant, "NHW", "NCHW" or "NHWC".
+
+    DataError for one image, and for what is none. Of a model of three channels three images in
+    grey, [3, H, W], look like one in colour.
+    """
+    if len(shape) == 2 or (len(shape) == 3 and _looks_single(shape, channels)):
+        raise _single(f"an array {list(shape)}", ", or write images in grey as [N, 1, H, W]")
+    if len(shape) == 3:
+        return "NHW"
+    if len(shape) == 4 and shape[1] in _READABLE:
+        return "NCHW"
+    if len(shape) == 4 and shape[3] in _READABLE:
+        return "NHWC"
+    raise DataError(
+        f"images are [N, C, H, W] or [N, H, W, C] with C 1 or 3, or [N, H, W], not {list(shape)}."
+    )
+
+
+def _looks_single(shape: tuple[int, ...], channels: int) -> bool:
+    return shape[2] in _AS_CHANNELS or (channels == 3 and shape[0] in (3, 4))
+
+
+def _channels_first(images: Tensor | NDArray[Any], axes: str) -> Tensor:
+    """The images as a tensor [N, C, H, W]."""
+    if images.dtype not in (torch.uint8, np.uint8):
+        raise DataError(f"images are uint8 (0 to 255), not {images.dtype}.")
+    # A copy: an array may be read-only or run backwards, which torch can't share.
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(images.copy())
+    if axes == "NHW":
+        return tensor[:, None]
+    return tensor.permute(0, 3, 1, 2) if axes == "NHWC" else tensor
+
+
+def _holds_names(images: Tensor | NDArray[Any]) -> bool:
+    """Whether an array is a column of file names, as pandas has them."""
+    return isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "OU"
+
+
+def _single(what: str, otherwise: str = "") -> DataError:
+    return DataError(
+        f"encode takes several images, not one ({what}); put the one into a list{otherwise}."
+    )

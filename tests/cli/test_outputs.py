@@ -1,0 +1,83 @@
+"""Outputs that would lie among the images, and those that do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.process import metricforge
+from tests.cli.small_model import make_model
+from tests.cli.small_run import make_files, words
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_files(tmp_path / "photos")
+
+
+def folders(place: Path) -> set[str]:
+    return {path.name for path in place.iterdir()}
+
+
+@pytest.mark.fault(60)
+def test_a_run_among_its_images_is_refused_before_training(photos: Path) -> None:
+    before = folders(photos)
+    for given, beside in (
+        (["--dataset", "."], "../runs/folder-hard-triplet"),
+        (["--dataset", "folder:path=.", "--out", "mine"], "../mine"),
+        (["--dataset", str(photos), "--out", "0/mine"], str(photos.parent / "0" / "mine")),
+    ):
+        done = metricforge("train", *given, cwd=photos)
+        assert done.returncode == 2, done.stdout
+        assert done.stderr.count("\n") == 1
+        assert f"write it elsewhere, e.g. --out {beside}.\n" in done.stderr
+        assert folders(photos) == before
+
+
+@pytest.mark.fault(60)
+def test_what_is_embedded_is_not_written_among_its_images(photos: Path) -> None:
+    make_model(photos.parent / "run")
+    before = folders(photos)
+    for command, out in (("encode", "e.npy"), ("index", "ix"), ("index", "0/ix")):
+        done = metricforge(command, "../run", ".", "--out", out, cwd=photos)
+        assert done.returncode == 2, done.stdout
+        assert f"write it elsewhere, e.g. --out ../{out}.\n" in done.stderr
+        assert folders(photos) == before
+    done = metricforge("data", "show", ".", cwd=photos)
+    assert done.returncode == 2
+    assert "e.g. --out ../mosaic.png." in done.stderr
+    # One class may be embedded, and written to a place beside it.
+    done = metricforge("encode", "../run", "0", "--out", ".e.npy", cwd=photos)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.fault(60)
+def test_outputs_that_lie_among_images_are_skipped_and_counted(photos: Path) -> None:
+    make_model(photos.parent / "run")
+    done = metricforge("train", *words(photos), "--out", photos.parent / "trained")
+    assert done.returncode == 0, done.stderr
+    done = metricforge("index", "run", "photos/0", "--out", "index", cwd=photos.parent)
+    assert done.returncode == 0, done.stderr
+    (photos / "runs").mkdir()
+    (photos.parent / "trained").rename(photos / "runs" / "trained")
+    (photos.parent / "index").rename(photos / "index")
+    note = (
+        "folders that metricforge wrote (runs, models, indexes), skipped: 2 (index, runs/trained)."
+    )
+    for spec in (str(photos), f"folder:path={photos},index={photos.parent / 'list'}"):
+        for _ in range(2):
+            done = metricforge("data", "check", spec, "--json")
+            found = json.loads(done.stdout)
+            assert done.returncode == 0, done.stderr
+            assert (found["images"], found["classes"]) == (60, 10)
+            assert [each for each in found["notes"] if "images are" not in each][:1] == [note]
+            assert not [each for each in found["notes"] if "no images" in each]
+    done = metricforge("encode", "run", "photos", "--out", "e.npy", cwd=photos.parent)
+    assert done.returncode == 0, done.stderr
+    assert "e.npy: 60 embeddings" in done.stdout
+    assert "note: skipped photos/runs/trained, written by metricforge.\n" in done.stderr
+    # A model is one of metricforge's wherever it lies; its own folder may still be looked at.
+    done = metricforge("data", "check", photos / "runs" / "trained")
+    assert done.returncode == 3

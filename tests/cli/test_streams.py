@@ -1,0 +1,71 @@
+"""stdout and stderr that are full or closed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.process import COMMAND
+from tests.cli.small_model import make_model
+from tests.cli.small_run import make_files
+
+FULL = "error: can't print the result to stdout: No space left on device.\n"
+CLOSED = "error: stdout, where the result goes, is closed; open it, as by >/dev/null.\n"
+QUICK = ("--version", "--help", "train --help", "plugins", "plugins show sampler hard-triplet")
+BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"])
+
+
+def shell(line: str, unbuffered: str = "", cwd: Path | None = None) -> tuple[int, str]:
+    """Exit code and stderr of a line of bash in which `metricforge` is the command."""
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": unbuffered, "COLUMNS": "200"}
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        capture_output=True, text=True, env=env, cwd=cwd, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@BUFFERED
+@pytest.mark.parametrize("command", QUICK)
+@pytest.mark.fault(63)
+def test_a_result_that_can_not_be_printed_is_exit_code_6(command: str, unbuffered: str) -> None:
+    assert shell(f"metricforge {command} >/dev/full", unbuffered) == (6, FULL)
+    assert shell(f"metricforge {command} >&-", unbuffered) == (6, CLOSED)
+
+
+@BUFFERED
+@pytest.mark.fault(63)
+def test_so_it_is_of_commands_that_load_torch(tmp_path: Path, unbuffered: str) -> None:
+    make_files(tmp_path / "files")
+    make_model(tmp_path / "run")
+    for command in ("data check files", "encode run files --out e.npy"):
+        line = f"metricforge {command} >/dev/full"
+        assert shell(line, unbuffered, cwd=tmp_path) == (6, FULL)
+
+
+@pytest.mark.fault(63)
+def test_stdout_that_is_closed_is_told_before_any_work(tmp_path: Path) -> None:
+    line = "metricforge train --epochs 1 --out run >&-"
+    assert shell(line, cwd=tmp_path) == (6, CLOSED)
+    assert list(tmp_path.iterdir()) == []
+
+
+@BUFFERED
+@pytest.mark.fault(63)
+def test_messages_that_can_not_be_printed_change_no_exit_code(unbuffered: str) -> None:
+    for stderr in ("2>/dev/full", "2>&-"):
+        assert shell(f"metricforge plugins {stderr} >/dev/null", unbuffered) == (0, "")
+        assert shell(f"metricforge nonsense {stderr}", unbuffered) == (2, "")
+        assert shell(f"metricforge plugins {stderr} >&-", unbuffered) == (6, "")
+
+
+@BUFFERED
+@pytest.mark.parametrize("command", QUICK)
+@pytest.mark.fault(22)
+def test_a_reader_who_has_enough_is_told_nothing(command: str, unbuffered: str) -> None:
+    _, stderr = shell(f"metricforge {command} | head -c 1", unbuffered)
+    assert stderr == ""

@@ -1,0 +1,106 @@
+"""What `model.encode` takes for one image, for several, and for none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import metricforge
+from metricforge.errors import DataError, UsageError
+from metricforge.model import EmbeddingModel
+from tests.cli.small_model import make_model
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 24, 3)).astype(np.uint8)
+FIRST = PIXELS.transpose(2, 0, 1)
+PUT = "put the one into a list"
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingModel:
+    return metricforge.load(make_model(tmp_path_factory.mktemp("colour")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingModel:
+    return metricforge.load(make_model(tmp_path_factory.mktemp("grey"), channels=1), device="cpu")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+@pytest.mark.fault(97)
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+@pytest.mark.parametrize(
+    "array",
+    [PIXELS, FIRST, PIXELS[..., 0], np.dstack([PIXELS, PIXELS[..., :1]]), PIXELS[..., :1]],
+    ids=lambda array: str(array.shape),
+)
+def test_one_image_as_an_array_is_refused_as_one_file_is(colour, file, kind, array) -> None:
+    with pytest.raises(DataError, match=PUT):
+        colour.encode(kind(array.copy()))
+    for one in (file, str(file), Image.fromarray(PIXELS), file.read_bytes()):
+        with pytest.raises(DataError, match=PUT):
+            colour.encode(one)
+
+
+@pytest.mark.fault(97)
+def test_a_grey_model_refuses_one_image_in_colour_and_takes_a_stack_in_grey(grey) -> None:
+    for one in (PIXELS, PIXELS[..., 0]):
+        with pytest.raises(DataError, match=PUT):
+            grey.encode(one)
+    stack = np.stack([PIXELS[..., 0]] * 3)
+    assert grey.encode(stack).shape == (3, 4)
+
+
+@pytest.mark.fault(97)
+def test_the_one_in_a_list_is_embedded_whatever_it_is(colour, file) -> None:
+    expected = colour.encode(PIXELS[None])
+    assert expected.shape == (1, 4)
+    mixed = [file, str(file), Image.fromarray(PIXELS), PIXELS, FIRST, torch.tensor(PIXELS.copy())]
+    for one in mixed:
+        # Files are resized before they are a tensor, arrays afterwards.
+        np.testing.assert_allclose(colour.encode([one]), expected, atol=0.02)
+    together = colour.encode(mixed, batch_size=4)
+    np.testing.assert_allclose(together, np.repeat(expected, len(mixed), 0), atol=0.02)
+
+
+@pytest.mark.fault(97)
+def test_what_gives_images_one_by_one_is_taken_where_it_has_an_order(colour, file) -> None:
+    expected = colour.encode([file] * 5)
+    for images in (
+        (file for _ in range(5)),
+        map(str, [file] * 5),
+        np.array([str(file)] * 5),
+        np.array([file] * 5, dtype=object),
+        dict.fromkeys(range(5), file).values(),
+    ):
+        np.testing.assert_array_equal(colour.encode(images, batch_size=2), expected)
+    for images in ({file}, {file: 0}, 5, None):
+        with pytest.raises(DataError, match="encode takes a list of images or one array"):
+            colour.encode(images)
+
+
+@pytest.mark.fault(97)
+def test_what_is_no_image_among_others_is_named_by_its_place(colour, file) -> None:
+    with pytest.raises(DataError, match="image 1 is NoneType"):
+        colour.encode([file, None])
+    with pytest.raises(DataError, match=r"image 1 is an array \[2, 3, 4, 4\]"):
+        colour.encode([file, np.zeros((2, 3, 4, 4), np.uint8)])
+    file.write_bytes(file.read_bytes()[:-400])
+    with Image.open(file) as cut, pytest.raises(DataError, match="'image 0' is damaged"):
+        colour.encode([cut])
+
+
+@pytest.mark.fault(82)
+@pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
+def test_a_batch_of_no_images_is_refused(colour, file, size) -> None:
+    for images in (PIXELS[None], [file], []):
+        with pytest.raises(UsageError, match="batch_size is a whole number from 1"):
+            colour.encode(images, batch_size=size)
