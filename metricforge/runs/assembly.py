@@ -92,7 +92,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     photographs = of_photographs(source.dataset, source.images, source.split)
     recipe = recipe.but(augment=usual_augmentations(recipe, registry, photographs))
     steps = _augmentations(recipe, registry, source.images.shape)
-    recipe = suited(turned(recipe, steps), source.dataset, source.split)
+    recipe = suited(turned(recipe, steps), source.dataset, source.split, photographs)
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)

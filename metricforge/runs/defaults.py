@@ -26,18 +26,18 @@ from metricforge.spec import Spec
 from metricforge.training.conduct import accepted_kinds, name_of
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
 
-# A default budget: enough images for the small networks here to settle, in minutes on two cores.
-USUAL_IMAGES = 100_000
+# Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
+OF_DRAWINGS, OF_PHOTOGRAPHS = 40_000, 100_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
 # More than any time is enough for.
 MOST_EPOCHS_IN_TIME = 100_000
 # With fewer classes to train on, the network learns to tell those apart and little else: each
 # orientation of a drawing then counts as a further class.
 FEW_CLASSES = 20
-OF_PHOTOGRAPHS = (Standard("crop"), Standard("flip"))
+CROP_AND_FLIP = (Standard("crop"), Standard("flip"))
 
 
-def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
+def suited(recipe: Recipe, dataset: Dataset, split: Split, photographs: bool = False) -> Recipe:
     """The recipe with the defaults that depend on the data: split, orientations, epochs."""
     few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
     # A finished sampler or loss was made for the classes as they are.
@@ -46,7 +46,8 @@ def suited(recipe: Recipe, dataset: Dataset, split: Split) -> Recipe:
     views = usual_views if recipe.orientations is None else recipe.orientations
     if views > 1 and made:
         raise UsageError("a finished sampler or loss object goes with orientations=1.")
-    usual = _usual_epochs(recipe, len(split.train) * views)
+    budget = OF_PHOTOGRAPHS if photographs else OF_DRAWINGS
+    usual = _usual_epochs(recipe, len(split.train) * views, budget)
     return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
 
 
@@ -59,7 +60,7 @@ def usual_augmentations(recipe: Recipe, registry: Registry, photographs: bool) -
     """The augmentations of a recipe, those that suit where none are given."""
     if recipe.augment is not None:
         return recipe.augment
-    usual = OF_PHOTOGRAPHS if photographs else ()
+    usual = CROP_AND_FLIP if photographs else ()
     return tuple(_own(registry, "augmentation", each) for each in usual)
 
 
@@ -79,14 +80,14 @@ def chosen(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> st
     return f"{', '.join(parts)}."
 
 
-def _usual_epochs(recipe: Recipe, images: int) -> int:
+def _usual_epochs(recipe: Recipe, images: int, budget: int) -> int:
     """How many passes over so many images, where that is not given."""
     if recipe.images is not None:
         # An epoch shows each image once or more: none of these comes too soon.
         return math.ceil(recipe.images / images)
     if recipe.seconds is not None:
         return MOST_EPOCHS_IN_TIME
-    return min(max(math.ceil(USUAL_IMAGES / images), FEWEST_EPOCHS), MOST_EPOCHS)
+    return min(max(math.ceil(budget / images), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def pinned(recipe: Recipe, registry: Registry) -> Recipe:
