@@ -12,6 +12,7 @@ from metricforge.training.records import EpochRecord
 # Each with what shows that a run does so already.
 OF_TRIPLETS = {
     "--sampler semihard-triplet": "semihard-triplet",
+    "--miner paced-hard": "paced-hard",
     "--sampler schedule:0=random-triplets,5=hard-triplet": "schedule",
     "--loss triplet:margin=0,soft=1,log=true": "log=true",
 }

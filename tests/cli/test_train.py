@@ -154,7 +154,9 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(
 def test_episodes_that_the_held_out_classes_cannot_fill_are_refused_before_training(
     tmp_path: Path,
 ) -> None:
-    done = metricforge("train", "--dataset", "digits", "--protocol", "oneshot:way=20", "--out", tmp_path / "r")
+    done = metricforge(
+        "train", "--dataset", "digits", "--protocol", "oneshot:way=20", "--out", tmp_path / "r"
+    )
     assert done.returncode == 3, done.stderr
     assert "20" in done.stderr
     assert not (tmp_path / "r").exists()

@@ -20,6 +20,7 @@ from metricforge_standard.miners.hard_pairs import HardPairs
 from metricforge_standard.miners.laid_out import LaidOutPairs, LaidOutTriplets
 from metricforge_standard.miners.multi_similarity import MultiSimilarity
 from metricforge_standard.miners.n_hard import NHard
+from metricforge_standard.miners.paced_hard import PacedHard
 from metricforge_standard.miners.random_hard import RandomHard
 from metricforge_standard.miners.semihard import SemiHard
 from metricforge_standard.miners.whole_batch import WholeBatch
@@ -117,6 +118,17 @@ def batch_hard(rows):
     return [(a, naive.far(a)[0], naive.near(a)[0]) for a in both]
 
 
+def paced_hard(rows, above=0.5):
+    naive = Naive(rows)
+    hard = batch_hard(rows)
+    late = [(a, far) for a, far, near in hard if near <= far]
+    if len(late) <= above * len(hard):
+        return hard
+    beyond = [(a, far, [near for near in naive.near(a) if near > far]) for a, far in late]
+    early = [(a, far, near) for a, far, near in hard if near > far]
+    return sorted([*early, *((a, far, near[0]) for a, far, near in beyond if near)])
+
+
 def semihard(rows):
     naive = Naive(rows)
     beyond = [
@@ -152,6 +164,9 @@ def n_hard(rows, positives, negatives):
 
 SELECTORS = {
     "batch-hard": (BatchHard(), batch_hard),
+    "paced-hard": (PacedHard(), paced_hard),
+    "paced-hard:above=0": (PacedHard(above=0), lambda rows: paced_hard(rows, 0)),
+    "paced-hard:above=1": (PacedHard(above=1), batch_hard),
     "semihard": (SemiHard(), semihard),
     "easy-positive": (EasyPositive(), easy_positive),
     "easy-positive:negative=hard": (EasyPositive(negative="hard"), easy_positive_hard),
@@ -188,6 +203,12 @@ def test_a_selector_on_a_larger_batch_is_the_naive_loop(selector):
 def test_a_selector_is_the_naive_loop(selector, rows):
     miner, naive = SELECTORS[selector]
     assert mined(miner, rows) == naive(rows)
+
+
+@pytest.mark.parametrize("above", [-0.1, 1.1, float("nan")])
+def test_a_pace_is_a_fraction(above):
+    with pytest.raises(UsageError, match="above from 0 to 1"):
+        PacedHard(above=above)
 
 
 def test_batch_hard_finds_far_apart_what_bfloat16_would_round_together():

@@ -1,0 +1,56 @@
+"""The miner `paced-hard`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Triplets
+from metricforge.errors import UsageError
+from metricforge.pairwise import ChosenTriplets, Tiling, hardest, nearest_beyond
+
+
+class PacedHard:
+    """The hardest triplets that a network can learn from by now: semi-hard first, then hard.
+
+    For each anchor its farthest positive and its nearest negative, as `batch-hard` (Hermans 2017).
+    While more than the fraction `above` of a batch's anchors have a negative that is no farther
+    than their positive, these take the nearest one beyond it (Schroff 2015), or none: of a young
+    network the nearest negative is chance, and pulls all embeddings onto one point. With above=1
+    the choice is batch-hard's. Embeddings [B, D] and labels [B] to at most B triplets. Distances
+    are euclidean; memory is O(tile x B).
+    """
+
+    kind = Triplets
+
+    def __init__(self, *, above: float = 0.5) -> None:
+        if not 0 <= above <= 1:
+            raise UsageError(f"paced-hard needs above from 0 to 1, not {above}.")
+        self.above = above
+
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        tiling = Tiling(embeddings, labels)
+        chosen = ChosenTriplets(tiling)
+        positive, negative = hardest(tiling)
+        apart = _squared(tiling.rows, positive)
+        classes = tiling.classes
+        both = (classes.positives(tiling.anchors) > 0) & (classes.negatives(tiling.anchors) > 0)
+        compared = torch.from_numpy(both).to(apart.device)
+        violated = compared & (_squared(tiling.rows, negative) <= apart)
+        # No difference of two counts is rounded: exactly half is not above a half.
+        if int(violated.sum()) <= self.above * int(compared.sum()):
+            chosen.add_one_each(tiling.anchors, positive, negative)
+            return chosen.triplets()
+        for tile in tiling.squared_distances():
+            tile.hide_same(torch.inf)
+            own = tile.own
+            beyond, there = nearest_beyond(tile.values, apart[own, None], tiling.spare(tile))
+            late = violated[own]
+            other = torch.where(late, beyond.squeeze(1), negative[own])
+            chosen.add(tile, positive[own], other, compared[own] & (there.squeeze(1) | ~late))
+        return chosen.triplets()
+
+
+def _squared(rows: Tensor, other: Tensor) -> Tensor:
+    """Squared distances [B] of each of rows [B, D] to another."""
+    return (rows - rows[other]).square().sum(1)
