@@ -78,7 +78,7 @@ class TinyNet(nn.Module):
 
 
 def small_task(
-    sampler: Any = "hard-triplet:classes=3,per_class=3",
+    sampler: Any = "hard-triplet:classes=3,per_class=3,paced=false",
     miner: Any = None,
     loss: Any = "triplet",
     optimizer: str = "adamw:lr=0.01",

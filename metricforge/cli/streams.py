@@ -38,8 +38,6 @@ class _Messages(io.FileIO):
     def write(self, content: Any, /) -> int:
         try:
             return super().write(content)
-        except BrokenPipeError:
-            raise
         except OSError:
             return len(memoryview(content))
 

@@ -1,4 +1,4 @@
-"""What a trained network stands beside: the network that training began with, and raw pixels."""
+"""The baselines of a trained network: the network that training began with, and raw pixels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def before_training(
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
-    if getattr(model.backbone, "pretrained", False):
+    if getattr(model.backbone, "pretrained", False) is True:
         return PRETRAINED, without_head(bare)
     if given:
         return GIVEN, without_head(bare)

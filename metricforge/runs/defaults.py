@@ -71,7 +71,7 @@ def chosen(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> st
              for text in recipe.augment or ()]  # fmt: skip
     backbone = recipe.backbone if isinstance(recipe.backbone, str) else described(recipe.backbone)
     parts = (
-        "photographs" if photographs else "drawings",
+        *(("photographs",) if photographs else ()),
         f"{height} x {width} pixels",
         f"backbone {backbone}",
         f"augmentation {' and '.join(names) or 'none'}",

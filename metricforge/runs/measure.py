@@ -1,4 +1,4 @@
-"""Held-out metrics of a model beside those of its baselines."""
+"""Held-out metrics of a model and of its baselines."""
 
 from __future__ import annotations
 

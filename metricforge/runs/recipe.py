@@ -94,6 +94,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.augment == (NONE,):
             object.__setattr__(self, "augment", ())
+        if NONE in (self.augment or ()):
+            raise UsageError("augment none goes alone: leave it out to take the others.")
         for name in COUNTS:
             _at_least(1, name, getattr(self, name))
         for name in ("seed", "freeze", "save_minutes"):
@@ -211,6 +213,8 @@ def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
             raise UsageError(f"{source} has protocols with {wrong[0]!r} in it; it takes str.")
         return texts
     if key in LISTS:
+        if value is None and key == "augment":
+            return None
         parts = value if isinstance(value, tuple | list) else (value,)
         return tuple(_part(key, part, source) for part in parts)
     if value is None or (type_name == "Any" and not isinstance(value, PLAIN)):

@@ -9,16 +9,29 @@ MOST_NAMES = 8
 
 
 def held_out_phrase(split: Split, dataset: Dataset) -> str:
-    """The test classes in one phrase: "162 characters of 7 scripts that the network never saw"."""
+    """The test classes in one phrase: "162 characters of 7 scripts that the network never saw".
+
+    Classes whose other images trained, or chose the epoch, are named as such.
+    """
     names = split.classes("test", dataset)
     classes, groups = dataset.nouns
     what = f"{len(names):,} {classes}"
-    if split.closed_set:
+    trained, judged = (len(_shared(split, dataset, part)) for part in ("train", "validation"))
+    if trained == len(names):
         return f"other images of {what} that the network was trained on (closed set)"
+    if trained:
+        return f"{what}, {trained:,} of which the network was trained on"
+    if judged:
+        return f"{what} that the network was not trained on; {judged:,} of them chose the epoch"
     if unseen := _unseen_groups(split, dataset):
         what += f" of {unseen:,} {groups}"
     named = f": {', '.join(names)}" if len(names) <= MOST_NAMES else ""
     return f"{what} that the network never saw{named}"
+
+
+def _shared(split: Split, dataset: Dataset, part: str) -> set[str]:
+    """The test classes of which another part has images, too."""
+    return set(split.classes("test", dataset)) & set(split.classes(part, dataset))
 
 
 def _unseen_groups(split: Split, dataset: Dataset) -> int:

@@ -69,3 +69,10 @@ def test_messages_that_can_not_be_printed_change_no_exit_code(unbuffered: str) -
 def test_a_reader_who_has_enough_is_told_nothing(command: str, unbuffered: str) -> None:
     _, stderr = shell(f"metricforge {command} | head -c 1", unbuffered)
     assert stderr == ""
+
+
+@BUFFERED
+@pytest.mark.fault(63)
+def test_a_closed_pipe_of_messages_changes_no_exit_code(unbuffered: str) -> None:
+    told = "metricforge train --bogus 2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}"
+    assert shell(told, unbuffered)[0] == 2

@@ -38,9 +38,13 @@ def test_a_bad_config_is_refused(text: str, told: str, tmp_path: Path) -> None:
         Recipe.from_toml(tmp_path / "config.toml")
 
 
-def test_no_augmentation_is_an_empty_list_and_not_none() -> None:
-    with pytest.raises(UsageError, match=r"train\(\) has augment with None in it; .* none is \[\]"):
-        Recipe.from_values({"augment": None}, "train()")
+def test_no_augmentation_is_an_empty_list_and_the_default_is_none() -> None:
+    with pytest.raises(UsageError, match=r"train\(\) has hooks with None in it; .* none is \[\]"):
+        Recipe.from_values({"hooks": None}, "train()")
+    assert Recipe.from_values({"augment": None}, "train()").augment is None
+    assert Recipe(augment=("none",)).augment == ()
+    with pytest.raises(UsageError, match="augment none goes alone"):
+        Recipe(augment=("none", "crop"))
     assert Recipe.from_values({"augment": []}, "train()").augment == ()
     assert Recipe.from_values({"augment": "flip"}, "train()").augment == ("flip",)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -49,3 +51,22 @@ PLAIN, BY_SIX = dataset(), dataset([n // 2 for n in range(12)], nouns=("characte
 )  # fmt: skip
 def test_the_test_part_in_words(made: Dataset, split: str, told: str) -> None:
     assert held_out_phrase(split_dataset(made, Spec.parse(split)), made) == told
+
+
+def test_classes_that_are_in_some_parts_only_are_named_as_they_are() -> None:
+    parts = {"train": "abcdef", "validation": "abcd", "test": "gh"}
+
+    def phrase(**changed: str) -> str:
+        # The images of a class go to its parts in turn; classes of no part train.
+        chosen = list({**parts, **changed}.values())
+        official = torch.zeros(96, dtype=torch.int64)
+        for label, name in enumerate(PLAIN.classes):
+            its = [value for value, names in enumerate(chosen) if name in names] or [0]
+            official[8 * label : 8 * label + 8] = torch.tensor(its * 8)[:8]
+        made = replace(PLAIN, official=official)
+        return held_out_phrase(split_dataset(made, Spec.parse("official")), made)
+
+    assert phrase() == "2 classes that the network never saw: g, h"
+    assert phrase(test="fgh") == "3 classes, 1 of which the network was trained on"
+    other = "2 classes that the network was not trained on; 1 of them chose the epoch"
+    assert phrase(validation="abg") == other

@@ -76,6 +76,7 @@ def recipe(noise: int = 10, **options: Any) -> Recipe:
 # Noise without classes, hard triplets, a hinge and large steps: all that leads to one point.
 FALLING = {
     "noise": 255,
+    "sampler": "hard-triplet:classes=6,per_class=8,paced=false",
     "loss": "triplet:margin=0.5",
     "optimizer": "sgd:lr=1.0,momentum=0.9",
     "epochs": 30,
