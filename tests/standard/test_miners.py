@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -392,9 +393,51 @@ def test_distance_weighted_gives_each_positive_pair_a_negative(rows):
 
 def test_all_are_described_and_not_listed():
     embeddings, labels = batch_of(BATCHES["ties"])
-    assert AllPairs()(embeddings, labels) == contracts.AllPairs()
+    assert AllPairs()(embeddings, labels, np.random.default_rng(0)) == contracts.AllPairs()
     assert AllTriplets()(embeddings, labels) == contracts.AllTriplets()
     assert (AllPairs.kind, AllTriplets.kind) == (Pairs, Triplets)
+
+
+def balanced(labels, seed=0):
+    labels = torch.tensor(labels, dtype=torch.int64)
+    miner = AllPairs(balanced=True)
+    pairs = miner(torch.zeros(len(labels), 2), labels, np.random.default_rng(seed))
+    assert [part.dtype for part in pairs] == [torch.int64, torch.int64, torch.bool]
+    return list(zip(*(part.tolist() for part in pairs), strict=True))
+
+
+@quick
+@given(st.lists(st.integers(0, 4), max_size=12))
+def test_balanced_pairs_are_all_positive_ones_and_as_many_negative_ones(labels):
+    every = [(a, b) for b in range(len(labels)) for a in range(b)]
+    positive = {(a, b) for a, b in every if labels[a] == labels[b]}
+    negative = set(every) - positive
+    pairs = balanced(labels)
+    assert sorted((a, b) for a, b, same in pairs if same) == sorted(positive)
+    drawn = [(a, b) for a, b, same in pairs if not same]
+    assert len(set(drawn)) == len(drawn) == min(len(positive), len(negative))
+    assert set(drawn) <= negative
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 2, 3], [0, 0, 0, 1, 1]])
+def test_balanced_pairs_draw_each_negative_as_likely_as_the_next(labels):
+    draws = Counter(pair for seed in range(3000) for pair in balanced(labels, seed) if not pair[2])
+    possible = sum(labels[a] != labels[b] for b in range(len(labels)) for a in range(b))
+    share = sum(labels[a] == labels[b] for b in range(len(labels)) for a in range(b)) / possible
+    assert len(draws) == possible
+    deviation = math.sqrt(3000 * share * (1 - share))
+    assert all(abs(count - 3000 * share) < 4.5 * deviation for count in draws.values())
+
+
+def test_balanced_pairs_of_a_large_batch_take_the_memory_of_the_pairs():
+    labels = torch.arange(2**15) // 4
+    tracemalloc.start()
+    pairs = AllPairs(balanced=True)(labels[:, None], labels, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pairs.same) == 2 * int(pairs.same.sum()) == 2 * 6 * 2**13
+    # Half a thousand million negatives are never listed.
+    assert peak < 400 * len(pairs.same)
 
 
 @pytest.mark.parametrize("build", [
