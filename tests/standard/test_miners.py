@@ -208,22 +208,23 @@ def test_a_near_duplicate_far_from_the_origin_is_found_in_float32():
     assert triplets.negative[triplets.anchor == 1].tolist() == [3]
 
 
-def random_hard(rows, margin):
+def random_hard(rows, margin, power):
     """For each anchor and positive the negatives it may get."""
     naive = Naive(rows)
     return {
         (a, p): {
             n for n in naive.negatives(a)
-            if distance(rows, a, n) < distance(rows, a, p) + margin
+            if distance(rows, a, n) ** power < distance(rows, a, p) ** power + margin
         }
         for a in naive.places
         for p in naive.positives(a)
     }  # fmt: skip
 
 
-def check_random_hard(rows, margin, seed=0):
-    triplets = RandomHard(margin)(*batch_of(rows), np.random.default_rng(seed))
-    allowed = random_hard(rows, margin)
+def check_random_hard(rows, margin, squared=False):
+    miner = RandomHard(margin, squared=squared)
+    triplets = miner(*batch_of(rows), np.random.default_rng(0))
+    allowed = random_hard(rows, margin, 2 if squared else 1)
     found = {}
     for anchor, positive, negative in zip(*(part.tolist() for part in triplets), strict=True):
         assert (anchor, positive) not in found
@@ -239,13 +240,14 @@ def test_random_hard_on_what_is_special(name):
 
 @pytest.mark.usefixtures("tiles")
 def test_random_hard_on_a_larger_batch():
-    check_random_hard(random_rows(150, 30), 0.2)
+    for squared in (False, True):
+        check_random_hard(random_rows(150, 30), 0.2, squared)
 
 
 @quick
-@given(points, st.sampled_from([0.1, 0.7]))
-def test_random_hard_is_the_naive_loop(rows, margin):
-    check_random_hard(rows, margin)
+@given(points, st.sampled_from([0.1, 0.7, 2.5]), st.booleans())
+def test_random_hard_is_the_naive_loop(rows, margin, squared):
+    check_random_hard(rows, margin, squared)
 
 
 @pytest.mark.usefixtures("tiles")
