@@ -207,9 +207,8 @@ def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Run
     protocol = make_protocol(registry, recipe.validation)
     if recipe.patience and not len(source.split.validation):
         raise UsageError("patience needs validation classes, which this split has none of.")
-    return Selection.of(
-        protocol, recipe.select, source.dataset, source.split, source.images, runtime
-    )
+    dataset, split, views = source.dataset, source.split, recipe.orientations or 1
+    return Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
 
 
 def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
+import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -20,6 +21,21 @@ from metricforge.training.optimizer import Schedule
 from metricforge.training.tally import Tally
 
 Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What validation images tell of a model: scores, the one to select by first, and its rows.
+
+    `embeddings` [M, D] and `labels` int64 [M] are on the CPU; none where the loss is not wanted.
+    The labels are `known` where all are of training classes, and then are those of the training;
+    else they are 0 .. V-1.
+    """
+
+    scores: Scores
+    embeddings: Tensor = field(default_factory=lambda: torch.zeros(0, 1), repr=False)
+    labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64), repr=False)
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class Task:
     labels: Tensor
     optimizer: Optimizer
     schedule: Schedule
-    validate: Callable[[EmbeddingModel], Scores]
+    validate: Callable[[EmbeddingModel], Validated]
     epochs: int
     seed: int
     images_budget: int | None = None

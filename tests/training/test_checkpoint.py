@@ -21,6 +21,7 @@ from metricforge.runtime import Runtime
 from metricforge.training.average import averaged
 from metricforge.training.checkpoint import Checkpoints, restore
 from metricforge.training.loop import EpochRecord, Position, fit
+from metricforge.training.task import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -387,7 +388,8 @@ def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
 
     def task_of():
         epochs = iter(range(1, 4))
-        return replace(make_task(), validate=lambda model: {"score": scores[next(epochs)]})
+        validate = lambda _: Validated({"score": scores[next(epochs)]})  # noqa: E731
+        return replace(make_task(), validate=validate)
 
     def train(task, checkpoints, position, at_save=lambda position: None):
         def save(record, position):
