@@ -52,7 +52,7 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
         images = sum(len(part.batch) for part in parts)
         spent = task.spent(position, _count(task, position), more=images)
         for group in task.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * task.schedule(spent)
+            group["lr"] = group["initial_lr"] * task.rate(position, spent)
         outcome = take_step(task, parts, position, runtime)
         position.step += 1
         position.total_steps += 1
@@ -115,7 +115,7 @@ def _record(
         tuples=outcome.tuples,
         images=len(outcome.embeddings),
         seconds=seconds,
-        lr=task.optimizer.defaults["lr"] * task.schedule(spent),
+        lr=task.optimizer.defaults["lr"] * task.rate(position, spent),
         spent=task.spent(position, steps),
         possible=outcome.possible,
         active=outcome.active,
@@ -160,6 +160,7 @@ def _close_epoch(task: Task, position: Position, runtime: Runtime) -> EpochRecor
     # Without scores the last epoch is the best.
     first = next(iter(scores.values()), None)
     score = float(position.epoch) if first is None else -first if task.lower_is_better else first
+    task.wait(position, score)
     # Of equals the later: a validation set too easy to rank epochs must not pick the first.
     best = score >= position.best_score
     if best:
