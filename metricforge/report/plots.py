@@ -87,9 +87,16 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     _entitle(axes, "Training", "" if losses else "no steps recorded")
-    # Beside the title, where no curve can pass behind it.
+    # Beside the title, where no curve can pass behind it: four entries must find room there.
     legend = axes.legend(
-        handles=lines, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False
+        handles=lines,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=4,
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1.4,
+        columnspacing=1.2,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -200,7 +200,10 @@ def test_a_loss_curve_shows_the_loss_and_accuracy_on_validation_images(tmp_path,
     assert drawn(axes)["validation loss"] == (known, [3.0, 2.0, 1.5, 1.0])
     assert drawn(second)["validation accuracy"] == (known, [0.5, 0.75, 0.9, 1.0])
     assert second.get_ylabel() == "validation map@r, accuracy"
-    assert len(axes.get_legend().get_texts()) == 4
+    legend = axes.get_legend()
+    assert len(legend.get_texts()) == 4
+    figures[0].canvas.draw()
+    assert not axes._left_title.get_window_extent().overlaps(legend.get_window_extent())
 
 
 def test_a_loss_that_is_none_leaves_a_gap(tmp_path, monkeypatch):
