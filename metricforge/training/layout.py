@@ -31,10 +31,10 @@ def balanced_batches(
         chunks.append([c.tolist() for c in np.array_split(images, -(-len(images) // per_class))])
     batches = []
     for turn in range(max(map(len, chunks), default=0)):
-        there = [of_class[turn] for of_class in chunks if turn < len(of_class)]
-        order = rng.permutation(len(there))
-        for part in np.array_split(order, -(-len(there) // classes)):
-            batches.append(torch.tensor(list(_ordered([there[i] for i in part], kind))))
+        of_turn = [of_class[turn] for of_class in chunks if turn < len(of_class)]
+        order = rng.permutation(len(of_turn))
+        for part in np.array_split(order, -(-len(of_turn) // classes)):
+            batches.append(torch.tensor(list(_ordered([of_turn[i] for i in part], kind))))
     return [batch for batch in batches if len(batch)]
 
 
