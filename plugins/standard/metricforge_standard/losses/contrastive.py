@@ -74,7 +74,7 @@ class Contrastive:
 
 def _once(tiling: Tiling) -> Tensor:
     """What an anchor's pair with each sorted row [B] counts, so that each pair counts once."""
-    counts = np.ones(len(tiling.rows))
+    counts = np.ones(len(tiling.rows), dtype=np.float32)
     # Two anchors have their pair from either side.
     counts[tiling.anchors] = 0.5
     return tiling.classes.there(counts).to(tiling.rows.dtype)
