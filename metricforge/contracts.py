@@ -200,7 +200,9 @@ class Loss(Protocol):
     `margin`, which is then given to a miner that asks for it. Without tuples it is zero, with a
     graph. And `active`, read after each call: how many of the tuples have a share in the loss (of
     a smooth one: violate the margin), an int or a 0-d tensor (which spares a GPU the wait), or
-    None. It is shown while training.
+    None. It is shown while training. One that learns a classifier may have
+    `predict(embeddings [B, D])`, the class 0 .. num_classes - 1 of each, int64 [B]: where images of
+    the training classes validate, its accuracy is shown.
     """
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:

@@ -17,6 +17,7 @@ from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.training.loop import Task
 from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of
+from metricforge.training.task import Validated
 
 # Hooks of the table of faults.
 from tests.faults import (  # noqa: F401
@@ -117,7 +118,9 @@ def small_task(
         optimizer=make_optimizer(Spec.parse(optimizer), parts_of(model, loss)),
         schedule=make_schedule(Spec.parse("cosine")),
         # Rises and falls with the weights, so that the best epoch need not be the last.
-        validate=lambda model: {"score": float(model.head.project.weight.detach()[0, 0].sin())},
+        validate=lambda model: Validated(
+            {"score": float(model.head.project.weight.detach()[0, 0].sin())}
+        ),
         epochs=epochs,
         seed=seed,
     )

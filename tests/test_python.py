@@ -62,6 +62,8 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
         metricforge.evaluate(run, data, part="validation")
     with pytest.raises(UsageError, match="patience needs validation classes"):
         metricforge.train(out=tmp_path / "s", patience=1, **own)
+    with pytest.raises(UsageError, match="the schedule plateau needs validation classes"):
+        metricforge.train(out=tmp_path / "s", schedule="plateau", **own)
 
 
 def test_by_an_error_the_epoch_with_the_least_is_chosen(tmp_path: Path) -> None:

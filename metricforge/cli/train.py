@@ -118,7 +118,7 @@ class WithChoices(click.Command):
               "machine.")  # fmt: skip
 @click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
               "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
-@click.option("--schedule", metavar="SPEC", help="cosine or constant, such as "
+@click.option("--schedule", metavar="SPEC", help="cosine, constant, step or plateau, such as "
               "cosine:warmup=0.05,end=0.1: rise over a twentieth, fall to a tenth.")  # fmt: skip
 @click.option("--rates", metavar="PART=FACTOR,...", help="Factors on the learning rate of "
               "backbone, head and loss, such as backbone=0.1,loss=100; 0 freezes.")  # fmt: skip

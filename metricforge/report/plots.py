@@ -67,10 +67,11 @@ def scatter(
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the loss of every step, and the validation score of every epoch that has one.
+    """Draw the loss of every step, and of every epoch what there is of validation.
 
     Records are those of a run's metrics.jsonl: `step` and `loss`, or `epoch_end`, `step` and
-    `validation`, a mapping whose first score is drawn. A loss that is not finite leaves a gap.
+    `validation`, a mapping whose first score is drawn, and with it `validation_loss` and
+    `validation_accuracy`, where they are. A loss that is not finite leaves a gap.
     """
     figure, axes = _figure(height=4.4)
     losses = [r for r in records if r.get("loss") is not None and not r.get("epoch_end")]
@@ -80,13 +81,22 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.plot(steps[::stride], values[::stride], color="tab:blue", alpha=0.25, linewidth=0.8)
     smooth = _smoothed(values)[::stride]
     lines = axes.plot(steps[::stride], smooth, color="tab:blue", linewidth=1.8, label="loss")
-    lines += _validation(axes, [r for r in records if r.get("epoch_end")])
+    epochs = [r for r in records if r.get("epoch_end")]
+    lines += _of_epochs(axes, epochs, "validation_loss", "tab:green", "validation loss")
+    lines += _validation(axes, epochs)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     _entitle(axes, "Training", "" if losses else "no steps recorded")
-    # Beside the title, where no curve can pass behind it.
+    # Beside the title, where no curve can pass behind it: four entries must find room there.
     legend = axes.legend(
-        handles=lines, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False
+        handles=lines,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=4,
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1.4,
+        columnspacing=1.2,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -184,9 +194,23 @@ def _validation(axes: Axes, epochs: Sequence[Mapping[str, Any]]) -> list[Line2D]
     steps = [step for step, scores in scored if name in scores]
     values = [scores[name] for _, scores in scored if name in scores]
     second = axes.twinx()
-    second.set_ylabel(f"validation {name}", parse_math=False)
     second.spines["top"].set_visible(False)
-    return second.plot(steps, values, "o-", color="tab:orange", ms=4, label=f"validation {name}")
+    label = f"validation {name}"
+    lines = second.plot(steps, values, "o-", color="tab:orange", ms=4, label=label)
+    accuracy = _of_epochs(second, epochs, "validation_accuracy", "tab:red", "validation accuracy")
+    second.set_ylabel(f"{label}, accuracy" if accuracy else label, parse_math=False)
+    return lines + accuracy
+
+
+def _of_epochs(
+    axes: Axes, epochs: Sequence[Mapping[str, Any]], key: str, colour: str, label: str
+) -> list[Line2D]:
+    """A curve of what is known by this key, at the last step of each epoch; none of nothing."""
+    known = [(r["step"], r[key]) for r in epochs if r.get(key) is not None]
+    if not known:
+        return []
+    steps, values = zip(*known, strict=True)
+    return axes.plot(steps, values, "o-", color=colour, ms=4, label=label)
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

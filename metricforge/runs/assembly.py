@@ -38,6 +38,7 @@ from metricforge.spec import Spec
 from metricforge.training.average import averaged
 from metricforge.training.conduct import check_fit, check_miner, sentences
 from metricforge.training.optimizer import (
+    Plateau,
     make_optimizer,
     make_schedule,
     parts_of,
@@ -205,11 +206,12 @@ def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
 
 def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime) -> Selection:
     protocol = make_protocol(registry, recipe.validation)
-    if recipe.patience and not len(source.split.validation):
-        raise UsageError("patience needs validation classes, which this split has none of.")
-    return Selection.of(
-        protocol, recipe.select, source.dataset, source.split, source.images, runtime
-    )
+    plateau = Spec.parse(recipe.schedule).name == "plateau"
+    what = "the schedule plateau" if plateau else "patience" if recipe.patience else ""
+    if what and not len(source.split.validation):
+        raise UsageError(f"{what} needs validation classes, which this split has none of.")
+    dataset, split, views = source.dataset, source.split, recipe.orientations or 1
+    return Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
 
 
 def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:
@@ -221,6 +223,9 @@ def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:
     )
     without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
     halved = "on a CPU fp16 is slower than fp32 where it has no instructions for it; try bf16."
+    # The first epoch is better than none, and after the last there is none to fall in.
+    waits = task.schedule.patience + 2 if isinstance(task.schedule, Plateau) else 0
+    level = f"the rate never falls: it may after {waits - 1} epochs, and there are {task.epochs}."
     frozen = f"the backbone never trains: it is frozen in all {task.epochs} epochs."
     notes = {
         turned: views > 1,
@@ -228,6 +233,7 @@ def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:
         without_norms: task.frozen_norms and not has_norms,
         halved: runtime.precision == "fp16" and runtime.device.type == "cpu",
         frozen: freeze > 0 and task.frozen >= task.epochs,
+        level: task.epochs < waits,
     }
     return (*(note for note, holds in notes.items() if holds), *sentences(task.sampler))
 

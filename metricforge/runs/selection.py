@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +17,7 @@ from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime
 from metricforge.training.conduct import blaming, check_result
 from metricforge.training.loop import embed_images
+from metricforge.training.task import Validated
 
 MOST_IMAGES = 3_000
 
@@ -31,6 +31,8 @@ class Selection:
     images: Images
     indices: Tensor
     labelled: Labelled
+    classes: Tensor
+    known: bool
     runtime: Runtime
     notes: tuple[str, ...]
 
@@ -43,8 +45,12 @@ class Selection:
         split: Split,
         images: Images,
         runtime: Runtime,
+        views: int = 1,
     ) -> Selection:
         """A selection over the validation part, thinned evenly within its classes if large.
+
+        `views` are the orientations of each training class, of which images as they are have the
+        first.
 
         Where the part is empty it has no numbers, by which the last epoch is the best.
         """
@@ -59,19 +65,32 @@ class Selection:
             notes.append("no class validates: the last epoch is kept.")
         elif len(labels.unique()) < 2:
             notes.append("one validation class can't rank epochs; give validation more classes.")
-        labelled = labelled_part(dataset, indices)
-        return cls(protocol, key, images, indices, labelled, runtime, tuple(notes))
+        trained = dataset.labels[split.train].unique()
+        known = bool(torch.isin(labels, trained).all())
+        numbers = torch.searchsorted(trained, labels) * views
+        classes = numbers if known else labels.unique(return_inverse=True)[1]
+        return cls(
+            protocol,
+            key,
+            images,
+            indices,
+            labelled_part(dataset, indices),
+            classes,
+            known,
+            runtime,
+            tuple(notes),
+        )
 
-    def __call__(self, model: EmbeddingModel) -> Mapping[str, float]:
-        """The protocol's numbers by name, the one to select by first."""
+    def __call__(self, model: EmbeddingModel) -> Validated:
+        """The protocol's numbers by name, the one to select by first, and the embeddings."""
         if not len(self.indices):
-            return {}
+            return Validated({})
         embeddings = embed_images(model, self.images, self.indices, self.runtime)
         ranks = self.runtime.ranks
         # One judges for all: two ranks that differ in a last bit could choose two epochs.
         told = ranks.told(json.dumps(self._scores(embeddings)) if ranks.first else "")
         scores: dict[str, float] = json.loads(told)
-        return scores
+        return Validated(scores, embeddings, self.classes, self.known)
 
     def _scores(self, embeddings: Tensor) -> dict[str, float]:
         estimates = evaluated(self.protocol, embeddings, self.labelled).estimates

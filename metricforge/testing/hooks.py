@@ -23,7 +23,7 @@ EPOCH: Mapping[str, Any] = {
     "epoch_end": True, "epoch": 1, "step": 2, "loss": 0.4, "empty_batches": 0,
     "validation": {"map@r": 0.5, "recall@1": 0.75}, "best": True, "seconds": 0.2,
     "active_share": None, "chosen_share": None, "spread": None, "effective_rank": None,
-    "collapsed": False,
+    "collapsed": False, "validation_loss": None, "validation_accuracy": None,
 }  # fmt: skip
 
 

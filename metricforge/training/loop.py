@@ -17,6 +17,7 @@ from metricforge.runtime.normalization import norms
 from metricforge.training.blame import blaming, telling_of_memory
 from metricforge.training.conduct import taken_batches
 from metricforge.training.health import FEWEST, collapsed, effective_rank, spread
+from metricforge.training.held_out import held_out
 from metricforge.training.passes import Part, chunks_of
 from metricforge.training.records import EpochRecord, Record, StepRecord
 from metricforge.training.step import Outcome, take_step
@@ -36,7 +37,7 @@ def fit(task: Task, position: Position, runtime: Runtime) -> Iterator[Record]:
             position.tally.add(record)
             position.seconds += record.seconds
             yield record
-        yield _close_epoch(task, position)
+        yield _close_epoch(task, position, runtime)
 
 
 def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRecord]:
@@ -51,7 +52,7 @@ def _epoch(task: Task, position: Position, runtime: Runtime) -> Iterator[StepRec
         images = sum(len(part.batch) for part in parts)
         spent = task.spent(position, _count(task, position), more=images)
         for group in task.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * task.schedule(spent)
+            group["lr"] = group["initial_lr"] * task.rate(position, spent)
         outcome = take_step(task, parts, position, runtime)
         position.step += 1
         position.total_steps += 1
@@ -114,7 +115,7 @@ def _record(
         tuples=outcome.tuples,
         images=len(outcome.embeddings),
         seconds=seconds,
-        lr=task.optimizer.defaults["lr"] * task.schedule(spent),
+        lr=task.optimizer.defaults["lr"] * task.rate(position, spent),
         spent=task.spent(position, steps),
         possible=outcome.possible,
         active=outcome.active,
@@ -149,14 +150,17 @@ def once(batch: Tensor) -> Tensor:
     return batch if len(images) == len(batch) else batch[np.sort(first)]
 
 
-def _close_epoch(task: Task, position: Position) -> EpochRecord:
+def _close_epoch(task: Task, position: Position, runtime: Runtime) -> EpochRecord:
     tally, position.tally = position.tally, Tally()
+    validated = task.validate(task.judged)
+    compared = held_out(task, position, validated, runtime)
     position.epoch += 1
     position.step = 0
-    scores = task.validate(task.judged)
+    scores = validated.scores
     # Without scores the last epoch is the best.
     first = next(iter(scores.values()), None)
     score = float(position.epoch) if first is None else -first if task.lower_is_better else first
+    task.wait(position, score)
     # Of equals the later: a validation set too easy to rank epochs must not pick the first.
     best = score >= position.best_score
     if best:
@@ -171,6 +175,8 @@ def _close_epoch(task: Task, position: Position) -> EpochRecord:
         seconds=tally.seconds,
         active_share=tally.active_share,
         chosen_share=tally.chosen_share,
+        validation_loss=compared.loss,
+        validation_accuracy=compared.accuracy,
         **_health(task, tally),
     )
 

@@ -47,6 +47,7 @@ class StepRecord:
 class EpochRecord:
     """One epoch: its mean loss, the scores on validation classes, whether they are the best.
 
+    `validation_loss` and `validation_accuracy` are those of `held_out`, None where there are none.
     The shares are those of all its tuples together. `spread` and `effective_rank` are those of
     its last embeddings (see `health`), None where there are too few of them.
     """
@@ -63,6 +64,8 @@ class EpochRecord:
     spread: float | None = None
     effective_rank: float | None = None
     collapsed: bool = False
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
 
 Record = StepRecord | EpochRecord

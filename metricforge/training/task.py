@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
+import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -16,10 +17,25 @@ from metricforge.contracts import Loss, Miner, Sampler
 from metricforge.data.images import Images
 from metricforge.model import EmbeddingModel
 from metricforge.training.augmentation import Chain
-from metricforge.training.optimizer import Schedule
+from metricforge.training.optimizer import Plateau, Schedule
 from metricforge.training.tally import Tally
 
 Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What validation images tell of a model: scores, the one to select by first, and its rows.
+
+    `embeddings` [M, D] and `labels` int64 [M] are on the CPU; none where the loss is not wanted.
+    The labels are `known` where all are of training classes, and then are those of the training;
+    else they are 0 .. V-1.
+    """
+
+    scores: Scores
+    embeddings: Tensor = field(default_factory=lambda: torch.zeros(0, 1), repr=False)
+    labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64), repr=False)
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class Task:
     labels: Tensor
     optimizer: Optimizer
     schedule: Schedule
-    validate: Callable[[EmbeddingModel], Scores]
+    validate: Callable[[EmbeddingModel], Validated]
     epochs: int
     seed: int
     images_budget: int | None = None
@@ -90,6 +106,23 @@ class Task:
             shares.append(position.seconds / self.seconds_budget)
         return min(1.0, max(shares))
 
+    def rate(self, position: Position, spent: float) -> float:
+        """The factor on the learning rate, with that which a plateau has left."""
+        return self.schedule(spent) * position.rate
+
+    def wait(self, position: Position, score: float) -> None:
+        """Let the schedule `plateau` see the score of the epoch that `position` has just closed.
+
+        Before the best score of the position is that of this epoch.
+        """
+        if not isinstance(self.schedule, Plateau):
+            return
+        if score > position.best_score:
+            position.waits_from = position.epoch
+        elif position.epoch - position.waits_from >= self.schedule.patience:
+            position.rate = self.schedule.reduced(position.rate)
+            position.waits_from = position.epoch
+
     def exhausted(self, position: Position) -> bool:
         """Whether the images or the seconds are spent."""
         return (self.images_budget is not None and position.images >= self.images_budget) or (
@@ -112,7 +145,8 @@ class Position:
 
     `images` were shown to the network, one shown twice being two, and `seconds` were spent so far.
     `batches` are those of the open epoch, each int64 [B] into the train set, and `tally` is what
-    its steps summed up to.
+    its steps summed up to. `rate` is the factor on the learning rate that the schedule `plateau`
+    has left, and `waits_from` the epoch of the last better score, or in which it last fell.
     """
 
     epoch: int = 0
@@ -121,6 +155,8 @@ class Position:
     images: int = 0
     best_score: float = float("-inf")
     best_epoch: int = 0
+    rate: float = 1.0
+    waits_from: int = 0
     seconds: float = field(default=0.0, compare=False)
     batches: list[Tensor] = field(default_factory=list, repr=False, compare=False)
     tally: Tally = field(default_factory=Tally, repr=False, compare=False)

@@ -75,10 +75,12 @@ def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatc
     known = read_records(BENCHMARKS / "results" / name / "results.jsonl")
     tables.pictures(name, suite, sorted(known, key=lambda record: record.finished))
     order = list(dict.fromkeys(asked.approach for asked in suite.plan()))
+    done = {record.approach for record in known if record.outcome == "done"}
     assert len(shown) == 2, "one picture for each split"
     for approaches in shown:
         assert approaches == [each for each in order if each in approaches]
-        assert len(approaches) == len(order) / 2
+    # What has not been carried out yet has no picture.
+    assert {each for approaches in shown for each in approaches} == done
 
 
 def test_a_suite_of_which_nothing_is_there_has_no_section(

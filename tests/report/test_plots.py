@@ -184,6 +184,28 @@ def test_a_loss_curve_shows_raw_and_smooth_loss_and_the_first_score(tmp_path, mo
     assert second.get_lines()[0].get_ydata().tolist() == [0.125, 0.25, 0.375, 0.5, 0.625]
 
 
+def test_a_loss_curve_shows_the_loss_and_accuracy_on_validation_images(tmp_path, monkeypatch):
+    steps = [r for r in history() if not r.get("epoch_end")]
+    ends = [r for r in history() if r.get("epoch_end")]
+    losses, accuracies = [3.0, None, 2.0, 1.5, 1.0], [0.5, None, 0.75, 0.9, 1.0]
+    ends = [
+        {**end, "validation_loss": loss, "validation_accuracy": accuracy}
+        for end, loss, accuracy in zip(ends, losses, accuracies, strict=True)
+    ]
+    loss_curve([*steps, *ends], tmp_path / "loss.png")
+    figures = recorded(monkeypatch)
+    loss_curve([*steps, *ends], tmp_path / "x")
+    axes, second = figures[0].axes
+    known = [end["step"] for end in ends if end["validation_loss"] is not None]
+    assert drawn(axes)["validation loss"] == (known, [3.0, 2.0, 1.5, 1.0])
+    assert drawn(second)["validation accuracy"] == (known, [0.5, 0.75, 0.9, 1.0])
+    assert second.get_ylabel() == "validation map@r, accuracy"
+    legend = axes.get_legend()
+    assert len(legend.get_texts()) == 4
+    figures[0].canvas.draw()
+    assert not axes._left_title.get_window_extent().overlaps(legend.get_window_extent())
+
+
 def test_a_loss_that_is_none_leaves_a_gap(tmp_path, monkeypatch):
     figures = recorded(monkeypatch)
     losses = [1.0, float("nan"), 3.0, float("inf"), 5.0]

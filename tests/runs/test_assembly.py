@@ -11,6 +11,7 @@ from tests.runs.test_components import Net, assembled
 
 NO_NORM = "the network has no batch norm: --batch-norm frozen changes nothing."
 NEVER = "the backbone never trains: it is frozen in all 2 epochs."
+LEVEL = "the rate never falls: it may after 3 epochs, and there are 2."
 BY_CHUNK = "of a batch of more than 5 images batch norm goes by the chunk"
 
 
@@ -20,6 +21,7 @@ BY_CHUNK = "of a batch of more than 5 images batch norm goes by the chunk"
         (Net, {"batch_norm": "frozen"}, NO_NORM),
         (Net, {"freeze": 2}, NEVER),
         (Net, {"freeze": 9}, NEVER),
+        (Net, {"schedule": "plateau:patience=2"}, LEVEL),
         ("conv4:channels=4", {"chunk": 5}, BY_CHUNK),
     ],
 )
@@ -35,6 +37,7 @@ def test_nothing_is_said_of_options_that_do_what_they_say() -> None:
         (Net, {"freeze": 1, "chunk": 5}),
         ("conv4:channels=4", {"batch_norm": "frozen", "chunk": 5}),
         (Net, {"rates": "backbone=0"}),
+        (Net, {"schedule": "step"}),
     ):
         assert assembled(backbone, epochs=2, **options).notes == ()
 

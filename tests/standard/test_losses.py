@@ -41,11 +41,12 @@ BATCHES = {
 }
 CASES = (
     (Contrastive(), AllPairs()),
+    (Contrastive(reduction="sum"), AllPairs()),
     (Triplet(), AllTriplets()),
     (Triplet(active_only=False), AllTriplets()),
 )
 every_loss = pytest.mark.parametrize(
-    ("loss", "described"), CASES, ids=["contrastive", "triplet", "triplet-all"]
+    ("loss", "described"), CASES, ids=["contrastive", "contrastive-sum", "triplet", "triplet-all"]
 )
 
 
@@ -59,13 +60,13 @@ def random_batch(count=12, dim=4, dtype=torch.float64):
     return torch.randn(count, dim, generator=rng, dtype=dtype), torch.arange(count) % 3
 
 
-def naive_contrastive(rows, margin):
+def naive_contrastive(rows, margin, reduction="mean"):
     terms = []
     for a in range(len(rows)):
         for b in range(a + 1, len(rows)):
             d = math.dist(rows[a][:2], rows[b][:2])
             terms.append((d if rows[a][2] == rows[b][2] else max(0.0, margin - d)) ** 2 / 2)
-    return sum(terms) / len(terms) if terms else 0.0
+    return sum(terms) / (len(terms) if terms and reduction == "mean" else 1)
 
 
 SCALES = {
@@ -118,16 +119,37 @@ def check(loss, described, rows, expected):
 @pytest.mark.parametrize("name", BATCHES)
 def test_losses_of_what_is_special_are_the_naive_loop(name):
     rows = BATCHES[name]
-    check(Contrastive(margin=0.75), AllPairs(), rows, naive_contrastive(rows, 0.75))
+    for reduction in ("mean", "sum"):
+        loss = Contrastive(margin=0.75, reduction=reduction)
+        check(loss, AllPairs(), rows, naive_contrastive(rows, 0.75, reduction))
     for active_only in (True, False):
         expected = naive_triplet(rows, 0.2, active_only)
         check(Triplet(active_only=active_only), AllTriplets(), rows, expected)
 
 
 @quick
-@given(batches, margins)
-def test_contrastive_is_the_naive_loop(rows, margin):
-    check(Contrastive(margin=margin), AllPairs(), rows, naive_contrastive(rows, margin))
+@given(batches, margins, st.sampled_from(["mean", "sum"]))
+def test_contrastive_is_the_naive_loop(rows, margin, reduction):
+    loss = Contrastive(margin=margin, reduction=reduction)
+    check(loss, AllPairs(), rows, naive_contrastive(rows, margin, reduction))
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_sum_has_each_pair_once_from_whichever_sides_it_is_compared(described):
+    embeddings, labels = random_batch(5)
+    rows = embeddings.requires_grad_()
+    loss = Contrastive(margin=2.0, reduction="sum")
+    # Two anchors of five images: their own pair is compared from either side, six from one.
+    tuples = AllPairs(2) if described else AllPairs(2).listed(labels)
+    places = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4)]
+    one, other = torch.tensor(places).T
+    once = Pairs(one, other, labels[one] == labels[other])
+    value, expected = loss(rows, labels, tuples), loss(rows, labels, once)
+    mean = Contrastive(margin=2.0)(rows, labels, once)
+    assert float(expected.detach()) == pytest.approx(7 * float(mean.detach()))
+    assert float(value.detach()) == pytest.approx(float(expected.detach()))
+    slopes = [torch.autograd.grad(found, rows)[0] for found in (value, expected)]
+    assert torch.allclose(*slopes, atol=1e-12)
 
 
 @quick
@@ -219,6 +241,13 @@ def test_contrastive_by_hand():
     # d = 5 of one class, d = 1 and d = sqrt(18) of two; the margin is 2.
     value = Contrastive(margin=2.0)(embeddings, torch.zeros(3), pairs)
     assert float(value) == pytest.approx((25 / 2 + 1 / 2 + 0) / 3)
+    value = Contrastive(margin=2.0, reduction="sum")(embeddings, torch.zeros(3), pairs)
+    assert float(value) == pytest.approx(25 / 2 + 1 / 2 + 0)
+
+
+def test_contrastive_is_reduced_by_mean_or_sum():
+    with pytest.raises(UsageError, match="reduction mean or sum, not none"):
+        Contrastive(reduction="none")
 
 
 def test_triplet_by_hand():
@@ -321,6 +350,7 @@ def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
             *product(
                 [
                     (Contrastive(), AllPairs),
+                    (Contrastive(reduction="sum"), AllPairs),
                     (Triplet(), AllTriplets),
                     (Triplet(active_only=False, margin=2.0), AllTriplets),
                     (Triplet(soft=0.3), AllTriplets),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -228,22 +229,23 @@ def test_a_near_duplicate_far_from_the_origin_is_found_in_float32():
     assert triplets.negative[triplets.anchor == 1].tolist() == [3]
 
 
-def random_hard(rows, margin):
+def random_hard(rows, margin, power):
     """For each anchor and positive the negatives it may get."""
     naive = Naive(rows)
     return {
         (a, p): {
             n for n in naive.negatives(a)
-            if distance(rows, a, n) < distance(rows, a, p) + margin
+            if distance(rows, a, n) ** power < distance(rows, a, p) ** power + margin
         }
         for a in naive.places
         for p in naive.positives(a)
     }  # fmt: skip
 
 
-def check_random_hard(rows, margin, seed=0):
-    triplets = RandomHard(margin)(*batch_of(rows), np.random.default_rng(seed))
-    allowed = random_hard(rows, margin)
+def check_random_hard(rows, margin, squared=False):
+    miner = RandomHard(margin, squared=squared)
+    triplets = miner(*batch_of(rows), np.random.default_rng(0))
+    allowed = random_hard(rows, margin, 2 if squared else 1)
     found = {}
     for anchor, positive, negative in zip(*(part.tolist() for part in triplets), strict=True):
         assert (anchor, positive) not in found
@@ -259,13 +261,14 @@ def test_random_hard_on_what_is_special(name):
 
 @pytest.mark.usefixtures("tiles")
 def test_random_hard_on_a_larger_batch():
-    check_random_hard(random_rows(150, 30), 0.2)
+    for squared in (False, True):
+        check_random_hard(random_rows(150, 30), 0.2, squared)
 
 
 @quick
-@given(points, st.sampled_from([0.1, 0.7]))
-def test_random_hard_is_the_naive_loop(rows, margin):
-    check_random_hard(rows, margin)
+@given(points, st.sampled_from([0.1, 0.7, 2.5]), st.booleans())
+def test_random_hard_is_the_naive_loop(rows, margin, squared):
+    check_random_hard(rows, margin, squared)
 
 
 @pytest.mark.usefixtures("tiles")
@@ -413,9 +416,51 @@ def test_distance_weighted_gives_each_positive_pair_a_negative(rows):
 
 def test_all_are_described_and_not_listed():
     embeddings, labels = batch_of(BATCHES["ties"])
-    assert AllPairs()(embeddings, labels) == contracts.AllPairs()
+    assert AllPairs()(embeddings, labels, np.random.default_rng(0)) == contracts.AllPairs()
     assert AllTriplets()(embeddings, labels) == contracts.AllTriplets()
     assert (AllPairs.kind, AllTriplets.kind) == (Pairs, Triplets)
+
+
+def balanced(labels, seed=0):
+    labels = torch.tensor(labels, dtype=torch.int64)
+    miner = AllPairs(balanced=True)
+    pairs = miner(torch.zeros(len(labels), 2), labels, np.random.default_rng(seed))
+    assert [part.dtype for part in pairs] == [torch.int64, torch.int64, torch.bool]
+    return list(zip(*(part.tolist() for part in pairs), strict=True))
+
+
+@quick
+@given(st.lists(st.integers(0, 4), max_size=12))
+def test_balanced_pairs_are_all_positive_ones_and_as_many_negative_ones(labels):
+    every = [(a, b) for b in range(len(labels)) for a in range(b)]
+    positive = {(a, b) for a, b in every if labels[a] == labels[b]}
+    negative = set(every) - positive
+    pairs = balanced(labels)
+    assert sorted((a, b) for a, b, same in pairs if same) == sorted(positive)
+    drawn = [(a, b) for a, b, same in pairs if not same]
+    assert len(set(drawn)) == len(drawn) == min(len(positive), len(negative))
+    assert set(drawn) <= negative
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 2, 3], [0, 0, 0, 1, 1]])
+def test_balanced_pairs_draw_each_negative_as_likely_as_the_next(labels):
+    draws = Counter(pair for seed in range(3000) for pair in balanced(labels, seed) if not pair[2])
+    possible = sum(labels[a] != labels[b] for b in range(len(labels)) for a in range(b))
+    share = sum(labels[a] == labels[b] for b in range(len(labels)) for a in range(b)) / possible
+    assert len(draws) == possible
+    deviation = math.sqrt(3000 * share * (1 - share))
+    assert all(abs(count - 3000 * share) < 4.5 * deviation for count in draws.values())
+
+
+def test_balanced_pairs_of_a_large_batch_take_the_memory_of_the_pairs():
+    labels = torch.arange(2**15) // 4
+    tracemalloc.start()
+    pairs = AllPairs(balanced=True)(labels[:, None], labels, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pairs.same) == 2 * int(pairs.same.sum()) == 2 * 6 * 2**13
+    # Half a thousand million negatives are never listed.
+    assert peak < 400 * len(pairs.same)
 
 
 @pytest.mark.parametrize("build", [

@@ -29,6 +29,10 @@ CASES: dict[str, dict[str, object]] = {
     "all triplets": {"sampler": "all-triplets:classes=3,per_class=3"},
     "in-batch": {"sampler": "balanced:classes=3,per_class=3", "loss": "supcon"},
     "drawn": {"sampler": "distance-weighted:classes=3,per_class=3"},
+    "drawn pairs": {
+        "sampler": "all-pairs:classes=3,per_class=3,balanced=true",
+        "loss": "contrastive:reduction=sum",
+    },
 }
 
 

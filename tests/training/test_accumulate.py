@@ -11,6 +11,7 @@ from metricforge_standard.miners.whole_batch import WholeBatch
 from metricforge.runtime import Runtime, generator
 from metricforge.training.loop import Position, fit
 from metricforge.training.records import StepRecord
+from metricforge.training.task import Validated
 from tests.conftest import small_task
 from tests.training.ranked import Plain
 
@@ -78,7 +79,8 @@ def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_task
 
 def test_patience_ends_a_training_that_gets_no_better(make_task):
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
-    task = replace(make_task(epochs=6), validate=lambda _: {"score": next(scores)}, patience=3)
+    validate = lambda _: Validated({"score": next(scores)})  # noqa: E731
+    task = replace(make_task(epochs=6), validate=validate, patience=3)
     position = Position()
     list(fit(task, position, CPU))
     assert (position.epoch, position.best_epoch) == (5, 2)

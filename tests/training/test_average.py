@@ -12,6 +12,7 @@ from metricforge.training.average import averaged
 from metricforge.training.checkpoint import Checkpoints
 from metricforge.training.loop import Position, fit
 from metricforge.training.records import EpochRecord, StepRecord
+from metricforge.training.task import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -42,7 +43,12 @@ def test_it_is_judged_and_kept_as_the_best(make_task, tmp_path):
     task = make_task()
     task = replace(task, average=averaged(task.model, 0.9))
     judged, checkpoints, position, best = [], Checkpoints(tmp_path), Position(), {}
-    task = replace(task, validate=lambda model: judged.append(model) or {"score": len(judged)})
+
+    def validate(model):
+        judged.append(model)
+        return Validated({"score": len(judged)})
+
+    task = replace(task, validate=validate)
     for record in fit(task, position, CPU):
         if isinstance(record, EpochRecord):
             checkpoints.save(task, position)

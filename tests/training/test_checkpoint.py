@@ -18,9 +18,12 @@ from metricforge.registry import Registry
 from metricforge.runs.assembly import assemble
 from metricforge.runs.recipe import Recipe
 from metricforge.runtime import Runtime
+from metricforge.spec import Spec
 from metricforge.training.average import averaged
 from metricforge.training.checkpoint import Checkpoints, restore
 from metricforge.training.loop import EpochRecord, Position, fit
+from metricforge.training.optimizer import make_schedule
+from metricforge.training.task import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -101,6 +104,17 @@ def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_task, t
     middles, epochs = same_from_everywhere(make, tmp_path)
     assert middles >= 3
     assert epochs == 2
+
+
+def test_resuming_on_a_plateau_ends_in_the_same_bytes(make_task, tmp_path):
+    def make():
+        schedule = make_schedule(Spec.parse("plateau:patience=1,factor=0.5"))
+        return replace(make_task(epochs=4, optimizer="sgd:lr=0.5"), schedule=schedule)
+
+    assert run(make()).rate < 1, "the rate never fell"
+    middles, epochs = same_from_everywhere(make, tmp_path)
+    assert middles >= 6
+    assert epochs == 3
 
 
 @pytest.mark.parametrize("budget", [48, 70])
@@ -387,7 +401,8 @@ def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
 
     def task_of():
         epochs = iter(range(1, 4))
-        return replace(make_task(), validate=lambda model: {"score": scores[next(epochs)]})
+        validate = lambda _: Validated({"score": scores[next(epochs)]})  # noqa: E731
+        return replace(make_task(), validate=validate)
 
     def train(task, checkpoints, position, at_save=lambda position: None):
         def save(record, position):

@@ -16,6 +16,7 @@ from metricforge.contracts import Pairs, Triplets
 from metricforge.errors import DivergedError, PluginError
 from metricforge.runtime import Runtime, generator
 from metricforge.training.loop import EpochRecord, Position, StepRecord, fit, once
+from metricforge.training.task import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -121,7 +122,8 @@ def test_a_budget_of_seconds_ends_it(make_task):
 
 def test_the_best_epoch_is_that_of_the_best_score_and_of_equals_the_later(make_task):
     scores = iter([0.1, 0.7, 0.7, 0.2])
-    task = replace(make_task(epochs=4), validate=lambda model: {"first": next(scores), "other": 9})
+    validate = lambda model: Validated({"first": next(scores), "other": 9})  # noqa: E731
+    task = replace(make_task(epochs=4), validate=validate)
     position = Position()
     best = [r.best for r in fit(task, position, CPU) if isinstance(r, EpochRecord)]
     assert best == [True, True, True, False]

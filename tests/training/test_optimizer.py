@@ -14,6 +14,7 @@ from metricforge.spec import Spec
 from metricforge.training.loop import Position, fit
 from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of, read_rates
 from metricforge.training.records import EpochRecord, StepRecord
+from metricforge.training.task import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -82,7 +83,13 @@ def test_a_rate_that_is_not_above_0_is_refused(make_task, lr):
     ("spec", "told"),
     [("cosine:warmup=2", "share of the training, from 0 to 1, not 2.0"),
      ("cosine:end=-1", "factor on the learning rate, from 0 to 1, not -1.0"),
-     ("cosine:end=nan", "factor"), ("constant:warmup=-0.1", "share")],
+     ("cosine:end=nan", "factor"), ("constant:warmup=-0.1", "share"),
+     ("step:every=0", "fraction of the training, above 0, not 0.0"),
+     ("step:every=1.5", "every is a fraction"), ("step:every=nan", "every is a fraction"),
+     ("plateau:patience=0", "number of epochs, 1 or more, not 0"),
+     ("plateau:factor=2", "factor on the learning rate"),
+     ("plateau:end=-1", "factor on the learning rate"),
+     ("step:factor=2", "factor on the learning rate"), ("step:warmup=2", "share")],
 )  # fmt: skip
 def test_a_schedule_beyond_its_bounds_is_refused(spec, told):
     with pytest.raises(UsageError, match=told):
@@ -94,6 +101,67 @@ def test_a_schedule_rises_over_a_share_of_the_training_and_falls_to_its_end():
     expected = {0.1: 0.5, 0.2: 1.0, 0.6: 0.55, 1.0: 0.1}
     assert {spent: schedule(spent) for spent in expected} == pytest.approx(expected)
     assert make_schedule(Spec.parse("cosine:warmup=1"))(1.0) == pytest.approx(1)
+
+
+def test_a_schedule_of_steps_falls_by_its_factor_where_the_example_does():
+    schedule = make_schedule(Spec.parse("step"))
+    # The siamese example's StepLR(8, gamma=0.1) over 20 epochs, in the middle of a step of each.
+    rates = [schedule((epoch + middle) / 20) for epoch in range(20) for middle in (0.001, 0.999)]
+    assert rates == pytest.approx([1.0] * 16 + [0.1] * 16 + [0.01] * 8)
+
+
+def test_a_schedule_of_steps_falls_at_each_fraction_and_rises_before():
+    schedule = make_schedule(Spec.parse("step:every=0.1,factor=0.5,warmup=0.2"))
+    # 0.3 / 0.1 is 2.9999999999999996.
+    expected = {0.05: 0.25, 0.1: 0.25, 0.15: 0.375, 0.2: 0.25, 0.3: 0.125, 0.39: 0.125, 1.0: 2**-10}
+    assert {spent: schedule(spent) for spent in expected} == pytest.approx(expected)
+    assert make_schedule(Spec.parse("step:every=1"))(0.999) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "scores", "factors"),
+    [
+        # An equal score is not better; after a fall the epochs are counted anew.
+        ("patience=2,factor=0.1", [0.5, 0.7, 0.7, 0.1, 0.2, 0.6, 0.8, 0.7],
+         [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        ("patience=1,factor=0.5", [0.1, 0.1, 0.2, 0.1, 0.1], [1, 1, 0.5, 0.5, 0.25]),
+        ("patience=1,factor=0.1,end=0.05", [0.9, 0.1, 0.1, 0.1], [1, 1, 0.1, 0.05]),
+        ("patience=3,factor=0.1", [0.1, 0.2, 0.3, 0.4], [1] * 4),
+    ],
+)  # fmt: skip
+def test_the_rate_falls_on_a_plateau(make_task, spec, scores, factors):
+    values = iter(scores)
+    task = replace(
+        make_task(epochs=len(scores)),
+        schedule=make_schedule(Spec.parse(f"plateau:{spec}")),
+        validate=lambda model: Validated({"score": next(values)}),
+    )
+    rates = {}
+    for record in fit(task, Position(), CPU):
+        if isinstance(record, StepRecord):
+            rates.setdefault(record.epoch, set()).add(record.lr)
+            for group in task.optimizer.param_groups:
+                assert group["lr"] == pytest.approx(record.lr)
+    assert [len(each) for each in rates.values()] == [1] * len(scores)
+    assert [each.pop() for each in rates.values()] == pytest.approx([0.01 * f for f in factors])
+
+
+def test_an_error_that_falls_is_no_plateau(make_task):
+    values = iter([0.5, 0.4, 0.3, 0.2])
+    task = replace(
+        make_task(epochs=4),
+        schedule=make_schedule(Spec.parse("plateau:patience=1")),
+        validate=lambda model: Validated({"error": next(values)}),
+        lower_is_better=True,
+    )
+    position = Position()
+    list(fit(task, position, CPU))
+    assert position.rate == 1
+
+
+def test_a_plateau_rises_over_its_warmup():
+    schedule = make_schedule(Spec.parse("plateau:warmup=0.5"))
+    assert [schedule(spent) for spent in (0.25, 0.5, 1.0)] == [0.5, 1.0, 1.0]
 
 
 def test_the_backbone_waits_while_it_is_frozen_its_batch_norm_too(make_task):

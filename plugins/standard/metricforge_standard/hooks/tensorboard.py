@@ -12,7 +12,9 @@ from torch import Tensor
 from metricforge.errors import UsageError
 
 OF_STEPS = ("loss", "lr", "active_share", "chosen_share", "gradient_norm")
-OF_EPOCHS = ("loss", "active_share", "spread", "effective_rank")
+OF_EPOCHS = (
+    "loss", "validation_loss", "validation_accuracy", "active_share", "spread", "effective_rank",
+)  # fmt: skip
 
 
 class TensorBoard:

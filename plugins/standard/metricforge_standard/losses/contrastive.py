@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,17 +17,21 @@ class Contrastive:
     """Pulls pairs of a class together and pushes others beyond a margin (Hadsell 2006).
 
     The mean over pairs of d^2 / 2 for a pair of one class and max(0, margin - d)^2 / 2 for
-    another, with d the euclidean distance. All pairs of a batch are gone through in tiles. No
-    pairs give zero, with a graph.
+    another, with d the euclidean distance. With `reduction` sum it is their sum, each pair of two
+    images once, also where a miner lists it from either side; it grows with the number of pairs,
+    as does the gradient. All pairs of a batch are gone through in tiles. No pairs give zero, with
+    a graph.
     """
 
     accepts = (Pairs,)
     active: Tensor | None = None
 
-    def __init__(self, *, margin: float = 1.0) -> None:
+    def __init__(self, *, margin: float = 1.0, reduction: Literal["mean", "sum"] = "mean") -> None:
         if not margin > 0:
             raise UsageError("contrastive needs margin > 0.")
-        self.margin = margin
+        if reduction not in ("mean", "sum"):
+            raise UsageError(f"contrastive needs reduction mean or sum, not {reduction}.")
+        self.margin, self.reduction = margin, reduction
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs) -> Tensor:
         if isinstance(tuples, AllPairs):
@@ -34,13 +41,16 @@ class Contrastive:
         self.active = (apart.detach() > 0).sum()
         if len(distance) == 0:
             return embeddings[:0].sum()
-        return apart.square().mean() / 2
+        if self.reduction == "mean":
+            return apart.square().mean() / 2
+        return (apart.square() / _listings(tuples, len(labels))).sum() / 2
 
     def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
         tiling = Tiling(embeddings, labels, anchors)
         gradient = Gradient(tiling)
         loss, active = torch.zeros(2, dtype=precise(embeddings.device), device=embeddings.device)
         symmetric = len(tiling.anchors) == len(labels)
+        once = None if self.reduction == "mean" or symmetric else _once(tiling)
         for tile in tiling.squared_distances():
             distance = tile.values.sqrt_()
             slopes, scratch = tiling.spare(tile, 0), tiling.spare(tile, 1)
@@ -48,10 +58,32 @@ class Contrastive:
             together = torch.where(tile.same, tile.near, 0.0)
             torch.sub(self.margin, distance, out=slopes).clamp_(min=0).neg_()
             slopes[:, tile.window].masked_fill_(tile.same, 0.0).add_(together)
-            loss += torch.mul(slopes, slopes, out=scratch).sum(1).to(loss.dtype).sum()
+            squares = torch.mul(slopes, slopes, out=scratch)
+            loss += (squares if once is None else squares.mul_(once)).sum(1).to(loss.dtype).sum()
             active += torch.sign(slopes, out=scratch).abs_().sum(1).to(loss.dtype).sum()
+            slopes = slopes if once is None else slopes.mul_(once)
             gradient.of_distances(tile, slopes, distance, symmetric)
         self.active = active
         count = max(len(tiling.anchors) * (len(labels) - 1), 1)
+        if self.reduction == "sum":
+            # From either side each pair was added twice; `once` has halved that already.
+            count = 2 if once is None else 1
         value, slope = loss / (2 * count), gradient.in_batch_order() / count
         return scored(embeddings, value.to(slope.dtype), slope)
+
+
+def _once(tiling: Tiling) -> Tensor:
+    """What an anchor's pair with each sorted row [B] counts, so that each pair counts once."""
+    counts = np.ones(len(tiling.rows), dtype=np.float32)
+    # Two anchors have their pair from either side.
+    counts[tiling.anchors] = 0.5
+    return tiling.classes.there(counts).to(tiling.rows.dtype)
+
+
+def _listings(pairs: Pairs, images: int) -> Tensor:
+    """How often the two images of each pair [M] are listed, from either side."""
+    anchor, other, _ = pairs
+    keys = torch.minimum(anchor, other) * images + torch.maximum(anchor, other)
+    # By sorting, for unique() would wait for the device.
+    ordered = keys.sort().values
+    return torch.searchsorted(ordered, keys, right=True) - torch.searchsorted(ordered, keys)

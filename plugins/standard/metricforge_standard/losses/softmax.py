@@ -32,8 +32,15 @@ class Softmax(nn.Module):
         self.classifier = nn.Linear(dim, num_classes)
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: None) -> Tensor:
-        wide = embeddings if embeddings.dtype.itemsize > 2 else embeddings.float()
-        weight, bias = (learned.to(wide.dtype) for learned in self.classifier.parameters())
-        logits = F.linear(self.scale * wide, weight, bias)
+        logits = self._logits(embeddings)
         total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.smoothing)
         return total / max(len(labels), 1)
+
+    def predict(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] to the classes [B] that the classifier takes the images for."""
+        return self._logits(embeddings).argmax(1)
+
+    def _logits(self, embeddings: Tensor) -> Tensor:
+        wide = embeddings if embeddings.dtype.itemsize > 2 else embeddings.float()
+        weight, bias = (learned.to(wide.dtype) for learned in self.classifier.parameters())
+        return F.linear(self.scale * wide, weight, bias)

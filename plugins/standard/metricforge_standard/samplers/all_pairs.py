@@ -14,7 +14,8 @@ from metricforge_standard.samplers.class_balanced import ClassBalanced
 class AllPairs:
     """P x K batches; every pair of a batch, none of them listed where the loss can do without.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). With `balanced` all
+    positive pairs, and as many of the negative ones, drawn at random.
     """
 
     default_loss = "contrastive"
@@ -25,8 +26,9 @@ class AllPairs:
         *,
         classes: int | None = None,
         per_class: int | None = 4,
+        balanced: bool = False,
     ) -> None:
-        self.miner = Miner()
+        self.miner = Miner(balanced=balanced)
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
         self.notes = self._batches.notes
 

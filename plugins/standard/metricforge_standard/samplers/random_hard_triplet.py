@@ -16,7 +16,8 @@ class RandomHardTriplet:
     """P x K batches; for each positive pair a random negative that violates the margin.
 
     `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `margin` is by
-    default that of the loss, and without a named loss that of its triplet loss (0.2).
+    default that of the loss, and without a named loss that of its triplet loss (0.2). `squared`
+    compares squared distances, and so does the loss where none is named.
     """
 
     def __init__(
@@ -26,11 +27,14 @@ class RandomHardTriplet:
         classes: int | None = None,
         per_class: int | None = 4,
         margin: float | None = None,
+        squared: bool = False,
     ) -> None:
         if margin is not None and not margin > 0:
             raise UsageError("random-hard-triplet needs margin > 0.")
-        self.miner = RandomHard(margin)
+        self.miner = RandomHard(margin, squared=squared)
         self.default_loss = f"triplet:margin={0.2 if margin is None else margin}"
+        if squared:
+            self.default_loss += ",squared=true"
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
         self.notes = self._batches.notes
 

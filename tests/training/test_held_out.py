@@ -1,0 +1,271 @@
+"""The loss on validation images: its batches, what it is of, and that nothing else changes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from metricforge_standard.losses.contrastive import Contrastive
+from metricforge_standard.losses.softmax import Softmax
+from metricforge_standard.losses.triplet import Triplet
+from metricforge_standard.miners.all_pairs import AllPairs
+from metricforge_standard.miners.laid_out import LaidOutPairs, LaidOutTriplets
+from torch import nn
+
+from metricforge.contracts import Dataset, Pairs, Triplets
+from metricforge.registry import Registry
+from metricforge.runs.assembly import assemble
+from metricforge.runs.recipe import Recipe
+from metricforge.runtime import Runtime, generator
+from metricforge.spec import Spec
+from metricforge.training.checkpoint import Checkpoints
+from metricforge.training.conduct import check_labels, check_tuples
+from metricforge.training.held_out import PLACE, HeldOut, held_out, knows_classes
+from metricforge.training.layout import balanced_batches
+from metricforge.training.loop import EpochRecord, Position, fit
+from metricforge.training.task import Validated
+
+CPU = Runtime(torch.device("cpu"))
+
+
+def rows(classes=4, each=9, dim=4):
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(classes * each) % classes
+    return torch.randn(classes * each, dim, generator=rng), labels
+
+
+def at_the_end(task):
+    """Where the first epoch has taken its steps and is not closed yet."""
+    position = Position()
+    for record in fit(task, position, CPU):
+        if record.step == record.steps_in_epoch:
+            return position
+    raise AssertionError
+
+
+def compared(task, known=True, **given):
+    embeddings, labels = rows(**given)
+    validated = Validated({}, embeddings, labels, known)
+    return held_out(task, at_the_end(task), validated, CPU)
+
+
+@pytest.mark.parametrize("kind", [None, Pairs, Triplets])
+@pytest.mark.parametrize(
+    "sizes", [[4] * 10, [1, 2, 3, 50], [7], [2] * 30, [1, 1, 1], [25] * 10], ids=str
+)
+def test_batches_are_balanced_and_laid_out_for_miners_of_places(kind, sizes):
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    batches = balanced_batches(labels, 5, 4, kind, np.random.default_rng(0))
+    shown = [image for batch in batches for image in batch.tolist()]
+    assert len(set(shown)) == len(shown)
+    if kind is None:
+        assert sorted(shown) == list(range(len(labels)))
+    same = []
+    for batch in batches:
+        of_batch = labels[batch]
+        assert max(Counter(of_batch.tolist()).values()) <= 4
+        assert len(of_batch.unique()) <= 5
+        if kind is not None:
+            miner = LaidOutPairs() if kind is Pairs else LaidOutTriplets()
+            tuples = miner(torch.zeros(len(batch), 2), of_batch)
+            check_tuples(miner, tuples, of_batch)
+            check_labels(miner, tuples, of_batch)
+            same += tuples.same.tolist() if kind is Pairs else []
+    if kind is Pairs and sizes in ([4] * 10, [2] * 30, [25] * 10):
+        assert len(shown) >= len(labels) - len(batches)
+        assert 0.3 < np.mean(same) < 0.7
+
+
+def test_batches_of_no_images_are_none():
+    assert balanced_batches(torch.zeros(0), 2, 2, Pairs, np.random.default_rng(0)) == []
+
+
+def test_the_loss_is_the_mean_over_batches_like_those_of_the_training(make_task):
+    task = make_task(sampler="all-pairs:classes=3,per_class=4", loss="contrastive:margin=2")
+    embeddings, labels = rows()
+    # As many classes, 3 of the 4 that there are, and images of each: cut evenly, three of nine.
+    batches = balanced_batches(labels, 3, 4, Pairs, generator(0, 0, 0, *PLACE))
+    rng = np.random.default_rng(0)
+    values = [
+        float(Contrastive(margin=2.0)(embeddings[b], labels[b], AllPairs()(None, labels[b], rng)))
+        for b in batches
+    ]
+    assert len(values) == 6
+    found = compared(task)
+    assert found == HeldOut(pytest.approx(sum(values) / len(values)), None)
+    assert compared(task, known=False) == found
+
+
+@pytest.mark.parametrize(
+    ("sampler", "loss"),
+    [
+        ("random-pairs:pairs=12", "contrastive"),
+        ("random-triplets:triplets=8", "triplet"),
+        ("random-hard-triplet:classes=3,per_class=4", "triplet:margin=1,squared=true"),
+        ("all-pairs:classes=3,per_class=4,balanced=true", "contrastive:reduction=sum"),
+        ("balanced:classes=3,per_class=4", "supcon"),
+        ("multi-similarity:classes=3,per_class=4", "multi-similarity"),
+        ("schedule:0=random-triplets,2=hard-triplet", "triplet"),
+    ],
+)
+def test_there_is_a_loss_whatever_the_sampler(make_task, sampler, loss):
+    task = make_task(sampler=sampler, loss=loss)
+    first, again = compared(task, known=False), compared(task, known=False)
+    assert first == again
+    assert first.loss > 0
+    assert first.accuracy is None
+
+
+def test_a_loss_of_classes_has_none_on_others_and_its_accuracy_on_its_own(make_task):
+    task = make_task(sampler="balanced:classes=3,per_class=3", loss="softmax:scale=1")
+    assert compared(task, known=False) == HeldOut()
+    found = compared(task)
+    embeddings, labels = rows()
+    right = (task.loss.predict(embeddings) == labels).float().mean()
+    assert found.accuracy == pytest.approx(float(right))
+    # Batches of one size: their mean is that of all images.
+    assert found.loss == pytest.approx(
+        float(task.loss(embeddings, labels, None).detach()), rel=1e-5
+    )
+    proxies = make_task(sampler="balanced:classes=3,per_class=3", loss="pml.ProxyAnchorLoss")
+    assert compared(proxies, known=False) == HeldOut()
+    assert compared(proxies).loss > 0
+    assert compared(proxies).accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "known"),
+    [("softmax", True), ("pml.ProxyNCALoss", True), ("margin", False), ("triplet", False)],
+)
+def test_which_losses_know_classes(spec, known):
+    loss = Registry.installed().build("loss", Spec.parse(spec), {"dim": 4, "num_classes": 6})
+    assert knows_classes(loss) is known
+
+
+class Fails(Triplet):
+    """Takes the batches of its training alone."""
+
+    def __call__(self, embeddings, labels, tuples):
+        if not torch.is_grad_enabled():
+            raise ValueError("another batch")
+        return super().__call__(embeddings, labels, tuples)
+
+
+class Infinite(Triplet):
+    """Has no finite loss on validation images."""
+
+    def __call__(self, embeddings, labels, tuples):
+        value = super().__call__(embeddings, labels, tuples)
+        return value if torch.is_grad_enabled() else value * math.inf
+
+
+class KeepsItsGraph(Triplet):
+    """Holds what can't be copied."""
+
+    def __call__(self, embeddings, labels, tuples):
+        self.last = super().__call__(embeddings, labels, tuples)
+        return self.last
+
+
+@pytest.mark.parametrize(
+    "loss", [Fails(), Infinite(), KeepsItsGraph()], ids=lambda one: str(type(one))
+)
+def test_a_loss_that_can_not_be_had_ends_no_training(make_task, loss):
+    assert compared(make_task(loss=loss), known=False) == HeldOut()
+
+
+def test_no_validation_images_have_no_loss(make_task):
+    task = make_task()
+    assert held_out(task, at_the_end(task), Validated({}), CPU) == HeldOut()
+
+
+def assembled(split="images:validation=0.25,test=0.25", **options):
+    """The task of a recipe; by default of a closed set."""
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(144) % 6
+    noise = torch.randint(0, 100, (144, 1, 8, 8), generator=rng)
+    images = (noise + 25 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    dataset = Dataset("noise", images, labels, tuple("abcdef"), (1, 8, 8))
+    values = {"sampler": "balanced:per_class=4", "loss": "softmax", **options}
+    recipe = Recipe(
+        dataset=dataset, split=split, backbone="conv4:channels=8", dim=8, epochs=2, device="cpu",
+        protocols=("retrieval",), **values,
+    )  # fmt: skip
+    return assemble(recipe, Registry.installed()).task
+
+
+def epochs_of(task, position=None):
+    return [r for r in fit(task, position or Position(), CPU) if isinstance(r, EpochRecord)]
+
+
+def plain(record):
+    return {name: value for name, value in vars(record).items() if name != "seconds"}
+
+
+def test_a_closed_set_has_both_and_held_out_classes_the_loss_alone():
+    for record in epochs_of(assembled()):
+        assert record.validation_loss > 0
+        assert 0 <= record.validation_accuracy <= 1
+    of_others = "classes:train=a-b,validation=c-d,test=e-f"
+    assert {r.validation_loss for r in epochs_of(assembled(of_others))} == {None}
+    pairs = {"sampler": "all-pairs:per_class=4,balanced=true", "loss": "contrastive"}
+    for record in epochs_of(assembled(of_others, **pairs)):
+        assert record.validation_loss > 0
+        assert record.validation_accuracy is None
+
+
+def test_images_as_they_are_have_the_first_orientation_of_their_class():
+    validated = assembled(orientations=4).validate(assembled(orientations=4).model)
+    assert validated.known
+    assert validated.labels.unique().tolist() == [0, 4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sum:a=softmax,b=supcon"])
+def test_a_training_is_the_same_with_it_and_without(loss):
+    """To the bit; what it learns, scores and remembers."""
+
+    def without():
+        task = assembled(loss=loss)
+        validate = lambda model: Validated(task.validate(model).scores)  # noqa: E731
+        return replace(task, validate=validate)
+
+    tasks = assembled(loss=loss), without()
+    found, expected = (epochs_of(task) for task in tasks)
+    assert found[0].validation_loss is not None
+    assert expected[0].validation_loss is None
+    assert [r.validation for r in found] == [r.validation for r in expected]
+    assert [r.loss for r in found] == [r.loss for r in expected]
+    for one, other in zip(*(task.model.state_dict().values() for task in tasks), strict=True):
+        assert one.equal(other)
+
+
+def test_resumed_anywhere_it_has_the_same_loss(tmp_path):
+    options = {"sampler": "all-pairs:per_class=4,balanced=true", "loss": "contrastive"}
+    task, position, saved = assembled(**options), Position(), []
+    expected = []
+    for record in fit(task, position, CPU):
+        expected += [plain(record)] if isinstance(record, EpochRecord) else []
+        saved.append(Checkpoints(tmp_path / str(len(saved))))
+        saved[-1].save(task, position)
+    for checkpoints in saved[:-1]:
+        again = assembled(**options)
+        position, _ = checkpoints.restore_newest(again)
+        found = [plain(record) for record in epochs_of(again, position)]
+        assert found == expected[len(expected) - len(found) :]
+
+
+def test_a_loss_is_evaluated_as_a_module_is():
+    class Drops(Softmax):
+        def forward(self, embeddings, labels, tuples):
+            assert self.training == torch.is_grad_enabled()
+            return super().forward(
+                nn.functional.dropout(embeddings, 0.5, self.training), labels, tuples
+            )
+
+    loss = Drops(8, 6)
+    assert epochs_of(assembled(loss=loss))[0].validation_loss > 0
+    assert loss.training
