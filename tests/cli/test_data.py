@@ -133,7 +133,7 @@ def test_a_miner_and_a_loss_that_do_not_fit_are_named_as_they_were_typed(photos:
     words = ["train", "--dataset", f"folder:path={photos}", "--miner", "pml.MultiSimilarityMiner"]
     done = CliRunner().invoke(cli, words, standalone_mode=False)
     assert str(done.exception).startswith(
-        "loss triplet:margin=0,soft=1,log=true compares triplets and the miner "
+        "loss triplet compares triplets and the miner "
         "pml.MultiSimilarityMiner gives pairs; losses that fit: contrastive, "
     )
 

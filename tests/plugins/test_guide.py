@@ -24,7 +24,7 @@ from tests.plugins.environment import ROOT, Environment
 
 GUIDE = (ROOT / "plugins" / "README.md").read_text()
 EXAMPLE = ROOT / "plugins" / "example"
-QUICK = ("--epochs", "1", "--orientations", "1", "--quiet")
+QUICK = ("--images", "400", "--quiet")
 
 
 def blocks(language: str) -> list[str]:
@@ -82,7 +82,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_does_what_it_says(desk: Path) -> None:
-    assert (desk / "runs" / "digits-my-idea" / "report.html").is_file()
+    assert (desk / "runs" / "glyphs-my-idea" / "report.html").is_file()
 
 
 def test_what_was_published_is_a_wheel(desk: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_was_published_is_a_wheel(desk: Path) -> None:
 def test_the_command_prints_what_it_says(desk: Path) -> None:
     command = namespace(COMMAND)["command"]
     assert isinstance(command, click.Command)
-    done = CliRunner().invoke(command, [str(desk / "runs" / "digits-my-idea")])
+    done = CliRunner().invoke(command, [str(desk / "runs" / "glyphs-my-idea")])
     assert done.exit_code == 0, done.output
     assert re.search(r"^map@r 0\.\d{3}$", done.stdout, re.MULTILINE)
 

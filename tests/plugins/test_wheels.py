@@ -116,8 +116,8 @@ def test_what_only_importing_tells_is_told_by_importing(
 @pytest.mark.fault(40)
 def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: Path) -> None:
     done = run(
-        "train", "--sampler", "good", *TRIPLET, "--epochs", 1, "--orientations", 1,
-        "--out", tmp_path / "run", "--quiet",
+        "train", "--dataset", "digits", "--sampler", "good", *TRIPLET, "--epochs", 1,
+        "--orientations", 1, "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     env = json.loads((tmp_path / "run" / "env.json").read_text())
@@ -148,7 +148,7 @@ def test_using_a_broken_one_says_whose_it_is(run: Command, words: str, message: 
 
 def test_a_default_that_nobody_typed_is_metricforges_own(run: Command, tmp_path: Path) -> None:
     # Other distributions here have samplers by the names of the default one and of random-pairs.
-    short = ("--epochs", 1, "--orientations", 1, "--no-test", "--quiet")
+    short = ("--dataset", "digits", "--epochs", 1, "--orientations", 1, "--no-test", "--quiet")
     done = run("train", *short, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     config = (tmp_path / "run" / "config.toml").read_text()
@@ -174,8 +174,8 @@ def test_a_group_that_nobody_reads_is_told_of(run: Command) -> None:
 def test_what_a_sampler_suggests_is_of_its_own_distribution(run: Command, tmp_path: Path) -> None:
     # hard-triplet suggests `triplet`, a name that an unrelated plugin has taken, too.
     done = run(
-        "train", "--sampler", "metricforge:hard-triplet", "--epochs", 1, "--orientations", 1,
-        "--no-test", "--out", tmp_path / "run", "--quiet",
+        "train", "--dataset", "digits", "--sampler", "metricforge:hard-triplet", "--epochs", 1,
+        "--orientations", 1, "--no-test", "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'loss = "metricforge:triplet:' in (tmp_path / "run" / "config.toml").read_text()
@@ -192,8 +192,8 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
         "clash-two has the name too: write clash-one:twice"
     )
     done = run(
-        "train", "--sampler", "Clash_One:twice:size=32", *TRIPLET, "--epochs", 1,
-        "--orientations", 1, "--out", tmp_path / "run", "--quiet", "--no-test",
+        "train", "--dataset", "digits", "--sampler", "Clash_One:twice:size=32", *TRIPLET,
+        "--epochs", 1, "--orientations", 1, "--out", tmp_path / "run", "--quiet", "--no-test",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -233,8 +233,8 @@ def test_a_wrong_value_is_the_plugins_fault(
     run: Command, tmp_path: Path, words: str, message: str
 ) -> None:
     done = run(
-        "train", *words.split(), *([] if "--loss" in words else TRIPLET), "--epochs", 1,
-        "--orientations", 1, "--out", tmp_path / "run", "--quiet",
+        "train", "--dataset", "digits", *words.split(),
+        *([] if "--loss" in words else TRIPLET), "--epochs", 1, "--orientations", 1, "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert message in done.stderr

@@ -21,7 +21,7 @@ from metricforge.runs.recipe import Recipe
 from metricforge.runs.resumption import resume
 from tests.cli.process import metricforge as command
 
-QUICK = ("--epochs", 1, "--orientations", 1, "--quiet")
+QUICK = ("--dataset", "digits", "--epochs", 1, "--orientations", 1, "--quiet")
 XBM = 'xbm:sampler="hard-triplet:classes=3,per_class=4",size=64'
 VERSION = metricforge.__version__
 
