@@ -234,7 +234,8 @@ def test_a_wrong_value_is_the_plugins_fault(
 ) -> None:
     done = run(
         "train", "--dataset", "digits", *words.split(),
-        *([] if "--loss" in words else TRIPLET), "--epochs", 1, "--orientations", 1, "--out", tmp_path / "run", "--quiet",
+        *([] if "--loss" in words else TRIPLET), "--epochs", 1, "--orientations", 1,
+        "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert message in done.stderr
