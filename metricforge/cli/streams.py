@@ -43,14 +43,19 @@ class _Messages(io.FileIO):
 
 
 def watch() -> None:
-    """Put these in the place of stdout and stderr; ResourceError where stdout is closed."""
+    """Put these in the place of stdout and stderr; ResourceError where stdout is closed.
+
+    A stream that the calling program has put in their place, as `redirect_stdout` does, stays.
+    """
     closed = sys.stdout is None
     for number in range(3):
         _fill(number)
-    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
     if closed:
         raise ResourceError("stdout, where the result goes, is closed; open it, as by >/dev/null.")
-    sys.stdout = _text(_Results(1, "w", closefd=False), sys.stdout, "strict")
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _text(_Results(1, "w", closefd=False), sys.stdout, "strict")
 
 
 def _fill(number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,19 @@ def test_a_reader_who_has_enough_is_told_nothing(command: str, unbuffered: str) 
 def test_a_closed_pipe_of_messages_changes_no_exit_code(unbuffered: str) -> None:
     told = "metricforge train --bogus 2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}"
     assert shell(told, unbuffered)[0] == 2
+
+
+def test_a_stream_that_the_program_redirects_is_used() -> None:
+    program = (
+        "import contextlib, io, sys\n"
+        "from metricforge.cli import main\n"
+        "found = io.StringIO()\n"
+        "sys.argv = ['metricforge', '--version']\n"
+        "with contextlib.redirect_stdout(found), contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        "assert found.getvalue().startswith('metricforge, version'), found.getvalue()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
