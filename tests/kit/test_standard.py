@@ -196,7 +196,7 @@ def test_a_folder_passes(tmp_path: Path):
     rng = np.random.default_rng(0)
     for group in ("birds", "cats"):
         for number in range(3):
-            place = tmp_path / group / f"kind{number}"
+            place = tmp_path / group / f"{group}{number}"
             place.mkdir(parents=True)
             for image in range(4):
                 pixels = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)

@@ -112,7 +112,7 @@ def test_a_blended_epoch_goes_on_from_its_state():
         expected = type(straight.miner_at(3, step))
         assert type(resumed.miner_at(3, step)) is expected
     assert {type(resumed.miner_at(3, step)).__name__ for step in range(len(batches))} == {
-        "LaidOutTriplets", "BatchHard",
+        "LaidOutTriplets", "PacedHard",
     }  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_the_defaults_of_every_stage_are_written_out():
     assert full.options == {
         "blend": "0",
         "0": "random-triplets:triplets=42",
-        "15": "hard-triplet:classes=8,per_class=2",
+        "15": "hard-triplet:classes=8,per_class=2,paced=true",
     }
 
 
@@ -270,7 +270,7 @@ def test_a_run_changes_its_sampler_and_records_every_stage(tmp_path: Path):
     written = tomllib.loads((run.path / "config.toml").read_text())
     recorded = Spec.parse(written["sampler"]).options
     assert recorded["0"] == "random-triplets:triplets=42"
-    assert recorded["1"] == "hard-triplet:classes=2,per_class=2"
+    assert recorded["1"] == "hard-triplet:classes=2,per_class=2,paced=true"
 
 
 def test_the_kit_finds_nothing():

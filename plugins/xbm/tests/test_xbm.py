@@ -253,7 +253,7 @@ SCHEDULE = "schedule:0=semihard-triplet,1=hard-triplet"
 def test_it_wraps_a_schedule() -> None:
     sampler = XBM(LABELS, installed(), sampler=SCHEDULE)
     alone = installed()(SCHEDULE)
-    for number, miner in enumerate(("SemiHard", "BatchHard")):
+    for number, miner in enumerate(("SemiHard", "PacedHard")):
         mine, theirs = (s.epoch(np.random.default_rng(3), number) for s in (sampler, alone))
         assert [batch.tolist() for batch in mine] == [batch.tolist() for batch in theirs]
         assert type(sampler.miner_at(number, 0)).__name__ == miner
