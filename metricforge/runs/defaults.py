@@ -27,7 +27,7 @@ from metricforge.training.conduct import accepted_kinds, name_of
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
 
 # Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
-OF_DRAWINGS, OF_PHOTOGRAPHS = 40_000, 100_000
+OF_DRAWINGS, OF_PHOTOGRAPHS = 50_000, 100_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
 # More than any time is enough for.
 MOST_EPOCHS_IN_TIME = 100_000
