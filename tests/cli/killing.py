@@ -115,7 +115,9 @@ def main() -> None:
     what, first, last, folder, *words = sys.argv[1:]
     # In this process, which then has loaded once what each of its children needs.
     run(Path(folder) / "0", words)
-    print(json.dumps({"at": 0, "code": 0, "resumed": 0, "ending": ending(Path(folder) / "0")}))
+    whole = {"at": 0, "code": 0, "resumed": 0, "ending": ending(Path(folder) / "0")}
+    # Else each child would print what is left in the buffer that it inherits.
+    print(json.dumps(whole), flush=True)
     for number in range(int(first), int(last) + 1):
         place = Path(folder) / str(number)
         code = train(place, words, lambda number=number: arm(what, number))
