@@ -44,10 +44,9 @@ class PacedHard:
         for tile in tiling.squared_distances():
             tile.hide_same(torch.inf)
             own = tile.own
+            # Where none is nearer than the positive, the nearest beyond it is the nearest of all.
             beyond, there = nearest_beyond(tile.values, apart[own, None], tiling.spare(tile))
-            late = violated[own]
-            other = torch.where(late, beyond.squeeze(1), negative[own])
-            chosen.add(tile, positive[own], other, compared[own] & (there.squeeze(1) | ~late))
+            chosen.add(tile, positive[own, None], beyond, compared[own, None] & there)
         return chosen.triplets()
 
 
