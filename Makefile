@@ -1,12 +1,13 @@
 # make demo: a first training.  make test: all promises.  Both build .venv when it is missing.
-# make test-all: every case of each.  make faults: the same, of which docs/faults.md is made.
+# make test-all: every case of each; make test-rest, what it has beyond make test.
+# make faults: the same as test-all, of which docs/faults.md is made.
 # make matrix: clean clones on every Python, with the lowest versions, where little is as usual.
 PYTHON ?= python3
 BIN := .venv/bin
 # Each is a distribution of its own, installed and tested as a user of it would.
 PLUGINS := plugins/example plugins/optuna plugins/timm plugins/xbm
 
-.PHONY: demo test test-all faults matrix lint clean
+.PHONY: demo test test-rest test-all faults matrix lint clean
 
 demo: .venv/installed
 	$(BIN)/metricforge train --sampler hard-triplet
@@ -15,6 +16,9 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test: .venv/installed-test lint
 	$(PYTEST) -m "not exhaustive"
+
+test-rest: .venv/installed-test
+	$(PYTEST) -m "exhaustive or data"
 
 test-all: .venv/installed-test lint
 	$(PYTEST)

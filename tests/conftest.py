@@ -28,6 +28,13 @@ from tests.faults import (  # noqa: F401
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that needs downloaded data."""
+    for item in items:
+        if "data_root" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder that the environment variable METRICFORGE_DATA names; skips without it."""

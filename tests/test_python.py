@@ -268,7 +268,7 @@ def test_files_are_read_as_their_own_dataset_says(tmp_path: Path) -> None:
         shape=(1, 8, 8),
         reading=Reading(inverted=True),
     )
-    run = metricforge.train(**QUICK, out=tmp_path / "r")
+    run = metricforge.train(dataset="digits", **QUICK, out=tmp_path / "r")
     model = metricforge.load(run.path, device="cpu")
     found, expected = (
         metricforge.evaluate(model, data, protocols=["retrieval"], allow_seen=True)

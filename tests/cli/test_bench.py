@@ -196,7 +196,14 @@ def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> Non
     assert "nothing of suite 'smoke' has been carried out into bench/smoke" in nowhere.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_suite_that_is_ended_leaves_nobody_at_work(tmp_path: Path, number: int) -> None:
     text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
     (tmp_path / "long.toml").write_text(text.replace("images = 70", "images = 3_000_000"))

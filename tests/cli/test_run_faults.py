@@ -349,7 +349,8 @@ def test_a_rank_that_dies_ends_the_others_and_a_restart_goes_on_to_the_same_byte
     given = ("train", *words(images), "--save-steps", 2, "--auto-resume", "--out", tmp_path / "r")
     done = by_torchrun(f"dying={step}", *given, restarts=deaths)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("exitcode: -9") == deaths
+    # Torchrun names the rank that was killed, or the other, if that ended before it looked.
+    assert len(re.findall(r"failed \(exitcode: ", done.stderr)) == deaths
     assert ending(tmp_path / "r") == ending(together)
 
 

@@ -38,7 +38,7 @@ def test_a_result_that_can_not_be_printed_is_exit_code_6(command: str, unbuffere
     assert shell(f"metricforge {command} >&-", unbuffered) == (6, CLOSED)
 
 
-@BUFFERED
+@pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.exhaustive)])
 @pytest.mark.fault(63)
 def test_so_it_is_of_commands_that_load_torch(tmp_path: Path, unbuffered: str) -> None:
     make_files(tmp_path / "files")

@@ -326,7 +326,11 @@ def test_a_pickle_is_refused_unopened(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.fault(15, 16)
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="SIGINT"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     number: signal.Signals, code: int, tmp_path: Path

@@ -260,7 +260,9 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
     words = words_of(describe(REGISTRY, kind, Spec(name)))
     context = train.make_context("train", words)
     turned = None if kind == "augmentation" else 1
-    recipe = Recipe(epochs=1, orientations=turned).but(**_given(context, context.params))
+    recipe = Recipe(dataset="digits", epochs=1, orientations=turned).but(
+        **_given(context, context.params)
+    )
     assembled = assemble(recipe, REGISTRY)
     field = {"augmentation": "augment", "protocol": "protocols", "hook": "hooks"}.get(kind, kind)
     assert getattr(assembled.recipe, field)

@@ -81,18 +81,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return desk
 
 
+# In one, so that one worker alone goes the way.
 def test_every_command_does_what_it_says(desk: Path) -> None:
-    assert (desk / "runs" / "glyphs-my-idea" / "report.html").is_file()
-
-
-def test_what_was_published_is_a_wheel(desk: Path) -> None:
+    run = desk / "runs" / "glyphs-my-idea"
+    assert (run / "report.html").is_file()
     assert [path.name for path in (desk / "dist").iterdir()] == ["my_idea-0.1.0-py3-none-any.whl"]
-
-
-def test_the_command_prints_what_it_says(desk: Path) -> None:
     command = namespace(COMMAND)["command"]
     assert isinstance(command, click.Command)
-    done = CliRunner().invoke(command, [str(desk / "runs" / "glyphs-my-idea")])
+    done = CliRunner().invoke(command, [str(run)])
     assert done.exit_code == 0, done.output
     assert re.search(r"^map@r 0\.\d{3}$", done.stdout, re.MULTILINE)
 

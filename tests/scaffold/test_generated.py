@@ -96,7 +96,7 @@ def test_each_is_listed_with_its_line(installed: Mapping[str, str]):
 
 
 def test_the_sampler_trains(installed: Mapping[str, str], tmp_path: Path):
-    words = ("train", "--sampler", "my-sampler", "--epochs", "1", "--orientations", "1")
+    words = ("train", "--sampler", "my-sampler", "--dataset", "digits", "--epochs", "1")
     done = metricforge(*words, "--out", tmp_path / "run", env=installed)
     assert done.returncode == 0, done.stderr
     record = tomllib.loads((tmp_path / "run" / "config.toml").read_text())

@@ -22,8 +22,8 @@ from metricforge.errors import ArtefactError, Interrupted, ResourceError, UsageE
 torch.set_num_threads(1)
 
 RECIPE = Recipe(
-    backbone="conv4:channels=4", loss="triplet", dim=8, epochs=1, orientations=1,
-    protocols=("retrieval",),
+    dataset="digits", backbone="conv4:channels=4", loss="triplet", dim=8, epochs=1,
+    orientations=1, protocols=("retrieval",),
 )  # fmt: skip
 SPACE = ("--option", "sampler.per_class=2,4,8", "--option", "loss.margin=0.05..0.5")
 

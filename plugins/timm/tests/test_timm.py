@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,11 @@ FAMILIES = {
     "swin_tiny_patch4_window7_224": 768,
     "test_vit2": 64,
 }
+
+
+QUICK: dict[str, Any] = {
+    "dataset": "digits", "epochs": 1, "orientations": 1, "progress": False,
+}  # fmt: skip
 
 
 def run(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -81,9 +87,7 @@ def test_what_is_saved_is_built_again_without_the_network(
     with monkeypatch.context() as patched:
         weights_file(tmp_path / "weights.pth", patched)
         backbone = "timm:model=test_resnet,pretrained=true,size=32"
-        trained = metricforge.train(
-            backbone=backbone, epochs=1, orientations=1, out=tmp_path / "run", progress=False
-        )
+        trained = metricforge.train(backbone=backbone, out=tmp_path / "run", **QUICK)
         images = np.zeros((3, 16, 16), dtype=np.uint8)
         before = trained.model.encode(images)
     assert "pretrained=true" in (tmp_path / "run" / "config.toml").read_text()
@@ -114,9 +118,7 @@ def weights_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch
 
 def test_it_trains_and_what_it_saves_encodes(tmp_path: Path) -> None:
     backbone = "timm:model=test_efficientnet,size=32"
-    metricforge.train(
-        backbone=backbone, epochs=1, orientations=1, out=tmp_path / "run", progress=False
-    )
+    metricforge.train(backbone=backbone, out=tmp_path / "run", **QUICK)
     record = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     options = Spec.parse(record["backbone"]).options
     assert options == {
@@ -156,8 +158,11 @@ def test_a_size_or_an_option_that_it_has_not_is_refused() -> None:
 def test_weights_that_cannot_be_fetched_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run("train", "--backbone", "timm:model=resnet10t.c3_in1k,pretrained=true",
-               "--out", tmp_path / "run", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))  # fmt: skip
+    done = run(
+        "train", "--backbone", "timm:model=resnet10t.c3_in1k,pretrained=true",
+        "--dataset", "digits", "--out", tmp_path / "run",
+        HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path),
+    )  # fmt: skip
     assert done.returncode == ResourceError.exit_code
     assert "pretrained=false, or fetch them" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -301,7 +301,8 @@ def wait_for_steps(metrics: Path, steps: int) -> None:
 
 
 SPEC = f'xbm:sampler="{INNER}",size=256,warmup=2'
-TRAIN = ("train", "--sampler", SPEC, "--epochs", 3, "--orientations", 1, "--no-test", "--quiet")
+SHORT = ("--dataset", "digits", "--epochs", 2, "--orientations", 1, "--no-test", "--quiet")
+TRAIN = ("train", "--sampler", SPEC, *SHORT)
 
 
 def weights(run: Path) -> bytes:
@@ -320,6 +321,5 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     finished("train", "--resume", tmp_path / "stopped", "--quiet")
     assert weights(tmp_path / "stopped") == weights(tmp_path / "straight")
     assert "xbm" in (tmp_path / "straight" / "config.toml").read_text()
-    plain = (*TRAIN[:2], INNER, *TRAIN[3:])
-    finished(*plain, "--out", tmp_path / "plain")
+    finished("train", "--sampler", INNER, *SHORT, "--out", tmp_path / "plain")
     assert weights(tmp_path / "plain") != weights(tmp_path / "straight"), "the memory does nothing"
