@@ -13,7 +13,7 @@ import pytest
 
 from metricforge.cli import COMMANDS
 from metricforge.contracts import KINDS
-from tests.cli.process import metricforge, on_a_terminal, uncoloured
+from tests.cli.process import first_on_path, metricforge, on_a_terminal, uncoloured
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -73,7 +73,7 @@ def added(tmp_path: Path) -> Command:
 
     def run(*words: object, broken: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         fails.write_text(ADDED.format(fails=broken))
-        return metricforge(*words, env={"PYTHONPATH": str(tmp_path), **env}, cwd=tmp_path)
+        return metricforge(*words, env={**first_on_path(tmp_path), **env}, cwd=tmp_path)
 
     return run
 

@@ -30,7 +30,8 @@ def try_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
         for name, source in sources.items():
             (tmp_path / f"tried_{name}.py").write_text(f"{source}\nclass X: ...\n")
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
+        path = os.pathsep.join([str(tmp_path), str(Path.cwd())])
+        monkeypatch.setenv("PYTHONPATH", path, prepend=os.pathsep)
         registry = Registry.installed()
         own = [e for e in registry.entries("sampler") if e.distribution == "tried-by-a-test"]
         statuses: dict[Entry, Status] = {entry: registry.status(entry) for entry in own}

@@ -16,7 +16,7 @@ import pytest
 from metricforge.contracts import KINDS
 from metricforge.scaffold import write_plugin
 from metricforge.scaffold.contents import GUIDANCE
-from tests.cli.process import metricforge
+from tests.cli.process import first_on_path, metricforge
 
 ROOT = Path(__file__).parents[2]
 # The shortest and the longest name, between which lines are as short and as long as they get.
@@ -50,7 +50,7 @@ def installed(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Mappin
     here = ("--no-build-isolation", "--no-index") if find_spec("hatchling") else ()
     words = ("install", "--quiet", "--no-deps", *here, "--target", target)
     run("pip", *words, *sorted(plugins.iterdir()))
-    return {"PYTHONPATH": str(target)}
+    return first_on_path(target)
 
 
 def test_every_kind_can_be_begun(plugins: Path):
