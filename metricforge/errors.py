@@ -36,6 +36,10 @@ class DataError(MetricForgeError):
     exit_code = 3
 
 
+class UnfitError(DataError):
+    """A component that asks for what the data of this run does not have, e.g. groups."""
+
+
 class PluginError(MetricForgeError):
     """A plugin that fails to import, or breaks its contract; names the plugin."""
 

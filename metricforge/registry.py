@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from metricforge.contracts import API_VERSION, KINDS, Build, InnerSpec
 from metricforge.errors import (
-    DataError,
     MetricForgeError,
     PluginError,
     ResourceError,
+    UnfitError,
     UsageError,
     out_of_memory,
     told,
@@ -198,7 +198,7 @@ class Registry:
         """The component that `spec` names, made from its options and what it asks of `offers`.
 
         An offer of None is one that this run does not have (no groups, no margin); a component
-        that asks for it is refused with DataError. Raises what `find`, `factory` and `bind` raise.
+        that asks for it is refused with UnfitError. Raises what `find`, `factory` and `bind` raise.
         """
         factory = self.factory(kind, spec)
         what = f"{kind} '{spec.name}'"
@@ -206,7 +206,7 @@ class Registry:
         asked = {name: offers.get(name) for name in asks_of(factory)}
         for name, value in asked.items():
             if value is None:
-                raise DataError(
+                raise UnfitError(
                     f"{what} asks for {name}, which this run does not have{_instead(name)}"
                 )
         options = bind(factory, spec, what)

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from metricforge.contracts import KINDS
-from metricforge.errors import DataError, PluginError, UsageError
+from metricforge.errors import DataError, PluginError, UnfitError, UsageError
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 
@@ -176,7 +176,7 @@ def wrap(labels, build, *, around: str = "good:size=8"):
 
 def test_what_this_run_does_not_have_is_a_data_error(plugin):
     points = plugin("def by_group(labels, groups): ...", grouped="by_group")
-    with pytest.raises(DataError, match="sampler 'grouped' asks for groups, which this run"):
+    with pytest.raises(UnfitError, match="sampler 'grouped' asks for groups, which this run"):
         build(points, "grouped", labels=1, groups=None)
 
 

@@ -19,7 +19,14 @@ import torch
 
 from metricforge.bench.records import DONE, FAILED, REFUSED, Record
 from metricforge.bench.suite import Elsewhere, Planned, Suite
-from metricforge.errors import Interrupted, InUseError, MetricForgeError, UsageError, told
+from metricforge.errors import (
+    Interrupted,
+    InUseError,
+    MetricForgeError,
+    UnfitError,
+    UsageError,
+    told,
+)
 from metricforge.runs.evaluate import evaluate
 from metricforge.runs.recipe import ASIDE, Recipe
 from metricforge.runs.run import Run
@@ -70,7 +77,7 @@ def _recorded(suite: Suite, planned: Planned, out: Path, options: Mapping[str, A
         outcome = DONE
     except (Interrupted, InUseError):
         raise
-    except UsageError as error:
+    except (UsageError, UnfitError) as error:
         about["error"], outcome = str(error), REFUSED
     except Exception as error:  # whatever it is, it must not cost the other runs
         known = isinstance(error, MetricForgeError)

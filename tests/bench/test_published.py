@@ -64,6 +64,24 @@ def test_records_tell_nothing_of_where_they_were_made() -> None:
         assert "/tmp" not in text
 
 
+def test_every_sampler_is_better_than_no_training_and_pixels_on_every_set() -> None:
+    records = read_records(BENCHMARKS / "results" / "defaults" / "results.jsonl")
+    assert len(records) >= 64
+    behind = set()
+    for record in records:
+        if record.outcome == "refused":
+            continue
+        trained, *rivals = (
+            record.results[of]["map@r"] for of in ("trained", "untrained", "pixels")
+        )
+        if not all(trained["low"] > rival["high"] for rival in rivals):
+            behind.add(record.approach)
+    # The slowest of all, for so few images.
+    assert behind == {"random-pairs · birds"}
+    refused = [record.approach for record in records if record.outcome != "done"]
+    assert refused == ["grouped · birds"]
+
+
 def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[list[str]] = []
     monkeypatch.setattr(tables, "_plot", lambda name, record: RESULTS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.errors import UsageError
-from metricforge_standard.miners.batch_hard import BatchHard
+from metricforge_standard.miners.paced_hard import PacedHard
 from metricforge_standard.samplers.class_balanced import ClassBalanced
 from metricforge_standard.samplers.class_index import ClassIndex, Indices, have
 from metricforge_standard.samplers.confusion import EVIDENCE, NOBODY, Confusion, Suspects
@@ -30,8 +30,7 @@ class GlobalHard:
     images of its own. The first epoch is random.
     """
 
-    # See hard-triplet: on the scale of the distance, hard triplets collapse.
-    default_loss = "triplet:margin=0,soft=1,log=true"
+    default_loss = "triplet"
 
     def __init__(
         self,
@@ -44,7 +43,8 @@ class GlobalHard:
     ) -> None:
         if not 0 <= hard <= 1 or neighbours < 1:
             raise UsageError("global-hard needs hard between 0 and 1, and neighbours >= 1.")
-        self.miner = BatchHard()
+        # See hard-triplet: batches that are chosen to be confused need it the most.
+        self.miner = PacedHard()
         self.hard, self.neighbours = hard, neighbours
         self.suspected = Suspects.none()
         self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
