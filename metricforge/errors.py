@@ -58,6 +58,10 @@ class ResourceError(MetricForgeError):
     exit_code = 6
 
 
+class LostRankError(ResourceError):
+    """Another rank has ended, and with it the process group."""
+
+
 class DivergedError(MetricForgeError):
     """The numbers went bad: NaN or infinity in a loss or an embedding."""
 

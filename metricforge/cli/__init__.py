@@ -6,6 +6,7 @@ when it is called, so that `--help` and `plugins` answer without loading torch.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -20,6 +21,7 @@ from metricforge.cli.options import is_later_rank
 from metricforge.cli.streams import watch
 from metricforge.errors import (
     Interrupted,
+    LostRankError,
     MetricForgeError,
     PluginError,
     ResourceError,
@@ -84,6 +86,13 @@ def _run(debug: bool) -> int:
     except Interrupted as stopped:
         _tell(str(stopped), debug, "")
         return stopped.exit_code
+    except LostRankError as error:
+        _tell(str(error), debug)
+        with contextlib.suppress(OSError, MetricForgeError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        # Not by sys.exit: threads of gloo that still free tensors abort while Python ends.
+        os._exit(error.exit_code)
     except MetricForgeError as error:
         # What was typed is wrong on all ranks; the first one says so.
         if isinstance(error, UsageError) and is_later_rank():

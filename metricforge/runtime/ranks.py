@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from metricforge.errors import ResourceError, UsageError
+from metricforge.errors import LostRankError, UsageError
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _telling_of_lost_ranks() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
-            raise ResourceError("another rank has ended; what it said tells why.") from error
+            raise LostRankError("another rank has ended; what it said tells why.") from error
         raise
 
 

@@ -76,7 +76,8 @@ def on_a_terminal(*words: object, columns: int, cwd: Path | None = None) -> str:
 
 def first_on_path(folder: Path) -> dict[str, str]:
     """The variable that has Python look for modules there first, then where the tests do."""
-    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+    present = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), present]))}
 
 
 def uncoloured(shown: str) -> str:

@@ -476,6 +476,18 @@ def test_folds_test_each_class_once_and_are_one_row(tmp_path: Path) -> None:
     )
 
 
+def test_a_sampler_that_the_data_can_not_have_is_refused_and_costs_no_exit_code(
+    tmp_path: Path,
+) -> None:
+    text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS)
+    groups = '[[approach]]\nname = "by group"\nsampler = "grouped"\n'
+    (tmp_path / "two.toml").write_text(text.replace("seeds = 2", "seeds = 1") + groups)
+    words = ("--out", tmp_path / "out", "--only", "hard", "--only", "by group")
+    done = metricforge("bench", "run", tmp_path / "two.toml", *words)
+    assert done.returncode == 0, done.stderr
+    assert "by group, seed 0: refused: sampler 'grouped' asks for groups" in done.stderr
+
+
 def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: Path) -> None:
     text = SUITE.format(base=BASE, images=make_images(tmp_path), parts=PARTS).partition(
         "[[approach]]"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from metricforge.artefact import read_folder, write_folder
+from metricforge.errors import ResourceError
 from tests.cli.forked import LONGEST
 from tests.cli.killing import ending
 from tests.cli.process import (
@@ -350,7 +351,9 @@ def test_a_rank_that_dies_ends_the_others_and_a_restart_goes_on_to_the_same_byte
     done = by_torchrun(f"dying={step}", *given, restarts=deaths)
     assert done.returncode == 0, done.stderr
     # Torchrun names the rank that was killed, or the other, if that ended before it looked.
-    assert len(re.findall(r"failed \(exitcode: ", done.stderr)) == deaths
+    codes = re.findall(r"failed \(exitcode: (-?\d+)\)", done.stderr)
+    assert len(codes) == deaths, done.stderr
+    assert set(codes) <= {"-9", str(ResourceError.exit_code)}
     assert ending(tmp_path / "r") == ending(together)
 
 

@@ -81,7 +81,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return desk
 
 
-# In one, so that one worker alone goes the way.
+# One test, since each worker that runs one of several would build the environment again.
 def test_every_command_does_what_it_says(desk: Path) -> None:
     run = desk / "runs" / "glyphs-my-idea"
     assert (run / "report.html").is_file()

@@ -120,6 +120,16 @@ def test_it_is_said_while_it_happens(tmp_path):
     assert notes.epochs[-1].collapsed
 
 
+@pytest.mark.parametrize("sampler", ["hard-triplet", "global-hard"])
+def test_paced_samplers_stand_what_collapses_the_hardest_triplets(tmp_path, sampler):
+    for name, miner in (("paced", None), ("hardest", "batch-hard")):
+        notes = Notes()
+        options = FALLING | {"sampler": f"{sampler}:classes=6,per_class=8", "miner": miner}
+        run_recipe(recipe(**options), out=tmp_path / name, listener=notes)
+        assert notes.epochs[-1].collapsed == (miner == "batch-hard")
+        assert len(notes.collapses) == (miner == "batch-hard")
+
+
 @pytest.mark.parametrize(
     "options",
     [

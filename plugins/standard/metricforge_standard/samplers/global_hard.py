@@ -28,6 +28,8 @@ class GlobalHard:
     may have a wrong label: it is shown as any other, but does not choose. `suspected` has them
     after each `refresh`. To find one in the midst of another class takes 4 neighbours, and 4 other
     images of its own. The first epoch is random.
+
+    Triplets are paced, see the miner `paced-hard`.
     """
 
     default_loss = "triplet"
@@ -43,7 +45,6 @@ class GlobalHard:
     ) -> None:
         if not 0 <= hard <= 1 or neighbours < 1:
             raise UsageError("global-hard needs hard between 0 and 1, and neighbours >= 1.")
-        # See hard-triplet: batches that are chosen to be confused need it the most.
         self.miner = PacedHard()
         self.hard, self.neighbours = hard, neighbours
         self.suspected = Suspects.none()
