@@ -99,14 +99,15 @@ def write_file(path: Path, content: str) -> None:
 def write_files(files: Mapping[Path, Content]) -> None:
     """Write files of one folder that belong together, as :func:`write_file` writes one.
 
-    Where one can't be written, none is changed. Raises UsageError for what is no regular file,
-    such as a device, ResourceError when the disk is full or read-only.
+    Where one can't be written, none is changed; they are renamed one after the other, and a kill
+    between can leave one of them new. Raises UsageError for what is no regular file, such as a
+    folder or a device, ResourceError when the disk is full or read-only.
     """
     partials = {path: partial_of(_behind_links(path)) for path in files}
     path = next(iter(files))
     try:
         for path, content in files.items():
-            clear_partials(partials[path].parent, path.name)
+            clear_partials(partials[path].parent, _behind_links(path).name)
             _write_synced(partials[path], content)
         with _alone_in(partials[path].parent):
             for path, partial in partials.items():
@@ -121,8 +122,9 @@ def write_files(files: Mapping[Path, Content]) -> None:
 
 def _behind_links(path: Path) -> Path:
     """The file that `path` names; UsageError for what a new file must not take the place of."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise UsageError(f"{path} is no regular file; name another.")
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise UsageError(f"{path} is {what}; name another.")
     return path.resolve() if path.is_symlink() else path
 
 

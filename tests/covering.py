@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -15,11 +15,28 @@ def covering(*axes: Sequence[Any]) -> list[Any]:
     The n-th of those has the n-th value of each axis, which begins anew where it is shorter.
     """
     rows = range(max(map(len, axes)))
-    places = {tuple(row % len(axis) for axis in axes) for row in rows}
+    return _marked(axes, {tuple(row % len(axis) for axis in axes) for row in rows})
+
+
+def pairwise(*axes: Sequence[Any]) -> list[Any]:
+    """The same; each value of an axis meets each value of every other in a set that is kept."""
+    met = {at: {*combinations(enumerate(at), 2)} for at in _places(axes)}
+    missing, kept = set().union(*met.values()), set()
+    while missing:
+        kept.add(best := max(met, key=lambda at: len(met[at] & missing)))
+        missing -= met[best]
+    return _marked(axes, kept)
+
+
+def _places(axes: Sequence[Sequence[Any]]) -> list[tuple[int, ...]]:
+    return list(product(*(range(len(axis)) for axis in axes)))
+
+
+def _marked(axes: Sequence[Sequence[Any]], kept: set[tuple[int, ...]]) -> list[Any]:
     return [
         pytest.param(
             *(axis[place] for axis, place in zip(axes, at, strict=True)),
-            marks=() if at in places else pytest.mark.exhaustive,
+            marks=() if at in kept else pytest.mark.exhaustive,
         )
-        for at in product(*(range(len(axis)) for axis in axes))
+        for at in _places(axes)
     ]

@@ -213,6 +213,30 @@ def test_a_run_with_own_objects_is_evaluated_on_a_given_dataset(tmp_path: Path) 
         metricforge.evaluate(model, protocols=["retrieval"])
 
 
+@pytest.mark.fault(94)
+@pytest.mark.parametrize(
+    ("trained", "asked", "seen"),
+    [
+        ("Fruit/Apple/{}", "images/Fruit/Apple/{}", True),
+        ("Fruit/Apple/{}", "{}", True),
+        ("{}", "Fruit/{}", True),
+        ("Fruit/{}", "Toys/{}", False),
+        ("Fruit/{}", "x{}", False),
+    ],
+)
+def test_a_class_is_known_again_below_other_folders(trained, asked, seen, tmp_path) -> None:
+    def named(path: str) -> Dataset:
+        return replace(noisy_classes(), classes=tuple(map(path.format, "abcdefgh")))
+
+    run = metricforge.train(dataset=named(trained), out=tmp_path / "r", **QUICK)
+    model = metricforge.load(run.path, device="cpu")
+    if seen:
+        with pytest.raises(DataError, match="--allow-seen"):
+            metricforge.evaluate(model, named(asked), protocols=["retrieval"])
+    else:
+        metricforge.evaluate(model, named(asked), protocols=["retrieval"])
+
+
 def test_bare_embeddings_are_judged_with_their_labels() -> None:
     labels = ["cat"] * 5 + ["dog"] * 5
     rows = np.array([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5, dtype=np.float32)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), required=True,
               help="The .npy file to write, float32 [N, D]; the names of the images, a list in "
-              "the order of the rows, are written beside it, with .json for .npy.")  # fmt: skip
+              "the order of the rows, are written beside it, with .json for .npy. Earlier "
+              "files are replaced.")  # fmt: skip
 @click.option("--broken", metavar="NAME", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="refuse images that can't be read, or skip them: they have no row and no name.  "
               "[default: refuse]")  # fmt: skip
@@ -40,6 +41,7 @@ def command(
     """
     from metricforge.model import load
 
+    out = _rows_file(out)
     refuse_among_any(out, images)
     files = files_of(images)
     model = load(run, device=device)
@@ -131,9 +133,19 @@ def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
     })  # fmt: skip
 
 
+def _rows_file(out: Path) -> Path:
+    """The file for the rows, with .npy behind its name, as NumPy has it.
+
+    Else `x` and `x.npy` would have one file of names.
+    """
+    if out.suffix == ".npy" or (out.exists() and not out.is_file()):
+        return out
+    return out.with_name(f"{out.name}.npy")
+
+
 def _beside(out: Path) -> Path:
     """The file with the names of the rows."""
-    return out.with_suffix(".json") if out.suffix == ".npy" else out.with_name(f"{out.name}.json")
+    return out.with_suffix(".json")
 
 
 def _shown(text: object) -> str:

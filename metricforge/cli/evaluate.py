@@ -36,7 +36,9 @@ from metricforge.errors import UsageError
 @click.option("--allow-seen", is_flag=True,
               help="Measure classes it was trained on by their names, too.")  # fmt: skip
 @click.option("--baselines/--no-baselines", default=True, help="Raw pixels beside the model.")
-@click.option("--untrained", is_flag=True, help="The network before training beside the model.")
+@click.option(
+    "--untrained", is_flag=True, help="The network that training began with beside the model."
+)
 @click.option("--cosine", is_flag=True,
               help="Scale --embeddings to unit length, if cosine compares them.")  # fmt: skip
 @click.option("--episodes", metavar="FILE", type=click.Path(path_type=Path),

@@ -68,10 +68,11 @@ def _fill(number: int) -> None:
 
 def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
     """Text to `raw`, encoded and buffered as by the stream there was before."""
+    unbuffered = getattr(before, "write_through", False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=before.encoding if before else "utf-8",
         errors=(before.errors if before else None) or errors,
-        line_buffering=raw.isatty() or isinstance(raw, _Messages),
-        write_through=getattr(before, "write_through", False),
+        # Of `python -u` a line comes at once, as a whole: half of one is of no use to a reader.
+        line_buffering=raw.isatty() or isinstance(raw, _Messages) or unbuffered,
     )

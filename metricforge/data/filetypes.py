@@ -23,12 +23,13 @@ IMAGES = {
 }  # fmt: skip
 """The extensions of images, in lower case."""
 
-RAWS = {
-    ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw",
+UNREAD = {
+    ".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".nef", ".nrw", ".orf", ".pef", ".raf",
+    ".rw2", ".srw",
 }  # fmt: skip
-"""The extensions, in lower case, of what cameras record before it is developed: it is not read."""
+"""The extensions, in lower case, of photographs in formats that are not read: camera raws, HEIC."""
 
-BY_FILES = RAWS | {
+BY_FILES = UNREAD | {
     ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mov", ".mp3", ".mp4", ".mts",
     ".sha1", ".sha256", ".wav", ".xmp",
     ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",

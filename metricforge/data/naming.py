@@ -101,7 +101,7 @@ def respelled(counts: Counter[str], what: str) -> Iterator[str]:
 def lookalikes(names: Iterable[str]) -> Iterator[str]:
     """A warning of names that are different classes and look like one, if there are any."""
     alike: dict[str, list[str]] = {}
-    for name in names:
+    for name in sorted(names, key=natural_key):
         alike.setdefault(_folded(name), []).append(name)
     sets = [found for found in alike.values() if len(found) > 1]
     if sets:

@@ -11,8 +11,8 @@ from metricforge.errors import UsageError
 
 _HELD_BY = (
     frozenset({"env.json", "log.txt"}),  # a run, from before its first step on
-    frozenset({"model.json", "manifest.json"}),
-    frozenset({"index.faiss", "manifest.json"}),
+    frozenset({"model.json", "weights.safetensors", "manifest.json"}),
+    frozenset({"index.faiss", "contents.json", "manifest.json"}),
 )
 """Files of which all lie in a folder that metricforge wrote: a run, a model, an index."""
 

@@ -12,7 +12,7 @@ from metricforge.training.records import EpochRecord
 # Each with what shows that a run does so already.
 OF_TRIPLETS = {
     "--sampler semihard-triplet": "semihard-triplet",
-    "--miner paced-hard": "paced-hard",
+    "--miner paced-hard": "PacedHard",
     "--sampler schedule:0=random-triplets,5=hard-triplet": "schedule",
     "--loss triplet:margin=0,soft=1,log=true": "log=true",
 }
@@ -22,7 +22,8 @@ OF_OTHERS = {"--sampler random-triplets": "random-triplets"}
 def collapse(record: EpochRecord, assembly: Assembly) -> str:
     """The sentence on an epoch whose record says that the embeddings collapsed."""
     task, recipe = assembly.task, assembly.recipe
-    used = f"{recipe.sampler} {recipe.miner} {recipe.loss}"
+    # The miner by its class, too: it may be one that the sampler brings.
+    used = f"{recipe.sampler} {type(task.miner).__name__} {recipe.loss}"
     known = OF_TRIPLETS if task.miner.kind is Triplets else OF_OTHERS
     ways = [way for way, sign in known.items() if sign not in used]
     rate = task.optimizer.defaults["lr"]

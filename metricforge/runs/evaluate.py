@@ -22,7 +22,7 @@ from metricforge.data.inputs import fit
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import EmbeddingModel, build, load
 from metricforge.registry import Registry
-from metricforge.runs.baselines import PIXELS, TRAINED, UNTRAINED, pixels
+from metricforge.runs.baselines import PIXELS, TRAINED, before_training, pixels
 from metricforge.runs.components import make_dataset
 from metricforge.runs.measure import SELECT, Embedded, Measured, measure
 from metricforge.runs.parts import ALL, Tested, is_own, own_split, seen_message
@@ -95,8 +95,8 @@ def evaluate(
     - `part`: train, validation, test or all; by default the run's test part on its own dataset,
       the official test part of another, or all of it where it has none.
     - `allow_seen`: measure classes, too, whose names the model was trained or selected on.
-    - `baselines`: the numbers of raw pixels beside the model's; `untrained`: those of the same
-      network before training, too.
+    - `baselines`: the numbers of raw pixels beside the model's; `untrained`: those of the
+      network that the training of a run began with, too.
     - `episodes`: a file of episodes to answer, and by default nothing else; `episodes_out`: a
       new file for those that are drawn.
     - `cosine`: scale bare embeddings to unit length, for those that are compared by cosine.
@@ -128,7 +128,8 @@ def evaluate(
     asked = questions(tested.dataset)
     models = {TRAINED: model}
     if untrained:
-        models[UNTRAINED] = _before_training(model, run, registry)
+        name, before = _before_training(model, run, registry)
+        models[name] = before
     embeddings = embedded(models, asked.dataset, tested.indices, baselines)
     validation = None
     if asked.want_validation and tested.validation is not None:
@@ -211,17 +212,21 @@ def _moved(run: Run, given: Any, registry: Registry, data_root: str) -> Dataset 
     return made if is_own(run, made) else None
 
 
-def _before_training(model: EmbeddingModel, run: Run | None, registry: Registry) -> EmbeddingModel:
-    """The same network with the weights that training began with, or fresh ones without a run.
-
-    What was pretrained begins anew.
-    """
-    card = model.card
-    if card.backbone.startswith(OBJECT) or card.head.startswith(OBJECT):
+def _before_training(
+    model: EmbeddingModel, run: Run | None, registry: Registry
+) -> tuple[str, EmbeddingModel]:
+    """The network that the training of a run began with, and what its row is called."""
+    if run is None:
+        raise UsageError("no run says what this model began with: leave out --untrained.")
+    recipe, card = run.recipe, model.card
+    if recipe.backbone.startswith(OBJECT) or recipe.head.startswith(OBJECT):
         raise UsageError("a network of your own can't be built anew: leave out --untrained.")
-    seed_torch(run.recipe.seed if run else 0)
+    seed_torch(recipe.seed)
+    # By the recipe: the card has the backbone without the weights that it was begun with.
+    card = replace(card, backbone=recipe.backbone, head=recipe.head)
     bare = build(registry, card, None, None)
-    return bare.to(next(model.parameters()).device).eval()
+    name, bare = before_training(bare, bare.state_dict(), given=False)
+    return name, bare.to(next(model.parameters()).device).eval()
 
 
 def _run_of(subject: Subject) -> Run | None:

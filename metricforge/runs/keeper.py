@@ -27,6 +27,7 @@ class Keeper:
         self._assembly, self._folder, self._listener = assembly, folder, listener
         self.hooks = hooks
         self._collapse_told = first_collapse(folder) is not None
+        self._failure_told = False
         self._saved = time.monotonic()
         for note in (assembly.defaults, *assembly.notes, *hooks.notes):
             self.tell(note)
@@ -81,6 +82,9 @@ class Keeper:
         if record.collapsed and not self._collapse_told:
             self._collapse_told = True
             self.tell(collapse(record, self._assembly))
+        if record.validation_loss_failed and not self._failure_told:
+            self._failure_told = True
+            self.tell(f"no loss on validation images: {record.validation_loss_failed}")
 
     def _due(self, record: Record) -> bool:
         """Whether to save now: at the end of an epoch, and every so many steps or minutes."""

@@ -83,8 +83,23 @@ class Tested:
         return self.split is not None and self.split.closed_set
 
     def seen_by(self, model: EmbeddingModel) -> tuple[str, ...]:
-        """The classes whose names the model was trained or selected on."""
-        return tuple(sorted(set(self.classes) & set(model.card.seen_classes)))
+        """The classes whose names the model was trained or selected on.
+
+        A path is also seen where one of its ends was, or where it is the end of one: how many
+        folders lie around the classes says nothing of what they are.
+        """
+        seen = set(model.card.seen_classes)
+        ends = {end for name in seen for end in _ends(name)}
+        return tuple(
+            sorted(name for name in set(self.classes) if name in ends or seen & {*_ends(name)})
+        )
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path without its outermost folders, from none of them to all: a/b/c, b/c, c."""
+    while path:
+        yield path
+        path = path.partition("/")[2]
 
 
 def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:

@@ -52,7 +52,7 @@ class Selection:
         `views` are the orientations of each training class, of which images as they are have the
         first.
 
-        Where the part is empty it has no numbers, by which the last epoch is the best.
+        Where the part is empty, or of one class, it has no numbers: the last epoch is the best.
         """
         indices, notes = split.validation, []
         if len(indices) > MOST_IMAGES:
@@ -64,7 +64,12 @@ class Selection:
         if not len(indices):
             notes.append("no class validates: the last epoch is kept.")
         elif len(labels.unique()) < 2:
-            notes.append("one validation class can't rank epochs; give validation more classes.")
+            # Whatever is nearest to an image is of its class: each epoch would score 1.
+            notes.append(
+                "one validation class can't rank epochs, so the last is kept; give validation more "
+                "classes."
+            )
+            indices, labels = indices[:0], labels[:0]
         trained = dataset.labels[split.train].unique()
         known = bool(torch.isin(labels, trained).all())
         numbers = torch.searchsorted(trained, labels) * views

@@ -24,6 +24,7 @@ EPOCH: Mapping[str, Any] = {
     "validation": {"map@r": 0.5, "recall@1": 0.75}, "best": True, "seconds": 0.2,
     "active_share": None, "chosen_share": None, "spread": None, "effective_rank": None,
     "collapsed": False, "validation_loss": None, "validation_accuracy": None,
+    "validation_loss_failed": None,
 }  # fmt: skip
 
 

@@ -38,6 +38,8 @@ class HeldOut:
 
     loss: float | None = None
     accuracy: float | None = None
+    failed: str | None = None
+    """Why there is no loss, where the loss or the miner could not do with the images."""
 
 
 def held_out(task: Task, position: Position, validated: Validated, runtime: Runtime) -> HeldOut:
@@ -45,7 +47,8 @@ def held_out(task: Task, position: Position, validated: Validated, runtime: Runt
 
     A loss that knows the training classes (it has parameters other than single numbers) has
     nothing to compare images of others with. There is no loss either where the loss or the miner
-    can't be copied, or can't do with these batches, as one that knows those of its sampler alone.
+    can't be copied, or can't do with these batches, as one that knows those of its sampler alone:
+    `failed` says why, and the training goes on.
     """
     ranks = runtime.ranks
     known = asdict(_measured(task, position, validated, runtime)) if ranks.first else {}
@@ -61,33 +64,40 @@ def _measured(task: Task, position: Position, validated: Validated, runtime: Run
     of_classes = knows_classes(task.loss)
     if not len(validated.labels) or (of_classes and not validated.known):
         return HeldOut()
-    try:
-        loss, miner = copy.deepcopy((task.loss, _last_miner(task, position)))
-    except (RuntimeError, TypeError, copy.Error):
-        # It holds what can't be copied, such as a tensor with a graph or an open file.
-        return HeldOut()
-    give_margin(miner, loss)
-    if isinstance(loss, nn.Module):
-        loss.eval()
-    batches = _batches(task, position, validated.labels, miner)
     # The training's own steps seed torch anew, each for itself.
     seed_torch(task.seed, position.epoch, 0, *PLACE)
     try:
+        loss, miner = _copied(task.loss, _last_miner(task, position))
+        give_margin(miner, loss)
+        batches = _batches(task, position, validated.labels, miner)
         with torch.no_grad():
             value = _mean_loss(task.seed, position.epoch, loss, miner, validated, batches, runtime)
             accuracy = _accuracy(loss, validated, batches, runtime) if validated.known else None
-    except (PluginError, ResourceError):
+    except (PluginError, ResourceError) as error:
         # It has trained: what it can't do besides must not end the run.
-        return HeldOut()
-    return HeldOut(value, accuracy)
+        return HeldOut(failed=str(error))
+    return HeldOut(value, accuracy, "it is not finite" if batches and value is None else None)
+
+
+def _copied(loss: Loss, miner: Miner) -> tuple[Loss, Miner]:
+    """Copies that nothing of the training sees, the loss as it is for evaluation."""
+    try:
+        loss, miner = copy.deepcopy((loss, miner))
+    except (RuntimeError, TypeError, copy.Error) as error:
+        # It holds what can't be copied, such as a tensor with a graph or an open file.
+        raise PluginError(f"the loss or its miner can't be copied: {error}") from error
+    if isinstance(loss, nn.Module):
+        loss.eval()
+    return loss, miner
 
 
 def _last_miner(task: Task, position: Position) -> Miner:
     """The miner of the last batch of the open epoch."""
     if task.miner_at is None:
         return task.miner
-    step = max(position.step * task.accumulate, 1) - 1
-    return miner_of_step(task.sampler, task.miner_at, position.epoch, step, task.miner)
+    # The last step may have had fewer batches than the others.
+    step = min(position.step * task.accumulate, len(position.batches)) - 1
+    return miner_of_step(task.sampler, task.miner_at, position.epoch, max(step, 0), task.miner)
 
 
 def _batches(task: Task, position: Position, labels: Tensor, miner: Miner) -> list[Tensor]:

@@ -177,6 +177,7 @@ def _close_epoch(task: Task, position: Position, runtime: Runtime) -> EpochRecor
         chosen_share=tally.chosen_share,
         validation_loss=compared.loss,
         validation_accuracy=compared.accuracy,
+        validation_loss_failed=compared.failed,
         **_health(task, tally),
     )
 

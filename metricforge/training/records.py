@@ -47,7 +47,8 @@ class StepRecord:
 class EpochRecord:
     """One epoch: its mean loss, the scores on validation classes, whether they are the best.
 
-    `validation_loss` and `validation_accuracy` are those of `held_out`, None where there are none.
+    `validation_loss` and `validation_accuracy` are those of `held_out`, None where there are none;
+    `validation_loss_failed` says why, where one was tried.
     The shares are those of all its tuples together. `spread` and `effective_rank` are those of
     its last embeddings (see `health`), None where there are too few of them.
     """
@@ -66,6 +67,7 @@ class EpochRecord:
     collapsed: bool = False
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    validation_loss_failed: str | None = None
 
 
 Record = StepRecord | EpochRecord

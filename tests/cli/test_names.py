@@ -132,7 +132,7 @@ def test_folders_that_are_parts_are_the_official_split_and_no_classes(tmp_path: 
     found = check(root)
     assert (found["images"], found["classes"], found["groups"]) == (45, 5, 0)
     assert any("Val, test, train are the parts of" in each for each in found["notes"])
-    assert any("share 5 classes" in each and "a closed set" in each for each in found["notes"])
+    assert any("share 5 of 5 classes" in each and "a closed set" in each for each in found["notes"])
     assert split(root, "official") == dict.fromkeys(PARTS, names)
     shown = metricforge("data", "split", root, "--split", "official").stdout
     assert "a closed set: classes that are tested are trained on, too" in shown

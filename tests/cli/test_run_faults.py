@@ -227,8 +227,8 @@ def test_a_run_that_decodes_is_saved_by_sigterm_at_once(tmp_path: Path) -> None:
         "decoding", "train", *words(files), "--epochs", "4000", "--workers", "2", "--out", out
     )
     wait_for(out / "checkpoints" / "best")
-    process.send_signal(signal.SIGTERM)
     before = len((out / "metrics.jsonl").read_text().splitlines())
+    process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate()
     assert process.returncode == 143, stderr
     assert "interrupted and saved at step" in stderr

@@ -55,6 +55,17 @@ def test_stdout_that_is_closed_is_told_before_any_work(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_line_of_an_unbuffered_python_comes_at_once() -> None:
+    code = "from metricforge.cli.streams import watch; watch(); print('first'); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "first\n"
+    process.communicate("\n")
+
+
 @BUFFERED
 @pytest.mark.fault(63)
 def test_messages_that_can_not_be_printed_change_no_exit_code(unbuffered: str) -> None:

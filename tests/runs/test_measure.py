@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from metricforge_standard.datasets.digits import digits
 from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, resnet18
 
 import metricforge as mf
 from metricforge.contracts import Estimate, Result
+from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.runs.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
 from metricforge.runs.components import make_protocol
@@ -122,3 +125,28 @@ def test_nothing_that_was_trained_is_called_untrained(backbone, name, tmp_path) 
         found = mf.evaluate(rows, data.labels[test], protocols=["retrieval"])
         expected = found.results[TRAINED]["map@r"].value
         assert run.results[name]["map@r"].value == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_later_evaluation_has_the_pretrained_network_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the random one of what was saved, which is built without fetching the weights."""
+    cached = tmp_path / "hub" / "checkpoints"
+    cached.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.save(resnet18().state_dict(), cached / ResNet18_Weights.DEFAULT.url.rpartition("/")[2])
+    run = mf.train(dataset="digits", backbone="resnet18:weights=true", images=64, orientations=1,
+                   protocols=["retrieval"], out=tmp_path / "r", progress=False)  # fmt: skip
+    assert list(run.results) == [TRAINED, PRETRAINED, PIXELS]
+    again = mf.evaluate(run, protocols=["retrieval"], untrained=True)
+    assert list(again.results) == [TRAINED, PRETRAINED, PIXELS]
+    before = {name: one.value for name, one in run.results[PRETRAINED].items()}
+    after = {name: again.results[PRETRAINED][name].value for name in before}
+    assert after == pytest.approx(before, abs=1e-5)
+
+
+def test_a_model_without_its_run_has_no_network_before_training(tmp_path: Path) -> None:
+    run = mf.train(dataset="digits", backbone="lenet-prelu", images=64, test=False,
+                   out=tmp_path / "r", progress=False)  # fmt: skip
+    with pytest.raises(UsageError, match="leave out --untrained"):
+        mf.evaluate(mf.load(run.path), "digits", untrained=True, allow_seen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ from metricforge.errors import UsageError
 from metricforge.pairwise import tiling
 from metricforge.registry import Registry
 from metricforge.spec import Spec
-from tests.covering import covering
+from tests.covering import pairwise
 
 quick = settings(deadline=None, max_examples=100)
 
@@ -344,29 +343,26 @@ def test_triplet_agrees_with_pytorch_metric_learning(active_only, margin):
 
 
 @pytest.mark.parametrize(
-    ("case", "chosen"),
-    covering(
+    ("case", "classes", "anchors", "many"),
+    pairwise(
         [
-            *product(
-                [
-                    (Contrastive(), AllPairs),
-                    (Contrastive(reduction="sum"), AllPairs),
-                    (Triplet(), AllTriplets),
-                    (Triplet(active_only=False, margin=2.0), AllTriplets),
-                    (Triplet(soft=0.3), AllTriplets),
-                    (Triplet(squared=True), AllTriplets),
-                    (Triplet(log=True), AllTriplets),
-                    (Triplet(log=True, margin=0.1, soft=0.5), AllTriplets),
-                    (Margin(margin=0.5, beta=1.0), AllTriplets),
-                ],
-                [1, 2, 5, 60],
-            )
+            (Contrastive(), AllPairs),
+            (Contrastive(reduction="sum"), AllPairs),
+            (Triplet(), AllTriplets),
+            (Triplet(active_only=False, margin=2.0), AllTriplets),
+            (Triplet(soft=0.3), AllTriplets),
+            (Triplet(squared=True), AllTriplets),
+            (Triplet(log=True), AllTriplets),
+            (Triplet(log=True, margin=0.1, soft=0.5), AllTriplets),
+            (Margin(margin=0.5, beta=1.0), AllTriplets),
         ],
-        [*product([None, 7, 1, 0], [1, 10**9])],
+        [1, 2, 5, 60],
+        [None, 7, 1, 0],
+        [1, 10**9],
     ),
 )
-def test_tiles_and_anchors_count_like_what_is_listed(case, chosen, monkeypatch):
-    ((loss, described), classes), (anchors, many) = case, chosen
+def test_tiles_and_anchors_count_like_what_is_listed(case, classes, anchors, many, monkeypatch):
+    loss, described = case
     monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 7)
     monkeypatch.setattr(tiling, "ON_CPU", 1)
     monkeypatch.setattr(all_triplets, "MANY", many)

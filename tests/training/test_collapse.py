@@ -15,7 +15,10 @@ from PIL import Image
 
 from metricforge.contracts import Dataset
 from metricforge.errors import Interrupted
+from metricforge.registry import Registry
 from metricforge.report.progress import Listener
+from metricforge.runs.assembly import assemble
+from metricforge.runs.collapse import OF_TRIPLETS, collapse
 from metricforge.runs.recipe import Recipe
 from metricforge.runs.resumption import resume
 from metricforge.runs.train import run_recipe
@@ -151,13 +154,29 @@ def test_a_healthy_run_hears_nothing_of_it(tmp_path, options):
     assert "collapse" not in json.dumps(json.loads((path / "summary.json").read_text()))
 
 
-def test_a_remedy_that_is_in_use_is_not_advised(tmp_path):
-    notes = Notes()
-    options = {**FALLING, "loss": "triplet:margin=0,soft=1,log=true", "epochs": 30}
-    run_recipe(recipe(**options), out=tmp_path / "r", listener=notes)
-    for sentence in notes.collapses:
-        assert "log=true" not in sentence
-        assert "semihard-triplet" in sentence
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ({"sampler": "hard-triplet"}, "--miner paced-hard"),
+        ({"sampler": "global-hard"}, "--miner paced-hard"),
+        ({"sampler": "n-hard", "miner": "paced-hard", "loss": "triplet"}, "--miner paced-hard"),
+        ({"sampler": "semihard-triplet"}, "--sampler semihard-triplet"),
+        ({"sampler": "hard-triplet:paced=false"}, "no remedy at all"),
+        (
+            {"sampler": "hard-triplet:paced=false", "loss": "triplet:margin=0,soft=1,log=true"},
+            "log=true",
+        ),
+        ({"sampler": "schedule:0=random-triplets,5=hard-triplet"}, "--sampler schedule"),
+    ],
+    ids=str,
+)
+def test_a_remedy_that_is_in_use_is_not_advised(options, used):
+    record = EpochRecord(1, 9, 0.07, 0, {}, best=True, seconds=1.0, spread=0.01, collapsed=True)
+    assembly = assemble(recipe(**options), Registry.installed())
+    sentence = collapse(record, assembly)
+    assert "the embeddings collapse" in sentence
+    advised = [way for way in OF_TRIPLETS if way in sentence]
+    assert advised == [way for way in OF_TRIPLETS if used not in way]
 
 
 @pytest.fixture

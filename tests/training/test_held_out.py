@@ -16,6 +16,7 @@ from metricforge_standard.miners.all_pairs import AllPairs
 from metricforge_standard.miners.laid_out import LaidOutPairs, LaidOutTriplets
 from torch import nn
 
+import metricforge
 from metricforge.contracts import Dataset, Pairs, Triplets
 from metricforge.registry import Registry
 from metricforge.runs.assembly import assemble
@@ -172,10 +173,36 @@ class KeepsItsGraph(Triplet):
 
 
 @pytest.mark.parametrize(
-    "loss", [Fails(), Infinite(), KeepsItsGraph()], ids=lambda one: str(type(one))
+    ("loss", "why"),
+    [
+        (Fails(), "another batch"),
+        (Infinite(), "not finite"),
+        (KeepsItsGraph(), "can't be copied"),
+    ],
+    ids=lambda one: type(one).__name__,
 )
-def test_a_loss_that_can_not_be_had_ends_no_training(make_task, loss):
-    assert compared(make_task(loss=loss), known=False) == HeldOut()
+def test_a_loss_that_can_not_be_had_ends_no_training_and_says_why(make_task, loss, why):
+    found = compared(make_task(loss=loss), known=False)
+    assert (found.loss, found.accuracy) == (None, None)
+    assert why in found.failed
+
+
+def test_a_user_hears_once_why_there_is_no_loss(tmp_path):
+    run = metricforge.train(
+        dataset="digits", loss=Fails(), backbone="conv4:channels=4", epochs=2,
+        orientations=1, test=False, progress=False, out=tmp_path / "r",
+    )  # fmt: skip
+    told = [line for line in run.path.joinpath("log.txt").read_text().splitlines()
+            if "no loss on validation images" in line and "another batch" in line]  # fmt: skip
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 1000])
+def test_a_last_step_of_fewer_batches_has_the_miner_of_its_last(make_task, accumulate):
+    """A blended schedule has a miner for each batch."""
+    task = make_task(sampler="schedule:0=random-triplets,2=hard-triplet,blend=1", loss="triplet")
+    task = replace(task, accumulate=accumulate)
+    assert compared(task, known=False).loss > 0
 
 
 def test_no_validation_images_have_no_loss(make_task):

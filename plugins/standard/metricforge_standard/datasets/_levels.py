@@ -69,8 +69,17 @@ def _tops(folders: Sequence[str]) -> tuple[str, ...]:
     """The outermost folders, where they are the parts of a split and have classes below."""
     tops = {name.partition("/")[0] for name in folders}
     parts = {PARTS.get(top.strip().lower()) for top in tops}
-    is_split = TRAIN in parts and None not in parts and len(parts) > 1
-    return tuple(sorted(tops)) if is_split and all("/" in name for name in folders) else ()
+    if TRAIN not in parts or None in parts or len(parts) == 1:
+        return ()
+    flat = sorted(name for name in folders if "/" not in name)
+    if flat:
+        # Kaggle's test folders, for one: as a class, they would be an unseen one.
+        raise DataError(
+            f"the folders {', '.join(sorted(tops))} look like the parts of a split, but images lie "
+            f"in '{flat[0]}' itself and have no class; move them into a folder named for their "
+            "class, or take the option parts=none, where such folders are classes."
+        )
+    return tuple(sorted(tops))
 
 
 def _part(folder: str) -> int:

@@ -40,8 +40,9 @@ def folder(
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
-    A class is the folder that holds the image, as its path below `path`; its group is the folder
-    around it, where there is more than one such. Where most such folders have their name again in
+    A class is the folder that holds the image, as its path below `path` and below the folders
+    that lie around all classes; its group is the folder around it, where there is more than one
+    such. Where most such folders have their name again in
     other folders (Greek/character01, Latin/character01), `label` must say what the class is:
     `path`, the `last` folder's name, wherever it lies, or the `first` folder's.
     Where the outermost folders are named train, val, valid, validation or test, these are the parts
@@ -53,7 +54,7 @@ def folder(
     they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
     read at the start, and those that can't be are counted and left out. `index` is a file that
     keeps the names and sizes of a large tree: folders that have not changed since are then not
-    read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and their
+    read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, HEIC, camera raws and their
     like) are passed over and, without `index`, counted; runs, models and indexes of metricforge are
     skipped and counted; any other file that is no image is refused, and
     so are links that lead out of `path`. Raises DataError when there are not two classes of images.
@@ -147,6 +148,9 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
     loose = folders.pop(".")
     if loose.names:
         raise _loose(str(path / loose.names[0]))
+    above = below_shared(f"{name}/" for name, each in folders.items() if each.names)
+    around = {above[:-1], *map(str, PurePosixPath(above).parents)}
+    folders = {n.removeprefix(above): each for n, each in folders.items() if n not in around}
     counts = {name: len(each.names) for name, each in folders.items()}
 
     def images(order: Sequence[str]) -> Paths:
@@ -204,7 +208,8 @@ def _of_parts(levels: Levels, official: Tensor, labels: Tensor) -> str:
     if not shared:
         return f"the folders {tops} are the parts of the official split; they share no class."
     return (
-        f"the folders {tops} are the parts of the official split, and share {shared} classes: "
+        f"the folders {tops} are the parts of the official split, and share {shared} of "
+        f"{int(labels.max()) + 1} classes: "
         "--split official tests on classes that it trains on, a closed set, and is not the default."
     )
 

@@ -23,7 +23,7 @@ class RandomPairs:
 
     default_loss = "contrastive"
 
-    def __init__(self, labels: Tensor, *, pairs: int = 64, positive: float = 0.5) -> None:
+    def __init__(self, labels: Tensor, *, pairs: int = 32, positive: float = 0.25) -> None:
         if pairs < 1 or not 0 <= positive <= 1:
             raise UsageError("random-pairs needs pairs >= 1 and positive between 0 and 1.")
         self.miner = LaidOutPairs()
