@@ -12,12 +12,18 @@ from rich.table import Table
 
 from metricforge.contracts import Estimate
 from metricforge.report.page import printable
-from metricforge.runs.baselines import TRAINED
+from metricforge.runs.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
 from metricforge.runs.evaluate import Evaluation
 from metricforge.runs.measure import Measured
 from metricforge.runs.run import Run
 
 MOST_CLASSES = 8
+BASELINES = {
+    UNTRAINED: "the network before training",
+    PRETRAINED: "features of the pretrained backbone, without head",
+    GIVEN: "features of the backbone as it was given, without head",
+    PIXELS: "the raw images, without a network",
+}
 
 
 def print_run(run: Run, all_metrics: bool = False) -> None:
@@ -29,7 +35,7 @@ def print_run(run: Run, all_metrics: bool = False) -> None:
     measured = Measured.from_json(summary)
     tested = summary.get("tested_on") or shortened(summary["test_classes"])
     title = f"{summary['dataset']}: {tested} ({summary['test_images']:,} images)"
-    print_measured(measured, title, all_metrics, _chosen(summary))
+    print_measured(measured, title, all_metrics, _chosen(summary), "--all, or the report")
     click.echo(f"\nrun     {run.path}")
     click.echo(f"report  {run.folder.report}")
     way = min(5, len(summary["test_classes"]))
@@ -56,11 +62,15 @@ def _print_untested(run: Run) -> None:
 
 
 def print_measured(
-    measured: Measured, title: str, all_metrics: bool = False, remark: str = ""
+    measured: Measured,
+    title: str,
+    all_metrics: bool = False,
+    remark: str = "",
+    others: str = "--all",
 ) -> None:
     """Estimates by approach, a row a metric, and the notes below.
 
-    Without `all_metrics` those of the headline are shown, and how many more there are.
+    Without `all_metrics` those of the headline are shown, and how many `others` shows besides.
     """
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -70,11 +80,17 @@ def print_measured(
     console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
     console.print(_table(measured.results, shown))
     hidden = len(every) - len(shown)
-    lines = [remark, spoken_of(measured.results, shown)]
-    lines += [f"{hidden} more metrics: --all, or the report."] if hidden else []
+    lines = [remark, _legend(measured.results), spoken_of(measured.results, shown)]
+    lines += [f"{hidden} more metrics: {others}."] if hidden else []
     lines += [f"note: {escape(printable(note))}" for note in measured.notes]
     for line in filter(None, lines):
         console.print(line, style="dim", soft_wrap=not console.is_terminal)
+
+
+def _legend(results: Mapping[str, object]) -> str:
+    """What the baselines are, in the order of their columns."""
+    told = [f"{name}: {BASELINES[name]}" for name in results if name in BASELINES]
+    return f"{'; '.join(told)}." if told else ""
 
 
 def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) -> Table:

@@ -53,7 +53,7 @@ SECTIONS = {
 
 INSTEAD = {
     "--lr": "--optimizer adamw:lr=0.001",
-    "--batch-size": "--sampler hard-triplet:classes=8,per_class=4",
+    "--batch-size": "--sampler hard-triplet:classes=8,per_class=4 for batches of 8 x 4 images",
     "--epoch": "--epochs 10",
     "--margin": "--loss triplet:margin=0.2",
 }

@@ -38,7 +38,7 @@ def goodness(number: str, value: float) -> float:
 class Measured:
     """The numbers of each approach on the same images and episodes.
 
-    `results` maps an approach (trained, untrained, pixels) to its named estimates; `headline`
+    `results` maps an approach (trained, a baseline) to its named estimates; `headline`
     names the metrics that matter most. Of the first approach, `failures` are where it fails, and
     `by_class` is a CSV with the metrics of each class, if a protocol tells. `trials` are the
     episodes that were drawn, of places in the dataset.

@@ -46,7 +46,7 @@ class Run:
 
     @property
     def results(self) -> dict[str, dict[str, Estimate]]:
-        """Held-out estimates by approach (trained, untrained, pixels) and name.
+        """Held-out estimates by approach and name: of the trained network, then its baselines.
 
         Empty for a run that left the test classes closed.
         """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metricforge.artefact import write_file
+from metricforge.data.archive import is_archive, without_suffix
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.assembly import assemble
@@ -19,6 +20,7 @@ from metricforge.runs.resumption import resume
 from metricforge.runs.run import Run
 from metricforge.runs.sources import located, refuse_inside
 from metricforge.runtime import Ranks
+from metricforge.spec import Spec
 from metricforge.training.task import Position
 
 
@@ -58,7 +60,8 @@ def run_recipe(
 ) -> Run:
     """Train what `recipe` says and test it on held-out classes, into a new folder `out`.
 
-    `out` defaults to `runs/DATASET-SAMPLER`, with a number if that is taken. With `auto_resume` a
+    `out` defaults to `runs/DATASET-SAMPLER`, of your own images by the name of their folder or
+    file, with a number if that is taken. With `auto_resume` a
     run that was begun there goes on instead. Raises MetricForgeError, of the kind that says what
     went wrong.
     """
@@ -94,4 +97,15 @@ def _name(recipe: Recipe) -> str:
         name = described(component).rpartition(":")[2]
         return described(component).partition(":")[0] if isinstance(component, str) else name
 
-    return f"{short(recipe.dataset)}-{short(recipe.sampler)}"
+    return f"{_place(recipe.dataset) or short(recipe.dataset)}-{short(recipe.sampler)}"
+
+
+def _place(dataset: Any) -> str:
+    """The name of the folder or file that a dataset is read from, if its spec names one."""
+    path = Spec.parse(dataset).options.get("path") if isinstance(dataset, str) else None
+    if path is None:
+        return ""
+    place = Path(str(path)).expanduser().resolve()
+    if place.is_dir():
+        return place.name
+    return without_suffix(place.name) if is_archive(place) else place.stem

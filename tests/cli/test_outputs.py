@@ -25,7 +25,7 @@ def folders(place: Path) -> set[str]:
 def test_a_run_among_its_images_is_refused_before_training(photos: Path) -> None:
     before = folders(photos)
     for given, beside in (
-        (["--dataset", "."], "../runs/folder-hard-triplet"),
+        (["--dataset", "."], "../runs/photos-hard-triplet"),
         (["--dataset", "folder:path=.", "--out", "mine"], "../mine"),
         (["--dataset", str(photos), "--out", "0/mine"], str(photos.parent / "0" / "mine")),
     ):

@@ -43,7 +43,8 @@ def test_the_main_metrics_are_shown_and_the_others_counted(
 ) -> None:
     lines = shown(capsys)
     assert [line.split()[0] for line in lines[2:4]] == ["recall@1", "map@r"]
-    assert "1 more metrics: --all, or the report." in lines
+    assert "1 more metrics: --all." in lines
+    assert "pixels: the raw images, without a network." in lines
     every = shown(capsys, True, "Epoch 2 of 3.")
     assert [line.split()[0] for line in every[2:5]] == ["recall@1", "mrr", "map@r"]
     assert "Epoch 2 of 3." in every

@@ -19,8 +19,8 @@ class Triplet:
     With v = d(a, p) - d(a, n) + margin and euclidean d: the mean of max(0, v) over the triplets
     that violate the margin (`active_only`), or over all. `squared` compares squared distances.
     `log` compares logarithms of distances, so that v does not change with the scale of the
-    embedding: pulling all images onto one point gains nothing, and a negative that is too near
-    is pushed harder than a positive that is far is pulled. With soft=0.5 and margin=0 this is
+    embedding, down to distances of about 0.03: shrinking all of them gains nothing before that,
+    and a negative that is too near is pushed harder than a positive that is far is pulled. With soft=0.5 and margin=0 this is
     log(1 + d(a, p)^2 / d(a, n)^2) / 2, the crowd kernel's likelihood (Tamuz 2011). `soft` T puts
     T log(1 + exp(v / T)) in place of the hinge, the mean over all: it goes on pulling where the
     hinge lets go. All triplets of a batch are summed up without being listed. No triplets give

@@ -25,7 +25,7 @@ class Grouped:
     groups counts for that of its first image. DataError where the dataset has no groups.
     """
 
-    # See hard-triplet: hinges hold the loss of hard triplets at its margin.
+    # Classes of one group look alike: a loss of plain distances would fall by shrinking them all.
     default_loss = "triplet:margin=0,soft=1,log=true"
 
     def __init__(

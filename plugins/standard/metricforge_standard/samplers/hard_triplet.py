@@ -20,7 +20,7 @@ class HardTriplet:
     batch have a negative that is no farther than their positive, see the miner `paced-hard`.
     The paper's own form is `hard-triplet:paced=false` with `--loss triplet:margin=0,soft=1` or
     the hinge `--loss triplet:margin=0.2`. Without a pace the loss is by default one of the ratio
-    of distances, which does not fall when all embeddings shrink onto one point.
+    of distances, `triplet:margin=0,soft=1,log=true`.
     """
 
     def __init__(
