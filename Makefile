@@ -1,5 +1,6 @@
 # make demo: a first training.  make test: all promises.  Both build .venv when it is missing.
 # make test-all: every case of each; make test-rest, what it has beyond make test.
+# make lint: ruff and mypy.
 # make faults: the same as test-all, of which docs/faults.md is made.
 # make matrix: clean clones on every Python, with the lowest versions, where little is as usual.
 PYTHON ?= python3
@@ -14,13 +15,13 @@ demo: .venv/installed
 
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test: .venv/installed-test lint
+test: .venv/installed-test
 	$(PYTEST) -m "not exhaustive"
 
 test-rest: .venv/installed-test
 	$(PYTEST) -m "exhaustive or data"
 
-test-all: .venv/installed-test lint
+test-all: .venv/installed-test
 	$(PYTEST)
 
 faults: .venv/installed-test

@@ -65,7 +65,7 @@ def usual_augmentations(recipe: Recipe, registry: Registry, photographs: bool) -
 
 
 def chosen(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> str:
-    """What training on these images means, in one line: size, network, augmentation, epochs."""
+    """What training on these images means, in one line: size, network and how it is trained."""
     _, height, width = shape
     names = [Spec.parse(text).name if isinstance(text, str) else "your own"
              for text in recipe.augment or ()]  # fmt: skip
@@ -75,6 +75,7 @@ def chosen(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> st
         f"{height} x {width} pixels",
         f"backbone {backbone}",
         f"augmentation {' and '.join(names) or 'none'}",
+        str(complete_optimizer(Spec.parse(recipe.optimizer))),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",
     )
     return f"{', '.join(parts)}."

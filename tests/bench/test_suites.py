@@ -114,8 +114,8 @@ SOME = ("--only", "triplet, hard", "--only", "proxy")
     ("name", "only"),
     [
         pytest.param("cub", SOME, id="cub"),
-        pytest.param("cars", SOME, id="cars"),
-        pytest.param("sop", SOME, id="sop"),
+        pytest.param("cars", SOME, id="cars", marks=pytest.mark.exhaustive),
+        pytest.param("sop", SOME, id="sop", marks=pytest.mark.exhaustive),
         pytest.param("cub", (), id="cub, whole", marks=pytest.mark.exhaustive),
     ],
 )

@@ -383,7 +383,7 @@ protocols = ["retrieval"]
 """
 
 
-@pytest.mark.parametrize("search", ["random", "tpe"])
+@pytest.mark.parametrize("search", [pytest.param("random", marks=pytest.mark.exhaustive), "tpe"])
 def test_each_approach_has_as_many_trials_and_runs_with_the_best_of_them(
     tmp_path: Path, search: str
 ) -> None:

@@ -87,7 +87,10 @@ def test_photographs_are_augmented_by_default(
     done = metricforge("train", "--dataset", f"folder:path={photographs},size=32", *SHORT,
                        *options, "--out", tmp_path / "r")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    line = f"photographs, 32 x 32 pixels, backbone conv4:channels=4, augmentation {told}, 1 epoch."
+    line = (
+        f"photographs, 32 x 32 pixels, backbone conv4:channels=4, augmentation {told}, "
+        "adamw:lr=0.001,weight_decay=0.0001, 1 epoch."
+    )
     assert line in (tmp_path / "r" / "log.txt").read_text()
     config = tomllib.loads((tmp_path / "r" / "config.toml").read_text())
     assert config["augment"] == augment

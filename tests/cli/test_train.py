@@ -99,6 +99,7 @@ def test_json_is_one_document_on_stdout(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.exhaustive  # with losses of the suite `smoke` in test_suites.py
 @pytest.mark.parametrize("sampler", ["random-pairs", "random-triplets", "balanced"])
 def test_every_sampler_trains_with_its_own_defaults(sampler: str, tmp_path: Path) -> None:
     done = metricforge("train", *QUICK, "--sampler", sampler, "--json", "--out", tmp_path / "r")

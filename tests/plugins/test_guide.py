@@ -82,6 +82,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # One test, since each worker that runs one of several would build the environment again.
+@pytest.mark.exhaustive  # wheels and what they bring are in test_wheels.py, packages in scaffold
 def test_every_command_does_what_it_says(desk: Path) -> None:
     run = desk / "runs" / "glyphs-my-idea"
     assert (run / "report.html").is_file()

@@ -375,7 +375,7 @@ def test_distance_weighted_draws_by_the_inverse_density(dim):
     embeddings, labels = on_sphere(10, dim), torch.tensor([0, 0, *range(1, 9)])
     miner = DistanceWeighted(nearest=0.5, farthest=1.9)
     draws = defaultdict(Counter)
-    for seed in range(2000):
+    for seed in range(1000):
         triplets = miner(embeddings, labels, np.random.default_rng(seed))
         assert triplets.positive.tolist() == [1, 0]
         for anchor, negative in zip(triplets.anchor.tolist(), triplets.negative.tolist(),
@@ -388,8 +388,8 @@ def test_distance_weighted_draws_by_the_inverse_density(dim):
         assert set(draws[anchor]) <= set(weights)
         for i, w in weights.items():
             share = w / total
-            deviation = math.sqrt(2000 * share * (1 - share))
-            assert abs(draws[anchor][i] - 2000 * share) < 5 * deviation + 1
+            deviation = math.sqrt(1000 * share * (1 - share))
+            assert abs(draws[anchor][i] - 1000 * share) < 5 * deviation + 1
 
 
 @pytest.mark.usefixtures("tiles")

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from metricforge_optuna.command import command
 
 from metricforge import Recipe, Run
+from metricforge.cli import cli
 from metricforge.errors import ArtefactError, Interrupted, ResourceError, UsageError
 
 torch.set_num_threads(1)
@@ -87,14 +88,15 @@ def test_the_best_recipe_trains_and_opens_them_once(recipe: Path, tmp_path: Path
     assert done.stderr.count("map@r") == 2
     best = tomllib.loads((out / "best.toml").read_text())
     assert best["test"] is True
-    trained = metricforge("train", "--config", out / "best.toml", "--out", "final", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stderr
-    run = Run.open(tmp_path / "final")
+    final = tmp_path / "final"
+    words = ["train", "--config", str(out / "best.toml"), "--out", str(final)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    run = Run.open(final)
     assert len((run.path / "evaluations.jsonl").read_text().splitlines()) == 1
     records = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
     # The same numbers as in the search: it was the same training.
     assert run.validation["map@r"] == max(record["score"] for record in records)
-    listed = metricforge("--help", cwd=tmp_path).stdout
+    listed = CliRunner().invoke(cli, ["--help"]).stdout
     assert "Search the best options of a recipe" in listed
 
 

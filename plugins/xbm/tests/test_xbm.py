@@ -301,7 +301,7 @@ def wait_for_steps(metrics: Path, steps: int) -> None:
 
 
 SPEC = f'xbm:sampler="{INNER}",size=256,warmup=2'
-SHORT = ("--dataset", "digits", "--epochs", 2, "--orientations", 1, "--no-test", "--quiet")
+SHORT = ("--dataset", "digits", "--images", 600, "--orientations", 1, "--no-test", "--quiet")
 TRAIN = ("train", "--sampler", SPEC, *SHORT)
 
 

@@ -20,11 +20,12 @@ class Triplet:
     that violate the margin (`active_only`), or over all. `squared` compares squared distances.
     `log` compares logarithms of distances, so that v does not change with the scale of the
     embedding, down to distances of about 0.03: shrinking all of them gains nothing before that,
-    and a negative that is too near is pushed harder than a positive that is far is pulled. With soft=0.5 and margin=0 this is
-    log(1 + d(a, p)^2 / d(a, n)^2) / 2, the crowd kernel's likelihood (Tamuz 2011). `soft` T puts
-    T log(1 + exp(v / T)) in place of the hinge, the mean over all: it goes on pulling where the
-    hinge lets go. All triplets of a batch are summed up without being listed. No triplets give
-    zero, with a graph. A miner that takes the margin compares plain distances.
+    and a negative that is too near is pushed harder than a positive that is far is pulled. With
+    soft=0.5 and margin=0 this is log(1 + d(a, p)^2 / d(a, n)^2) / 2, the crowd kernel's
+    likelihood (Tamuz 2011). `soft` T puts T log(1 + exp(v / T)) in place of the hinge, the mean
+    over all: it goes on pulling where the hinge lets go. All triplets of a batch are summed up
+    without being listed. No triplets give zero, with a graph. A miner that takes the margin
+    compares plain distances.
     """
 
     accepts = (Triplets,)
