@@ -70,7 +70,8 @@ def _print(comparison: Comparison) -> None:
             table.add_row(shown[run], interval(value), difference(apart))
         console.print(table)
         if better := comparison.better.get(name):
-            console.print(f"better than all others here: {shown[better]}", style="dim")
+            told = f"by {escape(name)} better than all others here: {shown[better]}"
+            console.print(told, style="dim")
     for line in (
         f"values: {spoken_of(comparison.results)}",
         f"differences, in pairs: {spoken_of(comparison.differences)}",

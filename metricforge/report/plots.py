@@ -141,17 +141,31 @@ def _by_epoch(
 def _choose(labels: Ints) -> tuple[Ints, str]:
     """The rows to draw, and what the title must say of the others."""
     names, counts = np.unique(labels, return_counts=True)
-    largest = names[np.argsort(-counts, kind="stable")[:MOST_CLASSES]]
+    shown = _largest(names, counts)
     # Sorted by class, so that a stride can't beat in time with classes that alternate.
     rows = np.argsort(labels, kind="stable")
-    rows = rows[np.isin(labels[rows], largest)]
+    rows = rows[np.isin(labels[rows], shown)]
     stride = -(-len(rows) // MOST_POINTS)
     remarks = []
     if len(names) > MOST_CLASSES:
-        remarks.append(f"the {MOST_CLASSES} largest of {len(names)} classes")
+        which = "" if counts.min() == counts.max() else "the largest "
+        remarks.append(f"{which}{MOST_CLASSES} of {len(names)} classes")
     if stride > 1:
         remarks.append(f"one image in {stride}")
     return np.asarray(rows[::stride]), ", ".join(remarks)
+
+
+def _largest(names: Ints, counts: Ints) -> Ints:
+    """The classes to draw; of those as large as the least of them some, evenly, as they are sorted.
+
+    The first would be of one group: one alphabet, one kind of groceries.
+    """
+    if len(names) <= MOST_CLASSES:
+        return names
+    least = np.sort(counts)[-MOST_CLASSES]
+    surely, alike = names[counts > least], names[counts == least]
+    places = np.linspace(0, len(alike) - 1, MOST_CLASSES - len(surely)).round().astype(int)
+    return np.sort(np.concatenate([surely, alike[places]]))
 
 
 def _flat(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, str]]:

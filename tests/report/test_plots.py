@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -109,9 +110,23 @@ def test_only_the_largest_classes_are_drawn_and_the_title_says_so(tmp_path, monk
     names = [f"class {c}" for c in range(25)]
     scatter(np.random.default_rng(0).random((len(labels), 2)), labels, names, tmp_path / "x", "t")
     axes = figures[0].axes[0]
-    assert "the 20 largest of 25 classes" in axes.get_title(loc="left")
+    assert "the largest 20 of 25 classes" in axes.get_title(loc="left")
     assert [t.get_text() for t in axes.get_legend().get_texts()] == names[5:]
     assert len(axes.collections[0].get_offsets()) == sum(range(6, 26))
+
+
+def test_of_classes_of_one_size_some_of_all_are_drawn(tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    labels = np.repeat(np.arange(162), 3)
+    labels = np.concatenate([labels, [100]])
+    names = [f"class {c}" for c in range(162)]
+    scatter(np.random.default_rng(0).random((len(labels), 2)), labels, names, tmp_path / "x", "t")
+    axes = figures[0].axes[0]
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    places = [int(name.split()[1]) for name in shown]
+    assert len(set(places)) == 20
+    assert {0, 100, 161} <= set(places)
+    assert all(b - a < 12 for a, b in itertools.pairwise(places))
 
 
 def test_many_points_are_thinned_evenly_and_the_title_says_so(tmp_path, monkeypatch):
