@@ -52,12 +52,12 @@ def test_one_image_as_an_array_is_refused_as_one_file_is(colour, file, kind, arr
 
 @pytest.mark.fault(97)
 def test_a_grey_model_refuses_one_image_in_colour_and_takes_a_stack_in_grey(grey) -> None:
-    for one in (PIXELS, PIXELS[..., 0], FIRST, np.concatenate([FIRST, FIRST[:1]])):
+    for one in (PIXELS, PIXELS[..., 0]):
         with pytest.raises(DataError, match=PUT):
             grey.encode(one)
-    stack = np.stack([PIXELS[..., 0]] * 5)
-    assert grey.encode(stack).shape == (5, 4)
-    assert grey.encode(stack[:3, None]).shape == (3, 4)
+    for count in (2, 3, 4):
+        stack = np.stack([PIXELS[..., 0]] * count)
+        assert grey.encode(stack).shape == (count, 4)
 
 
 @pytest.mark.fault(97)

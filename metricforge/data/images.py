@@ -124,7 +124,7 @@ class FileImages:
         def decode(piece: range) -> None:
             for row in piece:
                 file = self._files[wanted[row]]
-                rows[row] = read_image(file, self._shape, reading=self._reading)
+                rows[row] = read_image(file, self._shape, reading=self._reading).numpy()
 
         # In pieces, since handing over a task takes a tenth of decoding a small image.
         pieces = [

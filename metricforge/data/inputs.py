@@ -70,7 +70,7 @@ def fit(images: Tensor, shape: Shape) -> Tensor:
 
 
 def _of_array(images: Tensor | NDArray[Any], size: int, shape: Shape) -> Iterator[Batch]:
-    axes = _axes(tuple(images.shape))
+    axes = _axes(tuple(images.shape), shape[0])
     for begin in range(0, len(images), size):
         part = _channels_first(images[begin : begin + size], axes)
         names = [f"image {place}" for place in range(begin, begin + len(part))]
@@ -97,7 +97,7 @@ def _read(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor:
     if isinstance(image, Image.Image):
         return read_opened(image, shape, name, reading)
     if isinstance(image, Tensor | np.ndarray) and image.ndim in (2, 3):
-        axes = "NHW" if image.ndim == 2 else _axes((1, *image.shape))
+        axes = "NHW" if image.ndim == 2 else _axes((1, *image.shape), 1)
         return fit(_channels_first(image[None], axes), shape)[0]
     what = f"an array {list(image.shape)}" if hasattr(image, "shape") else type(image).__name__
     raise DataError(
@@ -106,13 +106,13 @@ def _read(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor:
     )
 
 
-def _axes(shape: tuple[int, ...]) -> str:
+def _axes(shape: tuple[int, ...], channels: int) -> str:
     """How the axes of so many images are meant, "NHW", "NCHW" or "NHWC".
 
-    DataError for one image, and for what is none; [3, H, W] is one in colour, as torchvision reads
-    it, and not three in grey.
+    DataError for one image, and for what is none. Of a model of three channels three images in
+    grey, [3, H, W], look like one in colour.
     """
-    if len(shape) == 2 or (len(shape) == 3 and _looks_single(shape)):
+    if len(shape) == 2 or (len(shape) == 3 and _looks_single(shape, channels)):
         raise _single(f"an array {list(shape)}", ", or write images in grey as [N, 1, H, W]")
     if len(shape) == 3:
         return "NHW"
@@ -125,8 +125,8 @@ def _axes(shape: tuple[int, ...]) -> str:
     )
 
 
-def _looks_single(shape: tuple[int, ...]) -> bool:
-    return shape[2] in _AS_CHANNELS or shape[0] in (3, 4)
+def _looks_single(shape: tuple[int, ...], channels: int) -> bool:
+    return shape[2] in _AS_CHANNELS or (channels == 3 and shape[0] in (3, 4))
 
 
 def _channels_first(images: Tensor | NDArray[Any], axes: str) -> Tensor:

@@ -399,11 +399,11 @@ def test_a_photographers_by_files_are_passed_over_and_counted(tmp_path: Path) ->
 @pytest.mark.fault(94)
 def test_an_archive_and_what_was_in_it_have_the_same_classes(tmp_path: Path) -> None:
     """With a folder around all of them, with another around that, and an empty one beside."""
-    names = ("cats/big/1.png", "dogs/big/1.png", "dogs/small/1.png")
+    names = ("cats/big/1.png", "dogs/large/1.png", "dogs/small/1.png")
     root = tree(tmp_path / "there", *(f"my photos/images/{name}" for name in names))
     (root / "my photos" / "none").mkdir()
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", root)
-    expected = ("cats/big", "dogs/big", "dogs/small")
+    expected = ("cats/big", "dogs/large", "dogs/small")
     for path in (root, root / "my photos", root / "my photos" / "images", Path(packed)):
         assert folder(path=path).classes == expected
     assert [n for n in folder(path=root).notes if "without images" in n]

@@ -161,7 +161,10 @@ def test_a_healthy_run_hears_nothing_of_it(tmp_path, options):
         ({"sampler": "global-hard"}, "--miner paced-hard"),
         ({"sampler": "n-hard", "miner": "paced-hard", "loss": "triplet"}, "--miner paced-hard"),
         ({"sampler": "semihard-triplet"}, "--sampler semihard-triplet"),
-        ({"sampler": "hard-triplet:paced=false"}, "no remedy at all"),
+        (
+            {"sampler": "hard-triplet:paced=false", "loss": "triplet"},
+            "no remedy at all",
+        ),
         (
             {"sampler": "hard-triplet:paced=false", "loss": "triplet:margin=0,soft=1,log=true"},
             "log=true",

@@ -67,7 +67,7 @@ def faces() -> Iterator[Face]:
         path = folder / f"{name}.ttf"
         try:
             # Glyph 0 is the box that stands for what is missing.
-            glyphs = {code for code, glyph in FT2Font(path).get_charmap().items() if glyph}
+            glyphs = {code for code, glyph in FT2Font(str(path)).get_charmap().items() if glyph}
             font = ImageFont.truetype(path, _EM, layout_engine=ImageFont.Layout.BASIC)
         except (OSError, RuntimeError) as error:
             raise DataError(
