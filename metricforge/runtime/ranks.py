@@ -152,7 +152,20 @@ def _join() -> None:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     own = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-    dist.init_process_group(backend, store=own, rank=rank, world_size=count)
+    with _no_words_on_stdout():
+        dist.init_process_group(backend, store=own, rank=rank, world_size=count)
+
+
+@contextmanager
+def _no_words_on_stdout() -> Iterator[None]:
+    """While entered, what is written to file descriptor 1 goes to stderr: gloo tells of itself."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 @contextmanager
