@@ -79,12 +79,12 @@ def defaults() -> dict[str, Table]:
 
 
 def test_which_defaults_do_not_beat_their_baselines_is_known() -> None:
-    """All others do, in each metric, with intervals over seeds that part."""
+    """All others do, in each metric, with intervals over seeds that part; pixels have no seed."""
     behind: dict[str, set[str]] = {}
     refused: set[str] = set()
     for dataset, table in defaults().items():
         rows = {row.name: row for row in table.rows}
-        baselines = [rows.pop("untrained network"), rows.pop("pixels")]
+        untrained, pixels = rows.pop("untrained network"), rows.pop("pixels")
         for name, row in rows.items():
             assert name.endswith(f" · {dataset}")
             if row.reason:
@@ -92,8 +92,8 @@ def test_which_defaults_do_not_beat_their_baselines_is_known() -> None:
                 continue
             assert row.n == 3
             for metric in table.numbers:
-                apart = [row.numbers[metric].low > one.numbers[metric].high for one in baselines]
-                if not all(apart):
+                highest = max(untrained.numbers[metric].high, pixels.numbers[metric].value)
+                if row.numbers[metric].low <= highest:
                     behind.setdefault(metric, set()).add(name)
     assert refused == {"grouped · birds"}
     assert behind == {}
@@ -106,24 +106,24 @@ def test_the_advice_of_the_readme_is_by_validation_classes() -> None:
         if one.outcome == DONE:
             scores.setdefault(one.approach, []).append(one.validation["map@r"])
     pairs = []
-    for dataset in DATASETS:
+    for dataset in ("birds", "groceries", "glyphs", "omniglot"):
         better, other = (
             fmean(scores[f"{name} · {dataset}"]) for name in ("semihard-triplet", "hard-triplet")
         )
         pairs.append(f"{better:.3f} and {other:.3f}".replace("0.", "."))
     readme = (ROOT / "README.md").read_text()
     advice = readme[readme.index("For a short training") :].partition("\n\n")[0]
-    assert re.findall(r"\.\d{3} and \.\d{3}", " ".join(advice.split())) == pairs
+    assert re.findall(r"\.\d{3} and \.\d{3}", " ".join(advice.split()))[:4] == pairs
 
 
 def test_the_photographs_of_the_readme_are_those_of_the_suite() -> None:
     readme = (ROOT / "README.md").read_text()
-    for dataset, title in (("groceries", "groceries"), ("birds", "birds")):
+    for dataset in ("groceries", "birds"):
         rows = {row.name: row.numbers for row in defaults()[dataset].rows}
         shown = [rows[f"hard-triplet · {dataset}"], rows["untrained network"], rows["pixels"]]
         for metric in ("map@r", "recall@1"):
             cells = (f"{numbers[metric].value:.3f}".removeprefix("0") for numbers in shown)
-            assert f"{title}: {metric} | {' | '.join(cells)} |" in readme
+            assert f"| {dataset}: {metric} | {' | '.join(cells)} |" in readme
 
 
 def test_pictures_stand_in_the_order_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
