@@ -23,7 +23,10 @@ from metricforge.runs.recipe import Recipe
 from metricforge.runs.resumption import resume
 from metricforge.runs.train import run_recipe
 
-QUICK = {"epochs": 1, "orientations": 1, "protocols": ("retrieval",), "progress": False}
+QUICK = {
+    "backbone": "conv4:channels=8", "epochs": 1, "orientations": 1, "protocols": ("retrieval",),
+    "progress": False,
+}  # fmt: skip
 
 
 def test_five_lines_from_training_to_embeddings(tmp_path: Path) -> None:

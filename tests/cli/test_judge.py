@@ -325,7 +325,8 @@ def test_embeddings_that_cosine_compares_are_scaled(arrays: Path) -> None:
 
 
 def test_the_network_before_training_is_that_of_the_run(tmp_path: Path) -> None:
-    mf.train(dataset="digits", epochs=1, orientations=1, seed=3, out=tmp_path / "r", progress=False)
+    mf.train(dataset="digits", backbone="conv4:channels=8", epochs=1, orientations=1, seed=3,
+             out=tmp_path / "r", progress=False)  # fmt: skip
     done = metricforge("evaluate", tmp_path / "r", "--untrained", "--json",
                        "--protocol", "retrieval", "--protocol", "verification")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -346,7 +347,8 @@ def test_the_network_before_training_is_that_of_the_run(tmp_path: Path) -> None:
 @pytest.mark.fault(58)
 def test_ranks_share_the_images_and_count_each_once(tmp_path: Path) -> None:
     """Two processes, and a test part that they can't divide."""
-    mf.train(dataset="digits", epochs=1, orientations=1, out=tmp_path / "r", progress=False)
+    mf.train(dataset="digits", backbone="conv4:channels=8", epochs=1, orientations=1,
+             out=tmp_path / "r", progress=False)  # fmt: skip
     words = ("evaluate", tmp_path / "r", "--protocol", "retrieval", "--protocol", "verification")
     alone = metricforge(*words, "--json")
     together = ranked(2, (*words, "--json"), cwd=Path.cwd())

@@ -266,7 +266,8 @@ def test_the_defaults_of_every_stage_are_written_out():
 
 def test_a_run_changes_its_sampler_and_records_every_stage(tmp_path: Path):
     sampler = "schedule:0=random-triplets,1=hard-triplet:classes=2,blend=1"
-    short = {"dataset": "digits", "epochs": 3, "orientations": 1, "progress": False}
+    short = {"dataset": "digits", "epochs": 3, "orientations": 1, "progress": False,
+             "backbone": "conv4:channels=4", "test": False}  # fmt: skip
     run = train(sampler=sampler, out=tmp_path / "run", **short)
     written = tomllib.loads((run.path / "config.toml").read_text())
     recorded = Spec.parse(written["sampler"]).options
