@@ -182,8 +182,8 @@ def noisy_classes(classes: int = 8, images: int = 12) -> Dataset:
 
 def test_own_objects_stand_in_for_specs(tmp_path: Path) -> None:
     run = metricforge.train(
-        dataset=noisy_classes(), sampler=partial(EveryOther, size=16), backbone=Tiny,
-        out=tmp_path / "r", **QUICK,
+        dataset=noisy_classes(), sampler=partial(EveryOther, size=16),
+        out=tmp_path / "r", **{**QUICK, "backbone": Tiny},
     )  # fmt: skip
     assert run.results["trained"]["recall@1"].value > 0.5
     config = (run.path / "config.toml").read_text()
