@@ -63,9 +63,9 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
     assert evaluation.results["trained"]["eer"] == run.results["trained"]["eer"]
     with pytest.raises(DataError, match="has no validation part in this split"):
         metricforge.evaluate(run, data, part="validation")
-    with pytest.raises(UsageError, match="patience needs validation classes"):
+    with pytest.raises(UsageError, match="patience needs two validation classes"):
         metricforge.train(out=tmp_path / "s", patience=1, **own)
-    with pytest.raises(UsageError, match="the schedule plateau needs validation classes"):
+    with pytest.raises(UsageError, match="the schedule plateau needs two validation classes"):
         metricforge.train(out=tmp_path / "s", schedule="plateau", **own)
 
 
@@ -214,6 +214,28 @@ def test_a_run_with_own_objects_is_evaluated_on_a_given_dataset(tmp_path: Path) 
         metricforge.evaluate(model, noisy_classes(), protocols=["retrieval"])
     with pytest.raises(UsageError, match="name a dataset"):
         metricforge.evaluate(model, protocols=["retrieval"])
+
+
+def test_a_runs_own_classes_are_known_by_their_whole_names(tmp_path: Path) -> None:
+    """Of which one may be the end of another."""
+    names = ("x/a", "x/b", "c", "d", "e", "f", "a", "b")
+    data = replace(noisy_classes(), classes=names)
+    run = metricforge.train(
+        dataset=data, split="classes:train=x/a+x/b+c,validation=d+e,test=f+a+b",
+        out=tmp_path / "r", **QUICK,
+    )  # fmt: skip
+    assert set(metricforge.evaluate(run, data, protocols=["retrieval"]).classes) == {"f", "a", "b"}
+
+
+def test_one_validation_class_chooses_no_epoch(tmp_path: Path) -> None:
+    one = {"split": "classes:train=a-d,validation=e,test=f-h", **QUICK, "epochs": 2}
+    run = metricforge.train(dataset=noisy_classes(), out=tmp_path / "r", **one)
+    assert run.validation == {}
+    assert run.summary["selected_epoch"] == 2
+    assert "one validation class can't rank epochs" in (run.path / "log.txt").read_text()
+    for more in ({"patience": 2}, {"schedule": "plateau"}):
+        with pytest.raises(UsageError, match="needs two validation classes, and this split has 1"):
+            metricforge.train(dataset=noisy_classes(), out=tmp_path / "s", **one, **more)
 
 
 @pytest.mark.fault(94)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
-from metricforge.errors import DataError
+from metricforge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,7 +138,9 @@ def _rows_file(out: Path) -> Path:
 
     Else `x` and `x.npy` would have one file of names.
     """
-    if out.suffix == ".npy" or (out.exists() and not out.is_file()):
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out {out} is no regular file; name a file, such as embeddings.npy.")
+    if out.suffix == ".npy":
         return out
     return out.with_name(f"{out.name}.npy")
 

@@ -67,7 +67,7 @@ def _fill(number: int) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
-    """Text to `raw`, encoded and buffered as by the stream there was before."""
+    """Text to `raw`, encoded as by the stream there was before; of `python -u` line by line."""
     unbuffered = getattr(before, "write_through", False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from metricforge.data.filetypes import UNREAD, Taken, taken_for
+from metricforge.data.filetypes import RAWS, Taken, taken_for
 from metricforge.data.outputs import is_output
 
 _SHOWN = 8  # kinds in a note
@@ -16,13 +16,10 @@ _SHOWN = 8  # kinds in a note
 def asides(root: Path) -> Iterator[str]:
     """Notes on the files below `root` that are passed over; what is hidden is not counted."""
     kinds = Counter(_kind(name) for name in _names(root) if taken_for(name) is Taken.BY_FILE)
-    unread = Counter({kind: count for kind, count in kinds.items() if kind in UNREAD})
-    others = kinds - unread
-    if unread:
-        yield (
-            f"photographs left out, in formats that are not read: {_counted(unread)}; export them "
-            "as JPEG or PNG."
-        )
+    raws = Counter({kind: count for kind, count in kinds.items() if kind in RAWS})
+    others = kinds - raws
+    if raws:
+        yield f"camera raws, which are not read: {_counted(raws)}; export them as JPEG or PNG."
     if others:
         yield f"files that are no images and were passed over: {_counted(others)}."
 

@@ -23,13 +23,12 @@ IMAGES = {
 }  # fmt: skip
 """The extensions of images, in lower case."""
 
-UNREAD = {
-    ".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".nef", ".nrw", ".orf", ".pef", ".raf",
-    ".rw2", ".srw",
+RAWS = {
+    ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw",
 }  # fmt: skip
-"""The extensions, in lower case, of photographs in formats that are not read: camera raws, HEIC."""
+"""The extensions, in lower case, of what cameras record before it is developed: it is not read."""
 
-BY_FILES = UNREAD | {
+BY_FILES = RAWS | {
     ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mov", ".mp3", ".mp4", ".mts",
     ".sha1", ".sha256", ".wav", ".xmp",
     ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",
@@ -67,6 +66,13 @@ def taken_for(name: str) -> Taken:
     if is_passed_over(name, is_folder=False) or extension in BY_FILES:
         return Taken.BY_FILE
     return Taken.IMAGE if extension in IMAGES else Taken.UNKNOWN
+
+
+def why_no_image(name: str) -> str:
+    """What to say of a file that is no image by its name and its content."""
+    if name.lower().endswith((".heic", ".heif")):
+        return "is HEIC, which is not read: export it as JPEG"
+    return "is no image, neither by its extension nor by its content"
 
 
 def begins_as_an_image(source: Path | IO[bytes]) -> bool:

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, overload
 
 from metricforge.data.files import Texts
-from metricforge.data.filetypes import Taken, begins_as_an_image, is_passed_over, taken_for
+from metricforge.data.filetypes import (
+    Taken,
+    begins_as_an_image,
+    is_passed_over,
+    taken_for,
+    why_no_image,
+)
 from metricforge.data.naming import natural_key
 from metricforge.errors import DataError
 
@@ -106,8 +112,7 @@ class Members(Sequence[Member]):
         with readable(self._archive, name):
             content = io.BytesIO(self._contents.read(place))
         if not begins_as_an_image(content):
-            why = "is no image, neither by its extension nor its content"
-            raise refused(self._archive, name, why)
+            raise refused(self._archive, name, why_no_image(file))
         return True
 
     def _check_once(self) -> None:

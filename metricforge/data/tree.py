@@ -8,7 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metricforge.data.filetypes import Taken, begins_as_an_image, is_passed_over, taken_for
+from metricforge.data.filetypes import (
+    Taken,
+    begins_as_an_image,
+    is_passed_over,
+    taken_for,
+    why_no_image,
+)
 from metricforge.data.index import Listing, TreeIndex
 from metricforge.data.naming import natural_key
 from metricforge.data.outputs import is_output
@@ -120,8 +126,8 @@ def _is_image(folder: Path, entry: os.DirEntry[str]) -> bool:
         )
     if taken is Taken.UNKNOWN and not begins_as_an_image(path):
         raise DataError(
-            f"'{path}' is no image, neither by its extension nor by its content; take it "
-            "away, or hide it with a dot before its name."
+            f"'{path}' {why_no_image(entry.name)}; take it away, or hide it with a dot before its "
+            "name."
         )
     return taken is not Taken.BY_FILE
 

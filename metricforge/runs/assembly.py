@@ -208,10 +208,12 @@ def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Run
     protocol = make_protocol(registry, recipe.validation)
     plateau = Spec.parse(recipe.schedule).name == "plateau"
     what = "the schedule plateau" if plateau else "patience" if recipe.patience else ""
-    if what and not len(source.split.validation):
-        raise UsageError(f"{what} needs validation classes, which this split has none of.")
     dataset, split, views = source.dataset, source.split, recipe.orientations or 1
-    return Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
+    found = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
+    if what and not len(found.indices):
+        count = len(dataset.labels[split.validation].unique())
+        raise UsageError(f"{what} needs two validation classes, and this split has {count}.")
+    return found
 
 
 def _notes(task: Task, runtime: Runtime, freeze: int) -> tuple[str, ...]:

@@ -36,7 +36,16 @@ def best_scores(folder: RunFolder) -> dict[str, float]:
 
 def first_collapse(folder: RunFolder) -> EpochRecord | None:
     """The first epoch whose embeddings had collapsed, if there is one."""
-    for entry in folder.records(folder.metrics, lambda entry: entry.get("collapsed", False)):
+    return _first(folder, "collapsed")
+
+
+def first_failure(folder: RunFolder) -> EpochRecord | None:
+    """The first epoch for which there is no loss on validation images, if there is one."""
+    return _first(folder, "validation_loss_failed")
+
+
+def _first(folder: RunFolder, mark: str) -> EpochRecord | None:
+    for entry in folder.records(folder.metrics, lambda entry: bool(entry.get(mark))):
         return EpochRecord(**{key: value for key, value in entry.items() if key != "epoch_end"})
     return None
 

@@ -11,7 +11,7 @@ from metricforge.report.progress import Listener
 from metricforge.runs.assembly import Assembly
 from metricforge.runs.collapse import collapse
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.history import first_collapse, line
+from metricforge.runs.history import first_collapse, first_failure, line
 from metricforge.runs.hooks import Hooks
 from metricforge.runs.plots import draw_first_batch
 from metricforge.training.records import EpochRecord, Record, StepRecord
@@ -27,7 +27,7 @@ class Keeper:
         self._assembly, self._folder, self._listener = assembly, folder, listener
         self.hooks = hooks
         self._collapse_told = first_collapse(folder) is not None
-        self._failure_told = False
+        self._failure_told = first_failure(folder) is not None
         self._saved = time.monotonic()
         for note in (assembly.defaults, *assembly.notes, *hooks.notes):
             self.tell(note)

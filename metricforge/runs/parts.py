@@ -85,10 +85,12 @@ class Tested:
     def seen_by(self, model: EmbeddingModel) -> tuple[str, ...]:
         """The classes whose names the model was trained or selected on.
 
-        A path is also seen where one of its ends was, or where it is the end of one: how many
-        folders lie around the classes says nothing of what they are.
+        A path of another dataset is also seen where one of its ends was, or where it is the end of
+        one: how many folders lie around the classes says nothing of what they are.
         """
         seen = set(model.card.seen_classes)
+        if self.split is not None:  # the run's own, whose names are exact
+            return tuple(sorted(seen & set(self.classes)))
         ends = {end for name in seen for end in _ends(name)}
         return tuple(
             sorted(name for name in set(self.classes) if name in ends or seen & {*_ends(name)})

@@ -55,21 +55,21 @@ class Selection:
         Where the part is empty, or of one class, it has no numbers: the last epoch is the best.
         """
         indices, notes = split.validation, []
+        if len(dataset.labels[indices].unique()) == 1:
+            # Whatever is nearest to an image is of its class: each epoch would score 1.
+            notes.append(
+                "one validation class can't rank epochs, so the last is kept; give validation more "
+                "classes."
+            )
+            indices = indices[:0]
+        elif not len(indices):
+            notes.append("no class validates: the last epoch is kept.")
         if len(indices) > MOST_IMAGES:
             by_class = indices[torch.argsort(dataset.labels[indices], stable=True)]
             places = torch.linspace(0, len(indices) - 1, MOST_IMAGES).long()
             indices = by_class[places]
             notes.append(f"epochs are chosen by {MOST_IMAGES} of the validation images.")
         labels = dataset.labels[indices]
-        if not len(indices):
-            notes.append("no class validates: the last epoch is kept.")
-        elif len(labels.unique()) < 2:
-            # Whatever is nearest to an image is of its class: each epoch would score 1.
-            notes.append(
-                "one validation class can't rank epochs, so the last is kept; give validation more "
-                "classes."
-            )
-            indices, labels = indices[:0], labels[:0]
         trained = dataset.labels[split.train].unique()
         known = bool(torch.isin(labels, trained).all())
         numbers = torch.searchsorted(trained, labels) * views

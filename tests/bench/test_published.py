@@ -99,6 +99,24 @@ def test_which_defaults_do_not_beat_their_baselines_is_known() -> None:
     assert behind == {}
 
 
+def test_which_single_runs_do_not_beat_them_is_known() -> None:
+    """By the intervals over the classes of one run, which are wider."""
+    behind = {
+        (one.approach, one.seed, metric)
+        for one in records_of("defaults")
+        if one.outcome == DONE
+        for metric in ("map@r", "recall@1", "accuracy@20way1shot")
+        if one.results["trained"][metric]["low"]
+        <= max(one.results[of][metric]["high"] for of in ("untrained", "pixels"))
+    }
+    assert behind == {
+        ("distance-weighted · groceries", 0, "recall@1"),
+        ("n-hard · birds", 1, "recall@1"),
+        ("random-triplets · birds", 2, "recall@1"),
+        ("random-triplets · glyphs", 1, "recall@1"),
+    }
+
+
 def test_the_advice_of_the_readme_is_by_validation_classes() -> None:
     """Means over seeds, by the classes that chose the epoch."""
     scores: dict[str, list[float]] = {}

@@ -48,6 +48,9 @@ def test_what_is_embedded_is_not_written_among_its_images(photos: Path) -> None:
     done = metricforge("data", "show", ".", cwd=photos)
     assert done.returncode == 2
     assert "e.g. --out ../mosaic.png." in done.stderr
+    (photos.parent / "there").mkdir()
+    done = metricforge("encode", "../run", ".", "--out", "../there", cwd=photos)
+    assert (done.returncode, "is no regular file" in done.stderr) == (2, True)
     # One class may be embedded, and written to a place beside it.
     done = metricforge("encode", "../run", "0", "--out", ".e.npy", cwd=photos)
     assert done.returncode == 0, done.stderr

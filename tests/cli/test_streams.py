@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.forked import LONGEST
 from tests.cli.process import COMMAND
 from tests.cli.small_model import make_model
 from tests.cli.small_run import make_files
@@ -56,14 +58,18 @@ def test_stdout_that_is_closed_is_told_before_any_work(tmp_path: Path) -> None:
 
 
 def test_a_line_of_an_unbuffered_python_comes_at_once() -> None:
-    code = "from metricforge.cli.streams import watch; watch(); print('first'); input()"
+    # It never ends by itself, and so never flushes what it keeps.
+    code = "import time; from metricforge.cli.streams import watch; watch(); print('first'); "
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", code],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "first\n"
-    process.communicate("\n")
+        [sys.executable, "-u", "-c", code + "time.sleep(10_000)"], stdout=subprocess.PIPE
+    )
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], LONGEST)
+        assert ready
+        assert os.read(ready[0].fileno(), 100) == b"first\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @BUFFERED

@@ -28,6 +28,7 @@ from metricforge.training.conduct import check_labels, check_tuples
 from metricforge.training.held_out import PLACE, HeldOut, held_out, knows_classes
 from metricforge.training.layout import balanced_batches
 from metricforge.training.loop import EpochRecord, Position, fit
+from metricforge.training.records import StepRecord
 from metricforge.training.task import Validated
 
 CPU = Runtime(torch.device("cpu"))
@@ -39,19 +40,19 @@ def rows(classes=4, each=9, dim=4):
     return torch.randn(classes * each, dim, generator=rng), labels
 
 
-def at_the_end(task):
-    """Where the first epoch has taken its steps and is not closed yet."""
+def at_the_end(task, epoch=1):
+    """Where this epoch has taken its steps and is not closed yet."""
     position = Position()
     for record in fit(task, position, CPU):
-        if record.step == record.steps_in_epoch:
+        if isinstance(record, StepRecord) and record.step == epoch * record.steps_in_epoch:
             return position
     raise AssertionError
 
 
-def compared(task, known=True, **given):
+def compared(task, known=True, epoch=1, **given):
     embeddings, labels = rows(**given)
     validated = Validated({}, embeddings, labels, known)
-    return held_out(task, at_the_end(task), validated, CPU)
+    return held_out(task, at_the_end(task, epoch), validated, CPU)
 
 
 @pytest.mark.parametrize("kind", [None, Pairs, Triplets])
@@ -200,9 +201,13 @@ def test_a_user_hears_once_why_there_is_no_loss(tmp_path):
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 1000])
 def test_a_last_step_of_fewer_batches_has_the_miner_of_its_last(make_task, accumulate):
     """A blended schedule has a miner for each batch."""
-    task = make_task(sampler="schedule:0=random-triplets,2=hard-triplet,blend=1", loss="triplet")
-    task = replace(task, accumulate=accumulate)
-    assert compared(task, known=False).loss > 0
+    sampler = "schedule:0=random-triplets:triplets=4,1=hard-triplet,blend=1"
+    task = make_task(sampler=sampler, loss="triplet")
+    task = replace(task, accumulate=accumulate, miner_at=task.sampler.miner_at)
+    position = at_the_end(task, epoch=2)
+    with pytest.raises(IndexError):
+        task.miner_at(position.epoch, len(position.batches))
+    assert compared(task, known=False, epoch=2).loss > 0
 
 
 def test_no_validation_images_have_no_loss(make_task):

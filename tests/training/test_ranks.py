@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from metricforge.errors import UsageError
 from metricforge.runtime import Ranks
+from metricforge.runtime.ranks import _no_words_on_stdout
 from tests.cli.forked import ranked
 from tests.cli.process import ROOT
 from tests.training.ranked import CASES, WAYS, Plain, steps
@@ -82,3 +84,11 @@ def test_shares_are_each_row_once_in_order(count: int, size: int) -> None:
     rows = torch.arange(size)
     assert torch.cat([rows[share] for share in shares]).equal(rows)
     assert max(s.stop - s.start for s in shares) - min(s.stop - s.start for s in shares) <= 1
+
+
+def test_what_a_library_says_while_ranks_meet_is_no_result(capfd: pytest.CaptureFixture[str]):
+    """Gloo tells on stdout how many it is connected to, and there a result may be JSON."""
+    with _no_words_on_stdout():
+        os.write(1, b"gloo")
+    os.write(1, b"{}")
+    assert capfd.readouterr() == ("{}", "gloo")

@@ -108,7 +108,9 @@ class Search:
         name = str(path.relative_to(self._folder.path))
         score = scores.get(self._plan.recipe.select)
         if score is None:
-            raise UsageError("the search needs validation classes, of which this split has none.")
+            raise UsageError(
+                "the search needs two validation classes, which this split does not have."
+            )
         return TrialRecord(number, options, score, scores, name, _since(began))
 
     def _close(self, trial: Trial, record: TrialRecord) -> None:

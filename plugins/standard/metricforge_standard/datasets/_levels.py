@@ -76,8 +76,9 @@ def _tops(folders: Sequence[str]) -> tuple[str, ...]:
         # Kaggle's test folders, for one: as a class, they would be an unseen one.
         raise DataError(
             f"the folders {', '.join(sorted(tops))} look like the parts of a split, but images lie "
-            f"in '{flat[0]}' itself and have no class; move them into a folder named for their "
-            "class, or take the option parts=none, where such folders are classes."
+            f"in '{flat[0]}' itself and have no class; give the folder of the labelled ones, e.g. "
+            "path=.../train, or move them into a folder named for their class. With the option "
+            f"parts=none '{flat[0]}' is a class."
         )
     return tuple(sorted(tops))
 

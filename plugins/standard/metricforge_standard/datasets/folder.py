@@ -54,7 +54,7 @@ def folder(
     they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
     read at the start, and those that can't be are counted and left out. `index` is a file that
     keeps the names and sizes of a large tree: folders that have not changed since are then not
-    read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, HEIC, camera raws and their
+    read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and their
     like) are passed over and, without `index`, counted; runs, models and indexes of metricforge are
     skipped and counted; any other file that is no image is refused, and
     so are links that lead out of `path`. Raises DataError when there are not two classes of images.
@@ -74,7 +74,7 @@ def folder(
     found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
     # A tree with an index is one that takes long to list: it is not listed again to count.
     beside = tuple(asides(path)) if path.is_dir() and not index else ()
-    levels = read_levels([name for name, count in found.counts.items() if count], label, parts)
+    levels = read_levels(list(found.counts), label, parts)
     order = levels.order()
     classes = tuple(dict.fromkeys(levels.classes[name] for name in order))
     if len(classes) < 2:
@@ -148,9 +148,11 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
     loose = folders.pop(".")
     if loose.names:
         raise _loose(str(path / loose.names[0]))
-    above = below_shared(f"{name}/" for name, each in folders.items() if each.names)
-    around = {above[:-1], *map(str, PurePosixPath(above).parents)}
-    folders = {n.removeprefix(above): each for n, each in folders.items() if n not in around}
+    empty = [name for name, each in folders.items() if not each.names]
+    folders = {name: each for name, each in folders.items() if each.names}
+    above = below_shared(f"{name}/" for name in folders)
+    notes = (*_of_outputs(outputs), *_of_empty(empty, [*folders, *outputs]))
+    folders = {name.removeprefix(above): each for name, each in folders.items()}
     counts = {name: len(each.names) for name, each in folders.items()}
 
     def images(order: Sequence[str]) -> Paths:
@@ -159,7 +161,7 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
             found.add(folders[name].path, folders[name].names, folders[name].sizes)
         return found
 
-    return _Found(counts, images, (*_of_outputs(outputs), *_of_empty(counts, outputs)))
+    return _Found(counts, images, notes)
 
 
 def _of_archive(path: Path) -> _Found:
@@ -189,10 +191,10 @@ def _of_outputs(names: Sequence[str]) -> Iterator[str]:
         yield f"folders that metricforge wrote (runs, models, indexes), skipped: {counted(names)}."
 
 
-def _of_empty(counts: Mapping[str, int], outputs: Sequence[str]) -> Iterator[str]:
-    around = {str(PurePosixPath(name).parent) for name in (*counts, *outputs)}
-    empty = [name for name, count in counts.items() if not count and name not in around]
-    if empty:
+def _of_empty(names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+    """A note on folders without images, of which those that lie around `others` say nothing."""
+    around = {str(place) for name in (*names, *others) for place in PurePosixPath(name).parents}
+    if empty := [name for name in names if name not in around]:
         yield f"folders without images, which are no classes: {counted(empty)}."
 
 
