@@ -276,16 +276,18 @@ def test_a_row_takes_little_memory(root: Path) -> None:
     for number in range(10_000):
         (root / f"the image number {number:08d}.png").hardlink_to(root / "1.png")
     rows = [f"the image number {n:08d}.png,the class {n % 100}" for n in range(10_000)]
-    # What it imports is no part of a row.
-    read_listing(write(root, "path,label", rows[0]))
     path = write(root, "path,label", *rows)
-    tracemalloc.start()
-    try:
-        assert len(read_listing(path).columns["path"]) == 10_000
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert most < (200 + len(str(root))) * 10_000
+
+    def most() -> int:
+        tracemalloc.start()
+        try:
+            assert len(read_listing(path).columns["path"]) == 10_000
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    # The first time Python's table of interned names may grow, which is of the process: by 4 MB.
+    assert min(most(), most()) < 150 * 10_000
 
 
 HEADERS = [
