@@ -121,11 +121,16 @@ def write_files(files: Mapping[Path, Content]) -> None:
 
 
 def _behind_links(path: Path) -> Path:
-    """The file that `path` names; UsageError for what a new file must not take the place of."""
+    """The file that `path` names, as :func:`refuse_taken` allows it."""
+    refuse_taken(path)
+    return path.resolve() if path.is_symlink() else path
+
+
+def refuse_taken(path: Path) -> None:
+    """UsageError for what a new file must not take the place of: a folder, a device."""
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no regular file"
-        raise UsageError(f"{path} is {what}; name another.")
-    return path.resolve() if path.is_symlink() else path
+        raise UsageError(f"{path} is {what}; name another place for the file.")
 
 
 def partial_of(path: Path) -> Path:

@@ -126,6 +126,11 @@ def test_a_device_is_not_replaced_and_a_link_is_followed(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="pipe is no regular file"):
         write_file(tmp_path / "pipe", "text")
+    (tmp_path / "e.npy").write_bytes(b"rows")
+    (tmp_path / "e.json").mkdir()
+    with pytest.raises(UsageError, match=r"e\.json is a folder"):
+        write_files({tmp_path / "e.npy": b"new", tmp_path / "e.json": b"new"})
+    assert (tmp_path / "e.npy").read_bytes() == b"rows"
     (tmp_path / "link").symlink_to("target")
     write_file(tmp_path / "link", "text")
     assert (tmp_path / "link").is_symlink()

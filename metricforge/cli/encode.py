@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
-from metricforge.errors import DataError, UsageError
+from metricforge.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,13 +136,16 @@ def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
 def _rows_file(out: Path) -> Path:
     """The file for the rows, with .npy behind its name, as NumPy has it.
 
-    Else `x` and `x.npy` would have one file of names.
+    Else `x` and `x.npy` would have one file of names. UsageError where it can't be written, which
+    is asked before all images are embedded.
     """
-    if out.exists() and not out.is_file():
-        raise UsageError(f"--out {out} is no regular file; name a file, such as embeddings.npy.")
-    if out.suffix == ".npy":
-        return out
-    return out.with_name(f"{out.name}.npy")
+    from metricforge.artefact import refuse_taken
+
+    refuse_taken(out)
+    rows = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
+    for file in (rows, _beside(rows)):
+        refuse_taken(file)
+    return rows
 
 
 def _beside(out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from metricforge.runs.measure import Measured
 from metricforge.runs.run import Run
 
 MOST_CLASSES = 8
-BASELINES = {
+MEANINGS = {
     UNTRAINED: "the network before training",
     PRETRAINED: "features of the pretrained backbone, without head",
     GIVEN: "features of the backbone as it was given, without head",
@@ -39,7 +40,8 @@ def print_run(run: Run, all_metrics: bool = False) -> None:
     click.echo(f"\nrun     {run.path}")
     click.echo(f"report  {run.folder.report}")
     way = min(5, len(summary["test_classes"]))
-    click.echo(f"next    metricforge evaluate {run.path} --protocol oneshot:way={way},shot=5")
+    words = ("metricforge", "evaluate", str(run.path), "--protocol", f"oneshot:way={way},shot=5")
+    click.echo(f"next    {shlex.join(words)}")
 
 
 def _chosen(summary: Mapping[str, Any]) -> str:
@@ -58,7 +60,7 @@ def _print_untested(run: Run) -> None:
     for name, value in run.validation.items():
         click.echo(f"{name:12} {value:.3f}")
     click.echo(f"\nrun     {run.path}")
-    click.echo(f"next    metricforge evaluate {run.path}")
+    click.echo(f"next    {shlex.join(('metricforge', 'evaluate', str(run.path)))}")
 
 
 def print_measured(
@@ -89,7 +91,7 @@ def print_measured(
 
 def _legend(results: Mapping[str, object]) -> str:
     """What the baselines are, in the order of their columns."""
-    told = [f"{name}: {BASELINES[name]}" for name in results if name in BASELINES]
+    told = [f"{name}: {MEANINGS[name]}" for name in results if name in MEANINGS]
     return f"{'; '.join(told)}." if told else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -245,7 +246,7 @@ def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingMo
     if (path / "config.toml").is_file() and not (path / "model").is_dir():
         raise ArtefactError(
             f"{path} has no model yet: its training has not ended; go on with "
-            f"metricforge train --resume {path}."
+            f"metricforge train --resume {shlex.quote(str(path))}."
         )
     return load(path, device=device, registry=registry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -71,7 +72,7 @@ class Keeper:
         self._folder.log(f"interrupted and saved at step {position.total_steps}")
         stopped = Interrupted(
             f"interrupted and saved at step {position.total_steps}; go on with: "
-            f"metricforge train --resume {self._folder.path}"
+            f"metricforge train --resume {shlex.quote(str(self._folder.path))}"
         )
         stopped.exit_code = exit_code
         return stopped

@@ -61,14 +61,13 @@ def run_recipe(
     """Train what `recipe` says and test it on held-out classes, into a new folder `out`.
 
     `out` defaults to `runs/DATASET-SAMPLER`, of your own images by the name of their folder or
-    file, with a number if that is taken. With `auto_resume` a
-    run that was begun there goes on instead. Raises MetricForgeError, of the kind that says what
-    went wrong.
+    file, with a number if that is taken. With `auto_resume` a run that was begun there goes on
+    instead. Raises MetricForgeError, of the kind that says what went wrong.
     """
     listener = listener or Listener()
     ranks = Ranks.here()
     recipe = located(recipe, registry or Registry.installed()).specs_only("the recipe")
-    path = Path(out) if out else Path("runs") / _name(recipe)
+    path = Path(out) if out else Path("runs") / run_name(recipe)
     if auto_resume and ranks.says(RunFolder(path).config.is_file()):
         return resume(path, recipe=recipe, registry=registry, listener=listener)
     if not (out or auto_resume):
@@ -92,7 +91,9 @@ def run_recipe(
         return carry_out(assembly, folder, Position(), keeper)
 
 
-def _name(recipe: Recipe) -> str:
+def run_name(recipe: Recipe) -> str:
+    """What the folder of a run is called where nobody says."""
+
     def short(component: Any) -> str:
         name = described(component).rpartition(":")[2]
         return described(component).partition(":")[0] if isinstance(component, str) else name

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metricforge.data.naming import lookalikes
 from tests.cli.process import metricforge
 
 PARTS = ("train", "validation", "test")
@@ -182,3 +183,11 @@ def test_a_few_such_folders_are_told_and_not_refused(tmp_path: Path) -> None:
     assert found["classes"] == 6
     (warning,) = [each for each in found["warnings"] if "of one name" in each]
     assert "classes of their own: a/owl, b/owl; label=last makes one class of each" in warning
+
+
+def test_a_warning_of_alike_names_does_not_depend_on_their_order() -> None:
+    """They come from a set, whose order is another in each process."""
+    names = ["dog", "Dog", "a", "A", "pig", "Pig", "cow", "Cow"]
+    expected = list(lookalikes(names))
+    assert "'A' and 'a'; 'Cow' and 'cow'; 'Dog' and 'dog'; and 1 more" in expected[0]
+    assert list(lookalikes(reversed(names))) == expected

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from metricforge_standard.datasets.folder import folder
 
+from metricforge.runs.recipe import Recipe
+from metricforge.runs.train import run_name
 from tests.cli.process import metricforge
 from tests.cli.small_model import make_model
 from tests.cli.small_run import make_files, words
@@ -48,12 +51,41 @@ def test_what_is_embedded_is_not_written_among_its_images(photos: Path) -> None:
     done = metricforge("data", "show", ".", cwd=photos)
     assert done.returncode == 2
     assert "e.g. --out ../mosaic.png." in done.stderr
-    (photos.parent / "there").mkdir()
-    done = metricforge("encode", "../run", ".", "--out", "../there", cwd=photos)
-    assert (done.returncode, "is no regular file" in done.stderr) == (2, True)
+    for name in ("there", "x.npy", "y.json"):
+        (photos.parent / name).mkdir()
+    for out in ("..", "../there", "../x", "../y.npy"):
+        done = metricforge("encode", "../run", ".", "--out", out, cwd=photos)
+        assert (done.returncode, "is a folder; name another" in done.stderr) == (2, True)
     # One class may be embedded, and written to a place beside it.
     done = metricforge("encode", "../run", "0", "--out", ".e.npy", cwd=photos)
     assert done.returncode == 0, done.stderr
+
+
+def test_rows_have_a_suffix_so_that_their_names_are_their_own(photos: Path) -> None:
+    make_model(photos.parent / "run")
+    for out in ("../e.npy", "../e"):
+        done = metricforge("encode", "../run", "0", "--out", out, "--json", cwd=photos)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["out"] == "../e.npy"
+    assert {"e.npy", "e.json"} <= folders(photos.parent)
+    assert "e" not in folders(photos.parent)
+
+
+def test_a_run_is_named_by_where_its_images_lie(tmp_path: Path) -> None:
+    (tmp_path / "my photos.1998").mkdir()
+    for dataset, name in (
+        (f'folder:path="{tmp_path}/my photos.1998"', "my photos.1998"),
+        (f"folder:path={tmp_path}/birds.tar.gz", "birds"),
+        (f"csv:path={tmp_path}/list.csv", "list"),
+        ("digits", "digits"),
+    ):
+        assert run_name(Recipe(dataset=dataset)) == f"{name}-hard-triplet"
+
+
+def test_a_class_with_files_of_common_names_is_no_output(photos: Path) -> None:
+    for name in ("model.json", "manifest.json"):
+        (photos / "0" / name).write_text("{}")
+    assert "0" in folder(path=photos).classes
 
 
 @pytest.mark.fault(60)

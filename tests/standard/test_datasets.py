@@ -396,6 +396,15 @@ def test_a_photographers_by_files_are_passed_over_and_counted(tmp_path: Path) ->
     assert others.startswith("files that are no images and were passed over: 11 (.xmp 2, ")
 
 
+def test_heic_is_refused_by_its_name_in_a_folder_and_in_an_archive(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", "a/1.png", "b/1.png")
+    (root / "a" / "2.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", root)
+    for path in (root, Path(packed)):
+        with pytest.raises(DataError, match=r"2\.HEIC.* is HEIC, which is not read: export it as"):
+            folder(path=path)
+
+
 @pytest.mark.fault(94)
 def test_an_archive_and_what_was_in_it_have_the_same_classes(tmp_path: Path) -> None:
     """With a folder around all of them, with another around that, and an empty one beside."""

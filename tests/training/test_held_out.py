@@ -20,6 +20,8 @@ import metricforge
 from metricforge.contracts import Dataset, Pairs, Triplets
 from metricforge.registry import Registry
 from metricforge.runs.assembly import assemble
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.history import first_failure, line
 from metricforge.runs.recipe import Recipe
 from metricforge.runtime import Runtime, generator
 from metricforge.spec import Spec
@@ -196,6 +198,15 @@ def test_a_user_hears_once_why_there_is_no_loss(tmp_path):
     told = [line for line in run.path.joinpath("log.txt").read_text().splitlines()
             if "no loss on validation images" in line and "another batch" in line]  # fmt: skip
     assert len(told) == 1
+
+
+def test_a_run_that_goes_on_knows_that_it_was_said(tmp_path):
+    folder = RunFolder(tmp_path)
+    for failed in (None, "it is not finite"):
+        record = EpochRecord(1, 9, 0.1, 0, {}, best=True, seconds=1.0)
+        folder.append(folder.metrics, line(replace(record, validation_loss_failed=failed)))
+        found = first_failure(folder)
+        assert (found and found.validation_loss_failed) == failed
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 1000])

@@ -40,11 +40,11 @@ def folder(
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
-    A class is the folder that holds the image, as its path below `path` and below the folders
-    that lie around all classes; its group is the folder around it, where there is more than one
-    such. Where most such folders have their name again in
-    other folders (Greek/character01, Latin/character01), `label` must say what the class is:
-    `path`, the `last` folder's name, wherever it lies, or the `first` folder's.
+    A class is the folder that holds the image, as its path below `path` and below the folders that
+    lie around all classes; its group is the folder around it, where there is more than one such.
+    Where most such folders have their name again in other folders (Greek/character01,
+    Latin/character01), `label` must say what the class is: `path`, the `last` folder's name,
+    wherever it lies, or the `first` folder's.
     Where the outermost folders are named train, val, valid, validation or test, these are the parts
     of the official split, and classes are read below them; where none is named test, val is the
     test part. It is class-disjoint, or a closed set, which the notes tell. With `parts=none` they
