@@ -22,9 +22,9 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
 from metricforge.data.split import split_dataset
+from metricforge.judging.evaluate import load_model
+from metricforge.recipes.components import make_dataset
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset
-from metricforge.runs.evaluate import load_model
 from metricforge.runs.run import Run
 from metricforge.spec import Spec
 

@@ -26,12 +26,12 @@ from metricforge.data.images import open_images
 from metricforge.data.orientations import Oriented
 from metricforge.data.split import split_dataset
 from metricforge.evaluation import over_seeds
+from metricforge.judging.evaluate import load_model
+from metricforge.recipes.augmentation import edge_colour
+from metricforge.recipes.components import component, make_dataset, make_protocol
 from metricforge.registry import Registry
-from metricforge.runs.augmentation import edge_colour
-from metricforge.runs.components import component, make_dataset, make_protocol
-from metricforge.runs.evaluate import load_model
 from metricforge.runs.run import Run
-from metricforge.runs.selection import labelled_part
+from metricforge.scoring.apply import labelled_part
 from metricforge.spec import Spec
 from metricforge.training.augmentation import Chain
 

@@ -17,9 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metricforge.artefact import parsed, read_folder, write_folder
+from metricforge.atomic_files import parsed, read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
-from metricforge.data.inputs import Encodable, batches
+from metricforge.data.model_inputs import Encodable, batches
 from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime

@@ -14,6 +14,13 @@ from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 from metricforge.contracts import API_VERSION, KINDS, Build, InnerSpec
+from metricforge.entry_points import (
+    GROUPS,
+    PREFIX,
+    distribution_of,
+    installed_points,
+    normalized,
+)
 from metricforge.errors import (
     MetricForgeError,
     PluginError,
@@ -24,15 +31,8 @@ from metricforge.errors import (
     told,
     unknown,
 )
-from metricforge.installed import (
-    GROUPS,
-    PREFIX,
-    distribution_of,
-    installed_points,
-    normalized,
-)
-from metricforge.source import DECLARATION, Reading, read
 from metricforge.spec import Factory, Spec, asks_of, bind, complete, options_of
+from metricforge.static_reading import DECLARATION, Reading, read
 
 _ORDER = list(GROUPS.values())
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from metricforge.bench.records import identity
+from metricforge.bench.result_file import identity
 from metricforge.errors import unknown
-from metricforge.runs.recipe import Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.tuning import carried_out
 
 JOINED = " · "

@@ -16,8 +16,8 @@ import traceback
 import click
 
 from metricforge import __version__
-from metricforge.cli.added import WithPlugins
 from metricforge.cli.options import is_later_rank
+from metricforge.cli.plugin_commands import WithPlugins
 from metricforge.cli.streams import watch
 from metricforge.errors import (
     Interrupted,

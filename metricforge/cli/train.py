@@ -21,7 +21,7 @@ from metricforge.cli.options import (
 from metricforge.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
-    from metricforge.runs.recipe import Recipe
+    from metricforge.recipes.recipe import Recipe
     from metricforge.runs.run import Run
 
 # Options of the command that are not options of a recipe.
@@ -176,7 +176,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     A SPEC is a name with options: hard-triplet:classes=16,per_class=4. A value with a comma goes in
     double quotes, 'folder:path="photos, 1998"'; a dataset may be given by its path alone.
     """
-    from metricforge.cli.results import print_run
+    from metricforge.cli.run_table import print_run
     from metricforge.report.progress import Listener, ProgressLine
     from metricforge.runtime import Ranks
 
@@ -209,9 +209,9 @@ def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) ->
 
 
 def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:
+    from metricforge.recipes.recipe import Recipe
     from metricforge.runs.folder import RunFolder
-    from metricforge.runs.recipe import Recipe
-    from metricforge.runs.resumption import resume
+    from metricforge.runs.resume import resume
 
     others = ("config", "out", "overwrite", "auto_resume")
     if any(options[name] for name in others):
@@ -226,7 +226,7 @@ def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Ru
 
 
 def _recipe(config: Path | None, given: dict[str, Any]) -> Recipe:
-    from metricforge.runs.recipe import Recipe
+    from metricforge.recipes.recipe import Recipe
 
     base = Recipe.from_toml(config) if config else Recipe()
     return base.but(**given)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.checksums import verify
-from metricforge.data.files import Encoded, name_of
+from metricforge.data.crop_to_ink import framed
 from metricforge.data.filetypes import formats
-from metricforge.data.framed import framed
+from metricforge.data.image_files import Encoded, name_of
 from metricforge.errors import DataError
 
 MAX_PIXELS = 1 << 26

@@ -18,7 +18,7 @@ from torch import Tensor
 from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.cache import cached
 from metricforge.data.decode import read_image
-from metricforge.data.files import Encoded, names_below, sizes_of
+from metricforge.data.image_files import Encoded, names_below, sizes_of
 from metricforge.errors import DataError, PluginError
 
 MEMORY_LIMIT = 512 * 2**20

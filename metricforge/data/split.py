@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metricforge.contracts import TRAIN, Dataset
 from metricforge.data.images import places_hash
-from metricforge.data.rules import NOWHERE, PARTS, RULES, is_disjoint
+from metricforge.data.split_rules import NOWHERE, PARTS, RULES, is_disjoint
 from metricforge.errors import DataError, unknown
 from metricforge.spec import Spec, bind, complete
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.errors import DataError
-from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.neighbor_search import Floats, Ints, centred
 
 Classifier: TypeAlias = Literal["prototype", "nearest"]
 

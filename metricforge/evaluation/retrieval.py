@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.approximate import IndexKind
-from metricforge.evaluation.search import Floats, Gallery, Ints
+from metricforge.evaluation.ann_index import IndexKind
+from metricforge.evaluation.neighbor_search import Floats, Gallery, Ints
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]

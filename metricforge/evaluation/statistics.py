@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from metricforge.contracts import Estimate
-from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.neighbor_search import Floats, Ints, centred
 
 Doubles = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from metricforge.pairwise.search import lowest
+from metricforge.pairwise.row_search import lowest
 from metricforge.pairwise.tiling import Tiling
 
 # Classes of up to so many images are compared within themselves, apart from the tiles.

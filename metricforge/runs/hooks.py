@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from metricforge.errors import PluginError
+from metricforge.plugin_errors import blaming
+from metricforge.recipes.components import component
+from metricforge.recipes.recipe import described, is_recorded_object
 from metricforge.registry import Registry
-from metricforge.runs.components import component
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.recipe import described, is_recorded_object
-from metricforge.training.blame import blaming
 
 MEMBERS = ("on_step", "on_epoch", "on_end")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from metricforge.contracts import Estimate
 from metricforge.model import EmbeddingModel, load
+from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.measure import Measured
-from metricforge.runs.recipe import Recipe
+from metricforge.scoring.measure import Measured
 
 
 @dataclass(frozen=True)

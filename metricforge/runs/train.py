@@ -5,23 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from metricforge.artefact import write_file
+from metricforge.atomic_files import write_file
 from metricforge.data.archive import is_archive, without_suffix
+from metricforge.recipes.dataset_spec import located, refuse_inside
+from metricforge.recipes.provenance import origins
+from metricforge.recipes.recipe import Recipe, described
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
-from metricforge.runs.assembly import assemble
-from metricforge.runs.course import carry_out
+from metricforge.runs.build import assemble
+from metricforge.runs.execution import carry_out
 from metricforge.runs.folder import RunFolder, environment, free_name
 from metricforge.runs.hooks import Hooks
-from metricforge.runs.keeper import Keeper
-from metricforge.runs.origins import origins
-from metricforge.runs.recipe import Recipe, described
-from metricforge.runs.resumption import resume
+from metricforge.runs.recorder import Recorder
+from metricforge.runs.resume import resume
 from metricforge.runs.run import Run
-from metricforge.runs.sources import located, refuse_inside
 from metricforge.runtime import Ranks
 from metricforge.spec import Spec
-from metricforge.training.task import Position
+from metricforge.training.setup import TrainState
 
 
 def train(
@@ -78,7 +78,7 @@ def run_recipe(
     registry = registry or Registry.installed()
     assembly = assemble(recipe, registry)
     if not ranks.first:
-        return carry_out(assembly, RunFolder(path), Position(), None)
+        return carry_out(assembly, RunFolder(path), TrainState(), None)
     with RunFolder.created(path, overwrite) as folder:
         owners = origins(assembly.recipe, registry)
         folder.write("env", environment(assembly.runtime) | {"components": owners})
@@ -87,8 +87,8 @@ def run_recipe(
         hooks = Hooks.of(recipe.hooks, registry, folder, 0)
         # Last: a folder with a config is a run that can be resumed.
         write_file(folder.config, assembly.recipe.to_toml())
-        keeper = Keeper(assembly, folder, listener, hooks)
-        return carry_out(assembly, folder, Position(), keeper)
+        recorder = Recorder(assembly, folder, listener, hooks)
+        return carry_out(assembly, folder, TrainState(), recorder)
 
 
 def run_name(recipe: Recipe) -> str:

@@ -12,18 +12,18 @@ import torch
 from metricforge.contracts import KINDS
 from metricforge.errors import MetricForgeError, unknown
 from metricforge.registry import Registry
-from metricforge.testing.augmentations import AUGMENTATION_CHECKS
-from metricforge.testing.backbones import BACKBONE_CHECKS
+from metricforge.testing.augmentation_checks import AUGMENTATION_CHECKS
 from metricforge.testing.checks import Broken, Check, Skipped, raised, refusal
-from metricforge.testing.datasets import DATASET_CHECKS
-from metricforge.testing.heads import HEAD_CHECKS
-from metricforge.testing.hooks import HOOK_CHECKS
-from metricforge.testing.losses import LOSS_CHECKS
-from metricforge.testing.miners import MINER_CHECKS
-from metricforge.testing.protocols import PROTOCOL_CHECKS
+from metricforge.testing.dataset.checks import DATASET_CHECKS
+from metricforge.testing.hook_checks import HOOK_CHECKS
+from metricforge.testing.loss.checks import LOSS_CHECKS
+from metricforge.testing.miner.checks import MINER_CHECKS
+from metricforge.testing.network.backbone_checks import BACKBONE_CHECKS
+from metricforge.testing.network.head_checks import HEAD_CHECKS
+from metricforge.testing.protocol.checks import PROTOCOL_CHECKS
 from metricforge.testing.randomness import preserved
 from metricforge.testing.report import Finding, Report
-from metricforge.testing.samplers import SAMPLER_CHECKS
+from metricforge.testing.sampler.checks import SAMPLER_CHECKS
 from metricforge.testing.subject import Subject, find
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {

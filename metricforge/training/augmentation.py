@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Augmentation, Draws
-from metricforge.data.draws import ImageDraws
-from metricforge.training.blame import blaming, broken, described
+from metricforge.data.image_rng import ImageDraws
+from metricforge.plugin_errors import blaming, broken, described
 
 
 class Chain:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from functools import lru_cache
-from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Tuples
-from metricforge.training.blame import broken, described
+from metricforge.enforcement import asks
+from metricforge.plugin_errors import broken, described
 
 
 def mine(
@@ -45,24 +43,6 @@ def draws(miner: Miner) -> bool:
     """Whether the miner's call takes `rng`."""
     # A module's own call takes anything; what it hands on, `forward` names.
     return asks(miner.forward if isinstance(miner, nn.Module) else miner, "rng")
-
-
-def asks(call: Any, name: str) -> bool:
-    """Whether what a plugin has the core call takes an argument by this name."""
-    if isinstance(call, MethodType):
-        return name in _parameters(call.__func__)
-    if isinstance(call, FunctionType):
-        return name in _parameters(call)
-    return name in _parameters(type(call).__call__)
-
-
-# A step asks this of its miner again and again, and reading a signature takes longer than mining.
-@lru_cache(maxsize=64)
-def _parameters(function: Any) -> frozenset[str]:
-    try:
-        return frozenset(inspect.signature(function).parameters)
-    except (ValueError, TypeError):  # built in C: it has no names to read
-        return frozenset()
 
 
 def anchored(tuples: Tuples | None, anchors: int) -> Tuples | None:

@@ -96,7 +96,7 @@ def step(*, every: float = 0.4, factor: float = 0.1, warmup: float = 0.0) -> Sch
 class Plateau:
     """The schedule `plateau`: a rise, and beside it a factor that falls where nothing gets better.
 
-    The factor and the epoch that it counts from are the training's (`Position`).
+    The factor and the epoch that it counts from are the training's (`TrainState`).
     """
 
     patience: int

@@ -1,8 +1,8 @@
 """Searching options: what may be searched, and who chooses what is tried next."""
 
 from metricforge.tuning.options import carried_out, read_options
-from metricforge.tuning.search import Search, Searching, usual_search
 from metricforge.tuning.space import Chooser, Dimension
+from metricforge.tuning.strategy import Search, Searching, usual_search
 
 __all__ = [
     "Chooser",

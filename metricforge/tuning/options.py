@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from metricforge import Recipe, Registry, Spec, options_of
 from metricforge.errors import UsageError, unknown
-from metricforge.spec import Factory, Option
+from metricforge.recipes.recipe import Recipe
+from metricforge.registry import Registry
+from metricforge.spec import Factory, Option, Spec, options_of
 from metricforge.training.optimizer import OPTIMIZERS, SCHEDULES
 from metricforge.tuning.space import Choice, Dimension, dimension
 

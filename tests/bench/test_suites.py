@@ -12,9 +12,9 @@ import pytest
 from metricforge.bench import read_suite
 from metricforge.bench.suite import Approach, Suite
 from metricforge.errors import UsageError
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.assembly import assemble
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.build import assemble
 from tests.cli.process import metricforge
 from tests.standard.layouts import make_cub, make_older_cars, make_sop
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from metricforge_standard.datasets.folder import folder
 
-from metricforge.runs.recipe import Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.runs.train import run_name
 from tests.cli.process import metricforge
 from tests.cli.small_model import make_model

@@ -18,7 +18,7 @@ from metricforge.cli.plugins import COMMANDS
 from metricforge.cli.plugins import command as plugins
 from metricforge.contracts import API_VERSION, KINDS
 from metricforge.contracts import COMMANDS as COMMAND_GROUP
-from metricforge.installed import RESTRICTION
+from metricforge.entry_points import RESTRICTION
 from metricforge.testing import CHECKS, check_backbone, check_head, check_miner, check_sampler
 from tests.plugins.environment import ROOT, Environment
 

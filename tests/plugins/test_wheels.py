@@ -95,7 +95,7 @@ def test_what_only_importing_tells_is_told_by_importing(
     } == {"ok"}
     program = (
         "import json\n"
-        "from metricforge.plugins.trial import tried\n"
+        "from metricforge.plugin_tools.importing import tried\n"
         "from metricforge.registry import Registry\n"
         "registry = Registry.installed()\n"
         # The one that hangs would take its minute.

@@ -15,8 +15,8 @@ from PIL import Image
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data.images import open_images
 from metricforge.errors import DataError, UsageError
+from metricforge.recipes.components import make_dataset
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset
 from tests.cli.process import metricforge
 
 REGISTRY = Registry.installed()

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from metricforge_standard.samplers import confusion
-from metricforge_standard.samplers.confusion import NOBODY, Confusion
-from metricforge_standard.samplers.deal import NONE, deal
-from metricforge_standard.samplers.gathering import gathered
+from metricforge_standard.samplers._confusion import NOBODY, Confusion
+from metricforge_standard.samplers._deal import NONE, deal
+from metricforge_standard.samplers._gathering import gathered
 from metricforge_standard.samplers.global_hard import GlobalHard
 from torch import Tensor
 

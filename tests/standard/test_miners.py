@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metricforge_standard.losses.triplet import Triplet
+from metricforge_standard.miners._laid_out import LaidOutPairs, LaidOutTriplets
 from metricforge_standard.miners.all_pairs import AllPairs
 from metricforge_standard.miners.all_triplets import AllTriplets
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.miners.distance_weighted import DistanceWeighted
 from metricforge_standard.miners.easy_positive import EasyPositive
 from metricforge_standard.miners.hard_pairs import HardPairs
-from metricforge_standard.miners.laid_out import LaidOutPairs, LaidOutTriplets
 from metricforge_standard.miners.multi_similarity import MultiSimilarity
 from metricforge_standard.miners.n_hard import NHard
 from metricforge_standard.miners.paced_hard import PacedHard
@@ -29,7 +29,7 @@ from metricforge_standard.miners.whole_batch import WholeBatch
 from metricforge import contracts
 from metricforge.contracts import Pairs, Triplets
 from metricforge.errors import UsageError
-from metricforge.pairwise import search, tiling
+from metricforge.pairwise import row_search, tiling
 from metricforge.training.mining import give_margin
 from tests.covering import covering
 
@@ -62,7 +62,7 @@ def tiles(request, monkeypatch):
         monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 3)
         monkeypatch.setattr(tiling, "ON_CPU", 1)
     if request.param.endswith("sorted"):
-        monkeypatch.setattr(search, "MANY", 1)
+        monkeypatch.setattr(row_search, "MANY", 1)
 
 
 def batch_of(rows, dtype=torch.float64):

@@ -20,8 +20,8 @@ from metricforge_standard.datasets.npz import npz
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data.split import split_dataset
 from metricforge.errors import DataError, UsageError
+from metricforge.recipes.components import make_dataset
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset
 from metricforge.spec import Spec
 from metricforge.testing import check_dataset
 

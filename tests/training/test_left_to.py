@@ -14,15 +14,15 @@ from metricforge_standard.miners.multi_similarity import MultiSimilarity as Mine
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import PluginError
 from metricforge.runtime import Runtime
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 
 CPU = Runtime(torch.device("cpu"))
 
 
-def seen(make_task, loss, **components):
+def seen(make_setup, loss, **components):
     """The kinds of tuples that a loss is given in the steps of an epoch."""
-    task, kinds = make_task(loss=loss, epochs=1, **components), set()
-    scored = task.loss
+    setup, kinds = make_setup(loss=loss, epochs=1, **components), set()
+    scored = setup.loss
 
     def watched(embeddings, labels, tuples):
         kinds.add(type(tuples))
@@ -33,7 +33,7 @@ def seen(make_task, loss, **components):
 
     watching = Watched()
     vars(watching).update(vars(scored))
-    list(fit(replace(task, loss=watching), Position(), CPU))
+    list(fit(replace(setup, loss=watching), TrainState(), CPU))
     return kinds
 
 
@@ -54,14 +54,14 @@ def seen(make_task, loss, **components):
         ("contrastive", Pairs),
     ],
 )
-def test_pairs_are_listed_but_for_the_loss_that_chooses_the_same(make_task, sampler, loss, kind):
-    assert seen(make_task, loss, sampler=sampler) == {kind}
+def test_pairs_are_listed_but_for_the_loss_that_chooses_the_same(make_setup, sampler, loss, kind):
+    assert seen(make_setup, loss, sampler=sampler) == {kind}
 
 
-def test_a_miner_that_the_user_names_leaves_its_choice_too(make_task):
+def test_a_miner_that_the_user_names_leaves_its_choice_too(make_setup):
     loss = "multi-similarity:epsilon=0.3"
     named = {"sampler": "all-pairs", "miner": "multi-similarity:epsilon=0.3"}
-    assert seen(make_task, loss, **named) == {AllPairs}
+    assert seen(make_setup, loss, **named) == {AllPairs}
 
 
 def test_the_pairs_that_the_loss_chooses_are_those_that_are_mined():
@@ -94,7 +94,7 @@ class Leaves(Miner):
         (lambda loss: loss.gone, "failed: AttributeError"),
     ],
 )
-def test_what_is_no_miner_of_its_kind_is_refused(make_task, other, said):
-    task = make_task(sampler="all-pairs", loss="contrastive", epochs=1)
+def test_what_is_no_miner_of_its_kind_is_refused(make_setup, other, said):
+    setup = make_setup(sampler="all-pairs", loss="contrastive", epochs=1)
     with pytest.raises(PluginError, match=f"Leaves.*{said}"):
-        list(fit(replace(task, miner=Leaves(other)), Position(), CPU))
+        list(fit(replace(setup, miner=Leaves(other)), TrainState(), CPU))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
 from metricforge.runtime import Runtime, generator
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 from metricforge.training.mining import anchored, draws, mine
 
 ROWS, LABELS = torch.arange(8.0).view(4, 2), torch.tensor([0, 0, 1, 1])
@@ -106,16 +106,16 @@ class Drawing:
         return Triplets(*(part[chosen] for part in found))
 
 
-def test_the_same_seed_epoch_and_step_draw_the_same(make_task: Any) -> None:
+def test_the_same_seed_epoch_and_step_draw_the_same(make_setup: Any) -> None:
     runtime = Runtime(torch.device("cpu"))
     drawn = []
     for state, seed in ((1, 4), (2, 4), (1, 5)):
         miner = Drawing()
-        task = make_task(miner="batch-hard", seed=seed, epochs=2)
-        object.__setattr__(task, "miner", miner)
+        setup = make_setup(miner="batch-hard", seed=seed, epochs=2)
+        object.__setattr__(setup, "miner", miner)
         torch.manual_seed(state)
         np.random.seed(state)
-        list(fit(task, Position(), runtime))
+        list(fit(setup, TrainState(), runtime))
         drawn.append(miner.drawn)
     assert drawn[0] == drawn[1] != drawn[2]
     steps = len(drawn[0]) // 2
@@ -222,7 +222,7 @@ def test_no_tuples_stay_no_tuples() -> None:
     assert pairs.same.dtype == torch.bool
 
 
-def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_task) -> None:
+def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_setup) -> None:
     """A generator of the epoch alone would give every batch the same draw."""
 
     class Drawing:
@@ -240,7 +240,7 @@ def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_task) -> 
     for _ in range(2):
         miner = Drawing()
         runtime = Runtime(torch.device("cpu"))
-        for _ in fit(make_task(miner=miner, epochs=2), Position(), runtime):
+        for _ in fit(make_setup(miner=miner, epochs=2), TrainState(), runtime):
             pass
         seen.append(miner.drawn)
     assert seen[0] == seen[1]

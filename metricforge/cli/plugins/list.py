@@ -12,7 +12,7 @@ from metricforge.cli import COMMANDS
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.contracts import KINDS
-from metricforge.installed import COMMAND, SEARCH
+from metricforge.entry_points import COMMAND, SEARCH
 from metricforge.registry import Entry, Registry, Status
 
 Statuses = Mapping[Entry, Status]
@@ -35,7 +35,7 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
     entries = registry.entries(kind)
     statuses = {entry: _status(registry, entry) for entry in entries}
     if importing:
-        from metricforge.plugins.trial import tried
+        from metricforge.plugin_tools.importing import tried
 
         statuses = tried(statuses)
     for point in registry.misplaced:

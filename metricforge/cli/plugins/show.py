@@ -15,7 +15,7 @@ from metricforge.registry import Registry
 from metricforge.spec import Option, Spec
 
 if TYPE_CHECKING:
-    from metricforge.plugins.description import Description
+    from metricforge.plugin_tools.description import Description
 
 
 @click.command("show")
@@ -30,7 +30,7 @@ def command(kind: str, name: str, as_json: bool) -> None:
     metricforge plugins show sampler hard-triplet
     metricforge plugins show loss pml.            (the members of a family)
     """
-    from metricforge.plugins.description import describe
+    from metricforge.plugin_tools.description import describe
 
     found = describe(Registry.installed(), kind, _spec(name))
     if as_json:

@@ -19,7 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from metricforge import train
 from metricforge.errors import ArtefactError, Interrupted, MetricForgeError, UsageError
-from metricforge.runs.measure import goodness
+from metricforge.scoring.measure import goodness
 from metricforge.tuning.options import carried_out
 from metricforge_optuna.record import Plan, SearchFolder, TrialRecord
 

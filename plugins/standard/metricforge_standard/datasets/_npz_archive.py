@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from metricforge.data.members import check_ratio
+from metricforge.data.archive_members import check_ratio
 from metricforge.data.zip_archive import opened
 from metricforge.errors import DataError
 

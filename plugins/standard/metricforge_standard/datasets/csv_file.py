@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TEST, VALIDATION, Dataset
-from metricforge.data.naming import indexed
-from metricforge.data.table import Table
+from metricforge.data.class_names import indexed
+from metricforge.data.csv_table import Table
 from metricforge.errors import DataError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts

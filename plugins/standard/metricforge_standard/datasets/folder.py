@@ -14,11 +14,11 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
-from metricforge.data.asides import asides
-from metricforge.data.files import Chosen, Encoded, Paths
-from metricforge.data.naming import natural_key
-from metricforge.data.outputs import lies_among
-from metricforge.data.tree import walk
+from metricforge.data.class_names import natural_key
+from metricforge.data.folder_walk import walk
+from metricforge.data.image_files import Chosen, Encoded, Paths
+from metricforge.data.own_outputs import lies_among
+from metricforge.data.skipped_files import asides
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts

@@ -9,7 +9,7 @@ from torch import Tensor
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import UsageError
 from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
-from metricforge_standard.losses.by_anchor import log_sum_exp
+from metricforge_standard.losses._by_anchor import log_sum_exp
 
 
 class NTXent:

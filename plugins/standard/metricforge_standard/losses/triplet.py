@@ -8,9 +8,9 @@ from torch import Tensor
 from metricforge.contracts import AllTriplets, Triplets
 from metricforge.errors import UsageError
 from metricforge.pairwise import scored
-from metricforge_standard.losses.all_triplets import sum_over_all_triplets
-from metricforge_standard.losses.listed_triplets import sum_over_listed
-from metricforge_standard.losses.triplet_sum import Comparison, Scale
+from metricforge_standard.losses._all_triplets import sum_over_all_triplets
+from metricforge_standard.losses._listed_triplets import sum_over_listed
+from metricforge_standard.losses._triplet_sum import Comparison, Scale
 
 
 class Triplet:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.easy_positive import EasyPositive as Miner
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class EasyPositive:

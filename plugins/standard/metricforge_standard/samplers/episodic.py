@@ -9,8 +9,8 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.whole_batch import WholeBatch
-from metricforge_standard.samplers.class_balanced import USUAL_CLASSES, ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, have
+from metricforge_standard.samplers._class_balanced import USUAL_CLASSES, ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex, have
 
 
 class Episodic:

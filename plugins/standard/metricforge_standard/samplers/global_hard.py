@@ -10,10 +10,10 @@ from torch import Tensor
 
 from metricforge.errors import UsageError
 from metricforge_standard.miners.paced_hard import PacedHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, Indices, have
-from metricforge_standard.samplers.confusion import EVIDENCE, NOBODY, Confusion, Suspects
-from metricforge_standard.samplers.gathering import gathered
+from metricforge_standard.samplers._class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex, Indices, have
+from metricforge_standard.samplers._confusion import EVIDENCE, NOBODY, Confusion, Suspects
+from metricforge_standard.samplers._gathering import gathered
 
 
 class GlobalHard:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.batch_hard import BatchHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, Indices
-from metricforge_standard.samplers.deal import NONE, deal
+from metricforge_standard.samplers._class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex, Indices
+from metricforge_standard.samplers._deal import NONE, deal
 
 USUAL_CLASSES = 16
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.hard_pairs import HardPairs as Miner
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class HardPairs:

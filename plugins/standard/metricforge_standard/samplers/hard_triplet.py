@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.miners.paced_hard import PacedHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class HardTriplet:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metricforge.errors import UsageError
 from metricforge_standard.miners.random_hard import RandomHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class RandomHardTriplet:

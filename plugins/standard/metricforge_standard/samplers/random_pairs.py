@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from metricforge.errors import UsageError
-from metricforge_standard.miners.laid_out import LaidOutPairs
-from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices, have
-from metricforge_standard.samplers.partners import Partners
+from metricforge_standard.miners._laid_out import LaidOutPairs
+from metricforge_standard.samplers._class_index import SLAB, ClassIndex, Indices, have
+from metricforge_standard.samplers._partners import Partners
 
 
 class RandomPairs:

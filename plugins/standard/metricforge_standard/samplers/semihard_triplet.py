@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.semihard import SemiHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class SemiHardTriplet:

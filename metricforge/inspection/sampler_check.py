@@ -1,0 +1,87 @@
+"""Whether samplers can work with a train set: each is built and asked for its first batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+
+from metricforge.contracts import Dataset, Sampler
+from metricforge.data.split import Split
+from metricforge.enforcement import asks, check_batch, sentences
+from metricforge.errors import MetricForgeError, UsageError
+from metricforge.plugin_errors import blaming
+from metricforge.recipes.components import component
+from metricforge.recipes.defaults import pinned, suited
+from metricforge.recipes.recipe import Recipe
+from metricforge.registry import Registry
+from metricforge.runs.build import train_set
+
+BATCHES = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a sampler says of a train set.
+
+    `outcome` is "ok", "refused", or "incomplete" for one that has no defaults; `why` is then its
+    sentence. `notes` are what it says of images that it passes over and the like. `decides` says
+    that training would use it.
+    """
+
+    spec: str
+    outcome: Literal["ok", "refused", "incomplete"]
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    decides: bool = False
+
+
+def try_samplers(
+    dataset: Dataset, split: Split, registry: Registry, named: Sequence[str] = ()
+) -> Iterator[Verdict]:
+    """Those named; or else the default one, and then all others that are installed.
+
+    Raises UsageError for one that is named and can't be carried out as written.
+    """
+    if named:
+        for text in named:
+            yield _tried(text, dataset, split, registry, decides=True)
+        return
+    usual = pinned(Recipe(), registry).sampler
+    yield _tried(usual, dataset, split, registry, decides=True)
+    for text in _installed(registry):
+        if text != usual:
+            yield _tried(text, dataset, split, registry, decides=False)
+
+
+def _installed(registry: Registry) -> Iterator[str]:
+    for entry in registry.entries("sampler"):
+        if not entry.family:
+            shadowed = registry.status(entry).word == "shadowed"
+            yield f"{entry.distribution}:{entry.name}" if shadowed else entry.name
+
+
+def _tried(text: str, dataset: Dataset, split: Split, registry: Registry, decides: bool) -> Verdict:
+    try:
+        views = suited(Recipe(sampler=text), dataset, split).orientations or 1
+        _, labels, groups = train_set(dataset, split, views)
+        sampler = component(registry, "sampler", text, {"labels": labels, "groups": groups})
+        _draw(sampler)
+        return Verdict(text, "ok", notes=sentences(sampler), decides=decides)
+    except UsageError as error:
+        if decides:
+            raise
+        return Verdict(text, "incomplete", str(error))
+    except MetricForgeError as error:
+        return Verdict(text, "refused", str(error), decides=decides)
+
+
+def _draw(sampler: Sampler) -> None:
+    rng = np.random.default_rng(0)
+    with blaming(sampler):
+        asked: Any = {"number": 0} if asks(sampler.epoch, "number") else {}
+        for batch in islice(sampler.epoch(rng, **asked), BATCHES):
+            check_batch(sampler, batch)

@@ -1,0 +1,63 @@
+"""Whose components a run is made of: recorded with it, and asked for when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from metricforge.errors import PluginError, UsageError
+from metricforge.recipes.recipe import KINDS, LISTS, OBJECT, Recipe
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+
+
+def origins(recipe: Recipe, registry: Registry) -> dict[str, str]:
+    """Distribution and version of each component that a recipe names by a spec, by its role."""
+    return {
+        role: registry.find(kind, Spec.parse(text)).origin for role, kind, text in _specs(recipe)
+    }
+
+
+def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, str]) -> list[str]:
+    """Sentences of components that have another version than the run was begun with.
+
+    Raises PluginError when one is not there any more, or is another distribution's now.
+    """
+    said: list[str] = []
+    for role, kind, text in _specs(recipe):
+        spec = Spec.parse(text)
+        try:
+            owner = registry.find(kind, spec)
+        except UsageError as error:
+            if role not in recorded:
+                raise
+            name, _, version = recorded[role].rpartition(" ")
+            raise PluginError(
+                f"the run uses the {kind} '{spec.name}' of {recorded[role]}, which is not "
+                f"installed any more: pip install {name}=={version}."
+            ) from error
+        name, _, version = recorded.get(role, owner.origin).rpartition(" ")
+        if name != owner.distribution:
+            raise PluginError(
+                f"the run was begun with the {kind} '{spec.name}' of {recorded[role]}, and now it "
+                f"is of {owner.origin}: pip install {name}=={version}."
+            )
+        if version != owner.version:
+            said.append(
+                f"{kind} '{spec.name}' is of {owner.origin} now, the run began with {version}."
+            )
+    return said
+
+
+def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """(role, kind, spec) of every component of a recipe that is no object."""
+    for kind in KINDS:
+        text = getattr(recipe, kind)
+        if isinstance(text, str) and not text.startswith(OBJECT):
+            yield kind, kind, text
+    for key, kind in LISTS.items():
+        for text in getattr(recipe, key) or ():
+            if isinstance(text, str) and not text.startswith(OBJECT):
+                yield f"{kind} {Spec.parse(text).name}", kind, text
+    for text in recipe.protocols:
+        yield f"protocol {Spec.parse(text).name}", "protocol", text
+    yield "validation", "protocol", recipe.validation
