@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.runs.test_components import Net, assembled
+from tests.recipes.test_components import Net, assembled
 
 from metricforge.errors import UsageError
 
