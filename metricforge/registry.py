@@ -16,6 +16,7 @@ from typing import Any, Literal
 from metricforge.contracts import API_VERSION, KINDS, Build, InnerSpec
 from metricforge.entry_points import (
     GROUPS,
+    OWN,
     PREFIX,
     distribution_of,
     installed_points,
@@ -109,6 +110,8 @@ class Registry:
             (Entry(GROUPS[p.group], p.name, p) for p in points if p.group in GROUPS),
             key=lambda entry: (_ORDER.index(entry.kind), entry.name, entry.distribution),
         )
+        self._found: dict[tuple[str, str, str | None, bool], Entry] = {}
+        self._factories: dict[tuple[Entry, str], Factory] = {}
 
     @classmethod
     def installed(cls) -> Registry:
@@ -145,7 +148,15 @@ class Registry:
         Raises UsageError with the nearest name when there is none, and PluginError when two
         distributions register it and the spec does not say which.
         """
+        asked_for = (kind, spec.name, spec.distribution, spec.typed)
+        if asked_for not in self._found:
+            self._found[asked_for] = self._find(kind, spec)
+        return self._found[asked_for]
+
+    def _find(self, kind: str, spec: Spec) -> Entry:
         exact = self._meant(kind, spec.name)
+        if len(exact) > 1 and not spec.typed:
+            exact = [entry for entry in exact if entry.distribution == OWN] or exact
         if spec.distribution:
             asked = normalized(spec.distribution)
             exact = [e for e in exact if normalized(e.distribution) == asked]
@@ -176,11 +187,16 @@ class Registry:
         Raises PluginError, naming the distribution, for anything that goes wrong in there.
         """
         entry = self.find(kind, spec)
+        if (entry, spec.name) not in self._factories:
+            self._factories[entry, spec.name] = self._factory(entry, spec)
+        return self._factories[entry, spec.name]
+
+    def _factory(self, entry: Entry, spec: Spec) -> Factory:
         loaded = load(entry)
         factory = _member(loaded, entry, spec) if entry.family else loaded
         if not callable(factory):
             raise PluginError(f"{_blame(entry)} is {type(factory).__name__}, not a factory.")
-        offers = KINDS[kind].offers
+        kind, offers = entry.kind, KINDS[entry.kind].offers
         try:
             asked = asks_of(factory)
         except (ValueError, TypeError) as error:
@@ -237,6 +253,9 @@ class Registry:
             for name, option in options_of(factory, full.options).items()
             if option.type == InnerSpec
         }
+        if not spec.typed and len(self._meant(kind, spec.name)) > 1:
+            # In a record it must be told from that of another distribution.
+            full = replace(full, distribution=OWN)
         return replace(full, options={**full.options, **inner})
 
     def _unknown(self, kind: str, spec: Spec) -> UsageError:

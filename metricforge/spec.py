@@ -31,11 +31,14 @@ class Spec:
     """A component chosen by name with options, as written on a command line.
 
     `distribution` is set when the user wrote `dist:name` to pick among two that share a name.
+    `typed` is False for a default that nobody typed: it means metricforge's own component, whoever
+    else registers the name.
     """
 
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
     distribution: str | None = None
+    typed: bool = field(default=True, compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Spec:
@@ -147,8 +150,7 @@ def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
 def complete(factory: Factory, spec: Spec, what: str) -> Spec:
     """The same spec with every default written out, so that a record of it stays true."""
     bound = bind(factory, spec, what)
-    options = {name: _write(value) for name, value in bound.items()}
-    return Spec(spec.name, options, spec.distribution)
+    return replace(spec, options={name: _write(value) for name, value in bound.items()})
 
 
 def _type_name(kind: Any) -> str:

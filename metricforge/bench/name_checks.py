@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from metricforge.bench.suite import Approach, Suite
 from metricforge.errors import DataError, PluginError, UsageError
 from metricforge.recipes.components import make_protocol
-from metricforge.recipes.dataset_spec import located, named, open_dataset
-from metricforge.recipes.defaults import pinned, written_out
+from metricforge.recipes.dataset_spec import dataset_spec, located, open_dataset
+from metricforge.recipes.defaults import completed
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.spec import Spec
@@ -25,12 +25,12 @@ def check_names(suite: Suite, approaches: Sequence[Approach], data_root: str | N
     for approach in approaches:
         with suppress(PluginError), _told_of(suite, approach.name):
             recipe = Recipe.from_values({**suite.base, **approach.options}, suite.name)
-            written_out(pinned(located(recipe, registry), registry), registry)
+            completed(located(recipe, registry), registry)
     for other in suite.elsewhere:
         with _told_of(suite, other.name):
-            registry.complete("dataset", Spec.parse(named(other.dataset, registry)))
+            registry.complete("dataset", dataset_spec(other.dataset, registry))
             for protocol in other.protocols:
-                make_protocol(registry, protocol)
+                make_protocol(registry, Spec.parse(protocol))
     # After all names, since opening may download.
     for other in suite.elsewhere:
         with _told_of(suite, other.name):

@@ -180,9 +180,8 @@ class Suite:
         if fold is not None:
             options["split"] = f"folds:k={self.folds},fold={fold}"
         if tuned:
-            recipe = carried_out(Recipe.from_values(options, self.name), tuned)
-            fields = dict.fromkeys(key.partition(".")[0] for key in tuned)
-            options |= {name: getattr(recipe, name) for name in fields}
+            found = carried_out(Recipe.from_values(options, self.name), tuned).record()
+            options |= {name: found[name] for name in {key.partition(".")[0]: 0 for key in tuned}}
         return options
 
     def identity(self, planned: Planned) -> str:

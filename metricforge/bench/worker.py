@@ -28,7 +28,7 @@ from metricforge.errors import (
     told,
 )
 from metricforge.judging.evaluate import evaluate
-from metricforge.recipes.recipe import ASIDE, Recipe
+from metricforge.recipes.recipe import Recipe, options
 from metricforge.runs.run import Run
 from metricforge.runs.train import run_recipe
 
@@ -124,8 +124,8 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
     return {
         "recipe": {
             key: value
-            for key, value in vars(run.recipe).items()
-            if value is not None and key not in ASIDE
+            for key, value in run.recipe.record().items()
+            if not options()[key].about.aside
         },
         "results": results,
         "validation": summary["validation"],

@@ -28,7 +28,7 @@ class Split:
     are the same split.
     """
 
-    rule: str
+    rule: Spec
     train: Tensor
     validation: Tensor
     test: Tensor
@@ -61,7 +61,7 @@ class Split:
             for name, part in parts.items():
                 part["places"] = self.part(name).tolist()
         return {
-            "rule": self.rule,
+            "rule": str(self.rule),
             "closed_set": self.closed_set,
             "hash": self.hash,
             "parts": parts,
@@ -82,7 +82,7 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
     indices = {part: (parts == value).nonzero().flatten() for part, value in PARTS.items()}
     _check(indices, dataset, what)
     return Split(
-        rule=str(complete(rule, spec, what)),
+        rule=complete(rule, spec, what),
         **indices,
         closed_set=not is_disjoint(parts, dataset.labels),
         hash=_hash(indices, dataset),

@@ -20,7 +20,6 @@ from metricforge.inspection.sampler_check import Verdict, try_samplers
 from metricforge.inspection.survey import Survey, survey
 from metricforge.recipes.components import make_protocol
 from metricforge.recipes.dataset_spec import dataset_spec, open_dataset
-from metricforge.recipes.defaults import pinned
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import REHEARSED_IMAGES
@@ -160,7 +159,7 @@ def check_data(
     found = survey(dataset.images)
     alike = likeness(found)
     return DataCheck(
-        spec=dataset_spec(what, registry),
+        spec=str(dataset_spec(what, registry)),
         dataset=dataset,
         survey=found,
         copies=CopySets.of(alike, dataset, parts),
@@ -180,15 +179,15 @@ def _split(dataset: Dataset, rule: str | None) -> tuple[Split | None, tuple[str,
 
 def _rehearsed(dataset: Dataset, split: Split, registry: Registry) -> Iterator[str]:
     """What the default protocols refuse of the parts that choose and test a model."""
-    recipe = pinned(Recipe(), registry)
+    recipe = Recipe()
     for part, protocols in (("validation", (recipe.validation,)), ("test", recipe.protocols)):
         images = split.part(part)
         if not 0 < len(images) <= REHEARSED_IMAGES:
             continue
         rows = torch.rand(len(images), 2, generator=torch.Generator().manual_seed(0))
-        for text in protocols:
+        for spec in protocols:
             try:
-                apply_protocol(make_protocol(registry, text), rows, labelled_part(dataset, images))
+                apply_protocol(make_protocol(registry, spec), rows, labelled_part(dataset, images))
             except MetricForgeError as error:
                 yield f"{part} part: {error}"
 

@@ -15,10 +15,11 @@ from metricforge.enforcement import asks, check_batch, sentences
 from metricforge.errors import MetricForgeError, UsageError
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.components import component
-from metricforge.recipes.defaults import pinned, suited
+from metricforge.recipes.defaults import suited
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import train_set
+from metricforge.spec import Spec
 
 BATCHES = 3
 
@@ -48,27 +49,30 @@ def try_samplers(
     """
     if named:
         for text in named:
-            yield _tried(text, dataset, split, registry, decides=True)
+            yield _tried(Spec.parse(text), dataset, split, registry, decides=True)
         return
-    usual = pinned(Recipe(), registry).sampler
-    yield _tried(usual, dataset, split, registry, decides=True)
-    for text in _installed(registry):
-        if text != usual:
-            yield _tried(text, dataset, split, registry, decides=False)
-
-
-def _installed(registry: Registry) -> Iterator[str]:
-    for entry in registry.entries("sampler"):
+    usual = registry.find("sampler", _usual())
+    for entry in (usual, *(e for e in registry.entries("sampler") if e != usual)):
         if not entry.family:
             shadowed = registry.status(entry).word == "shadowed"
-            yield f"{entry.distribution}:{entry.name}" if shadowed else entry.name
+            spec = Spec(entry.name, distribution=entry.distribution if shadowed else None)
+            yield _tried(spec, dataset, split, registry, decides=entry == usual)
 
 
-def _tried(text: str, dataset: Dataset, split: Split, registry: Registry, decides: bool) -> Verdict:
+def _usual() -> Spec:
+    spec = Recipe().sampler
+    assert isinstance(spec, Spec)
+    return spec
+
+
+def _tried(
+    spec: Spec, dataset: Dataset, split: Split, registry: Registry, decides: bool
+) -> Verdict:
+    text = str(spec)
     try:
-        views = suited(Recipe(sampler=text), dataset, split).orientations or 1
+        views = suited(Recipe(sampler=spec), dataset, split).orientations or 1
         _, labels, groups = train_set(dataset, split, views)
-        sampler = component(registry, "sampler", text, {"labels": labels, "groups": groups})
+        sampler = component(registry, "sampler", spec, {"labels": labels, "groups": groups})
         _draw(sampler)
         return Verdict(text, "ok", notes=sentences(sampler), decides=decides)
     except UsageError as error:

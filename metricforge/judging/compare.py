@@ -19,16 +19,16 @@ from metricforge.data.split import Split
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import over_differences, over_seeds, over_two_groups
 from metricforge.judging.evaluate import load_model
-from metricforge.judging.held_out import own_split
+from metricforge.judging.held_out import own_dataset, own_split
 from metricforge.judging.protocols import USUAL_PROTOCOLS
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_dataset, make_protocol
-from metricforge.recipes.recipe import described
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.scoring.apply import wants_validation
 from metricforge.scoring.embed import embed
 from metricforge.scoring.measure import ERRORS, Embedded, results_of, shared_notes
+from metricforge.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def compare(
         raise UsageError("comparing needs two runs or more, in folders of their own.")
     first = next(iter(opened.values()))
     dataset = make_dataset(
-        registry, str(first.recipe.dataset), data_root or first.recipe.data_root or "data"
+        registry, own_dataset(first), data_root or first.recipe.data_root or "data"
     )
     splits = _of_same_test_images(opened, dataset)
     split = splits[str(first.path)]
-    measures = {text: make_protocol(registry, text) for text in protocols}
+    measures = {text: make_protocol(registry, Spec.parse(text)) for text in protocols}
     results: dict[str, list[Result]] = {}
     for name, run in opened.items():
         model = load_model(run.path, device, registry)
@@ -186,7 +186,7 @@ def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str,
         first = next(iter(splits), None)
         if run.folder.read("split").get("dataset_fingerprint") != here:
             raise DataError(
-                f"{name} was trained on '{described(run.recipe.dataset)}', whose images or labels "
+                f"{name} was trained on '{run.recipe.dataset}', whose images or labels "
                 f"are not those of '{dataset.name}' as {first or 'it is now'}; compare runs on the "
                 "same images."
             )

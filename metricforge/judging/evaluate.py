@@ -17,19 +17,18 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.embedding_files import bare_dataset
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.judging.held_out import ALL, Tested, is_own, own_split, seen_message
+from metricforge.judging.held_out import ALL, Tested, is_own, own_dataset, own_split, seen_message
 from metricforge.judging.protocols import Questions
 from metricforge.model import EmbeddingModel, build, load
 from metricforge.recipes.components import make_dataset
-from metricforge.recipes.dataset_spec import named
-from metricforge.recipes.recipe import OBJECT
+from metricforge.recipes.dataset_spec import dataset_spec
+from metricforge.recipes.recipe import Component, Given
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime, seed_torch
 from metricforge.scoring.baselines import TRAINED, before_training
 from metricforge.scoring.embed import embed, how_read
 from metricforge.scoring.measure import SELECT, Embedded, Measured, measure
-from metricforge.spec import Spec
 
 ELSEWHERE = {"cache", "index", "images"}
 """Options of a dataset that name further places, which a move leaves behind."""
@@ -175,17 +174,18 @@ def _tested(
     A dataset that is given is the run's own where it holds the same, wherever it lies now.
     """
     if dataset is not None:
-        if isinstance(dataset, str):
-            dataset = named(dataset, registry)
-        moved = _moved(run, dataset, registry, data_root or "data") if run else None
+        given: Component = (
+            dataset_spec(dataset, registry) if isinstance(dataset, str) else Given.of(dataset)
+        )
+        moved = _moved(run, given, registry, data_root or "data") if run else None
         if run and moved is not None:
             return Tested.of(moved, own_split(run, moved), part)
-        made = make_dataset(registry, dataset, data_root or "data")
+        made = make_dataset(registry, given, data_root or "data")
         own = run is not None and is_own(run, made)
         return Tested.of(made, own_split(run, made) if run and own else None, part)
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
-    spec = _own_dataset(run)
+    spec = own_dataset(run)
     try:
         made = make_dataset(registry, spec, data_root or run.recipe.data_root or "data")
     except DataError as error:
@@ -197,16 +197,16 @@ def _tested(
     return Tested.of(made, own_split(run, made), part)
 
 
-def _moved(run: Run, given: Any, registry: Registry, data_root: str) -> Dataset | None:
+def _moved(run: Run, given: Component, registry: Registry, data_root: str) -> Dataset | None:
     """The run's own dataset at another path, with the other options that it was trained with."""
-    if not isinstance(given, str) or run.recipe.dataset.startswith(OBJECT):
+    if isinstance(given, Given) or isinstance(run.recipe.dataset, Given):
         return None
-    spec, own = Spec.parse(given), Spec.parse(run.recipe.dataset)
+    own = own_dataset(run)
     kept = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
-    asked = {**kept, **spec.options}
-    if spec.name != own.name or asked == spec.options:
+    asked = {**kept, **given.options}
+    if given.name != own.name or asked == given.options:
         return None
-    made = make_dataset(registry, str(replace(spec, options=asked)), data_root)
+    made = make_dataset(registry, replace(given, options=asked), data_root)
     return made if is_own(run, made) else None
 
 
@@ -217,11 +217,11 @@ def _before_training(
     if run is None:
         raise UsageError("no run says what this model began with: leave out --untrained.")
     recipe, card = run.recipe, model.card
-    if recipe.backbone.startswith(OBJECT) or recipe.head.startswith(OBJECT):
+    if isinstance(recipe.backbone, Given) or isinstance(recipe.head, Given):
         raise UsageError("a network of your own can't be built anew: leave out --untrained.")
     seed_torch(recipe.seed)
     # By the recipe: the card has the backbone without the weights that it was begun with.
-    card = replace(card, backbone=recipe.backbone, head=recipe.head)
+    card = replace(card, backbone=str(recipe.backbone), head=str(recipe.head))
     bare = build(registry, card, None, None)
     name, bare = before_training(bare, bare.state_dict(), given=False)
     return name, bare.to(next(model.parameters()).device).eval()
@@ -246,13 +246,3 @@ def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingMo
             f"metricforge train --resume {shlex.quote(str(path))}."
         )
     return load(path, device=device, registry=registry)
-
-
-def _own_dataset(run: Run) -> str:
-    named = str(run.recipe.dataset)
-    if named.startswith(OBJECT):
-        raise UsageError(
-            f"{run.path} was trained on a Dataset of your own ({named[len(OBJECT) :]}): pass one, "
-            "evaluate(run, dataset)."
-        )
-    return named

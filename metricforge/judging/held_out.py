@@ -13,9 +13,9 @@ from metricforge.contracts import Dataset
 from metricforge.data.images import fingerprint
 from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS
-from metricforge.errors import DataError, unknown
+from metricforge.errors import DataError, UsageError, unknown
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.recipe import OBJECT
+from metricforge.recipes.recipe import Given
 from metricforge.runs.run import Run
 from metricforge.spec import Spec
 
@@ -25,8 +25,7 @@ ALL = "all"
 def own_split(run: Run, dataset: Dataset) -> Split:
     """The split of a run; DataError where the dataset is no longer what it was trained on."""
     if is_own(run, dataset):
-        rule = run.recipe.split
-        split = split_dataset(dataset, Spec.parse(rule) if rule else None)
+        split = split_dataset(dataset, run.recipe.split)
         if split.hash == run.folder.read("split").get("hash"):
             return split
     raise DataError(
@@ -38,16 +37,28 @@ def own_split(run: Run, dataset: Dataset) -> Split:
 
 def _instead(run: Run) -> Iterator[str]:
     """What to do with a dataset that has changed since a run."""
-    path, named = run.path, run.recipe.dataset
-    if named.startswith(OBJECT):
+    path, dataset = run.path, run.recipe.dataset
+    if isinstance(dataset, Given):
         yield "put them back"
         return
+    named = str(dataset)
     words = ["metricforge", "evaluate", str(path), "--dataset", named, "--part", "all"]
     yield f"{shlex.join([*words, '--allow-seen'])} measures all that is there now"
     if not run.folder.read("split").get("closed_set"):
         rule = str(Spec("saved", {"path": str(path / "split.json")}))
         train = shlex.join(["metricforge", "train", "--dataset", named, "--split", rule])
         yield f"{train} trains anew with the same classes held out"
+
+
+def own_dataset(run: Run) -> Spec:
+    """The spec of the dataset that a run was trained on; UsageError for an object."""
+    dataset = run.recipe.dataset
+    if isinstance(dataset, Given):
+        raise UsageError(
+            f"{run.path} was trained on a Dataset of your own ({dataset.name}): pass one, "
+            "evaluate(run, dataset)."
+        )
+    return Spec.parse(dataset) if isinstance(dataset, str) else dataset
 
 
 def is_own(run: Run, dataset: Dataset) -> bool:

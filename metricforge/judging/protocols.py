@@ -36,19 +36,19 @@ class Questions:
         registry: Registry,
     ) -> Questions:
         """By specs, or else the episodes of the file, or else the usual ones."""
-        specs = (protocols,) if isinstance(protocols, str) else tuple(protocols or ())
+        texts = (protocols,) if isinstance(protocols, str) else tuple(protocols or ())
+        specs = {text: Spec.parse(text) for text in texts or USUAL_PROTOCOLS}
         if episodes is not None:
             given = read_episodes(Path(episodes), dataset)
             dataset = replace(dataset, trials={**dataset.trials, **given})
-            answered = {Spec.parse(text).options.get("official") for text in specs}
-            specs = (
-                *specs,
-                *(f"oneshot:official={name}" for name in given if name not in answered),
-            )
+            asked = specs if texts else {}
+            answered = {spec.options.get("official") for spec in asked.values()}
+            others = [Spec("oneshot", {"official": name}) for name in given if name not in answered]
+            specs = {**asked, **{str(spec): spec for spec in others}}
         if episodes_out is not None and Path(episodes_out).exists():
             raise UsageError(f"{episodes_out} exists already; give another file for the episodes.")
-        named = {text: make_protocol(registry, text) for text in specs or USUAL_PROTOCOLS}
-        return cls(dataset, named, Path(episodes_out) if episodes_out is not None else None)
+        made = {text: make_protocol(registry, spec) for text, spec in specs.items()}
+        return cls(dataset, made, Path(episodes_out) if episodes_out is not None else None)
 
     @property
     def want_validation(self) -> bool:

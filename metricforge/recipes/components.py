@@ -16,7 +16,7 @@ from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
 from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
 from metricforge.model import Card, EmbeddingModel, build
-from metricforge.recipes.recipe import Recipe, described
+from metricforge.recipes.recipe import Component, Recipe
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
 
@@ -24,21 +24,21 @@ SAMPLED_FOR_STATISTICS = 2_000
 FILES_LOOKED_AT = 1_000
 
 
-def component(registry: Registry, kind: str, given: Any, offers: Mapping[str, Any]) -> Any:
+def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
     """A component from its spec, from a class (or a partial of one), or the object itself."""
-    if isinstance(given, str):
-        return registry.build(kind, Spec.parse(given), offers)
-    made_of = given.func if isinstance(given, partial) else given
-    if not isinstance(made_of, type):
-        return given
+    if isinstance(chosen, Spec):
+        return registry.build(kind, chosen, offers)
+    if chosen.is_finished:
+        return chosen.value
     offers = {**offers, "build": registry.builder(kind, offers)}
-    return given(**{name: offers[name] for name in asks_of(given) if name in offers})
+    asked = [name for name in asks_of(chosen.value) if name in offers]
+    return chosen.value(**{name: offers[name] for name in asked})
 
 
-def make_dataset(registry: Registry, dataset: Any, data_root: str) -> Dataset:
+def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Dataset:
     """The dataset that a spec names, or the given one; PluginError if it breaks the contract."""
     made = component(registry, "dataset", dataset, {"root": Path(data_root).expanduser()})
-    name = f"dataset {described(dataset)}"
+    name = f"dataset {dataset}"
     if not isinstance(made, Dataset):
         raise PluginError(f"{name} must give a Dataset, not {type(made).__name__}.")
     if len(made) == 0:
@@ -74,9 +74,9 @@ def _is_file(given: Any) -> bool:
     return isinstance(given, Path) or callable(getattr(given, "read", None))
 
 
-def make_protocol(registry: Registry, text: str) -> EvaluationProtocol:
+def make_protocol(registry: Registry, spec: Spec) -> EvaluationProtocol:
     """The protocol that a spec names."""
-    protocol: EvaluationProtocol = registry.build("protocol", Spec.parse(text), {})
+    protocol: EvaluationProtocol = registry.build("protocol", spec, {})
     return protocol
 
 
@@ -89,10 +89,11 @@ def build_model(
     backbone = component(registry, "backbone", recipe.backbone, offers)
     features = getattr(backbone, "out_features", None)
     if not isinstance(backbone, nn.Module) or not isinstance(features, int):
-        name = described(recipe.backbone)
-        raise PluginError(f"backbone '{name}' must be an nn.Module with an int out_features.")
+        raise PluginError(
+            f"backbone '{recipe.backbone}' must be an nn.Module with an int out_features."
+        )
     head = component(registry, "head", recipe.head, {"in_features": features, "dim": recipe.dim})
-    wanted = preprocessing_of(backbone, described(recipe.backbone))
+    wanted = preprocessing_of(backbone, str(recipe.backbone))
     mean, std = _normalization(wanted, images, split.train)
     card = Card(
         # What is saved holds the weights: it must be built again without fetching them.
@@ -125,11 +126,9 @@ def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
     return wanted
 
 
-def _recorded(registry: Registry, kind: str, given: Any) -> str:
+def _recorded(registry: Registry, kind: str, chosen: Component) -> str:
     """A component as a model's card names it: its spec with all defaults, or the object."""
-    if isinstance(given, str):
-        return str(registry.complete(kind, Spec.parse(given)))
-    return described(given)
+    return str(registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen)
 
 
 def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recipe) -> None:
@@ -137,9 +136,9 @@ def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recip
     shown = images.take(train[:2]).cpu()
     model.eval()
     with torch.inference_mode():
-        name = f"backbone {described(recipe.backbone)}"
+        name = f"backbone {recipe.backbone}"
         features = _tried(name, partial(model.features, shown), model.backbone.out_features)
-        _tried(f"head {described(recipe.head)}", partial(model.head, features), recipe.dim)
+        _tried(f"head {recipe.head}", partial(model.head, features), recipe.dim)
     model.train()
 
 

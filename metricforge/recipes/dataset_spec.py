@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from metricforge.contracts import Dataset
 from metricforge.data.archive import SUFFIXES
 from metricforge.data.own_outputs import refuse_among
 from metricforge.errors import UsageError
 from metricforge.recipes.components import make_dataset
-from metricforge.recipes.recipe import OBJECT, Recipe
+from metricforge.recipes.recipe import Component, Recipe
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 
@@ -25,30 +24,34 @@ OF_FILES = {".csv": "csv", ".npz": "npz"}
 def open_dataset(what: str, registry: Registry, data_root: str | None = None) -> Dataset:
     """The dataset that a spec, a folder or a file gives; `data_root` is where others lie."""
     root = data_root or Recipe().data_root
-    return make_dataset(registry, named(what, registry), root)
+    return make_dataset(registry, dataset_spec(what, registry), root)
 
 
 def located(recipe: Recipe, registry: Registry) -> Recipe:
-    """The recipe with the spec of a dataset that was given by a path; UsageError for neither."""
-    if not isinstance(recipe.dataset, str) or recipe.dataset.startswith(OBJECT):
+    """The recipe with the spec of a dataset that was given by a text; see :func:`dataset_spec`."""
+    if not isinstance(recipe.dataset, str):
         return recipe
-    spec = named(recipe.dataset, registry)
-    # A default that nobody typed stays one.
-    return recipe if spec == recipe.dataset else recipe.but(dataset=spec)
+    return recipe.but(dataset=dataset_spec(recipe.dataset, registry))
 
 
-def named(what: str, registry: Registry) -> str:
-    """As `dataset_spec`; UsageError for what is neither the name of a dataset nor a path."""
-    spec = dataset_spec(what, registry)
-    if spec != what:
-        return spec
+def dataset_spec(what: str, registry: Registry) -> Spec:
+    """The spec of a dataset that is given by one, or by the path of what holds it.
+
+    A folder or an archive is "folder:path=...", a .csv "csv:path=...", an .npz "npz:path=...".
+    The name of a dataset that is installed means that, whatever lies in the current folder: write
+    ./digits for a folder of that name. Raises UsageError for what is neither.
+    """
+    if _is_path(what, registry):
+        path = Path(what).expanduser()
+        return Spec(OF_FILES.get(path.suffix.lower(), FOLDER), {"path": str(path)})
     name, colon, rest = what.partition(":")
     if colon and "=" not in rest and name in {FOLDER, *OF_FILES.values()}:
         raise UsageError(
             f"can't read the dataset '{what}'; write {Spec(name, {'path': rest})}, with its option."
         )
+    spec = Spec.parse(what)
     try:
-        registry.find("dataset", Spec.parse(what))
+        registry.find("dataset", spec)
     except UsageError as error:
         if colon or "=" in what:
             raise
@@ -58,24 +61,9 @@ def named(what: str, registry: Registry) -> str:
     return spec
 
 
-def dataset_spec(what: str, registry: Registry) -> str:
-    """The spec of a dataset that is given by one, or by the path of what holds it.
-
-    A folder or an archive is "folder:path=...", a .csv "csv:path=...", an .npz "npz:path=...".
-    The name of a dataset that is installed means that, whatever lies in the current folder: write
-    ./digits for a folder of that name.
-    """
-    if not _is_path(what, registry):
-        return what
-    path = Path(what).expanduser()
-    return str(Spec(OF_FILES.get(path.suffix.lower(), FOLDER), {"path": str(path)}))
-
-
-def refuse_inside(out: Path, dataset: Any) -> None:
+def refuse_inside(out: Path, dataset: Component | str) -> None:
     """UsageError for an output that would lie among the images of a dataset, given as its spec."""
-    if not isinstance(dataset, str) or dataset.startswith(OBJECT):
-        return
-    path = Spec.parse(dataset).options.get("path")
+    path = dataset.options.get("path") if isinstance(dataset, Spec) else None
     if path and Path(path).is_dir():
         refuse_among(out, Path(path))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from metricforge.contracts import Dataset
@@ -15,14 +14,7 @@ from metricforge.enforcement import accepted_kinds
 from metricforge.entry_points import OWN
 from metricforge.errors import PluginError, UsageError
 from metricforge.plugin_errors import name_of
-from metricforge.recipes.recipe import (
-    KINDS,
-    LISTS,
-    Recipe,
-    Standard,
-    described,
-    is_recorded_object,
-)
+from metricforge.recipes.recipe import Component, Given, Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.training.optimizer import complete_optimizer, complete_schedule
@@ -35,14 +27,15 @@ MOST_EPOCHS_IN_TIME = 100_000
 # With fewer classes to train on, the network learns to tell those apart and little else: each
 # orientation of a drawing then counts as a further class.
 FEW_CLASSES = 20
-CROP_AND_FLIP = (Standard("crop"), Standard("flip"))
+CROP_AND_FLIP = (Spec("crop", typed=False), Spec("flip", typed=False))
 
 
 def suited(recipe: Recipe, dataset: Dataset, split: Split, photographs: bool = False) -> Recipe:
     """The recipe with the defaults that depend on the data: split, orientations, epochs."""
     few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
     # A finished sampler or loss was made for the classes as they are.
-    made = any(_finished(part) for part in (recipe.sampler, recipe.loss))
+    parts = (recipe.sampler, recipe.loss)
+    made = any(isinstance(part, Given) and part.is_finished for part in parts)
     usual_views = 8 if few and dataset.turns_into_classes and not made else 1
     views = usual_views if recipe.orientations is None else recipe.orientations
     if views > 1 and made:
@@ -57,26 +50,23 @@ def of_photographs(source: Dataset, images: Images, split: Split) -> bool:
     return not source.turns_into_classes and are_photographs(images, split.train)
 
 
-def usual_augmentations(recipe: Recipe, registry: Registry, photographs: bool) -> tuple[Any, ...]:
+def usual_augmentations(recipe: Recipe, photographs: bool) -> tuple[Component, ...]:
     """The augmentations of a recipe, those that suit where none are given."""
     if recipe.augment is not None:
         return recipe.augment
-    usual = CROP_AND_FLIP if photographs else ()
-    return tuple(_own(registry, "augmentation", each) for each in usual)
+    return CROP_AND_FLIP if photographs else ()
 
 
-def chosen(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> str:
+def in_a_line(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> str:
     """What training on these images means, in one line: size, network and how it is trained."""
     _, height, width = shape
-    names = [Spec.parse(text).name if isinstance(text, str) else "your own"
-             for text in recipe.augment or ()]  # fmt: skip
-    backbone = recipe.backbone if isinstance(recipe.backbone, str) else described(recipe.backbone)
+    names = [one.name if isinstance(one, Spec) else "your own" for one in recipe.augment or ()]
     parts = (
         *(("photographs",) if photographs else ()),
         f"{height} x {width} pixels",
-        f"backbone {backbone}",
+        f"backbone {recipe.backbone}",
         f"augmentation {' and '.join(names) or 'none'}",
-        str(complete_optimizer(Spec.parse(recipe.optimizer))),
+        str(complete_optimizer(recipe.optimizer)),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",
     )
     return f"{', '.join(parts)}."
@@ -92,51 +82,28 @@ def _usual_epochs(recipe: Recipe, images: int, budget: int) -> int:
     return min(max(math.ceil(budget / images), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
-def pinned(recipe: Recipe, registry: Registry) -> Recipe:
-    """The recipe with every default that nobody typed naming its distribution, where it must."""
-    return recipe.but(
-        **{kind: _own(registry, kind, getattr(recipe, kind)) for kind in KINDS},
-        protocols=tuple(_own(registry, "protocol", text) for text in recipe.protocols),
-        validation=_own(registry, "protocol", recipe.validation),
-    )
-
-
-def _own(registry: Registry, kind: str, text: Any) -> Any:
-    if not isinstance(text, Standard):
-        return text
-    shared = [entry for entry in registry.entries(kind) if entry.name == text]
-    return str(Spec(text, distribution=OWN)) if len(shared) > 1 else str(text)
-
-
-def written_out(recipe: Recipe, registry: Registry) -> Recipe:
+def completed(recipe: Recipe, registry: Registry) -> Recipe:
     """The recipe with every default of every component filled in, for the record."""
 
-    def full(kind: str, text: str) -> str:
-        return str(registry.complete(kind, Spec.parse(text)))
+    def full(kind: str, chosen: Component) -> Component:
+        return registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen
 
-    specs = {kind: value for kind in KINDS if isinstance(value := getattr(recipe, kind), str)}
+    changes: dict[str, Any] = {}
+    for name, kind, chosen in recipe.components():
+        one = full(kind, chosen)
+        changes[name] = (*changes.get(name, ()), one) if options()[name].several else one
     return recipe.but(
-        **{kind: full(kind, text) for kind, text in specs.items()},
-        optimizer=str(complete_optimizer(Spec.parse(recipe.optimizer))),
-        schedule=str(complete_schedule(Spec.parse(recipe.schedule))),
-        **{
-            key: tuple(
-                full(kind, x) if isinstance(x, str) and not is_recorded_object(x) else x
-                for x in getattr(recipe, key)
-            )
-            for key, kind in LISTS.items()
-            if getattr(recipe, key) is not None
-        },
-        split=recipe.split and str(complete_split(Spec.parse(recipe.split))),
-        protocols=tuple(full("protocol", text) for text in recipe.protocols),
-        validation=full("protocol", recipe.validation),
+        **changes,
+        optimizer=complete_optimizer(recipe.optimizer),
+        schedule=complete_schedule(recipe.schedule),
+        split=recipe.split and complete_split(recipe.split),
     )
 
 
-def default_loss(registry: Registry, sampler: Any, named: Any) -> str:
+def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:
     """The spec of the loss that a sampler suggests; UsageError with the choices if it does not.
 
-    `named` is how the user chose the sampler. Where two distributions have the suggested loss,
+    `chosen` is how the user chose the sampler. Where two distributions have the suggested loss,
     it means that of its own: an unrelated plugin must not come between.
     """
     suggested = getattr(sampler, "default_loss", None)
@@ -148,14 +115,14 @@ def default_loss(registry: Registry, sampler: Any, named: Any) -> str:
         raise PluginError(f"{name_of(sampler)}: default_loss must be a spec, a str, not {given}.")
     spec = Spec.parse(suggested)
     owners = {entry.distribution for entry in registry.entries("loss") if entry.name == spec.name}
-    if len(owners) > 1 and spec.distribution is None and isinstance(named, str):
-        own = registry.find("sampler", Spec.parse(named)).distribution
+    if len(owners) > 1 and spec.distribution is None and isinstance(chosen, Spec):
+        own = registry.find("sampler", chosen).distribution
         spec = replace(spec, distribution=own if own in owners else OWN)
     try:
         registry.find("loss", spec)
     except UsageError as error:
         raise PluginError(f"{name_of(sampler)} suggests a loss by default_loss: {error}") from error
-    return str(spec)
+    return spec
 
 
 def fitting_losses(registry: Registry, kind: Any) -> str:
@@ -173,8 +140,3 @@ def fitting_losses(registry: Registry, kind: Any) -> str:
         if accepts is None or kind in accepts:
             fitting.append(entry.name)
     return ", ".join(fitting) or "none"
-
-
-def _finished(part: Any) -> bool:
-    """Whether a component is an object of the user's, neither a spec nor something to build."""
-    return not (part is None or isinstance(part, str | type | partial))

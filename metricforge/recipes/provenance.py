@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from metricforge.errors import PluginError, UsageError
-from metricforge.recipes.recipe import KINDS, LISTS, OBJECT, Recipe
+from metricforge.recipes.recipe import Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 
 
 def origins(recipe: Recipe, registry: Registry) -> dict[str, str]:
     """Distribution and version of each component that a recipe names by a spec, by its role."""
-    return {
-        role: registry.find(kind, Spec.parse(text)).origin for role, kind, text in _specs(recipe)
-    }
+    return {role: registry.find(kind, spec).origin for role, kind, spec in _specs(recipe)}
 
 
 def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, str]) -> list[str]:
@@ -23,8 +21,7 @@ def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, st
     Raises PluginError when one is not there any more, or is another distribution's now.
     """
     said: list[str] = []
-    for role, kind, text in _specs(recipe):
-        spec = Spec.parse(text)
+    for role, kind, spec in _specs(recipe):
         try:
             owner = registry.find(kind, spec)
         except UsageError as error:
@@ -48,16 +45,9 @@ def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, st
     return said
 
 
-def _specs(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+def _specs(recipe: Recipe) -> Iterator[tuple[str, str, Spec]]:
     """(role, kind, spec) of every component of a recipe that is no object."""
-    for kind in KINDS:
-        text = getattr(recipe, kind)
-        if isinstance(text, str) and not text.startswith(OBJECT):
-            yield kind, kind, text
-    for key, kind in LISTS.items():
-        for text in getattr(recipe, key) or ():
-            if isinstance(text, str) and not text.startswith(OBJECT):
-                yield f"{kind} {Spec.parse(text).name}", kind, text
-    for text in recipe.protocols:
-        yield f"protocol {Spec.parse(text).name}", "protocol", text
-    yield "validation", "protocol", recipe.validation
+    for name, kind, chosen in recipe.components():
+        if isinstance(chosen, Spec):
+            role = f"{kind} {chosen.name}" if options()[name].several else name
+            yield role, kind, chosen

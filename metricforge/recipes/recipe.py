@@ -1,10 +1,10 @@
-"""A recipe: every option of a training, and its record as TOML."""
+"""A recipe: every option of a training, said once, and its record as TOML."""
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -14,32 +14,61 @@ from typing import Any
 import tomli_w
 
 from metricforge.errors import UsageError, unknown
-
-BATCH_NORMS = ("batch", "frozen")
-KINDS = ("dataset", "sampler", "miner", "loss", "backbone", "head")
-"""The options of a recipe that are components, each by the name of its kind."""
+from metricforge.recipes.option import (
+    COMPARED,
+    DATA,
+    JUDGING,
+    LEARNING,
+    MACHINE,
+    NETWORK,
+    RUN,
+    Option,
+    option,
+    options_of_recipe,
+)
+from metricforge.spec import Spec
 
 OBJECT = "object "
 """How a record begins for a component that was given as a Python object, not as a spec."""
 
-
-COUNTS = (
-    "dim", "epochs", "images", "patience", "chunk", "accumulate", "save_steps", "keep", "workers",
-)  # fmt: skip
-PLAIN = (str, int, float, list, dict, date)
-"""What a file may hold in the place of a component, of which only a text names one."""
-
 NONE = "none"
 """What stands for no augmentation, where the default would be some."""
 
-LISTS = {"augment": "augmentation", "hooks": "hook"}
-"""The options of a recipe that are several components in order, each by the name of its kind."""
-ASIDE = frozenset({"hooks", "data_root", "save_steps", "save_minutes", "keep", "workers"})
-"""The options that have no share in what a run finds: a run may go on with others."""
+NO_COMPONENT = (int, float, list, tuple, dict, date)
+"""What can't be a component, which is a spec or an object."""
 
 
-class Standard(str):
-    """A default that nobody typed: it means metricforge's own, whoever else has the name."""
+@dataclass(frozen=True)
+class Given:
+    """A component that a program gave as an object: a class to build, or one to use as it is.
+
+    `value` is None in a recipe that was read from a record, which has only its name.
+    """
+
+    name: str
+    value: Any = None
+
+    @classmethod
+    def of(cls, value: Any) -> Given:
+        owner = value.func if isinstance(value, partial) else value
+        owner = owner if hasattr(owner, "__qualname__") else type(owner)
+        return cls(f"{owner.__module__}:{owner.__qualname__}", value)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is used as it is, and not a class to build."""
+        return not isinstance(self.value, type | partial)
+
+    def __str__(self) -> str:
+        return f"{OBJECT}{self.name}"
+
+
+Component = Spec | Given
+"""What names a component: a spec, or a Python object."""
+
+
+def _own(name: str) -> Spec:
+    return Spec(name, typed=False)
 
 
 @dataclass(frozen=True)
@@ -47,72 +76,163 @@ class Recipe:
     """The options of a training.
 
     Components are specs ("hard-triplet:per_class=8") or Python objects: a class is built by
-    the core, which gives it what it asks for; anything else is used as it is. None means: the
-    default that suits, which the record of the run then states. Without `test` the test classes
-    stay closed: for a trial, of which only the validation classes may judge.
+    the core, which gives it what it asks for; anything else is used as it is. A dataset may be
+    the path of a folder or file, a text until it is looked up. None means: the default that
+    suits, which the record of the run then states.
     """
 
-    dataset: Any = Standard("glyphs")
-    split: str | None = None
-    sampler: Any = Standard("hard-triplet")
-    miner: Any = None
-    loss: Any = None
-    backbone: Any = Standard("conv4")
-    head: Any = Standard("linear")
-    dim: int = 64
-    orientations: int | None = None
-    augment: tuple[Any, ...] | None = None
-    hooks: tuple[Any, ...] = ()
-    epochs: int | None = None
-    images: int | None = None
-    seconds: float | None = None
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    rates: str | None = None
-    freeze: int = 0
-    batch_norm: str = "batch"
-    clip: float | None = None
-    ema: float | None = None
-    patience: int | None = None
-    chunk: int | None = None
-    accumulate: int = 1
-    protocols: tuple[str, ...] = (Standard("retrieval"), Standard("oneshot"))
-    validation: str = Standard("retrieval")
-    select: str = "map@r"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
-    channels_last: bool = True
-    compile: bool = False
-    save_steps: int | None = None
-    save_minutes: float = 10.0
-    keep: int = 2
-    workers: int | None = None
-    data_root: str = "data"
-    test: bool = True
+    dataset: Component | str = option(
+        _own("glyphs"), "Dataset, or the path of a folder, archive, CSV or npz file.", DATA,
+        kind="dataset",
+    )  # fmt: skip
+    split: Spec | None = option(
+        None, "random, groups, folds:k=4,fold=0, classes:train=0-4,..., images, official or "
+        "saved:path=FILE.", DATA, usual="official, else random",
+    )  # fmt: skip
+    sampler: Component = option(
+        _own("hard-triplet"),
+        "Which images meet in a batch.",
+        COMPARED,
+        kind="sampler",
+        tunable=True,
+    )
+    miner: Component | None = option(
+        None, "Which tuples of the batch are compared.", COMPARED, usual="the sampler's",
+        kind="miner", tunable=True,
+    )  # fmt: skip
+    loss: Component | None = option(
+        None, "How the tuples are scored.", COMPARED, usual="the sampler's", kind="loss",
+        tunable=True,
+    )  # fmt: skip
+    backbone: Component = option(
+        _own("conv4"), "The network, image to features.", NETWORK, kind="backbone", tunable=True
+    )
+    head: Component = option(
+        _own("linear"), "Features to embedding.", NETWORK, kind="head", tunable=True
+    )
+    dim: int = option(64, "Dimensions of the embedding.", NETWORK, least=1, tunable=True)
+    orientations: int | None = option(
+        None, "1, 4 or 8: each class turned, and mirrored, counts as further classes.", DATA,
+        usual="8 for few classes of drawings, else 1", tunable=True,
+    )  # fmt: skip
+    augment: tuple[Component, ...] | None = option(
+        None, "Random changes of the training images, in order. Repeatable; none for none.", DATA,
+        usual="crop and flip for photographs", kind="augmentation",
+    )  # fmt: skip
+    hooks: tuple[Component, ...] = option(
+        (), "Hook to run during training, e.g. tensorboard. Repeatable.", RUN, kind="hook",
+        flag="hook", aside=True,
+    )  # fmt: skip
+    epochs: int | None = option(
+        None, "Passes over the train set.", LEARNING, usual="by its size", least=1, tunable=True
+    )
+    images: int | None = option(
+        None, "Train until the network has seen this many images.", LEARNING, least=1
+    )
+    seconds: float | None = option(
+        None, "Train for this long; the result then depends on the machine.", LEARNING, above=0
+    )
+    optimizer: Spec = option(
+        Spec("adamw"), "adam, adamw, nadam, radam or sgd, e.g. adamw:lr=1e-3,weight_decay=1e-4.",
+        LEARNING, tunable=True,
+    )  # fmt: skip
+    schedule: Spec = option(
+        Spec("cosine"), "cosine, constant, step or plateau, e.g. cosine:warmup=0.05,end=0.1: rise "
+        "over a twentieth, fall to a tenth.", LEARNING, tunable=True,
+    )  # fmt: skip
+    rates: str | None = option(
+        None, "Factors on the learning rate of backbone, head and loss, e.g. "
+        "backbone=0.1,loss=100; 0 freezes.", LEARNING, metavar="PART=FACTOR,...",
+    )  # fmt: skip
+    freeze: int = option(
+        0, "Epochs at the start in which the backbone is not trained.", LEARNING,
+        metavar="EPOCHS", least=0, tunable=True,
+    )  # fmt: skip
+    batch_norm: str = option(
+        "batch", "batch, or frozen: by its running statistics.", LEARNING, metavar="NAME",
+        choices=("batch", "frozen"), tunable=True,
+    )  # fmt: skip
+    clip: float | None = option(
+        None, "Scale longer gradients to this length.", LEARNING, metavar="NORM", above=0,
+        tunable=True,
+    )  # fmt: skip
+    ema: float | None = option(
+        None, "Evaluate and save an exponential moving average of the weights with this decay, "
+        "e.g. 0.999; it is lower in the first steps.", LEARNING, metavar="DECAY", above=0, below=1,
+        tunable=True,
+    )  # fmt: skip
+    patience: int | None = option(
+        None, "Stop after this many epochs without a better score.", LEARNING, metavar="EPOCHS",
+        least=1,
+    )  # fmt: skip
+    chunk: int | None = option(
+        None, "Images that the network embeds at a time; the loss still compares the whole batch.",
+        LEARNING, metavar="IMAGES", least=1,
+    )  # fmt: skip
+    accumulate: int = option(
+        1, "Batches of a step, each compared by itself.", LEARNING, metavar="BATCHES", least=1,
+        tunable=True,
+    )  # fmt: skip
+    protocols: tuple[Spec, ...] = option(
+        (_own("retrieval"), _own("oneshot")), "How to test, e.g. oneshot:way=20,shot=1. "
+        "Repeatable.", JUDGING, kind="protocol", flag="protocol",
+    )  # fmt: skip
+    validation: Spec = option(
+        _own("retrieval"), "Protocol on validation classes after each epoch.", JUDGING,
+        kind="protocol",
+    )  # fmt: skip
+    select: str = option(
+        "map@r", "Its metric that chooses the best epoch.", JUDGING, metavar="NAME"
+    )
+    seed: int = option(0, "Seed of the weights and the batches.", LEARNING, least=0)
+    device: str = option("auto", "auto, cpu, cuda or mps.", MACHINE, metavar="NAME")
+    precision: str = option("fp32", "fp32, bf16 or fp16.", MACHINE, metavar="NAME", tunable=True)
+    channels_last: bool = option(
+        True, "Memory layout of images.", MACHINE, switch="channels-last/channels-first",
+        tunable=True,
+    )  # fmt: skip
+    compile: bool = option(False, "Compile the network: slow to start, then faster.", MACHINE)
+    save_steps: int | None = option(
+        None, "Also save a checkpoint every N steps.", RUN, metavar="N", least=1, aside=True
+    )
+    save_minutes: float = option(
+        10.0, "Also save a checkpoint every N minutes.", RUN, metavar="N", least=0, aside=True
+    )
+    keep: int = option(
+        2, "Number of newest checkpoints to keep.", RUN, metavar="N", least=1, aside=True
+    )
+    workers: int | None = option(
+        None, "Threads that decode image files.", DATA, usual="one per core", metavar="N", least=1,
+        aside=True,
+    )  # fmt: skip
+    data_root: str = option(
+        "data", "Where datasets lie or are downloaded to.", DATA, metavar="DIR", aside=True,
+        envvar="METRICFORGE_DATA",
+    )  # fmt: skip
+    test: bool = option(
+        True, "Evaluate the test classes at the end, or leave them closed.", JUDGING
+    )
 
     def __post_init__(self) -> None:
-        if self.augment == (NONE,):
+        for name, each in options().items():
+            value = getattr(self, name)
+            if each.type is Spec:
+                value = _components(name, value) if each.several else _component(name, value)
+                object.__setattr__(self, name, value)
+            each.check(value)
+        if self.augment and any(str(one) == NONE for one in self.augment):
+            if len(self.augment) > 1:
+                raise UsageError("augment none goes alone: leave it out to take the others.")
             object.__setattr__(self, "augment", ())
-        if NONE in (self.augment or ()):
-            raise UsageError("augment none goes alone: leave it out to take the others.")
-        for name in COUNTS:
-            _at_least(1, name, getattr(self, name))
-        for name in ("seed", "freeze", "save_minutes"):
-            _at_least(0, name, getattr(self, name))
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise UsageError(f"seconds must be above 0, not {self.seconds}.")
-        if self.clip is not None and not 0 < self.clip < float("inf"):
-            raise UsageError(f"clip must be above 0, not {self.clip}.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise UsageError(f"ema must be between 0 and 1, such as 0.999, not {self.ema}.")
-        if self.batch_norm not in BATCH_NORMS:
-            raise unknown("batch_norm", self.batch_norm, BATCH_NORMS)
 
     def to_toml(self) -> str:
         """The recipe as TOML; what is None is left out, an object is named."""
-        values = {key: _recorded(value) for key, value in vars(self).items() if value is not None}
-        return tomli_w.dumps(values, multiline_strings=False)
+        return tomli_w.dumps(self.record(), multiline_strings=False)
+
+    def record(self) -> dict[str, Any]:
+        """The options as plain values, components as texts; what is None is left out."""
+        every = ((key, _recorded(value)) for key, value in vars(self).items())
+        return {key: value for key, value in every if value is not None}
 
     @classmethod
     def from_toml(cls, path: Path) -> Recipe:
@@ -130,100 +250,105 @@ class Recipe:
     @classmethod
     def from_values(cls, values: Mapping[str, Any], source: str) -> Recipe:
         """A recipe from named values, checked; `source` says in errors where they come from."""
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        checked = {}
-        for key, value in values.items():
-            if key not in fields:
-                raise unknown(f"key in {source}:", key, fields)
-            checked[key] = _checked(key, value, str(fields[key].type), source)
-        return cls(**checked)
+        known = options()
+        for key in values:
+            if key not in known:
+                raise unknown(f"key in {source}:", key, known)
+        return cls(**{key: _typed(known[key], value, source) for key, value in values.items()})
 
     def specs_only(self, source: str) -> Recipe:
         """This recipe; UsageError when it names an object, which only its program can give.
 
         Hooks are let pass: without one a run finds the same.
         """
-        each = [(key, value) for key, value in vars(self).items() if key not in LISTS]
-        listed = [(key, value) for key in LISTS for value in getattr(self, key) or ()]
-        for key, value in (*each, *listed):
-            if is_recorded_object(value) and key not in ASIDE:
+        for key, _, one in self.components():
+            if isinstance(one, Given) and one.value is None and not options()[key].about.aside:
                 raise UsageError(
-                    f"{source} has {key} = '{value}', an object of the program that made the "
+                    f"{source} has {key} = '{one}', an object of the program that made the "
                     "run: it can't be repeated from the config alone; repeat it from there."
                 )
         return self
+
+    def components(self) -> Iterator[tuple[str, str, Component]]:
+        """Each component that the recipe names, with its option and its kind."""
+        for name, each in options().items():
+            value = getattr(self, name)
+            if each.about.kind and not isinstance(value, str):
+                parts = (value or ()) if each.several else (value,)
+                yield from ((name, each.about.kind, one) for one in parts if one is not None)
 
     def but(self, **changes: Any) -> Recipe:
         """The same recipe with some options changed."""
         return dataclasses.replace(self, **changes)
 
     def aside(self) -> dict[str, Any]:
-        """The options that have no share in what a run finds."""
-        return {key: value for key, value in vars(self).items() if key in ASIDE}
+        """The options with which a run may be resumed that differ from its own."""
+        return {key: getattr(self, key) for key, each in options().items() if each.about.aside}
 
     def differences(self, other: Recipe) -> list[str]:
         """The options in which two recipes differ, as "key: mine / theirs"."""
-        mine, theirs = vars(self), vars(other)
-        return [
-            f"{key}: {_recorded(mine[key])} / {_recorded(theirs[key])}"
-            for key in mine
-            if key not in ASIDE and _recorded(mine[key]) != _recorded(theirs[key])
-        ]
+        known = [key for key, each in options().items() if not each.about.aside]
+        pairs = {key: [_recorded(getattr(one, key)) for one in (self, other)] for key in known}
+        return [f"{key}: {mine} / {yours}" for key, (mine, yours) in pairs.items() if mine != yours]
 
 
-def is_recorded_object(component: Any) -> bool:
-    """Whether this is only what a record calls an object of the program that made a run."""
-    return isinstance(component, str) and component.startswith(OBJECT)
+def options() -> dict[str, Option]:
+    """Every option of a recipe, by name."""
+    return options_of_recipe(Recipe)
 
 
-def described(component: Any) -> str:
-    """A component as a record names it: its spec, or "object " and what it is."""
-    if isinstance(component, str):
-        return component
-    owner = component.func if isinstance(component, partial) else component
-    owner = owner if hasattr(owner, "__qualname__") else type(owner)
-    return f"{OBJECT}{owner.__module__}:{owner.__qualname__}"
+def _component(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value if isinstance(value, Spec | Given | None) else Given.of(value)
+    if value.startswith(OBJECT):
+        return Given(value.removeprefix(OBJECT))
+    # A path reads as no spec; which of both it is, only the installed datasets tell.
+    return value if name == "dataset" else Spec.parse(value)
 
 
-def _at_least(least: int, name: str, value: float | None) -> None:
-    # Said this way round, the comparison is false for NaN.
-    if value is not None and not value >= least:
-        raise UsageError(f"{name} must be at least {least}, not {value}.")
+def _components(name: str, values: Any) -> Any:
+    if values is None:
+        return None
+    parts = values if isinstance(values, tuple | list) else (values,)
+    return tuple(_component(name, one) for one in parts)
 
 
 def _recorded(value: Any) -> Any:
-    if isinstance(value, str | int | float | bool | None):
+    if isinstance(value, tuple):
+        return [str(one) for one in value]
+    return str(value) if isinstance(value, Spec | Given) else value
+
+
+def _typed(each: Option, value: Any, source: str) -> Any:
+    """A value from a file or a program; UsageError for one of another type."""
+    key = each.name
+    if each.several:
+        if value is None and each.default is None:
+            return None
+        parts = value if isinstance(value, tuple | list) else (value,)
+        for one in parts:
+            _check_part(key, one, source)
+        return tuple(parts)
+    if value is None and each.default is None:
+        return None
+    if each.type is Spec:
+        only_specs = not each.about.kind or each.about.kind == "protocol"
+        wrong = value is None or isinstance(value, NO_COMPONENT)
+        if wrong or (only_specs and not isinstance(value, str | Spec)):
+            raise UsageError(f"{source} has {key} = {value!r}; it takes str.")
         return value
-    return [described(one) for one in value] if isinstance(value, tuple) else described(value)
+    if each.type is float and type(value) in (int, float):
+        return float(value)
+    # A default is a text of its own kind; true is no number.
+    if not isinstance(value, each.type) or (isinstance(value, bool) and each.type is not bool):
+        raise UsageError(f"{source} has {key} = {value!r}; it takes {each.type.__name__}.")
+    return value
 
 
-def _part(key: str, part: Any, source: str) -> Any:
-    """One of several components: a spec, or an object that Python gives."""
-    if part is None or isinstance(part, int | float | list | tuple | dict):
+def _check_part(key: str, part: Any, source: str) -> None:
+    if key == "protocols" and not isinstance(part, str | Spec):
+        raise UsageError(f"{source} has protocols with {part!r} in it; it takes str.")
+    if part is None or isinstance(part, NO_COMPONENT):
         raise UsageError(
             f"{source} has {key} with {part!r} in it; it takes a list of specs, and none is []."
         )
-    return part
-
-
-def _checked(key: str, value: Any, type_name: str, source: str) -> Any:
-    if key == "protocols":
-        texts = tuple(value) if isinstance(value, tuple | list) else (value,)
-        if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise UsageError(f"{source} has protocols with {wrong[0]!r} in it; it takes str.")
-        return texts
-    if key in LISTS:
-        if value is None and key == "augment":
-            return None
-        parts = value if isinstance(value, tuple | list) else (value,)
-        return tuple(_part(key, part, source) for part in parts)
-    if value is None or (type_name == "Any" and not isinstance(value, PLAIN)):
-        return value
-    if "float" in type_name and type(value) in (int, float):
-        return float(value)
-    named = {"int": int, "bool": bool, "float": float}
-    expected = next((kind for name, kind in named.items() if name in type_name), str)
-    # A default is a text of its own kind; true is no number.
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise UsageError(f"{source} has {key} = {value!r}; it takes {expected.__name__}.")
-    return value

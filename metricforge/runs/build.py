@@ -19,24 +19,23 @@ from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.augmentation import chained, turned
 from metricforge.recipes.components import build_model, component, make_dataset, make_protocol
+from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import (
-    chosen,
+    completed,
     default_loss,
     fitting_losses,
+    in_a_line,
     of_photographs,
-    pinned,
     suited,
     usual_augmentations,
-    written_out,
 )
-from metricforge.recipes.recipe import Recipe, described
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
 from metricforge.scoring.apply import apply_protocol, labelled_part
 from metricforge.scoring.measure import ERRORS
 from metricforge.scoring.validation import Selection
-from metricforge.spec import Spec
 from metricforge.training.ema import averaged
 from metricforge.training.optimizer import (
     Plateau,
@@ -85,14 +84,14 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     Raises what a user should hear: UsageError for names, options and things that don't fit,
     DataError for images and splits, PluginError for plugins.
     """
-    recipe = pinned(recipe, registry)
+    recipe = located(recipe, registry)
     keep_large_blocks()
     runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last, recipe.chunk)
     rates = read_rates(recipe.rates)
-    protocols = {text: make_protocol(registry, text) for text in recipe.protocols}
+    protocols = {str(spec): make_protocol(registry, spec) for spec in recipe.protocols}
     source = _open(recipe, registry, runtime)
     photographs = of_photographs(source.dataset, source.images, source.split)
-    recipe = recipe.but(augment=usual_augmentations(recipe, registry, photographs))
+    recipe = recipe.but(augment=usual_augmentations(recipe, photographs))
     steps = _augmentations(recipe, registry, source.images.shape)
     recipe = suited(turned(recipe, steps), source.dataset, source.split, photographs)
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
@@ -104,7 +103,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _place(model, loss, runtime)
     selection = _selection(recipe, registry, source, runtime)
-    selection(model)
+    selection.rehearse()
     _rehearse(protocols, source)
     setup = TrainingSetup(
         model=model,
@@ -114,8 +113,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         images=Oriented(source.images, recipe.orientations or 1),
         train=train,
         labels=labels,
-        optimizer=make_optimizer(Spec.parse(recipe.optimizer), parts_of(model, loss), rates),
-        schedule=make_schedule(Spec.parse(recipe.schedule)),
+        optimizer=make_optimizer(recipe.optimizer, parts_of(model, loss), rates),
+        schedule=make_schedule(recipe.schedule),
         validate=selection,
         epochs=recipe.epochs or 1,
         seed=recipe.seed,
@@ -139,7 +138,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         # In place, so that its weights keep their names.
         model.compile()
     return Assembly(
-        recipe=written_out(recipe, registry),
+        recipe=completed(recipe, registry),
         dataset=source.dataset,
         images=source.images,
         fingerprint=fingerprint(source.dataset),
@@ -148,7 +147,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         initial=copy.deepcopy(model.state_dict()),
         protocols=protocols,
         runtime=runtime,
-        defaults=chosen(recipe, source.images.shape, photographs),
+        defaults=in_a_line(recipe, source.images.shape, photographs),
         notes=(
             *source.dataset.notes,
             *source.dataset.warnings,
@@ -160,8 +159,9 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
 
 
 def _open(recipe: Recipe, registry: Registry, runtime: Runtime) -> _Source:
+    assert not isinstance(recipe.dataset, str), "it is located"
     dataset = make_dataset(registry, recipe.dataset, recipe.data_root)
-    split = split_dataset(dataset, Spec.parse(recipe.split) if recipe.split else None)
+    split = split_dataset(dataset, recipe.split)
     images = open_images(dataset, workers=recipe.workers)
     return _Source(dataset, images.to(runtime.device) if images.in_memory else images, split)
 
@@ -183,14 +183,14 @@ def _augmentations(
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:
     """The loss and the miner, which must fit each other."""
+    assert recipe.loss is not None, "the sampler has suggested one"
     loss = component(registry, "loss", recipe.loss, {"dim": recipe.dim, "num_classes": classes})
     miner: Any = getattr(sampler, "miner", None)
     if recipe.miner:
         margin = getattr(loss, "margin", None)
         miner = component(registry, "miner", recipe.miner, {"margin": margin})
     check_miner(sampler, miner)
-    chosen = described(recipe.miner) if recipe.miner else f"of {described(recipe.sampler)}"
-    names = (chosen, described(recipe.loss))
+    names = (str(recipe.miner) if recipe.miner else f"of {recipe.sampler}", str(recipe.loss))
     check_fit(miner, loss, lambda: fitting_losses(registry, miner.kind), names)
     return loss, miner
 
@@ -207,7 +207,7 @@ def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
 
 def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime) -> Selection:
     protocol = make_protocol(registry, recipe.validation)
-    plateau = Spec.parse(recipe.schedule).name == "plateau"
+    plateau = recipe.schedule.name == "plateau"
     what = "the schedule plateau" if plateau else "patience" if recipe.patience else ""
     dataset, split, views = source.dataset, source.split, recipe.orientations or 1
     found = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)

@@ -11,7 +11,7 @@ from torch import Tensor
 from metricforge.errors import PluginError
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.components import component
-from metricforge.recipes.recipe import described, is_recorded_object
+from metricforge.recipes.recipe import Component, Given
 from metricforge.registry import Registry
 from metricforge.runs.folder import RunFolder
 
@@ -25,19 +25,21 @@ class Hooks:
         self._hooks, self.notes = hooks, notes
 
     @classmethod
-    def of(cls, given: Sequence[Any], registry: Registry, folder: RunFolder, step: int) -> Hooks:
+    def of(
+        cls, chosen: Sequence[Component], registry: Registry, folder: RunFolder, step: int
+    ) -> Hooks:
         """Hooks from specs, classes or objects; PluginError for one that listens to nothing.
 
         One that only a record names, an object of the program that made the run, is left out,
         and `notes` say so: it has no share in what the run finds.
         """
         offers = {"folder": folder.path, "step": step}
-        gone = [one for one in given if is_recorded_object(one)]
-        given = [one for one in given if not is_recorded_object(one)]
-        hooks = [component(registry, "hook", one, offers) for one in given]
-        for hook, one in zip(hooks, given, strict=True):
+        gone = [one for one in chosen if isinstance(one, Given) and one.value is None]
+        there = [one for one in chosen if one not in gone]
+        hooks = [component(registry, "hook", one, offers) for one in there]
+        for hook, one in zip(hooks, there, strict=True):
             if not any(callable(getattr(hook, member, None)) for member in MEMBERS):
-                raise PluginError(f"hook {described(one)} must have one of {', '.join(MEMBERS)}.")
+                raise PluginError(f"hook {one} must have one of {', '.join(MEMBERS)}.")
         return cls(
             hooks, [f"left out: the hook {one}, which only its program has." for one in gone]
         )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from metricforge.errors import DataError, ResourceError, UsageError
 from metricforge.recipes.dataset_spec import located
-from metricforge.recipes.defaults import written_out
+from metricforge.recipes.defaults import completed
 from metricforge.recipes.provenance import refuse_if_gone
-from metricforge.recipes.recipe import Recipe, described
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly, assemble
@@ -47,7 +47,7 @@ def resume(
         for sentence in refuse_if_gone(recorded, registry, owners):
             listener.say(sentence)
     if recipe is not None:
-        _refuse_other_options(recorded, written_out(recipe, registry), folder, known=True)
+        _refuse_other_options(recorded, completed(recipe, registry), folder, known=True)
     if finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
@@ -64,7 +64,7 @@ def _resumed(
     _refuse_other_options(Recipe.from_toml(folder.config), assembly.recipe, folder)
     if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
         raise DataError(
-            f"the dataset {described(recipe.dataset)} is not the one that {folder.path} was begun "
+            f"the dataset {recipe.dataset} is not the one that {folder.path} was begun "
             "with: images or labels have changed; start a new run."
         )
     state = _restore(assembly, folder, listener or Listener())

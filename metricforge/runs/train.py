@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from metricforge.atomic_files import write_file
 from metricforge.data.archive import is_archive, without_suffix
 from metricforge.recipes.dataset_spec import located, refuse_inside
+from metricforge.recipes.keywords import TrainOptions
 from metricforge.recipes.provenance import origins
-from metricforge.recipes.recipe import Recipe, described
+from metricforge.recipes.recipe import Component, Given, Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.build import assemble
@@ -30,7 +31,7 @@ def train(
     overwrite: bool = False,
     auto_resume: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> Run:
     """Train, test on held-out classes, and record it all in a folder.
 
@@ -94,16 +95,17 @@ def run_recipe(
 def run_name(recipe: Recipe) -> str:
     """What the folder of a run is called where nobody says."""
 
-    def short(component: Any) -> str:
-        name = described(component).rpartition(":")[2]
-        return described(component).partition(":")[0] if isinstance(component, str) else name
+    def short(component: Component | str) -> str:
+        if isinstance(component, Given):
+            return component.name.rpartition(":")[2]
+        return str(component).partition(":")[0]
 
     return f"{_place(recipe.dataset) or short(recipe.dataset)}-{short(recipe.sampler)}"
 
 
-def _place(dataset: Any) -> str:
+def _place(dataset: Component | str) -> str:
     """The name of the folder or file that a dataset is read from, if its spec names one."""
-    path = Spec.parse(dataset).options.get("path") if isinstance(dataset, str) else None
+    path = dataset.options.get("path") if isinstance(dataset, Spec) else None
     if path is None:
         return ""
     place = Path(str(path)).expanduser().resolve()

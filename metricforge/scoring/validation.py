@@ -96,6 +96,15 @@ class Selection:
         scores: dict[str, float] = json.loads(told)
         return Validated(scores, embeddings, self.classes, self.known)
 
+    def rehearse(self) -> None:
+        """Refuse now what can't choose epochs: the protocol measures random rows with the labels.
+
+        Raises UsageError where it has no metric of that name, and what the protocol raises.
+        """
+        if len(self.indices):
+            rows = torch.rand(len(self.indices), 2, generator=torch.Generator().manual_seed(0))
+            self._scores(rows)
+
     def _scores(self, embeddings: Tensor) -> dict[str, float]:
         estimates = apply_protocol(self.protocol, embeddings, self.labelled).estimates
         if self.key not in estimates:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from metricforge.errors import UsageError, unknown
-from metricforge.recipes.recipe import Recipe
+from metricforge.recipes.option import Option as RecipeOption
+from metricforge.recipes.recipe import Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Factory, Option, Spec, options_of
 from metricforge.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -16,28 +18,15 @@ from metricforge.tuning.space import Choice, Dimension, dimension
 OWN = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 """The components that are the core's own, and in no registry."""
 
-COMPONENTS = ("sampler", "miner", "loss", "backbone", "head", *OWN)
 
-PLAIN: Mapping[str, type] = {
-    "dim": int,
-    "orientations": int,
-    "epochs": int,
-    "precision": str,
-    "batch_norm": str,
-    "clip": float,
-    "ema": float,
-    "freeze": int,
-    "accumulate": int,
-    "channels_last": bool,
-}
+def _searchable() -> Mapping[str, RecipeOption]:
+    """The options of a recipe that may be searched, by name."""
+    return {name: each for name, each in options().items() if each.about.tunable}
 
-SAME_FOR_ALL = ("dataset", "split", "protocols", "validation", "select", "seed", "device",
-                "data_root", "test", "patience", "rates", "chunk", "compile", "save_steps",
-                "save_minutes", "keep", "workers", "images", "seconds")  # fmt: skip
-"""What decides how a trial is measured: with another one, two trials could not be compared."""
 
-LISTS = ("augment", "hooks")
-"""Fields of several components in order, which have no one name to search by; all trials share."""
+def _components() -> list[str]:
+    """The searchable options that name a component, which has options of its own."""
+    return [name for name, each in _searchable().items() if each.type is Spec]
 
 
 def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tuple[Dimension, ...]:
@@ -67,30 +56,31 @@ def carried_out(recipe: Recipe, chosen: Mapping[str, str]) -> Recipe:
     for key, text in chosen.items():
         component, _, option = key.partition(".")
         if option:
-            spec = Spec.parse(getattr(recipe, component))
-            changed = Spec(spec.name, {**spec.options, option: text}, spec.distribution)
-            recipe = recipe.but(**{component: str(changed)})
+            spec = getattr(recipe, component)
+            recipe = recipe.but(
+                **{component: replace(spec, options={**spec.options, option: text})}
+            )
     return recipe
 
 
 def _value(field: str, text: str) -> Any:
-    return _plain(field).read(text) if field in PLAIN else text
+    return text if field in _components() else _plain(field).read(text)
 
 
 def _plain(field: str) -> Option:
-    return Option(field, PLAIN[field], None)
+    return Option(field, options()[field].type, None)
 
 
 def _field(key: str, values: str | None, registry: Registry) -> Dimension:
     """A field of the recipe: a whole component by its specs, or a plain value."""
-    if key in LISTS:
-        raise UsageError(f"'{key}' can't be searched: it is a list; give it with the recipe.")
-    if key in SAME_FOR_ALL:
+    if key not in _searchable():
+        if key not in options():
+            raise unknown("option to search", key, _searchable())
+        if options()[key].several and key != "protocols":
+            raise UsageError(f"'{key}' can't be searched: it is a list; give it with the recipe.")
         raise UsageError(f"option {key}: all trials must have the same {key} to be compared.")
-    if key in PLAIN:
+    if key not in _components():
         return _of_option(key, _plain(key), values)
-    if key not in COMPONENTS:
-        raise unknown("option to search", key, [*COMPONENTS, *PLAIN])
     if values is None:
         raise UsageError(f"option {key} needs values, as in {key}=NAME,NAME.")
     found = dimension(key, values, None, str, "specs")
@@ -109,27 +99,29 @@ def _part(
 ) -> Dimension:
     """An option of a component, which each spec that the component may have must take."""
     component, _, name = key.partition(".")
-    if component not in COMPONENTS:
-        raise unknown("component to search", component, COMPONENTS)
+    if component not in _components():
+        raise unknown("component to search", component, _components())
     found = None
     for spec in _candidates(component, whole, recipe):
-        options = options_of(_factory(component, spec, registry))
-        if name not in options:
-            raise unknown(f"option of {component} '{spec.name}':", name, options)
-        found = _of_option(key, options[name], values)
+        known = options_of(_factory(component, spec, registry))
+        if name not in known:
+            raise unknown(f"option of {component} '{spec.name}':", name, known)
+        found = _of_option(key, known[name], values)
     assert found is not None, "a component has at least one candidate"
     return found
 
 
 def _candidates(component: str, whole: Mapping[str, Dimension], recipe: Recipe) -> tuple[Spec, ...]:
     chosen = whole.get(component)
-    texts = chosen.values if isinstance(chosen, Choice) else (getattr(recipe, component),)
-    if texts == (None,):
+    if isinstance(chosen, Choice):
+        return tuple(Spec.parse(text) for text in chosen.values)
+    named = getattr(recipe, component)
+    if named is None:
         raise UsageError(
             f"the recipe names no {component}, so its options are not known; name one in it, or "
             f"as an option, {component}=NAME."
         )
-    return tuple(Spec.parse(text) for text in texts)
+    return (named,)
 
 
 def _factory(component: str, spec: Spec, registry: Registry) -> Factory:

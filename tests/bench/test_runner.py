@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metricforge.bench import Suite, carry_out, carrying_out
+from metricforge.bench import Suite, carry_out, runner
 from metricforge.bench.suite import Approach
 
 
@@ -24,7 +24,7 @@ def test_workers_are_told_the_whole_path_for_they_may_be_in_another_folder(
         raise _NotedError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(carrying_out, "run_one", run_one)
+    monkeypatch.setattr(runner, "run_one", run_one)
     suite = Suite("s", "A title", {"dataset": "digits"}, (Approach("a"),))
     with pytest.raises(_NotedError):
         list(carry_out(suite, Path("bench/s")))

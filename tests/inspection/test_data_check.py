@@ -187,14 +187,18 @@ GIVEN = [
     ("pixels.npz", "npz:path=pixels.npz"),
     ("photos.zip", "folder:path=photos.zip"),
     ("photos.tar.gz", "folder:path=photos.tar.gz"),
-    ("photos", "photos"),
+    ("glyphs", "glyphs"),
 ]
 
 
 @pytest.mark.parametrize(("what", "spec"), GIVEN, ids=[what for what, _ in GIVEN])
 def test_a_dataset_is_given_by_its_spec_or_by_a_path(what: str, spec: str) -> None:
-    assert dataset_spec(what, REGISTRY) == spec
-    Spec.parse(spec)
+    assert dataset_spec(what, REGISTRY) == Spec.parse(spec)
+
+
+def test_what_is_neither_a_dataset_nor_a_path_is_refused() -> None:
+    with pytest.raises(UsageError, match="no folder or file 'photos' here"):
+        dataset_spec("photos", REGISTRY)
 
 
 def test_a_folder_that_is_there_needs_no_slash_unless_a_dataset_has_its_name(
@@ -203,8 +207,8 @@ def test_a_folder_that_is_there_needs_no_slash_unless_a_dataset_has_its_name(
     monkeypatch.chdir(tmp_path)
     for name in ("my photos", "digits"):
         (tmp_path / name).mkdir()
-    assert dataset_spec("my photos", REGISTRY) == "folder:path=my photos"
-    assert dataset_spec("digits", REGISTRY) == "digits"
+    assert dataset_spec("my photos", REGISTRY) == Spec("folder", {"path": "my photos"})
+    assert dataset_spec("digits", REGISTRY) == Spec("digits")
 
 
 def test_examples_are_of_the_images_among_which_they_are_drawn(photos: Path) -> None:

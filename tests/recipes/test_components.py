@@ -161,7 +161,7 @@ WRONG_FEATURES = {
 def test_a_backbone_must_give_what_it_promises(made: Any, told: str) -> None:
     with pytest.raises(PluginError, match=told) as caught:
         assembled(Gives(made))
-    assert "backbone object tests.runs.test_components:Gives" in str(caught.value)
+    assert "backbone object tests.recipes.test_components:Gives" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ WRONG_EMBEDDINGS = {
 def test_a_head_must_give_what_was_asked_for(made: Any, told: str) -> None:
     with pytest.raises(PluginError, match=told) as caught:
         assembled(Net(), head=Head(made))
-    assert "head object tests.runs.test_components:Head" in str(caught.value)
+    assert "head object tests.recipes.test_components:Head" in str(caught.value)
 
 
 def test_a_head_must_be_a_module() -> None:

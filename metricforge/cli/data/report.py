@@ -36,7 +36,7 @@ def tell_all(heading: str, texts: Iterable[str]) -> None:
 
 def tell_split(split: Split, dataset: Dataset) -> None:
     """The rule of a split, its parts, its kind and its hash."""
-    tell("split", split.rule)
+    tell("split", str(split.rule))
     for name in PARTS:
         images = split.part(name)
         classes = len(split.classes(name, dataset))
