@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint
 from itertools import zip_longest
@@ -44,7 +44,7 @@ def read(point: EntryPoint) -> Reading:
     trees = []
     for path in filter(None, map(_python_file, specs)):
         try:
-            trees.append(_parsed(path))
+            trees.append(_parsed(path, path.stat().st_mtime_ns))
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return Reading(fault=f"{path.name} can't be read: {type(error).__name__}: {error}")
     if not trees or not _python_file(specs[-1]):
@@ -52,7 +52,9 @@ def read(point: EntryPoint) -> Reading:
     return Reading(_summary(trees[-1], attribute), _declared(trees), _fault(trees, attribute))
 
 
-def _parsed(path: Path) -> ast.Module:
+@lru_cache(maxsize=256)
+def _parsed(path: Path, changed: int) -> ast.Module:
+    """The tree of a source as it was last `changed`: the packages around many modules are shared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a listing is no place for what is odd in a source
         return ast.parse(path.read_bytes(), path.name)

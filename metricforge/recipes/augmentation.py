@@ -17,8 +17,8 @@ from metricforge.training.augmentation import Chain
 SAMPLED = 200
 
 
-def turned(recipe: Recipe, steps: Sequence[Augmentation]) -> Recipe:
-    """The recipe with the orientations that an augmentation asks to be counted as classes."""
+def asked_orientations(recipe: Recipe, steps: Sequence[Augmentation]) -> int | None:
+    """The orientations that count as classes, by the recipe or an augmentation; None for neither."""
     wanted = (getattr(step, "orientations", None) for step in steps)
     asked = {views for views in wanted if views is not None}
     if recipe.orientations is not None:
@@ -26,7 +26,7 @@ def turned(recipe: Recipe, steps: Sequence[Augmentation]) -> Recipe:
     if len(asked) > 1:
         numbers = " and ".join(map(str, sorted(asked)))
         raise UsageError(f"an augmentation and --orientations ask for {numbers}; give one.")
-    return recipe.but(orientations=next(iter(asked), None))
+    return next(iter(asked), None)
 
 
 def chained(steps: Sequence[Any], seed: int, images: Images, train: Tensor) -> Chain | None:

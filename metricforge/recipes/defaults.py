@@ -30,19 +30,33 @@ FEW_CLASSES = 20
 CROP_AND_FLIP = (Spec("crop", typed=False), Spec("flip", typed=False))
 
 
-def suited(recipe: Recipe, dataset: Dataset, split: Split, photographs: bool = False) -> Recipe:
-    """The recipe with the defaults that depend on the data: split, orientations, epochs."""
+def suited(
+    recipe: Recipe,
+    dataset: Dataset,
+    split: Split,
+    photographs: bool = False,
+    orientations: int | None = None,
+) -> Recipe:
+    """The recipe with the defaults that depend on the data.
+
+    These are the split, the augmentations, the epochs and, unless given here, the orientations.
+    """
     few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
     # A finished sampler or loss was made for the classes as they are.
     parts = (recipe.sampler, recipe.loss)
     made = any(isinstance(part, Given) and part.is_finished for part in parts)
     usual_views = 8 if few and dataset.turns_into_classes and not made else 1
-    views = usual_views if recipe.orientations is None else recipe.orientations
+    views = usual_views if orientations is None else orientations
     if views > 1 and made:
         raise UsageError("a finished sampler or loss object goes with orientations=1.")
     budget = OF_PHOTOGRAPHS if photographs else OF_DRAWINGS
     usual = _usual_epochs(recipe, len(split.train) * views, budget)
-    return recipe.but(split=split.rule, orientations=views, epochs=recipe.epochs or usual)
+    return recipe.but(
+        split=split.rule,
+        augment=usual_augmentations(recipe, photographs),
+        orientations=views,
+        epochs=recipe.epochs or usual,
+    )
 
 
 def of_photographs(source: Dataset, images: Images, split: Split) -> bool:

@@ -17,7 +17,7 @@ from metricforge.data.split import Split, left_out, split_dataset
 from metricforge.enforcement import check_fit, check_miner, sentences
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.augmentation import chained, turned
+from metricforge.recipes.augmentation import asked_orientations, chained
 from metricforge.recipes.components import build_model, component, make_dataset, make_protocol
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import (
@@ -29,7 +29,7 @@ from metricforge.recipes.defaults import (
     suited,
     usual_augmentations,
 )
-from metricforge.recipes.recipe import Recipe
+from metricforge.recipes.recipe import Component, Recipe
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
@@ -91,9 +91,10 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     protocols = {str(spec): make_protocol(registry, spec) for spec in recipe.protocols}
     source = _open(recipe, registry, runtime)
     photographs = of_photographs(source.dataset, source.images, source.split)
-    recipe = recipe.but(augment=usual_augmentations(recipe, photographs))
-    steps = _augmentations(recipe, registry, source.images.shape)
-    recipe = suited(turned(recipe, steps), source.dataset, source.split, photographs)
+    augment = usual_augmentations(recipe, photographs)
+    steps = _augmentations(augment, registry, source.images.shape)
+    views = asked_orientations(recipe, steps)
+    recipe = suited(recipe, source.dataset, source.split, photographs, views)
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)
@@ -175,10 +176,10 @@ def train_set(dataset: Dataset, split: Split, views: int) -> tuple[Tensor, Tenso
 
 
 def _augmentations(
-    recipe: Recipe, registry: Registry, shape: tuple[int, int, int]
+    chosen: tuple[Component, ...], registry: Registry, shape: tuple[int, int, int]
 ) -> tuple[Any, ...]:
     offers = {"in_channels": shape[0], "image_size": shape[1:]}
-    return tuple(component(registry, "augmentation", step, offers) for step in recipe.augment or ())
+    return tuple(component(registry, "augmentation", step, offers) for step in chosen)
 
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:
