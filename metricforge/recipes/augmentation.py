@@ -18,7 +18,7 @@ SAMPLED = 200
 
 
 def asked_orientations(recipe: Recipe, steps: Sequence[Augmentation]) -> int | None:
-    """The orientations that count as classes, by the recipe or an augmentation; None for neither."""
+    """The orientations that count as classes; None where neither recipe nor augmentation says."""
     wanted = (getattr(step, "orientations", None) for step in steps)
     asked = {views for views in wanted if views is not None}
     if recipe.orientations is not None:
