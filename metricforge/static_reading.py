@@ -54,7 +54,7 @@ def read(point: EntryPoint) -> Reading:
 
 @lru_cache(maxsize=256)
 def _parsed(path: Path, changed: int) -> ast.Module:
-    """The tree of a source as it was last `changed`: many modules share the packages around them."""
+    """The tree of a source as it was last `changed`: modules share packages."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a listing is no place for what is odd in a source
         return ast.parse(path.read_bytes(), path.name)
