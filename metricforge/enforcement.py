@@ -12,23 +12,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metricforge.contracts import (
+    KINDS,
     AllPairs,
     AllTriplets,
+    Counted,
+    Counting,
     Estimate,
     EvaluationProtocol,
     Loss,
     Miner,
+    Noting,
     Pairs,
     Result,
     Sampler,
     Triplets,
     TupleKind,
 )
-from metricforge.errors import UsageError
-from metricforge.plugin_errors import blaming, broken, described, name_of
+from metricforge.errors import PluginError, UsageError
+from metricforge.plugin_errors import blame_of, blaming, broken, described, name_of
 
 # No sampler shows an image a hundred times an epoch; one that never ends does.
 MOST_VISITS, LEAST_LIMIT = 100, 100_000
@@ -47,8 +51,7 @@ def taken_batches(
     with blaming(sampler):
         asked: Any = {"number": number} if asks(sampler.epoch, "number") else {}
         for batch in sampler.epoch(rng, **asked):
-            check_batch(sampler, batch)
-            batches.append(batch)
+            batches.append(as_batch(sampler, batch))
             shown += len(batch)
             if shown > limit:
                 raise broken(sampler, "must end its epoch", f"{shown} indices and more")
@@ -62,12 +65,17 @@ def taken_batches(
     return batches
 
 
-def check_batch(sampler: Sampler, batch: Any) -> None:
-    """A batch must be a non-empty 1-D int64 tensor."""
+def as_batch(sampler: Sampler, batch: Any) -> Tensor:
+    """A batch as a tensor; it must be one, or an array, non-empty, 1-D and int64."""
+    if isinstance(batch, np.ndarray) and batch.dtype == np.int64:
+        # A copy: the sampler may go on with its own.
+        batch = torch.from_numpy(batch.copy())
     if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.ndim != 1:
-        raise broken(sampler, "must yield 1-D int64 tensors of indices", described(batch))
+        wanted = "must yield 1-D int64 tensors or arrays of indices"
+        raise broken(sampler, wanted, described(batch))
     if len(batch) == 0:
         raise broken(sampler, "must yield batches of images", "an empty batch")
+    return batch
 
 
 def check_memory(sampler: Sampler, memory: Any, embeddings: Tensor) -> None:
@@ -145,12 +153,17 @@ def check_loss(loss: Loss, value: Any) -> None:
         raise broken(loss, "must return a scalar tensor with a graph", described(value))
 
 
-def check_active_form(loss: Loss, active: Any) -> None:
-    """What a loss says of active tuples must be a number: an int or a 0-d tensor, or None."""
+def check_counted(loss: Loss, found: Any) -> None:
+    """What a loss counts must be a Counted of a loss and a number, an int or a 0-d tensor."""
+    if not isinstance(found, Counted):
+        wanted = "must give by counted() a metricforge.contracts.Counted"
+        raise broken(loss, wanted, described(found))
+    check_loss(loss, found.value)
+    active = found.active
     number = isinstance(active, Tensor) and active.ndim == 0 and active.dtype != torch.bool
     count = isinstance(active, int) and not isinstance(active, bool)
-    if not (active is None or number or count):
-        wanted = "must have in `active` how many tuples have a share in the loss"
+    if not (number or count):
+        wanted = "must give in `active` how many tuples have a share in the loss"
         raise broken(loss, wanted, described(active))
 
 
@@ -159,7 +172,7 @@ def check_active(loss: Loss, active: float | None, tuples: float | None) -> None
     most = math.inf if tuples is None else tuples
     # Said this way round, the comparison is false for NaN.
     if active is not None and not (0 <= active <= most and active < math.inf):
-        wanted = "must have in `active` how many tuples have a share in the loss"
+        wanted = "must give in `active` how many tuples have a share in the loss"
         raise broken(loss, wanted, f"{active:g}" + ("" if tuples is None else f" of {most:g}"))
 
 
@@ -170,6 +183,9 @@ def check_result(protocol: EvaluationProtocol, result: Any) -> None:
     if not isinstance(result.estimates, Mapping):
         raise broken(protocol, "must give estimates by name", described(result.estimates))
     for name, estimate in result.estimates.items():
+        if not isinstance(result.definitions.get(name), str):
+            wanted = f"must say in Result.definitions what '{name}' is"
+            raise broken(protocol, wanted, described(result.definitions.get(name)))
         if not isinstance(estimate, Estimate) or not _in_numbers(estimate):
             raise broken(protocol, f"must give '{name}' as an Estimate", described(estimate))
         # Said this way round, the comparison is false for NaN.
@@ -194,7 +210,7 @@ def check_state(component: object, state: Any) -> None:
 
 def sentences(sampler: Sampler) -> tuple[str, ...]:
     """What a sampler has to say of its train set."""
-    notes = getattr(sampler, "notes", ())
+    notes = sampler.notes if isinstance(sampler, Noting) else ()
     if not isinstance(notes, tuple | list) or not all(isinstance(note, str) for note in notes):
         raise broken(sampler, "must have notes that are a tuple of sentences", described(notes))
     return tuple(notes)
@@ -267,3 +283,59 @@ def _parameters(function: Any) -> frozenset[str]:
         return frozenset(inspect.signature(function).parameters)
     except (ValueError, TypeError):  # built in C: it has no names to read
         return frozenset()
+
+
+# What once was a member, and what has taken its place.
+REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
+
+
+def refuse_near_misses(kind: str, component: object) -> None:
+    """Refuse a public name that is one edit from a member of the contract, which it then lacks.
+
+    Nobody would call `refesh`: a component has what it offers by the right name, or not at all.
+    """
+    _check_call(component)
+    known = KINDS[kind].members
+    has = {name for name in dir(component) if not name.startswith("_")}
+    own = has - {*dir(nn.Module), *dir(tuple)}
+    for name in sorted(own - {*known}):
+        if said := REPLACED.get((kind, name)):
+            raise PluginError(f"{blame_of(component)} has `{name}`, which nothing reads: {said}.")
+        for meant in known:
+            if meant not in has and _one_edit(name, meant):
+                raise PluginError(
+                    f"{blame_of(component)} has `{name}`, which nothing calls; did you mean "
+                    f"`{meant}`? Otherwise begin the name with an underscore, or take another."
+                )
+
+
+def _check_call(loss: object) -> None:
+    """Refuse a loss that inherits `counted` and changes the call alone: nothing would call that."""
+    if not isinstance(loss, Counting):
+        return
+    lines = type(loss).__mro__
+    counted, *calls = (
+        next((place for place, each in enumerate(lines) if name in vars(each)), len(lines))
+        for name in ("counted", "__call__", "forward")
+    )
+    if min(calls) < counted:
+        raise PluginError(
+            f"{blame_of(loss)} changes the call of a loss that has `counted`, which a training "
+            "calls in its place: override `counted`, and let the call return its value."
+        )
+
+
+def _one_edit(first: str, second: str) -> bool:
+    """Whether a letter added, left out, exchanged for another or swapped makes one of the other."""
+    if first == second or abs(len(first) - len(second)) > 1:
+        return False
+    short, long = sorted((first, second), key=len)
+    start = next(
+        (i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
+    )
+    if len(short) < len(long):
+        return short[start:] == long[start + 1 :]
+    if short[start + 1 :] == long[start + 1 :]:
+        return True
+    swapped = long[start + 1 : start + 2] + long[start : start + 1] + long[start + 2 :]
+    return short[start:] == swapped

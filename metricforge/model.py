@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from metricforge.atomic_files import parsed, read_folder, write_folder
-from metricforge.contracts import AS_IT_LIES, Reading
+from metricforge.contracts import AS_IT_LIES, Reading, ScalingItself
 from metricforge.data.model_inputs import Encodable, batches
 from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
 from metricforge.registry import Registry
@@ -66,7 +66,7 @@ class EmbeddingModel(nn.Module):
     def __init__(self, backbone: nn.Module, head: nn.Module, card: Card) -> None:
         super().__init__()
         self.backbone, self.head, self.card = backbone, head, card
-        self.unit_length = bool(getattr(head, "unit_length", True))
+        self.unit_length = bool(head.unit_length) if isinstance(head, ScalingItself) else True
         channels = (1, -1, 1, 1)
         self.register_buffer("mean", torch.tensor(card.mean).view(channels), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)

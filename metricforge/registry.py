@@ -237,7 +237,7 @@ class Registry:
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {told(error)}.") from error
 
-    def builder(self, kind: str, offers: Mapping[str, Any]) -> Build:
+    def builder(self, kind: str, offers: Mapping[str, Any]) -> Build[Any]:
         """What a component gets that asks for `build`: it makes others of its kind from specs."""
         return lambda spec: self.build(kind, Spec.parse(spec), offers)
 

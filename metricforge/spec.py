@@ -12,11 +12,13 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from metricforge.contracts import InnerSpec
+from metricforge.contracts.kinds import INNER
 from metricforge.errors import PluginError, UsageError, unknown
 
 Factory = Callable[..., Any]
@@ -24,6 +26,8 @@ Factory = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _OPTION = re.compile(r'\s*(?P<key>\w+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^,"]*))\s*')
 _UNIONS = (Union, types.UnionType)
+# The plus between two numbers, and not that of an exponent: 1e+3+5.
+_BETWEEN = re.compile(r"(?<![eE])\+")
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,12 @@ class Spec:
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword-only parameter of a factory: its name, type and default."""
+    """One keyword-only parameter of a factory: its name, type, default, and a sentence on it."""
 
     name: str
     type: Any
     default: Any
+    help: str = ""
 
     @property
     def required(self) -> bool:
@@ -104,7 +109,7 @@ def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]
     """
     parameters = inspect.signature(factory).parameters
     found = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    options = {p.name: Option(p.name, _annotation(p, factory), p.default) for p in found}
+    options = {p.name: _option(p, factory) for p in found}
     if further := further_of(factory):
         free = [name for name in named if name not in parameters]
         options |= {name: replace(further, name=name) for name in free}
@@ -119,10 +124,9 @@ def further_of(factory: Factory) -> Option | None:
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             try:
-                kind = _annotation(parameter, factory)
+                return _option(parameter, factory)
             except PluginError:
                 return None
-            return Option(parameter.name, kind, inspect.Parameter.empty)
     return None
 
 
@@ -160,6 +164,11 @@ def _type_name(kind: Any) -> str:
         return "spec"
     if get_origin(kind) is Literal:
         return "|".join(str(value) for value in get_args(kind))
+    if get_origin(kind) is tuple:
+        one = _type_name(get_args(kind)[0])
+        return f"{one}+{one}+..."
+    if _is_enum(kind):
+        return "|".join(str(member.value) for member in kind)
     if get_origin(kind) in _UNIONS:
         return " or ".join(map(_type_name, get_args(kind)))
     return str(kind.__name__)
@@ -183,6 +192,10 @@ def _read(text: str, kind: Any) -> Any:
         return kind(text)
     if get_origin(kind) is Literal:
         return _one_of(text, {str(value): value for value in get_args(kind)})
+    if get_origin(kind) is tuple:
+        return tuple(_read(part, get_args(kind)[0]) for part in _BETWEEN.split(text) if text)
+    if _is_enum(kind):
+        return _one_of(text, {str(member.value): member for member in kind})
     return _read_union(text, get_args(kind))
 
 
@@ -191,7 +204,9 @@ def _read_union(text: str, kinds: tuple[Any, ...]) -> Any:
     if type(None) in kinds and text == "none":
         return None
     literals = [kind for kind in kinds if get_origin(kind) is Literal]
-    order = [*literals, *(kind for kind in (bool, int, float, Path, str) if kind in kinds)]
+    order = [*literals, *(kind for kind in (bool, int, float) if kind in kinds)]
+    order += [kind for kind in kinds if get_origin(kind) is tuple or _is_enum(kind)]
+    order += [kind for kind in (Path, str) if kind in kinds]
     for kind in order:
         try:
             return _read(text, kind)
@@ -207,6 +222,10 @@ def _one_of(text: str, values: Mapping[str, Any]) -> Any:
 
 
 def _write(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(_write, value))
+    if isinstance(value, Enum):
+        return str(value.value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, float) else str(value)
@@ -244,6 +263,45 @@ def _malformed(text: str, why: str) -> UsageError:
     )
 
 
+def _option(parameter: inspect.Parameter, factory: Factory) -> Option:
+    """A keyword-only parameter with its type; PluginError for one that no spec can express."""
+    kind = _annotation(parameter, factory)
+    sentence = _sentence_on(parameter.name, factory)
+    if get_origin(kind) is Annotated and kind != InnerSpec:
+        told = [each for each in get_args(kind)[1:] if isinstance(each, str) and each != INNER]
+        sentence = next(iter(told), sentence)
+        kind = InnerSpec if INNER in get_args(kind)[1:] else get_args(kind)[0]
+    if not _expressible(kind):
+        raise _untyped(parameter, factory, f"{kind!r} is not one")
+    if parameter.default is not inspect.Parameter.empty and not _fits(parameter.default, kind):
+        raise _untyped(parameter, factory, f"its default {parameter.default!r} is none")
+    return Option(parameter.name, kind, parameter.default, sentence)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a default is of the type of its option; a whole number may stand for a float."""
+    if get_origin(kind) in _UNIONS:
+        return any(_fits(value, part) for part in get_args(kind))
+    if kind is type(None):
+        return value is None
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(one, get_args(kind)[0]) for one in value)
+    if kind == InnerSpec:
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _sentence_on(name: str, factory: Factory) -> str:
+    """What the docstring of a factory says of a parameter, in its section "Args:"."""
+    _, _, section = (inspect.getdoc(factory) or "").partition("Args:\n")
+    found = re.search(rf"(?m)^    {re.escape(name)}: (.+(?:\n     +\S.*)*)", section)
+    return " ".join(found[1].split()) if found else ""
+
+
 def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
     kind = parameter.annotation
     if kind is inspect.Parameter.empty:
@@ -254,14 +312,17 @@ def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
             kind = eval(kind, _namespace(factory))
         except Exception as error:
             raise _untyped(parameter, factory, f"'{kind}' can't be resolved: {error}") from error
-    if not _expressible(kind):
-        raise _untyped(parameter, factory, f"{kind!r} is not one")
     return kind
 
 
 def _expressible(kind: Any) -> bool:
     if get_origin(kind) in _UNIONS:
         return all(part is type(None) or _expressible(part) for part in get_args(kind))
+    if get_origin(kind) is tuple:
+        one, *rest = get_args(kind)
+        return rest == [...] and (one in (int, float) or _is_enum(one))
+    if _is_enum(kind):
+        return True
     plain = (int, float, bool, str, InnerSpec, Path)
     return kind in plain or get_origin(kind) is Literal
 
@@ -270,8 +331,13 @@ def _untyped(parameter: inspect.Parameter, factory: Factory, why: str) -> Plugin
     owner = getattr(factory, "__qualname__", repr(factory))
     return PluginError(
         f"option '{parameter.name}' of {owner} needs a type that a spec can express "
-        f"(int, float, bool, str, Path, Literal, or one of them or None): {why}."
+        "(int, float, bool, str, Path, InnerSpec, Literal, Enum, tuple[int, ...] or "
+        f"tuple[float, ...], or one of them or None): {why}."
     )
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
 
 
 def _namespace(factory: Factory) -> dict[str, Any]:

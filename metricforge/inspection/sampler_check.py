@@ -11,7 +11,7 @@ import numpy as np
 
 from metricforge.contracts import Dataset, Sampler
 from metricforge.data.split import Split
-from metricforge.enforcement import asks, check_batch, sentences
+from metricforge.enforcement import as_batch, asks, sentences
 from metricforge.errors import MetricForgeError, UsageError
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.components import component
@@ -88,4 +88,4 @@ def _draw(sampler: Sampler) -> None:
     with blaming(sampler):
         asked: Any = {"number": 0} if asks(sampler.epoch, "number") else {}
         for batch in islice(sampler.epoch(rng, **asked), BATCHES):
-            check_batch(sampler, batch)
+            as_batch(sampler, batch)

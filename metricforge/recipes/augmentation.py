@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Augmentation
+from metricforge.contracts import Augmentation, TurningIntoClasses
 from metricforge.data.images import Images
 from metricforge.errors import UsageError
 from metricforge.recipes.recipe import Recipe
@@ -19,8 +19,7 @@ SAMPLED = 200
 
 def asked_orientations(recipe: Recipe, steps: Sequence[Augmentation]) -> int | None:
     """The orientations that count as classes; None where neither recipe nor augmentation says."""
-    wanted = (getattr(step, "orientations", None) for step in steps)
-    asked = {views for views in wanted if views is not None}
+    asked: set[int] = {step.orientations for step in steps if isinstance(step, TurningIntoClasses)}
     if recipe.orientations is not None:
         asked.add(recipe.orientations)
     if len(asked) > 1:

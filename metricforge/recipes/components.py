@@ -10,10 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import TEST, Dataset, EvaluationProtocol, Preprocessing
+from metricforge.contracts import (
+    TEST,
+    Dataset,
+    EvaluationProtocol,
+    Preprocessed,
+    Preprocessing,
+    Rebuildable,
+)
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
+from metricforge.enforcement import refuse_near_misses
 from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
 from metricforge.model import Card, EmbeddingModel, build
 from metricforge.recipes.recipe import Component, Recipe
@@ -26,6 +34,12 @@ FILES_LOOKED_AT = 1_000
 
 def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
     """A component from its spec, from a class (or a partial of one), or the object itself."""
+    made = _made(registry, kind, chosen, offers)
+    refuse_near_misses(kind, made)
+    return made
+
+
+def _made(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
     if isinstance(chosen, Spec):
         return registry.build(kind, chosen, offers)
     if chosen.is_finished:
@@ -76,7 +90,7 @@ def _is_file(given: Any) -> bool:
 
 def make_protocol(registry: Registry, spec: Spec) -> EvaluationProtocol:
     """The protocol that a spec names."""
-    protocol: EvaluationProtocol = registry.build("protocol", spec, {})
+    protocol: EvaluationProtocol = component(registry, "protocol", spec, {})
     return protocol
 
 
@@ -97,7 +111,11 @@ def build_model(
     mean, std = _normalization(wanted, images, split.train)
     card = Card(
         # What is saved holds the weights: it must be built again without fetching them.
-        backbone=getattr(backbone, "rebuild", _recorded(registry, "backbone", recipe.backbone)),
+        backbone=(
+            backbone.rebuild
+            if isinstance(backbone, Rebuildable)
+            else _recorded(registry, "backbone", recipe.backbone)
+        ),
         head=_recorded(registry, "head", recipe.head),
         dim=recipe.dim,
         shape=images.shape,
@@ -117,7 +135,7 @@ def build_model(
 
 def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
     """What a backbone wants to be given; PluginError when it does not say it as agreed."""
-    wanted = getattr(backbone, "preprocessing", Preprocessing())
+    wanted = backbone.preprocessing if isinstance(backbone, Preprocessed) else Preprocessing()
     if not isinstance(wanted, Preprocessing):
         raise PluginError(
             f"backbone '{name}': preprocessing must be a metricforge.contracts.Preprocessing, not "

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from metricforge.contracts import Dataset
+from metricforge.contracts import Dataset, SuggestingLoss
 from metricforge.data.images import Images
 from metricforge.data.photographs import are_photographs
 from metricforge.data.split import Split, complete_split
@@ -120,7 +120,7 @@ def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:
     `chosen` is how the user chose the sampler. Where two distributions have the suggested loss,
     it means that of its own: an unrelated plugin must not come between.
     """
-    suggested = getattr(sampler, "default_loss", None)
+    suggested = sampler.default_loss if isinstance(sampler, SuggestingLoss) else None
     if suggested is None:
         names = ", ".join(entry.shown for entry in registry.entries("loss"))
         raise UsageError(f"this sampler suggests no loss; name one with --loss: {names}.")

@@ -55,6 +55,11 @@ class Given:
         return cls(f"{owner.__module__}:{owner.__qualname__}", value)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether a record alone names it: only the program that made the run has the object."""
+        return self.value is None
+
+    @property
     def is_finished(self) -> bool:
         """Whether it is used as it is, and not a class to build."""
         return not isinstance(self.value, type | partial)
@@ -262,7 +267,7 @@ class Recipe:
         Hooks are let pass: without one a run finds the same.
         """
         for key, _, one in self.components():
-            if isinstance(one, Given) and one.value is None and not options()[key].about.aside:
+            if isinstance(one, Given) and one.is_lost and not options()[key].about.aside:
                 raise UsageError(
                     f"{source} has {key} = '{one}', an object of the program that made the "
                     "run: it can't be repeated from the config alone; repeat it from there."

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import Dataset, EvaluationProtocol
+from metricforge.contracts import Dataset, EvaluationProtocol, Scheduled
 from metricforge.data.images import Images, fingerprint, open_images
 from metricforge.data.orientations import Oriented, oriented_labels
 from metricforge.data.split import Split, left_out, split_dataset
@@ -37,6 +37,7 @@ from metricforge.scoring.apply import apply_protocol, labelled_part
 from metricforge.scoring.measure import ERRORS
 from metricforge.scoring.validation import Selection
 from metricforge.training.ema import averaged
+from metricforge.training.mining import margin_of
 from metricforge.training.optimizer import (
     Plateau,
     make_optimizer,
@@ -123,7 +124,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         seconds_budget=recipe.seconds,
         views=recipe.orientations or 1,
         # A miner that the user names is that of every step.
-        miner_at=None if recipe.miner else getattr(sampler, "miner_at", None),
+        miner_at=sampler.miner_at if isinstance(sampler, Scheduled) and not recipe.miner else None,
         replaced=bool(recipe.miner),
         augment=chained(steps, recipe.seed, source.images, source.split.train),
         accumulate=recipe.accumulate,
@@ -188,8 +189,7 @@ def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) 
     loss = component(registry, "loss", recipe.loss, {"dim": recipe.dim, "num_classes": classes})
     miner: Any = getattr(sampler, "miner", None)
     if recipe.miner:
-        margin = getattr(loss, "margin", None)
-        miner = component(registry, "miner", recipe.miner, {"margin": margin})
+        miner = component(registry, "miner", recipe.miner, {"margin": margin_of(loss)})
     check_miner(sampler, miner)
     names = (str(recipe.miner) if recipe.miner else f"of {recipe.sampler}", str(recipe.loss))
     check_fit(miner, loss, lambda: fitting_losses(registry, miner.kind), names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from metricforge.contracts import Triplets
 from metricforge.runs.build import Assembly
 from metricforge.training.health import at_margin
+from metricforge.training.mining import margin_of
 from metricforge.training.records import EpochRecord
 
 # Hard triplets collapse where all distances shrink to one: easier ones, first or for good, and a
@@ -27,7 +28,7 @@ def collapse(record: EpochRecord, assembly: Assembly) -> str:
     known = OF_TRIPLETS if setup.miner.kind is Triplets else OF_OTHERS
     ways = [way for way, sign in known.items() if sign not in used]
     rate = setup.optimizer.defaults["lr"]
-    margin = getattr(setup.loss, "margin", None)
+    margin = margin_of(setup.loss)
     held = f" at its margin {margin:g}" if at_margin(record.loss, margin) else ""
     loss = f"loss {record.loss:.3g}{held}"
     tries = f"{', '.join(ways)}, or a smaller" if ways else "a smaller"

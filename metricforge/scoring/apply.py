@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result, Validation
 from metricforge.enforcement import check_result
+from metricforge.errors import DivergedError
 from metricforge.plugin_errors import blaming
 
 
@@ -19,7 +20,12 @@ def apply_protocol(
     images: Labelled,
     validation: Validation | None = None,
 ) -> Result:
-    """What a protocol measures, checked; what goes wrong in there is blamed on it."""
+    """What a protocol measures, checked; what goes wrong in there is blamed on it.
+
+    Raises DivergedError for NaN and infinity, which no protocol sees.
+    """
+    if not bool(embeddings.isfinite().all()):
+        raise DivergedError("some embeddings are NaN or infinite: the model has diverged.")
     with blaming(protocol):
         if wants_validation(protocol):
             result = protocol.evaluate(embeddings, images, validation=validation)  # type: ignore[call-arg]

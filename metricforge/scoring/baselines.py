@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metricforge.contracts import Pretrained
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.model import EmbeddingModel, without_head
@@ -38,7 +39,7 @@ def before_training(
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
-    if getattr(model.backbone, "pretrained", False) is True:
+    if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
         return PRETRAINED, without_head(bare)
     if given:
         return GIVEN, without_head(bare)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metricforge.contracts import TurningIntoClasses, Warping
 from metricforge.testing.checks import Broken, Skipped, checks, given
 from metricforge.testing.growth import measured, told
 from metricforge.testing.randomness import set_globals, untouched
@@ -26,9 +27,9 @@ def builds(subject: Subject) -> None:
 def is_applied_as_agreed(subject: Subject) -> None:
     """It is called with images and draws or has `warp`; `orientations` is absent, 4 or 8."""
     step = made(subject)
-    if not callable(getattr(step, "warp", step)):
+    if not isinstance(step, Warping) and not callable(step):
         raise Broken("can't be called; give it __call__(images, draws) or warp(grid, draws).")
-    if getattr(step, "orientations", 4) not in (4, 8):
+    if isinstance(step, TurningIntoClasses) and step.orientations not in (4, 8):
         raise Broken(f"has orientations {step.orientations!r}; give 4 or 8, or none.")
 
 
@@ -87,7 +88,7 @@ def global_generators_stay(subject: Subject) -> None:
 def input_stays(subject: Subject) -> None:
     """It leaves the images that it is given as they are."""
     step = made(subject)
-    if hasattr(step, "warp"):
+    if isinstance(step, Warping):
         return
     before = images(8).float()
     # Chain hands on what it is given where that is float32 already.

@@ -67,7 +67,7 @@ def given(what: str, odd: bool = False) -> Iterator[None]:
         raise Broken(f"given {what}, it {raised(error)}") from error
 
 
-def obey(rule: Callable[..., None], *arguments: Any) -> None:
+def obey(rule: Callable[..., Any], *arguments: Any) -> None:
     """Hold a component to a rule of the training loop, whose PluginError is a failure here.
 
     Odd input excuses a component's own refusals, not this.

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from metricforge.contracts import KINDS, OnEnd, OnEpoch, OnStep
 from metricforge.testing.checks import Broken, checks
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
 
-MEMBERS = ("on_step", "on_epoch", "on_end")
 STEP: Mapping[str, Any] = {
     "epoch": 1, "step": 1, "steps_in_epoch": 2, "loss": 0.5, "tuples": None, "images": 4,
     "seconds": 0.1, "lr": 1e-3, "spent": 0.25, "possible": None, "active": None,
@@ -37,9 +37,8 @@ def listens(subject: Subject) -> None:
     """It has `on_step`, `on_epoch` or `on_end`, and each that it has can be called."""
 
     def check(hook: Any) -> None:
-        members = [getattr(hook, name, None) for name in MEMBERS]
-        if not any(callable(member) for member in members):
-            raise Broken(f"listens to nothing; give it one of {', '.join(MEMBERS)}.")
+        if not isinstance(hook, OnStep | OnEpoch | OnEnd):
+            raise Broken(f"listens to nothing; give it one of {', '.join(KINDS['hook'].members)}.")
 
     in_a_folder(subject, check)
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import KINDS
+from metricforge.enforcement import refuse_near_misses
 from metricforge.errors import MetricForgeError
 from metricforge.registry import Registry
 from metricforge.spec import Factory, Spec, asks_of, bind, options_of
@@ -35,7 +36,9 @@ class Subject:
         offers = {**self.fixed, **offers}
         offers = {**offers, "build": self.registry.builder(self.kind, offers)}
         asked = {name: offers[name] for name in asks_of(self.factory)}
-        return self.factory(**asked, **self.options)
+        made = self.factory(**asked, **self.options)
+        refuse_near_misses(self.kind, made)
+        return made
 
 
 def find(

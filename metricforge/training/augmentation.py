@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import Augmentation, Draws
+from metricforge.contracts import Augmentation, Draws, Warping
 from metricforge.data.image_rng import ImageDraws
 from metricforge.plugin_errors import blaming, broken, described
 
@@ -30,11 +30,11 @@ class Chain:
         What an image becomes is a function of (seed, epoch, index). PluginError for an
         augmentation that gives anything else than images of this shape.
         """
-        moves: list[tuple[Augmentation, Draws]] = []
+        moves: list[tuple[Warping, Draws]] = []
         shown = images.float()
         for place, step in enumerate(self._steps):
             draws = ImageDraws((self._seed, epoch, place), indices, images.device)
-            if hasattr(step, "warp"):
+            if isinstance(step, Warping):
                 moves.append((step, draws))
                 continue
             shown, moves = self._moved(shown, moves), []
@@ -44,14 +44,14 @@ class Chain:
             shown = changed
         return self._moved(shown, moves)
 
-    def _moved(self, images: Tensor, moves: Sequence[tuple[Augmentation, Draws]]) -> Tensor:
+    def _moved(self, images: Tensor, moves: Sequence[tuple[Warping, Draws]]) -> Tensor:
         if not moves:
             return images
         grid = _places(*images.shape[2:], images.device)
         # What is done to an image last decides first where its pixels are looked for.
         for step, draws in reversed(moves):
             with blaming(step):
-                moved = step.warp(grid, draws)  # type: ignore[attr-defined]
+                moved = step.warp(grid, draws)
             _check(step, moved, (len(images), *grid.shape[1:]))
             grid = moved
         # Zeros are what is outside, so that the fill has to be zero meanwhile.
@@ -59,7 +59,7 @@ class Chain:
         return F.grid_sample(images - fill, grid, align_corners=False) + fill
 
 
-def _check(step: Augmentation, given: object, shape: Sequence[int]) -> None:
+def _check(step: object, given: object, shape: Sequence[int]) -> None:
     wanted = (torch.float32, tuple(shape))
     if not isinstance(given, Tensor) or (given.dtype, given.shape) != wanted:
         raise broken(step, f"must give {wanted[0]} {list(shape)}", described(given))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from metricforge.atomic_files import parsed, read_folder, settle, write_folder
+from metricforge.contracts import Stateful
 from metricforge.enforcement import check_state
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
@@ -185,7 +186,7 @@ def _resume_epoch(state: TrainState, sums: dict[str, Any], tensors: dict[str, Te
 def _stateful(setup: TrainingSetup) -> Iterator[tuple[str, Any]]:
     """The components that carry something from step to step, by name."""
     parts = {"loss": setup.loss, "sampler": setup.sampler, "miner": setup.miner}
-    return ((name, part) for name, part in parts.items() if hasattr(part, "state_dict"))
+    return ((name, part) for name, part in parts.items() if isinstance(part, Stateful))
 
 
 def _state_of(component: Any) -> bytes:

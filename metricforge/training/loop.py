@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from metricforge.contracts import Refreshing
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.enforcement import taken_batches
@@ -18,6 +19,7 @@ from metricforge.runtime import Runtime, generator
 from metricforge.runtime.normalization import norms
 from metricforge.training.grad_cache import Part, chunks_of
 from metricforge.training.health import FEWEST, collapsed, effective_rank, spread
+from metricforge.training.mining import margin_of
 from metricforge.training.records import EpochRecord, EpochSums, Record, StepRecord
 from metricforge.training.setup import TrainingSetup, TrainState
 from metricforge.training.step import Outcome, take_step
@@ -132,13 +134,13 @@ def _batches(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> list[
     """
     if state.step and state.batches:
         return state.batches
-    refresh = getattr(setup.sampler, "refresh", None)
-    if refresh is not None and state.epoch > 0:
+    sampler = setup.sampler
+    if isinstance(sampler, Refreshing) and state.epoch > 0:
         embeddings = embed_images(setup.model, setup.images, setup.train, runtime)
-        with blaming(setup.sampler):
-            refresh(embeddings)
+        with blaming(sampler):
+            sampler.refresh(embeddings)
     rng = generator(setup.seed, state.epoch)
-    batches = taken_batches(setup.sampler, rng, len(setup.train), state.epoch)
+    batches = taken_batches(sampler, rng, len(setup.train), state.epoch)
     # Samplers that lay their tuples out repeat images; another miner would pair them with
     # themselves.
     state.batches = [once(batch) for batch in batches] if setup.replaced else batches
@@ -188,7 +190,7 @@ def _health(setup: TrainingSetup, tally: EpochSums) -> dict[str, Any]:
     rows = tally.sample.rows()
     if rows is None:
         return {}
-    apart, margin = spread(rows), getattr(setup.loss, "margin", None)
+    apart, margin = spread(rows), margin_of(setup.loss)
     return {
         "spread": apart,
         "effective_rank": effective_rank(rows),

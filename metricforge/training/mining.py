@@ -8,29 +8,43 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Tuples
+from metricforge.contracts import (
+    AllPairs,
+    AllTriplets,
+    LeavingChoice,
+    Loss,
+    Miner,
+    Tuples,
+    WithMargin,
+)
 from metricforge.enforcement import asks
 from metricforge.plugin_errors import broken, described
 
 
 def mine(
-    miner: Miner, embeddings: Tensor, labels: Tensor, rng: np.random.Generator
+    miner: Miner,
+    embeddings: Tensor,
+    labels: Tensor,
+    rng: np.random.Generator,
+    margin: float | None = None,
 ) -> Tuples | None:
-    """What the miner chooses for embeddings [B, D] with labels [B]; `rng` is for one that draws."""
-    drawn: Any = {"rng": rng} if draws(miner) else {}
-    return miner(embeddings, labels, **drawn)
+    """What the miner chooses for embeddings [B, D] with labels [B].
+
+    `rng` and `margin`, that of the loss, are for one whose call takes them.
+    """
+    offered = {"rng": rng, "margin": margin}
+    asked: Any = {name: each for name, each in offered.items() if takes(miner, name)}
+    return miner(embeddings, labels, **asked)
 
 
-def give_margin(miner: Miner, loss: Loss) -> None:
-    """A miner that was made with a sampler, before the loss, is given the loss's margin."""
-    if getattr(miner, "margin", 0.0) is None:
-        vars(miner)["margin"] = getattr(loss, "margin", None)
+def margin_of(loss: Loss) -> float | None:
+    """The margin of a loss, None where it has none."""
+    return loss.margin if isinstance(loss, WithMargin) else None
 
 
 def at_work(miner: Miner, loss: Loss) -> Miner:
     """The miner to ask: another one, where it leaves its choice to the loss."""
-    leave = getattr(miner, "left_to", None)
-    other: Miner | None = None if leave is None else leave(loss)
+    other = miner.left_to(loss) if isinstance(miner, LeavingChoice) else None
     if other is None:
         return miner
     if getattr(other, "kind", "nothing") is not miner.kind or not callable(other):
@@ -39,10 +53,10 @@ def at_work(miner: Miner, loss: Loss) -> Miner:
     return other
 
 
-def draws(miner: Miner) -> bool:
-    """Whether the miner's call takes `rng`."""
+def takes(miner: Miner, name: str) -> bool:
+    """Whether the miner's call takes an argument by this name."""
     # A module's own call takes anything; what it hands on, `forward` names.
-    return asks(miner.forward if isinstance(miner, nn.Module) else miner, "rng")
+    return asks(miner.forward if isinstance(miner, nn.Module) else miner, name)
 
 
 def anchored(tuples: Tuples | None, anchors: int) -> Tuples | None:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import Miner, Sampler, Tuples
+from metricforge.contracts import Counting, Loss, Miner, Remembering, Sampler, Tuples
 from metricforge.enforcement import (
     check_active,
-    check_active_form,
+    check_counted,
     check_labels,
     check_loss,
     check_memory,
@@ -25,7 +25,7 @@ from metricforge.pairwise import Classes
 from metricforge.plugin_errors import blaming, telling_of_memory
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.grad_cache import Part, Passes
-from metricforge.training.mining import anchored, at_work, give_margin, mine
+from metricforge.training.mining import anchored, at_work, margin_of, mine
 from metricforge.training.setup import TrainingSetup, TrainState
 from metricforge.training.tuple_counts import Count, chosen, possible
 
@@ -83,11 +83,7 @@ def _compare(
     seed_torch(setup.seed, state.epoch, state.step, number)
     compared, labels = _with_memory(setup.sampler, embeddings, labels, batch)
     tuples = _mined(setup, compared.detach(), labels, len(batch), state, number)
-    with blaming(setup.loss):
-        loss = setup.loss(compared, labels, tuples)
-        active = getattr(setup.loss, "active", None)
-    check_loss(setup.loss, loss)
-    check_active_form(setup.loss, active)
+    loss, active = _scored(setup.loss, compared, labels, tuples)
     # Counting on the CPU what is known there leaves the device alone.
     counts = _counts(tuples, labels_cpu if len(labels) == len(batch) else labels, len(batch))
     finite = loss.isfinite() & embeddings.isfinite().all()
@@ -101,6 +97,21 @@ def _compare(
     check_active(setup.loss, active, there)
     passes.backward(gradient)
     return Outcome(value, _whole(there), _whole(most), _whole(active), embeddings.detach())
+
+
+def _scored(
+    loss: Loss, embeddings: Tensor, labels: Tensor, tuples: Tuples | None
+) -> tuple[Tensor, Count | None]:
+    """The loss of a batch, and how many of its tuples have a share in it, if it counts them."""
+    if not isinstance(loss, Counting):
+        with blaming(loss):
+            value = loss(embeddings, labels, tuples)
+        check_loss(loss, value)
+        return value, None
+    with blaming(loss):
+        found = loss.counted(embeddings, labels, tuples)
+    check_counted(loss, found)
+    return found.value, found.active
 
 
 def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
@@ -147,11 +158,10 @@ def _with_memory(
     sampler: Sampler, embeddings: Tensor, labels: Tensor, batch: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The batch, followed by what the sampler remembers to compare it with."""
-    remember = getattr(sampler, "remember", None)
-    if remember is None:
+    if not isinstance(sampler, Remembering):
         return embeddings, labels
     with torch.no_grad(), blaming(sampler):
-        memory = remember(embeddings.detach(), labels, batch)
+        memory = sampler.remember(embeddings.detach(), labels, batch)
     check_memory(sampler, memory, embeddings)
     return torch.cat([embeddings, memory[0]]), torch.cat([labels, memory[1]])
 
@@ -169,12 +179,11 @@ def _mined(
     if setup.miner_at is not None:
         step = state.step * setup.accumulate + number
         miner = miner_of_step(setup.sampler, setup.miner_at, state.epoch, step, miner)
-    give_margin(miner, setup.loss)
     with blaming(miner):
         miner = at_work(miner, setup.loss)
     rng = generator(setup.seed, state.epoch, state.step * setup.accumulate + number)
     with torch.no_grad(), blaming(miner):
-        tuples = mine(miner, embeddings, labels, rng)
+        tuples = mine(miner, embeddings, labels, rng, margin_of(setup.loss))
     check_tuples(miner, tuples, labels)
     if state.step == 0:
         check_labels(miner, tuples, labels)

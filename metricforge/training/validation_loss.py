@@ -7,19 +7,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import Loss, Miner
+from metricforge.contracts import Loss, Miner, Predicting
 from metricforge.enforcement import check_labels, check_tuples, miner_of_step
 from metricforge.errors import PluginError, ResourceError
 from metricforge.plugin_errors import blaming
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.balanced_batches import balanced_batches
-from metricforge.training.mining import at_work, give_margin, mine
+from metricforge.training.mining import at_work, margin_of, mine
 from metricforge.training.setup import TrainingSetup, TrainState, Validated
 
 # Behind the epoch and the batch: no other draws of a run have four numbers to be a function of.
@@ -72,7 +71,6 @@ def _measured(
     seed_torch(setup.seed, state.epoch, 0, *PLACE)
     try:
         loss, miner = _copied(setup.loss, _last_miner(setup, state))
-        give_margin(miner, loss)
         batches = _batches(setup, state, validated.labels, miner)
         with torch.no_grad():
             value = _mean_loss(setup.seed, state.epoch, loss, miner, validated, batches, runtime)
@@ -127,7 +125,7 @@ def _mean_loss(
         embeddings, labels = _rows(validated, batch, runtime)
         with blaming(miner):
             rng = generator(seed, epoch, number, *PLACE)
-            tuples = mine(at_work(miner, loss), embeddings, labels, rng)
+            tuples = mine(at_work(miner, loss), embeddings, labels, rng, margin_of(loss))
         check_tuples(miner, tuples, labels)
         check_labels(miner, tuples, labels)
         with blaming(loss):
@@ -137,17 +135,16 @@ def _mean_loss(
 
 
 def _accuracy(
-    loss: Any, validated: Validated, batches: Sequence[Tensor], runtime: Runtime
+    loss: Loss, validated: Validated, batches: Sequence[Tensor], runtime: Runtime
 ) -> float | None:
     """The fraction of the images that the loss's own classifier tells right, if it has one."""
-    predict = getattr(loss, "predict", None)
-    if predict is None or not batches:
+    if not isinstance(loss, Predicting) or not batches:
         return None
     hits = total = 0
     for batch in batches:
         embeddings, labels = _rows(validated, batch, runtime)
         with blaming(loss):
-            hits += int((predict(embeddings) == labels).sum())
+            hits += int((loss.predict(embeddings) == labels).sum())
         total += len(batch)
     return hits / total
 

@@ -30,7 +30,7 @@ class XBM:
     def __init__(
         self,
         labels: Tensor,
-        build: Build,
+        build: Build[Sampler],
         *,
         sampler: InnerSpec = "metricforge:hard-triplet",
         size: int = 1024,
@@ -38,7 +38,7 @@ class XBM:
     ) -> None:
         if size < 1 or (warmup is not None and warmup < 0):
             raise UsageError("xbm needs size >= 1 and warmup >= 0, or none.")
-        self._inner: Sampler = build(sampler)
+        self._inner = build(sampler)
         if hasattr(self._inner, "remember"):
             raise UsageError(f"xbm can't wrap '{sampler}', which has a memory of its own.")
         self.miner: Miner = self._inner.miner

@@ -13,11 +13,11 @@ from metricforge_standard.miners._laid_out import LaidOutPairs
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.miners.whole_batch import WholeBatch
 
-from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
+from metricforge.contracts import AllPairs, AllTriplets, Counted, Pairs, Triplets
 from metricforge.enforcement import (
+    as_batch,
     check_active,
-    check_active_form,
-    check_batch,
+    check_counted,
     check_fit,
     check_loss,
     check_tuples,
@@ -41,14 +41,24 @@ class Odd:
 
 @pytest.mark.parametrize("batch", [torch.tensor([0]), torch.tensor([9, 0, 0, 5])])
 def test_a_good_batch_passes(batch):
-    check_batch(Odd(), batch)
+    assert as_batch(Odd(), batch) is batch
+
+
+def test_a_batch_may_be_an_array_which_is_copied():
+    mine = np.array([3, 1])
+    batch = as_batch(Odd(), mine)
+    mine[0] = 9
+    assert batch.equal(torch.tensor([3, 1]))
 
 
 @pytest.mark.parametrize(
     "batch",
     [
         [0, 1],
-        np.array([0, 1]),
+        np.array([0, 1], dtype=np.int32),
+        np.array([0.0, 1.0]),
+        np.array([[0, 1]]),
+        np.zeros(0, dtype=np.int64),
         None,
         torch.tensor([0, 1], dtype=torch.int32),
         torch.tensor([0.0, 1.0]),
@@ -60,8 +70,8 @@ def test_a_good_batch_passes(batch):
     ids=str,
 )
 def test_a_bad_batch_names_the_sampler(batch):
-    with pytest.raises(PluginError, match=r"test_conduct:Odd must yield .*; it gave "):
-        check_batch(Odd(), batch)
+    with pytest.raises(PluginError, match=r"test_enforcement:Odd must yield .*; it gave "):
+        as_batch(Odd(), batch)
 
 
 class Numbered:
@@ -103,26 +113,35 @@ def test_a_sampler_that_does_not_ask_is_not_told():
     [([[0, 1], [2, 10]], "0 to 10"), ([[5, -1], [9, 9]], "-1 to 9"), ([[10]], "10 to 10")],
 )
 def test_an_index_that_no_image_has_names_the_sampler(batches, given):
-    told = rf"test_conduct:Plain must yield indices from 0 to 9; it gave {given}\."
+    told = rf"test_enforcement:Plain must yield indices from 0 to 9; it gave {given}\."
     with pytest.raises(PluginError, match=told):
         taken_batches(Plain(*batches), np.random.default_rng(0), 10)
 
 
+VALUE = torch.ones((), requires_grad=True)
+
+
 @pytest.mark.parametrize(
-    "active", [None, 0, 3, torch.tensor(3), torch.tensor(2.0), torch.tensor(3, dtype=torch.int32)]
+    "active", [0, 3, torch.tensor(3), torch.tensor(2.0), torch.tensor(3, dtype=torch.int32)]
 )
 def test_active_tuples_may_be_an_int_or_a_tensor_without_dimensions(active):
-    check_active_form(Odd(), active)
+    check_counted(Odd(), Counted(VALUE, active))
+
+
+@pytest.mark.parametrize("found", [VALUE, None, (VALUE, 3), Counted(torch.ones(2), 3)], ids=str)
+def test_what_counts_without_a_loss_names_it(found):
+    with pytest.raises(PluginError, match=r"test_enforcement:Odd must (give|return) "):
+        check_counted(Odd(), found)
 
 
 @pytest.mark.parametrize(
     "active",
-    [True, 0.5, "3", [3], np.int64(3), torch.tensor([3]), torch.tensor(True), len],
+    [None, True, 0.5, "3", [3], np.int64(3), torch.tensor([3]), torch.tensor(True), len],
     ids=str,
 )
 def test_active_tuples_that_are_no_number_name_the_loss(active):
-    with pytest.raises(PluginError, match=r"test_conduct:Odd must have in `active` how many .*;"):
-        check_active_form(Odd(), active)
+    with pytest.raises(PluginError, match=r"Odd must give in `active` how many .*;"):
+        check_counted(Odd(), Counted(VALUE, active))
 
 
 @pytest.mark.parametrize(("active", "tuples"), [(None, 3), (None, None), (0, 0), (3, 3), (9, None)])
@@ -141,7 +160,7 @@ def test_active_tuples_in_range_pass(active, tuples):
     ],
 )
 def test_active_tuples_out_of_range_name_the_loss(active, tuples, given):
-    with pytest.raises(PluginError, match=rf"test_conduct:Odd must have in `active` .* {given}\."):
+    with pytest.raises(PluginError, match=rf"Odd must give in `active` .* {given}\."):
         check_active(Odd(), active, tuples)
 
 
@@ -178,7 +197,7 @@ def test_good_tuples_pass(kind, tuples):
     ids=str,
 )
 def test_tuples_of_another_kind_name_the_miner(kind, tuples):
-    with pytest.raises(PluginError, match=r"test_conduct:Odd must return .*; it gave "):
+    with pytest.raises(PluginError, match=r"test_enforcement:Odd must return .*; it gave "):
         check_tuples(Odd(kind), tuples, LABELS)
 
 
@@ -274,6 +293,6 @@ def test_those_that_fit_pass():
 
 
 def test_plugins_are_named_by_their_class_or_function():
-    assert name_of(Odd()).endswith("test_conduct:Odd")
-    assert name_of(test_a_good_loss_passes).endswith("test_conduct:test_a_good_loss_passes")
+    assert name_of(Odd()).endswith("test_enforcement:Odd")
+    assert name_of(test_a_good_loss_passes).endswith("test_enforcement:test_a_good_loss_passes")
     assert "functools" in name_of(functools.partial(print))

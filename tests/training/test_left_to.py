@@ -70,8 +70,8 @@ def test_the_pairs_that_the_loss_chooses_are_those_that_are_mined():
     miner, loss = Miner(epsilon=-0.3), Loss(epsilon=-0.3)
     mined = miner(rows, labels)
     assert 0 < len(mined.anchor) < 40 * 39
-    loss(rows, labels, miner.left_to(loss)(rows, labels, np.random.default_rng(0)))
-    assert int(loss.active) == len(mined.anchor)
+    tuples = miner.left_to(loss)(rows, labels, np.random.default_rng(0))
+    assert int(loss.counted(rows, labels, tuples).active) == len(mined.anchor)
 
 
 class Leaves(Miner):

@@ -251,7 +251,7 @@ def test_each_positive_of_an_anchor_has_a_draw_of_its_own() -> None:
     rng = torch.Generator().manual_seed(0)
     rows = torch.nn.functional.normalize(torch.randn(200, 8, generator=rng))
     labels = torch.arange(200) // 20
-    for miner in (RandomHard(2.0), DistanceWeighted(farthest=2.0)):
+    for miner in (RandomHard(margin=2.0), DistanceWeighted(farthest=2.0)):
         found = miner(rows, labels, np.random.default_rng(0))
         first = found.negative[found.anchor == 0]
         assert len(first) == 19
@@ -267,7 +267,7 @@ def test_a_draw_at_the_very_end_stays_in_the_batch() -> None:
 
     rows = torch.nn.functional.normalize(torch.randn(60, 8))
     labels = torch.arange(60) // 4
-    for miner in (RandomHard(2.0), DistanceWeighted()):
+    for miner in (RandomHard(margin=2.0), DistanceWeighted()):
         found = miner(rows, labels, Highest())  # type: ignore[arg-type]
         assert (found.negative < 60).all()
         assert (labels[found.negative] != labels[found.anchor]).all()

@@ -10,7 +10,7 @@ import torch
 from metricforge_standard.losses.triplet import Triplet
 from metricforge_standard.miners.batch_hard import BatchHard
 
-from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
+from metricforge.contracts import AllPairs, AllTriplets, Counted, Pairs, Triplets
 from metricforge.errors import PluginError
 from metricforge.runtime import Runtime
 from metricforge.training.checkpoint import Checkpoints, restore
@@ -49,12 +49,23 @@ class Says:
         return self.value(*given) if callable(self.value) else self.value
 
 
-class Counts(Says):
-    """A loss that tells of active tuples what it is told."""
+class Counts:
+    """A loss that counts as active what it is told."""
 
-    def __init__(self, active):
-        super().__init__(lambda e, *_: e[:, 0].sum())
-        self.active = active
+    def __init__(self, count):
+        self._count = count
+
+    def __call__(self, embeddings, labels, tuples):
+        return self.counted(embeddings, labels, tuples).value
+
+    def counted(self, embeddings, labels, tuples):
+        count = self._count(tuples) if callable(self._count) else self._count
+        return Counted(embeddings[:, 0].sum(), count)
+
+
+def sums(embeddings, labels, tuples):
+    """A loss that counts nothing."""
+    return embeddings[:, 0].sum()
 
 
 def records(setup, state=None):
@@ -79,7 +90,7 @@ def test_a_step_tells_how_many_tuples_there_are_and_could_be(
     make_setup, kind, tuples, chosen, possible
 ):
     sampler = Fixed(Says(tuples, kind))
-    steps, epochs = records(make_setup(sampler=sampler, loss=Counts(None), epochs=1))
+    steps, epochs = records(make_setup(sampler=sampler, loss=sums, epochs=1))
     assert {(s.tuples, s.possible, s.active) for s in steps} == {(chosen, possible, None)}
     share = chosen and chosen / possible
     assert {s.chosen_share for s in steps} == {share}
@@ -94,11 +105,11 @@ def test_with_a_memory_only_anchors_in_the_batch_count(make_setup):
     two = Triplets(*torch.tensor([[0, 12], [6, 6], [1, 2]]))
     for tuples in (AllTriplets(), two):
         sampler = Remembering(Says(tuples))
-        steps, _ = records(make_setup(sampler=sampler, loss=Counts(None), epochs=1))
+        steps, _ = records(make_setup(sampler=sampler, loss=sums, epochs=1))
         expected = by_hand if isinstance(tuples, AllTriplets) else 1
         assert {(s.tuples, s.possible) for s in steps} == {(expected, by_hand)}
     sampler = Remembering(Says(AllPairs(), Pairs))
-    steps, _ = records(make_setup(sampler=sampler, loss=Counts(None), epochs=1))
+    steps, _ = records(make_setup(sampler=sampler, loss=sums, epochs=1))
     assert {(s.tuples, s.possible) for s in steps} == {(12 * 16, 12 * 16)}
 
 
@@ -126,15 +137,9 @@ def test_a_loss_may_say_how_many_tuples_are_active(make_setup, active):
     assert epochs[0].active_share == pytest.approx(3 * len(steps) / sum(s.tuples for s in steps))
 
 
-def test_what_is_active_is_asked_after_each_call(make_setup):
-    class Loss(Says):
-        active = None
-
-        def __call__(self, embeddings, labels, tuples):
-            self.active = len(tuples.anchor) % 5
-            return embeddings.sum()
-
-    steps, _ = records(make_setup(loss=Loss(None), epochs=1))
+def test_what_is_active_is_counted_at_each_call(make_setup):
+    loss = Counts(lambda tuples: len(tuples.anchor) % 5)
+    steps, _ = records(make_setup(loss=loss, epochs=1))
     assert [s.active for s in steps] == [s.tuples % 5 for s in steps]
 
 
@@ -142,12 +147,12 @@ def test_active_triplets_of_the_standard_loss_are_those_that_violate_the_margin(
     seen = []
 
     class Watched(Triplet):
-        def __call__(self, embeddings, labels, tuples):
+        def counted(self, embeddings, labels, tuples):
             rows = embeddings.detach()
             near = (rows[tuples.anchor] - rows[tuples.positive]).norm(dim=1)
             far = (rows[tuples.anchor] - rows[tuples.negative]).norm(dim=1)
             seen.append(int((near - far + self.margin > 0).sum()))
-            return super().__call__(embeddings, labels, tuples)
+            return super().counted(embeddings, labels, tuples)
 
     steps, _ = records(make_setup(loss=Watched(margin=0.05), epochs=2))
     assert [s.active for s in steps] == seen

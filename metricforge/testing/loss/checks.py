@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from metricforge.contracts import Pairs
+from metricforge.contracts import Counting, Pairs
+from metricforge.enforcement import check_active, check_counted
 from metricforge.testing.batches import (
     CLASSES,
     DIM,
@@ -15,7 +16,7 @@ from metricforge.testing.batches import (
     random_batch,
 )
 from metricforge.testing.checkpoints import put_state, state_of
-from metricforge.testing.checks import Broken, checks, given
+from metricforge.testing.checks import Broken, Skipped, checks, given, obey
 from metricforge.testing.growth import Usage, measured, told
 from metricforge.testing.loss.fixture import (
     KINDS,
@@ -40,6 +41,7 @@ from metricforge.testing.loss.gradient_checks import (
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
 from metricforge.testing.tuples import all_of
+from metricforge.training.mining import margin_of
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -56,7 +58,7 @@ def says_what_it_accepts(subject: Subject) -> None:
     listed = isinstance(accepts, tuple | list | frozenset | set)
     if accepts is not None and (not listed or not accepts or not set(accepts) <= set(KINDS)):
         raise Broken(f"accepts {accepts!r}; give a tuple of Pairs, Triplets and None.")
-    margin = getattr(loss, "margin", None)
+    margin = margin_of(loss)
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float)):
         raise Broken(f"has the margin {margin!r}; give a float, which a miner may ask for.")
     if not callable(loss):
@@ -68,6 +70,27 @@ def gives_a_scalar_with_a_graph(subject: Subject) -> None:
     for kind, loss in for_each_kind(subject):
         with given(f"{RANDOM.name}, {named(kind)}"):
             check_finite(value_of(loss, *inputs_of(RANDOM), all_of(kind, RANDOM.labels)))
+
+
+def counted_gives_the_value(subject: Subject) -> None:
+    """`counted`, if it has it, gives what the call gives, and a count of at most all tuples."""
+    if not isinstance(made(subject), Counting):
+        raise Skipped("it counts no active tuples.")
+    for kind, loss in for_each_kind(subject):
+        with given(f"{RANDOM.name}, {named(kind)}"):
+            tuples = all_of(kind, RANDOM.labels)
+            value = value_of(loss, *inputs_of(RANDOM), tuples).detach()
+            again = made(subject)
+            torch.manual_seed(1)
+            found = again.counted(*inputs_of(RANDOM), tuples)
+            obey(check_counted, again, found)
+            most = None if tuples is None else len(tuples.listed(RANDOM.labels)[0])
+            obey(check_active, again, float(found.active), most)
+            if not torch.allclose(found.value.detach(), value, rtol=1e-6):
+                raise Broken(
+                    f"counted {float(found.value.detach()):.9g} and gave {float(value):.9g}; let "
+                    "the call return counted(...).value."
+                )
 
 
 def takes_every_precision(subject: Subject) -> None:
@@ -164,6 +187,7 @@ LOSS_CHECKS = checks(
     builds,
     says_what_it_accepts,
     gives_a_scalar_with_a_graph,
+    counted_gives_the_value,
     gradient_reaches_what_learns,
     gradient_is_the_derivative,
     steps_follow_each_other,

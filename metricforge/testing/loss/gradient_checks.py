@@ -105,7 +105,7 @@ def steps_follow_each_other(subject: Subject) -> None:
                 backward(loss, batch, all_of(kind, batch.labels))
 
 
-def no_tuples_give_zero(subject: Subject) -> str | None:
+def no_tuples_give_zero(subject: Subject) -> None:
     """Without tuples the value is zero with a graph, through which backward works."""
     values = []
     for kind, loss in for_each_kind(subject):
@@ -114,8 +114,10 @@ def no_tuples_give_zero(subject: Subject) -> str | None:
                 values.append(float(backward(loss, RANDOM, none_of(kind)).detach()))
     if not values:
         raise Skipped("it compares whole batches.")
-    other = [value for value in values if value != 0.0]
-    return f"without tuples it gives {other[0]:.3g}, not 0." if other else None
+    if other := [value for value in values if value != 0.0]:
+        raise Broken(
+            f"gave {other[0]:.3g} without tuples, not 0; a batch without any must teach nothing."
+        )
 
 
 def described_tuples_count_like_listed(subject: Subject) -> None:

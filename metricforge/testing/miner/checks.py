@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Pairs, Triplets, Tuples
+from metricforge.contracts import LeavingChoice, Pairs, Stateful, Triplets, Tuples
 from metricforge.errors import MetricForgeError
 from metricforge.runtime import generator
 from metricforge.testing.batches import (
@@ -23,7 +23,7 @@ from metricforge.testing.miner.fixture import made, mined
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
 from metricforge.testing.tuples import alike, check_labels_agree, check_no_self
-from metricforge.training.mining import draws, mine
+from metricforge.training.mining import mine, takes
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -108,7 +108,7 @@ def same_input_same_tuples(subject: Subject) -> None:
             first = mined(used, batch)
             set_globals(2)
             # One that keeps something says so, and is held to resumes_exactly.
-            again = first if hasattr(used, "state_dict") else mined(used, batch)
+            again = first if isinstance(used, Stateful) else mined(used, batch)
             if not alike(first, again) or not alike(first, mined(made(subject), batch)):
                 raise Broken(
                     "gave other tuples for the same batch; draw from a parameter `rng` only, "
@@ -132,7 +132,7 @@ def resumes_exactly(subject: Subject) -> None:
 def another_rng_other_tuples(subject: Subject) -> str | None:
     """In a miner that takes `rng`, another one gives other tuples."""
     miner = made(subject)
-    if not draws(miner):
+    if not takes(miner, "rng"):
         raise Skipped("it takes no rng.")
     batch = large(64)
     first = mined(miner, batch)
@@ -144,7 +144,7 @@ def another_rng_other_tuples(subject: Subject) -> str | None:
 def mines_for_other_losses(subject: Subject) -> None:
     """`left_to` gives None for a loss that it can't know."""
     miner = made(subject)
-    if not hasattr(miner, "left_to"):
+    if not isinstance(miner, LeavingChoice):
         raise Skipped("it leaves its choice to no loss.")
     if miner.left_to(unknown_loss) is not None:
         raise Broken(

@@ -29,6 +29,6 @@ def mined(miner: Any, batch: Batch, seed: int = 0) -> Tuples | None:
     with torch.no_grad():
         # Copies: a miner that changes its input must not spoil the other checks.
         rows, labels = batch.embeddings.clone(), batch.labels.clone()
-        tuples = mine(miner, rows, labels, generator(seed, 0, 0))
+        tuples = mine(miner, rows, labels, generator(seed, 0, 0), MARGIN)
     obey(check_tuples, miner, tuples, batch.labels)
     return tuples

@@ -101,17 +101,6 @@ def tells_classes_from_noise(subject: Subject) -> str | None:
     return None
 
 
-def refuses_not_a_number(subject: Subject) -> None:
-    """NaN and infinite embeddings are refused with a MetricForgeError, never measured."""
-    shown = images()
-    for value in (torch.nan, torch.inf):
-        rows = clusters(shown)
-        rows[5, 3] = value
-        with given(f"a row with {value}", odd=True):
-            _evaluated(subject, rows, shown)
-            raise Broken("measured it; refuse with metricforge.errors.DivergedError.")
-
-
 def collapsed_embeddings_stay_finite(subject: Subject) -> None:
     """Embeddings that are all the same, or zero in places, give finite numbers."""
     shown = images()
@@ -203,7 +192,6 @@ PROTOCOL_CHECKS = checks(
     global_generators_stay,
     input_stays,
     tells_classes_from_noise,
-    refuses_not_a_number,
     collapsed_embeddings_stay_finite,
     small_sets_are_measured_or_refused,
     groups_are_optional,

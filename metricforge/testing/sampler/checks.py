@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metricforge.contracts import Pairs, Triplets
-from metricforge.enforcement import check_fit, check_miner
+from metricforge.contracts import Pairs, SuggestingLoss, Triplets
+from metricforge.enforcement import check_fit, check_miner, sentences
 from metricforge.errors import MetricForgeError
 from metricforge.spec import Spec
 from metricforge.testing.checks import Broken, Skipped, checks, obey
@@ -46,9 +46,7 @@ def has_epoch_miner_and_notes(subject: Subject) -> None:
     obey(check_miner, sampler, miner)
     if miner.kind not in (Pairs, Triplets, None):  # type: ignore[union-attr]
         raise Broken(f"brings a miner of the kind {miner.kind!r}; say Pairs, Triplets or None.")  # type: ignore[union-attr]
-    notes = getattr(sampler, "notes", ())
-    if isinstance(notes, str) or not all(isinstance(note, str) for note in notes):
-        raise Broken(f"has the notes {notes!r}; give a tuple of sentences.")
+    obey(sentences, sampler)
 
 
 def batches_are_indices(subject: Subject) -> None:
@@ -133,7 +131,7 @@ def never_pairs_an_image_with_itself(subject: Subject) -> None:
 def default_loss_fits(subject: Subject) -> None:
     """`default_loss` is the spec of an installed loss that takes what the miner gives."""
     sampler = made(subject, BALANCED)
-    text = getattr(sampler, "default_loss", None)
+    text = sampler.default_loss if isinstance(sampler, SuggestingLoss) else None
     if text is None:
         raise Skipped("it names no default_loss.")
     classes = len(BALANCED.labels.unique())

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Miner, Tuples
+from metricforge.contracts import Miner, Refreshing, Remembering, Sampler, Scheduled, Tuples
 from metricforge.enforcement import check_tuples, miner_of_step, taken_batches
 from metricforge.runtime import generator
 from metricforge.testing.checks import Broken, obey
+from metricforge.testing.miner.fixture import MARGIN
 from metricforge.testing.sampler.memory_checks import step_through
 from metricforge.testing.sampler.train_sets import TrainSet, unit_rows
 from metricforge.testing.subject import Subject
@@ -38,15 +39,15 @@ def mined(
 ) -> Tuples | None:
     """What its miner of a step gives for the batch of that step, of the agreed form."""
     labels, miner = case.labels[batch], miner_of(sampler, epoch, step)
-    tuples = mine(miner, unit_rows(len(batch), seed=7), labels, generator(0, epoch, step))
+    tuples = mine(miner, unit_rows(len(batch), seed=7), labels, generator(0, epoch, step), MARGIN)
     obey(check_tuples, miner, tuples, labels)
     return tuples
 
 
-def miner_of(sampler: Any, epoch: int, step: int) -> Miner:
+def miner_of(sampler: Sampler, epoch: int, step: int) -> Miner:
     """The miner of a step, as the core asks for it."""
     miner: Miner = sampler.miner
-    if hasattr(sampler, "miner_at"):
+    if isinstance(sampler, Scheduled):
         found: list[Miner] = []
         obey(lambda: found.append(miner_of_step(sampler, sampler.miner_at, epoch, step, miner)))
         (miner,) = found
@@ -55,17 +56,17 @@ def miner_of(sampler: Any, epoch: int, step: int) -> Miner:
 
 def all_mined(sampler: Any, case: TrainSet) -> Iterator[tuple[Tensor, Tuples | None]]:
     """Each batch with its tuples: of one epoch, or of more for a sampler that changes its miner."""
-    for epoch in range(CHANGES if hasattr(sampler, "miner_at") else 1):
+    for epoch in range(CHANGES if isinstance(sampler, Scheduled) else 1):
         for step, batch in enumerate(drawn(sampler, case, epoch)):
             yield batch, mined(sampler, case, batch, step, epoch)
 
 
 def lived_through(sampler: Any, case: TrainSet, epoch: int) -> list[Tensor]:
     """An epoch as the core runs it: refreshed before all but the first, remembered at each step."""
-    if epoch and hasattr(sampler, "refresh"):
+    if epoch and isinstance(sampler, Refreshing):
         sampler.refresh(case.embeddings(epoch))
     batches = drawn(sampler, case, epoch)
-    if hasattr(sampler, "remember"):
+    if isinstance(sampler, Remembering):
         step_through(sampler, case, batches, epoch)
     return batches
 

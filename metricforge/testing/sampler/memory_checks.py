@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metricforge.contracts import Remembering
 from metricforge.enforcement import check_memory, taken_batches
 from metricforge.runtime import generator
 from metricforge.testing.checkpoints import put_state, state_of
@@ -131,7 +132,7 @@ def _check_true(memory: Memory, came_with: dict[bytes, int], case: TrainSet) -> 
 
 
 def _must_remember(subject: Subject) -> None:
-    if not hasattr(_made(subject, BALANCED), "remember"):
+    if not isinstance(_made(subject, BALANCED), Remembering):
         raise Skipped("it has no remember.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from metricforge.contracts import Refreshing, Scheduled
 from metricforge.testing.checkpoints import put_state, state_of
 from metricforge.testing.checks import Broken, Skipped
 from metricforge.testing.sampler.fixture import (
@@ -43,7 +44,7 @@ def resumes_exactly(subject: Subject) -> None:
 
 def miners_resume(subject: Subject) -> None:
     """Given its saved state in the middle of an epoch, its miners of that epoch are the same."""
-    if not hasattr(made(subject, BALANCED), "miner_at"):
+    if not isinstance(made(subject, BALANCED), Scheduled):
         raise Skipped("it has no miner_at.")
     for case in ORDINARY:
         with case.given():
@@ -65,7 +66,7 @@ def miners_resume(subject: Subject) -> None:
 
 def refresh_keeps_epochs_whole(subject: Subject) -> None:
     """After `refresh(embeddings)` an epoch still shows every image, and the embeddings stay."""
-    if not hasattr(made(subject, BALANCED), "refresh"):
+    if not isinstance(made(subject, BALANCED), Refreshing):
         raise Skipped("it has no refresh.")
     for case in ORDINARY:
         for name, rows in (

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metricforge.contracts import AllPairs, Pairs
+from metricforge.contracts import AllPairs, Counted, Pairs
 from metricforge.errors import UsageError
 from metricforge.pairwise import Gradient, Tiling, distances, precise, scored
 
@@ -24,7 +24,6 @@ class Contrastive:
     """
 
     accepts = (Pairs,)
-    active: Tensor | None = None
 
     def __init__(self, *, margin: float = 1.0, reduction: Literal["mean", "sum"] = "mean") -> None:
         if not margin > 0:
@@ -34,18 +33,22 @@ class Contrastive:
         self.margin, self.reduction = margin, reduction
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs) -> Tensor:
+        return self.counted(embeddings, labels, tuples).value
+
+    def counted(self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs) -> Counted:
+        """The loss, and how many pairs of a class are apart or of two within the margin."""
         if isinstance(tuples, AllPairs):
             return self._of_all(embeddings, labels, tuples.anchors)
         distance = distances(embeddings, tuples.anchor, tuples.other)
         apart = torch.where(tuples.same, distance, (self.margin - distance).clamp(min=0))
-        self.active = (apart.detach() > 0).sum()
+        active = (apart.detach() > 0).sum()
         if len(distance) == 0:
-            return embeddings[:0].sum()
+            return Counted(embeddings[:0].sum(), active)
         if self.reduction == "mean":
-            return apart.square().mean() / 2
-        return (apart.square() / _listings(tuples, len(labels))).sum() / 2
+            return Counted(apart.square().mean() / 2, active)
+        return Counted((apart.square() / _listings(tuples, len(labels))).sum() / 2, active)
 
-    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Counted:
         tiling = Tiling(embeddings, labels, anchors)
         gradient = Gradient(tiling)
         loss, active = torch.zeros(2, dtype=precise(embeddings.device), device=embeddings.device)
@@ -63,13 +66,12 @@ class Contrastive:
             active += torch.sign(slopes, out=scratch).abs_().sum(1).to(loss.dtype).sum()
             slopes = slopes if once is None else slopes.mul_(once)
             gradient.of_distances(tile, slopes, distance, symmetric)
-        self.active = active
         count = max(len(tiling.anchors) * (len(labels) - 1), 1)
         if self.reduction == "sum":
             # From either side each pair was added twice; `once` has halved that already.
             count = 2 if once is None else 1
         value, slope = loss / (2 * count), gradient.in_batch_order() / count
-        return scored(embeddings, value.to(slope.dtype), slope)
+        return Counted(scored(embeddings, value.to(slope.dtype), slope), active)
 
 
 def _once(tiling: Tiling) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import AllPairs, Pairs
+from metricforge.contracts import AllPairs, Counted, Pairs
 from metricforge.errors import UsageError
 from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
 from metricforge_standard.losses._by_anchor import highest, log_sum_exp
@@ -24,7 +24,6 @@ class MultiSimilarity:
     """
 
     accepts = (Pairs, None)
-    active: Tensor | None = None
 
     def __init__(
         self,
@@ -41,12 +40,18 @@ class MultiSimilarity:
     def __call__(
         self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
     ) -> Tensor:
+        return self.counted(embeddings, labels, tuples).value
+
+    def counted(
+        self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
+    ) -> Counted:
+        """The loss, and how many pairs are weighed."""
         rows = F.normalize(embeddings if embeddings.dtype.itemsize > 2 else embeddings.float())
         if isinstance(tuples, Pairs):
             return self._of_listed(rows, tuples)
         return self._of_all(rows, labels, tuples.anchors if tuples else None)
 
-    def _of_listed(self, rows: Tensor, pairs: Pairs) -> Tensor:
+    def _of_listed(self, rows: Tensor, pairs: Pairs) -> Counted:
         similarity, count = dot_products(rows, pairs.anchor, pairs.other), len(rows)
         chosen = torch.ones_like(pairs.same)
         if self.epsilon is not None:
@@ -57,16 +62,15 @@ class MultiSimilarity:
             farthest = -highest(farthest, pairs.anchor, count, hidden)[pairs.anchor]
             close, far = known > farthest - self.epsilon, known < nearest + self.epsilon
             chosen = torch.where(pairs.same, far, close)
-        self.active = chosen.sum()
         anchors = torch.zeros(count, device=rows.device).index_fill_(0, pairs.anchor, 1.0).sum()
         loss = rows.new_zeros(())
         for wanted, scale in ((pairs.same, -self.alpha), (~pairs.same, self.beta)):
             kept = (wanted & chosen).nonzero().squeeze(1)
             powers = scale * (similarity[kept] - self.base)
             loss = loss + log_sum_exp(powers, pairs.anchor[kept], count, 0.0).sum() / abs(scale)
-        return (loss + rows[:0].sum()) / anchors.clamp(min=1)
+        return Counted((loss + rows[:0].sum()) / anchors.clamp(min=1), chosen.sum())
 
-    def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+    def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Counted:
         tiling = Tiling(rows, labels, anchors)
         gradient = Gradient(tiling)
         loss, active = torch.zeros(2, dtype=precise(rows.device), device=rows.device)
@@ -74,10 +78,9 @@ class MultiSimilarity:
             found, count, slopes = self._of_tile(tiling, tile)
             loss, active = loss + found.to(loss.dtype).sum(), active + count.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
-        self.active = active
         anchored = max(len(tiling.anchors), 1)
         value, slope = loss / anchored, gradient.in_batch_order() / anchored
-        return scored(rows, value.to(slope.dtype), slope)
+        return Counted(scored(rows, value.to(slope.dtype), slope), active)
 
     def _of_tile(self, tiling: Tiling, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
         """The loss [R] of each anchor, its pairs that count [R], and the slopes [R, B]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metricforge.contracts import AllTriplets, Triplets
+from metricforge.contracts import AllTriplets, Counted, Triplets
 from metricforge.errors import UsageError
 from metricforge.pairwise import scored
 from metricforge_standard.losses._all_triplets import sum_over_all_triplets
@@ -29,7 +29,6 @@ class Triplet:
     """
 
     accepts = (Triplets,)
-    active: Tensor | None = None
 
     def __init__(
         self,
@@ -53,13 +52,20 @@ class Triplet:
     def __call__(
         self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets
     ) -> Tensor:
+        return self.counted(embeddings, labels, tuples).value
+
+    def counted(
+        self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets
+    ) -> Counted:
+        """The loss, and how many triplets violate the margin."""
         if isinstance(tuples, AllTriplets):
             found = sum_over_all_triplets(embeddings, labels, tuples.anchors, self._by)
         else:
             found = sum_over_listed(embeddings, tuples, self._by)
-        self.active = found.active
         total = torch.as_tensor(found.total, device=found.active.device)
         mean_over = found.active if self.active_only and self.soft is None else total
         count = mean_over.clamp(min=1)
         dtype = found.gradient.dtype
-        return scored(embeddings, (found.loss / count).to(dtype), found.gradient / count.to(dtype))
+        slope = found.gradient / count.to(dtype)
+        value = scored(embeddings, (found.loss / count).to(dtype), slope)
+        return Counted(value, found.active)

@@ -31,7 +31,7 @@ class RandomHardTriplet:
     ) -> None:
         if margin is not None and not margin > 0:
             raise UsageError("random-hard-triplet needs margin > 0.")
-        self.miner = RandomHard(margin, squared=squared)
+        self.miner = RandomHard(margin=margin, squared=squared)
         self.default_loss = f"triplet:margin={0.2 if margin is None else margin}"
         if squared:
             self.default_loss += ",squared=true"

@@ -34,7 +34,7 @@ class Schedule:
     """
 
     def __init__(
-        self, labels: Tensor, build: Build, *, blend: int = 0, **stages: InnerSpec
+        self, labels: Tensor, build: Build[Sampler], *, blend: int = 0, **stages: InnerSpec
     ) -> None:
         if blend < 0:
             raise UsageError("schedule needs blend >= 0.")
