@@ -111,8 +111,8 @@ def test_every_kind_and_what_it_may_ask_for_is_documented() -> None:
 
 def looked_for() -> set[str]:
     """The attributes of a component that the core asks whether it has them."""
-    files = [ROOT / "metricforge" / "model.py"]
-    for package in ("training", "runs"):
+    files = [ROOT / "metricforge" / name for name in ("model.py", "enforcement.py")]
+    for package in ("training", "recipes", "scoring", "runs", "judging"):
         files += (ROOT / "metricforge" / package).glob("*.py")
     return {
         node.args[1].value
