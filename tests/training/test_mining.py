@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
 from metricforge.runtime import Runtime, generator
 from metricforge.training.loop import TrainState, fit
-from metricforge.training.mining import anchored, draws, mine
+from metricforge.training.mining import anchored, mine, takes
 
 ROWS, LABELS = torch.arange(8.0).view(4, 2), torch.tensor([0, 0, 1, 1])
 EMPTY = torch.zeros(0, dtype=torch.int64)
@@ -71,7 +71,7 @@ def plain_function(embeddings: Tensor, labels: Tensor) -> str:
     ids=lambda miner: getattr(miner, "__name__", type(miner).__name__),
 )
 def test_a_miner_that_asks_is_given_the_generator(miner: Any) -> None:
-    assert draws(miner)
+    assert takes(miner, "rng")
     assert mine(miner, ROWS, LABELS, generator(3, 1, 4)) == generator(3, 1, 4).random()
 
 
@@ -81,14 +81,14 @@ def test_a_miner_that_asks_is_given_the_generator(miner: Any) -> None:
     ids=lambda miner: getattr(miner, "__name__", type(miner).__name__),
 )
 def test_a_miner_that_does_not_ask_is_given_nothing(miner: Any) -> None:
-    assert not draws(miner)
+    assert not takes(miner, "rng")
     rng = generator(3, 1, 4)
     assert mine(miner, ROWS, LABELS, rng) == "plain"
     assert rng.random() == generator(3, 1, 4).random(), "it was drawn from"
 
 
 def test_what_has_no_signature_does_not_draw() -> None:
-    assert not draws(dict)
+    assert not takes(dict, "rng")
 
 
 class Drawing:
