@@ -76,7 +76,7 @@ def plugins(registry: Registry) -> dict[str, Any]:
     for entry in registry.entries():
         counts[entry.origin] = counts.get(entry.origin, 0) + 1
         status = registry.status(entry)
-        if status.word != "ok":
+        if status.reason:
             broken[f"{entry.kind} {entry.shown} of {entry.origin}"] = status.reason
     return {"distributions": counts, "broken": broken}
 

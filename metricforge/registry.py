@@ -94,9 +94,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether an entry can be used, as far as can be told without importing it, or why not."""
+    """Whether an entry can be used, or why not; "not imported" where only its source was read."""
 
-    word: Literal["ok", "broken", "shadowed"]
+    word: Literal["not imported", "ok", "broken", "shadowed"]
     reason: str = ""
 
 
@@ -140,7 +140,7 @@ class Registry:
             owners = ", ".join(sorted(e.distribution for e in others))
             pick = f"{entry.distribution}:{entry.shown}"
             return Status("shadowed", f"{owners} has the name too: write {pick}")
-        return Status("ok")
+        return Status("not imported")
 
     def find(self, kind: str, spec: Spec) -> Entry:
         """The one entry that `spec` names.

@@ -154,7 +154,7 @@ def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
 def complete(factory: Factory, spec: Spec, what: str) -> Spec:
     """The same spec with every default written out, so that a record of it stays true."""
     bound = bind(factory, spec, what)
-    return replace(spec, options={name: _write(value) for name, value in bound.items()})
+    return replace(spec, options={name: written(value) for name, value in bound.items()})
 
 
 def _type_name(kind: Any) -> str:
@@ -221,9 +221,10 @@ def _one_of(text: str, values: Mapping[str, Any]) -> Any:
     return values[text]
 
 
-def _write(value: Any) -> str:
+def written(value: Any) -> str:
+    """The value of an option as a spec has it."""
     if isinstance(value, tuple):
-        return "+".join(map(_write, value))
+        return "+".join(map(written, value))
     if isinstance(value, Enum):
         return str(value.value)
     if value is None or isinstance(value, bool):

@@ -134,7 +134,7 @@ def test_broken_entry_points_cost_the_others_nothing(install: Install, points: s
     assert found() == {"good-plugin": "good-plugin 1.2"}
     registry = Registry.installed()
     (entry,) = (e for e in registry.entries("sampler") if e.name == "good-plugin")
-    assert registry.status(entry) == Status("ok")
+    assert registry.status(entry) == Status("not imported")
 
 
 @pytest.mark.parametrize("value", ["a:b:c", "a b", "a:"])
@@ -208,7 +208,7 @@ def test_one_name_of_two_distributions_is_shadowed_for_both(install: Install) ->
 def test_a_name_of_another_kind_shadows_nothing(install: Install) -> None:
     points = "[metricforge.samplers]\nidea = {module}:X\n[metricforge.losses]\nidea = {module}:X\n"
     install("some-plugin", points=points)
-    assert status(named("idea"), "idea") == {"some-plugin": Status("ok")}
+    assert status(named("idea"), "idea") == {"some-plugin": Status("not imported")}
 
 
 @pytest.mark.parametrize(

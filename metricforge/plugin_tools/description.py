@@ -10,7 +10,7 @@ from typing import Any
 
 from metricforge.contracts import InnerSpec, Pairs, Triplets
 from metricforge.entry_points import COMMAND, SEARCH
-from metricforge.errors import MetricForgeError
+from metricforge.errors import MetricForgeError, PluginError
 from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Factory, Option, Spec, asks_of, further_of, options_of
 
@@ -23,7 +23,10 @@ OFFERS: Mapping[str, Any] = {"margin": 0.2, "dim": 64, "num_classes": 10}
 
 @dataclass(frozen=True)
 class Description:
-    """One component, or a family of them (`members` then has their names)."""
+    """One component, or a family of them (`members` then has their names).
+
+    `fault` says why it can't be used as it is; what can be told of it all the same is here.
+    """
 
     entry: Entry
     name: str
@@ -34,6 +37,7 @@ class Description:
     file: str | None
     line: int | None
     example: str | None
+    fault: str = ""
 
 
 def describe(registry: Registry, kind: str, spec: Spec) -> Description:
@@ -56,7 +60,12 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         file, line = _place(loaded)
         example = f'metricforge bench run SUITE, with search = "{spec.name}" in its [tune]'
         return Description(entry, spec.name, doc, (), {}, (), file, line, example)
-    factory = registry.factory(kind, spec)
+    factory = loaded[spec.name.removeprefix(entry.name)] if entry.family else loaded
+    fault = _fault(registry, kind, spec)
+    if fault:
+        file, line = _place(factory)
+        doc = inspect.getdoc(factory) or ""
+        return Description(entry, spec.name, doc, (), {}, (), file, line, None, fault)
     options, further = options_of(factory), further_of(factory)
     if further:
         # Under its own name, which is no option's: any name will do.
@@ -74,6 +83,15 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         line=line,
         example=f"metricforge train {_example(registry, factory, kind, full)}",
     )
+
+
+def _fault(registry: Registry, kind: str, spec: Spec) -> str:
+    """Why no component can be made by this name, such as an option of no type; "" if it can."""
+    try:
+        options_of(registry.factory(kind, spec))
+    except PluginError as error:
+        return str(error)
+    return ""
 
 
 def _entry(registry: Registry, kind: str, spec: Spec) -> Entry:

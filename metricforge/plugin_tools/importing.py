@@ -1,7 +1,7 @@
-"""Importing components to see whether they can be: in processes of their own, with patience.
+"""Importing components to see whether they can be: in processes of their own.
 
-A plugin that raises is told of; so is one that ends its process or does not come back. Patience is
-counted in what the process does, so that no busy machine makes a slow plugin a broken one.
+A plugin that raises is broken, and so is one that ends its process. One that is slow is waited for:
+no clock tells a slow plugin on a busy machine from one that hangs, and Ctrl-C ends the wait.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 
@@ -22,81 +20,66 @@ from metricforge.errors import PluginError
 from metricforge.registry import Entry, Registry, Status, load
 from metricforge.spec import Spec, options_of
 
-SECONDS = 60.0
-"""CPU time that the import of one component may take, and how long it may do nothing."""
-
-IDLE = 0.01
-"""The fraction of a core below which a process does nothing: a thread may wake now and then."""
+LOOK_AGAIN = 1.0
+"""Seconds until a process that is silent is looked at again, whether it has ended."""
 
 
-def tried(statuses: Mapping[Entry, Status], seconds: float = SECONDS) -> dict[Entry, Status]:
-    """The statuses, those of entries that can't be imported changed to broken, with the reason."""
+def imported(
+    statuses: Mapping[Entry, Status], begin: Callable[[Entry], None] = lambda entry: None
+) -> dict[Entry, Status]:
+    """The statuses after each entry was imported: ok, or broken with the reason.
+
+    `begin` is called with each entry before it is imported.
+    """
     found = dict(statuses)
     waiting = [entry for entry, status in statuses.items() if status.word != "broken"]
     while waiting:
-        told, ended = _import(waiting, seconds)
-        for entry, reason in zip(waiting, told, strict=False):
-            if reason:
-                found[entry] = Status("broken", reason)
-        waiting = waiting[len(told) :]
-        if waiting:
-            # The one that the process did not come back from; the others are tried without it.
-            found[waiting[0]] = Status("broken", ended)
-            waiting = waiting[1:]
+        reasons, ended = _import(waiting, begin)
+        for entry, reason in zip(waiting, reasons, strict=False):
+            shadowed = statuses[entry].word == "shadowed"
+            good = statuses[entry] if shadowed else Status("ok")
+            found[entry] = Status("broken", reason) if reason else good
+        if len(reasons) < len(waiting):
+            # The one that the process has ended with; the others are imported without it.
+            found[waiting[len(reasons)]] = Status("broken", ended)
+        waiting = waiting[len(reasons) + 1 :]
     return found
 
 
-def _import(entries: list[Entry], seconds: float) -> tuple[list[str], str]:
-    """What a process says of each entry, "" for a good one, and why it stopped if it did."""
+def _import(entries: list[Entry], begin: Callable[[Entry], None]) -> tuple[list[str], str]:
+    """What a process says of each entry, "" for a good one, and how it ended if it did."""
     names = json.dumps([[entry.kind, entry.name, entry.distribution] for entry in entries])
     words = [sys.executable, "-m", "metricforge.plugin_tools.importing", names]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True) as child:
-        lines: Queue[str | None] = Queue()
+        assert child.stdout is not None
+        lines: Queue[str] = Queue()
+        # A process that a plugin has left behind may hold the pipe open for good.
         Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
-        told: list[str] = []
+        reasons: list[str] = []
         try:
-            while (line := _next(lines, child.pid, seconds)) is not None:
-                told.append(json.loads(line))
-            ended = f"importing it ends the process (exit {child.wait()})"
-        except TimeoutError as error:
+            for entry in entries:
+                begin(entry)
+                reasons.append(json.loads(_next(lines, child)))
+        except Empty:
+            return reasons, f"importing it ends the process (exit {child.returncode})"
+        finally:
             child.kill()
-            ended = str(error)
-    return told, ended
+    return reasons, ""
 
 
-def _next(lines: Queue[str | None], pid: int, seconds: float) -> str | None:
-    """The next line; TimeoutError, with the reason, when the patience with the process ends."""
-    begun = worked = _cpu_seconds(pid)
-    since = time.monotonic()
-    while True:
+def _next(lines: Queue[str], child: subprocess.Popen[str]) -> str:
+    """The next line; Empty when the process has ended without another."""
+    while child.poll() is None:
         with suppress(Empty):
-            return lines.get(timeout=min(1.0, seconds / 10))
-        now = _cpu_seconds(pid)
-        if now - begun > seconds:
-            raise TimeoutError(f"importing it takes longer than {seconds:g} s of CPU time")
-        if time.monotonic() - since > seconds:
-            if now - worked < IDLE * seconds:
-                raise TimeoutError(f"importing it hangs: it does nothing for {seconds:g} s")
-            worked, since = now, time.monotonic()
+            return lines.get(timeout=LOOK_AGAIN)
+    # Its last lines may still be on their way from the pipe.
+    return lines.get(timeout=LOOK_AGAIN)
 
 
-def _cpu_seconds(pid: int) -> float:
-    """CPU time of a process; where there is no /proc, a tenth of the time by the clock."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return time.monotonic() / 10
-    # Behind the name, which is in brackets: the 12th and 13th are of the user and of the system.
-    user, system = stat.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def _read(output: Iterable[str], lines: Queue[str | None]) -> None:
-    """The lines, then None."""
+def _read(output: Iterable[str], lines: Queue[str]) -> None:
     for line in output:
         lines.put(line)
-    lines.put(None)
 
 
 def main(names: str) -> None:
