@@ -99,6 +99,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)
+    if recipe.miner is None:
+        check_miner(sampler, getattr(sampler, "miner", None))
     recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
     seed_torch(recipe.seed)
     model = build_model(recipe, registry, source.dataset, source.split, source.images)
