@@ -62,7 +62,7 @@ def test_images_and_labels_are_those_of_the_arrays(tmp_path: Path) -> None:
 
 def test_it_is_named_in_a_spec_and_passes_the_kit(tmp_path: Path) -> None:
     path = save(tmp_path, x=IMAGES, y=LABELS)
-    dataset = make_dataset(Registry.installed(), f"npz:path={path},size=9", "nowhere")
+    dataset = make_dataset(Registry.installed(), Spec.parse(f"npz:path={path},size=9"), "nowhere")
     assert dataset.shape == (1, 9, 9)
     assert check_dataset("npz", path=path).passed
 

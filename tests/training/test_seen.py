@@ -165,7 +165,7 @@ def test_active_triplets_of_the_standard_loss_are_those_that_violate_the_margin(
 def test_a_loss_that_says_nonsense_is_named_before_the_step(make_setup, active):
     setup = make_setup(sampler=Fixed(BatchHard()), loss=Counts(active))
     before = [p.detach().clone() for p in setup.model.parameters()]
-    with pytest.raises(PluginError, match=r"test_seen:Counts must have in `active` how many"):
+    with pytest.raises(PluginError, match=r"test_seen:Counts must give in `active` how many"):
         records(setup)
     assert all(a.equal(b) for a, b in zip(setup.model.parameters(), before, strict=True))
 

@@ -17,7 +17,7 @@ from metricforge_standard.miners.all_pairs import AllPairs
 from torch import nn
 
 import metricforge
-from metricforge.contracts import Dataset, Pairs, Triplets
+from metricforge.contracts import Counted, Dataset, Pairs, Triplets
 from metricforge.enforcement import check_labels, check_tuples
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
@@ -153,25 +153,25 @@ def test_which_losses_know_classes(spec, known):
 class Fails(Triplet):
     """Takes the batches of its training alone."""
 
-    def __call__(self, embeddings, labels, tuples):
+    def counted(self, embeddings, labels, tuples):
         if not torch.is_grad_enabled():
             raise ValueError("another batch")
-        return super().__call__(embeddings, labels, tuples)
+        return super().counted(embeddings, labels, tuples)
 
 
 class Infinite(Triplet):
     """Has no finite loss on validation images."""
 
-    def __call__(self, embeddings, labels, tuples):
-        value = super().__call__(embeddings, labels, tuples)
-        return value if torch.is_grad_enabled() else value * math.inf
+    def counted(self, embeddings, labels, tuples):
+        value, active = super().counted(embeddings, labels, tuples)
+        return Counted(value if torch.is_grad_enabled() else value * math.inf, active)
 
 
 class KeepsItsGraph(Triplet):
     """Holds what can't be copied."""
 
-    def __call__(self, embeddings, labels, tuples):
-        self.last = super().__call__(embeddings, labels, tuples)
+    def counted(self, embeddings, labels, tuples):
+        self.last = super().counted(embeddings, labels, tuples)
         return self.last
 
 
