@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.recipes.test_components import Net, assembled
 
 from metricforge.errors import UsageError
+from tests.recipes.test_components import Net, assembled
 
 NO_NORM = "the network has no batch norm: --batch-norm frozen changes nothing."
 NEVER = "the backbone never trains: it is frozen in all 2 epochs."
