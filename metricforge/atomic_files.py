@@ -6,7 +6,6 @@ sha256 of each file, and nothing is used before it was checked. Nothing is ever 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, TypeAlias
+
+from filelock import lock_descriptor
 
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 
@@ -200,7 +201,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     try:
         # Some network file systems have no locks; there the rename of one of two fails.
         with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_descriptor(handle, poll_interval=0.001)
         yield
     finally:
         os.close(handle)

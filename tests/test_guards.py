@@ -211,6 +211,12 @@ def test_the_light_modules_load_nothing_heavy():
     assert loaded_by(program) & HEAVY == set()
 
 
+def test_the_package_imports_where_fcntl_lacks():
+    """As it does on Windows."""
+    loaded = loaded_by("sys.modules['fcntl'] = None\nimport metricforge.runs.folder")
+    assert "metricforge.runs.lock" in loaded
+
+
 def test_the_names_of_the_package_are_there_when_they_are_used():
     import metricforge
 

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
 
+import numpy as np
+from numpy.dtypes import StringDType
+
 from metricforge.data.class_names import natural_key
 from metricforge.data.filetypes import (
     Taken,
@@ -21,7 +24,6 @@ from metricforge.data.filetypes import (
     taken_for,
     why_no_image,
 )
-from metricforge.data.image_files import Texts
 from metricforge.errors import DataError
 
 LARGEST_FILE = 1 << 28
@@ -85,9 +87,8 @@ class Members(Sequence[Member]):
         self._changed = archive.stat().st_mtime_ns
         found = [place for place, name in enumerate(names) if self._is_image(name, place)]
         found.sort(key=lambda place: natural_key(names[place]))
-        self._places, self.paths = array("q", found), Texts()
-        for place in found:
-            self.paths.append(names[place])
+        self._places = array("q", found)
+        self.paths = np.array([names[place] for place in found], StringDType())
         self._check_once()
 
     def __len__(self) -> int:

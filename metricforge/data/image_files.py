@@ -7,7 +7,11 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+from numpy.dtypes import StringDType
+from numpy.typing import NDArray
 
 from metricforge.contracts import EncodedImage
 from metricforge.errors import DataError
@@ -15,35 +19,8 @@ from metricforge.errors import DataError
 Encoded: TypeAlias = Path | EncodedImage
 
 
-class Texts(Sequence[str]):
-    """Strings, each of which takes its bytes in UTF-8 and 8 more."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._ends = array("q")  # of each string
-
-    def append(self, text: str) -> None:
-        """Put a string behind those that there are."""
-        self._bytes += text.encode()
-        self._ends.append(len(self._bytes))
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        place = range(len(self))[place]
-        begin = self._ends[place - 1] if place else 0
-        return self._bytes[begin : self._ends[place]].decode()
-
-
 class Paths(Sequence[Path]):
-    """Paths of files, of which the name alone is kept: a million take some 25 MB, not 500.
+    """Paths of files, of which the name alone is kept: a million take some 45 MB, not 500.
 
     They are in the order of adding, by folder.
     """
@@ -52,7 +29,8 @@ class Paths(Sequence[Path]):
         self._folders: list[Path] = []
         self._known: dict[Path, Path] = {}  # one object for each of them
         self._begins = array("q")  # of each folder, the place of its first file
-        self._names = Texts()
+        self._names: NDArray[Any] = np.empty(1, StringDType())  # and room for more
+        self._count = 0
         self.sizes = array("q")
         """The bytes of each file, where `add` was told those of all."""
 
@@ -60,18 +38,21 @@ class Paths(Sequence[Path]):
         """Put the files of these names in `folder` behind those that there are."""
         if not names:
             return
+        if not self._folders or self._folders[-1] != folder:
+            self._folders.append(self._known.setdefault(folder, folder))
+            self._begins.append(self._count)
+        first, self._count = self._count, self._count + len(names)
+        if self._count > len(self._names):
+            self._names = np.append(self._names, np.empty(self._count, StringDType()))
+        self._names[first : self._count] = names
         self.sizes.extend(sizes or ())
-        self._go_on_in(folder)
-        for name in names:
-            self._names.append(name)
 
     def append(self, path: Path) -> None:
         """Put one file behind those that there are; its size is asked for where it is needed."""
-        self._go_on_in(path.parent)
-        self._names.append(path.name)
+        self.add(path.parent, [path.name])
 
     def __len__(self) -> int:
-        return len(self._names)
+        return self._count
 
     @overload
     def __getitem__(self, place: int) -> Path: ...
@@ -81,20 +62,16 @@ class Paths(Sequence[Path]):
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         place = range(len(self))[place]
-        return self._folders[bisect_right(self._begins, place) - 1] / self._names[place]
-
-    def _go_on_in(self, folder: Path) -> None:
-        if not self._folders or self._folders[-1] != folder:
-            self._folders.append(self._known.setdefault(folder, folder))
-            self._begins.append(len(self))
+        name: str = self._names[place]
+        return self._folders[bisect_right(self._begins, place) - 1] / name
 
     def strings(self) -> Iterator[str]:
         """The paths as text, which is several times faster than as Paths."""
         ends = [*self._begins[1:], len(self)]
         for folder, first, end in zip(self._folders, self._begins, ends, strict=True):
             above = os.path.join(folder, "")  # noqa: PTH118
-            for place in range(first, end):
-                yield above + self._names[place]
+            for name in self._names[first:end]:
+                yield above + name
 
 
 class Chosen(Sequence[Encoded]):
