@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 
 import numpy as np
 import pytest
@@ -314,6 +316,14 @@ def test_a_broken_sampler_fails_just_that_check(name, component):
 
 def test_every_check_has_its_broken_sampler():
     assert_all_are_broken("sampler", BROKEN)
+
+
+def test_what_is_measured_does_not_depend_on_the_clock(monkeypatch):
+    """As on a machine so busy that each look at the clock comes an hour after the one before."""
+    hours = itertools.count(0, 3600.0)
+    monkeypatch.setattr("metricforge.testing.growth.time.perf_counter", lambda: next(hours))
+    (note,) = (found for found in check_sampler(Sound).notes if found.check == "growth")
+    assert re.search(r"memory grows as N\^.* at 2,000, .* at 20,000", note.says)
 
 
 @pytest.mark.parametrize("component", [Sound, CountsAndSaves, Remembers, TakesTurns])
