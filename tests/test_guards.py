@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -11,6 +12,8 @@ import tomllib
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
+
+import pytest
 
 from metricforge.contracts import KINDS, SEARCHES
 from metricforge.registry import Entry
@@ -130,6 +133,28 @@ def test_plugins_import_the_contract_and_little_else():
         return ours and not begins(name, *allowed, own)
 
     assert importing(STANDARD_MODULES, is_internal) == []
+
+
+ROOMS = ("contracts", "errors", "data", "evaluation", "pairwise", "runs", "testing", "tuning")
+PUBLIC = ("metricforge", *(f"metricforge.{room}" for room in ROOMS))
+
+
+@pytest.mark.parametrize("name", ["example", "optuna", "timm", "xbm"])
+def test_our_own_distributions_use_public_names_only(name):
+    """As docs/stability.md lists them; they are the models that others follow."""
+    files = sorted((ROOT / "plugins" / name).glob("metricforge_*/*.py"))
+    files += sorted((ROOT / "plugins" / name).glob("metricforge_*.py"))
+    assert files
+    for file in files:
+        for used in imports(file, file.stem):
+            if not begins(used, "metricforge"):
+                continue
+            room, _, thing = used.rpartition(".")
+            assert room in PUBLIC, f"{file.name} imports {used}, which is private"
+            public = getattr(importlib.import_module(room), "__all__", None)
+            assert public is None or thing in public, f"{used} is not in {room}.__all__"
+    stability = (ROOT / "docs" / "stability.md").read_text()
+    assert [room for room in PUBLIC if f"`{room}`" not in stability] == []
 
 
 def test_one_file_imports_pytorch_metric_learning():

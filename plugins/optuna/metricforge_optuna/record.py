@@ -10,7 +10,7 @@ from typing import Any
 
 from metricforge import Recipe
 from metricforge.errors import ArtefactError, ResourceError, UsageError
-from metricforge.tuning.space import Dimension
+from metricforge.tuning import Dimension
 
 
 @dataclass(frozen=True)

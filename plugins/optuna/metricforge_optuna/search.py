@@ -19,8 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from metricforge import train
 from metricforge.errors import ArtefactError, Interrupted, MetricForgeError, UsageError
-from metricforge.scoring.measure import goodness
-from metricforge.tuning.options import carried_out
+from metricforge.tuning import carried_out, goodness
 from metricforge_optuna.record import Plan, SearchFolder, TrialRecord
 
 Tell = Callable[[str], None]
