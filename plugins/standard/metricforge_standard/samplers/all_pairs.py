@@ -12,10 +12,13 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class AllPairs:
-    """P x K batches; every pair of a batch, none of them listed where the loss can do without.
+    """P x K batches; every pair of a batch, listed only for a loss that has no closed form.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). With `balanced` all
-    positive pairs, and as many of the negative ones, drawn at random.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        balanced: Whether to choose all positive pairs and as many negative pairs, drawn at random,
+            instead of every pair.
     """
 
     default_loss = "contrastive"

@@ -12,9 +12,13 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class AllTriplets:
-    """P x K batches; every triplet of a batch, none of them listed where the loss is `triplet`.
+    """P x K batches; every triplet of a batch, listed only for a loss that has no closed form.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    The losses `triplet` and `margin` have one.
+
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
     """
 
     default_loss = "triplet"

@@ -12,9 +12,11 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class Balanced:
-    """P x K batches that the loss sees whole, for losses that compare all with all.
+    """P x K batches that the loss compares whole, without a miner.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: a batch of about 128).
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more. Default: 128 / P, at least 4.
     """
 
     default_loss = "supcon"

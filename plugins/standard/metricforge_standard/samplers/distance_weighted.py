@@ -12,10 +12,17 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class DistanceWeighted:
-    """P x K batches; negatives drawn so that all distances are as likely (Wu 2017).
+    """P x K batches; negatives drawn so that all distances are equally likely (Wu 2017).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). Distances under
-    `nearest` count as `nearest`; negatives beyond `farthest` are not drawn.
+    The miner is `distance-weighted`, which scales embeddings to unit length.
+
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        nearest: Smallest distance in the weights, above 0; a nearer negative counts as this far.
+        farthest: Distance beyond which no negative is drawn, above `nearest` and at most 2.
+
+    Reference: Wu et al., Sampling Matters in Deep Embedding Learning, 2017.
     """
 
     default_loss = "margin"

@@ -15,8 +15,13 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 class EasyPositive:
     """P x K batches; each anchor's nearest positive with a semi-hard negative (Xuan 2020).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `negative` is
-    "semihard", the nearest beyond the positive, or "hard", the nearest.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        negative: Negative of a triplet: "semihard" is the nearest beyond the positive, "hard" the
+            nearest.
+
+    Reference: Xuan et al., Improved Embeddings with Easy Positive Triplet Mining, 2020.
     """
 
     default_loss = "triplet"

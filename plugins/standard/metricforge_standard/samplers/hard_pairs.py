@@ -14,7 +14,9 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 class HardPairs:
     """P x K batches; all positive pairs, and as many of the nearest negative pairs.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
     """
 
     default_loss = "contrastive"

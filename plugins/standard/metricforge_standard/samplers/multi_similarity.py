@@ -12,10 +12,17 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 
 
 class MultiSimilarity:
-    """P x K batches; pairs that are hard beside the others of their anchor (Wang 2019).
+    """P x K batches; pairs that are hard compared with the others of their anchor (Wang 2019).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4), `epsilon` that of the
-    miner of this name, which leaves the choice to the default loss: no pair is listed.
+    The miner `multi-similarity` leaves its choice to the default loss, so that no pair is listed.
+
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        epsilon: Slack of the comparison, a difference of cosines; larger chooses more pairs.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+        Learning, 2019.
     """
 
     def __init__(

@@ -14,8 +14,11 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 class NHardTriplet:
     """P x K batches; each anchor's farthest positives with each of its nearest negatives.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `positives` and
-    `negatives` say how many of each.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        positives: Farthest positives of each anchor, 1 or more.
+        negatives: Nearest negatives of each anchor, 1 or more.
     """
 
     default_loss = "triplet:margin=0,soft=1,log=true"

@@ -15,9 +15,12 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 class RandomHardTriplet:
     """P x K batches; for each positive pair a random negative that violates the margin.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `margin` is by
-    default that of the loss, and without a named loss that of its triplet loss (0.2). `squared`
-    compares squared distances, and so does the loss where none is named.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        margin: Distance above 0 by which a negative must be farther than the positive; none: that
+            of the loss, or 0.2 if it has none.
+        squared: Whether to compare squared distances; the default loss then does, too.
     """
 
     def __init__(

@@ -14,7 +14,12 @@ from metricforge_standard.samplers._class_balanced import ClassBalanced
 class SemiHardTriplet:
     """P x K batches; for each positive pair the nearest negative beyond it (Schroff 2015).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+
+    Reference: Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering,
+        2015.
     """
 
     default_loss = "triplet"
