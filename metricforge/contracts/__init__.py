@@ -1,7 +1,8 @@
 """What a plugin and the core promise each other; a component imports this and `errors`, no more.
 
-Importing it loads no torch, so that listing plugins stays instant. Each kind has a module of its
+Importing it loads no torch, so that listing plugins takes no time. Each kind has a module of its
 own; all names are here as well.
+
 Shapes: B images in a batch, N images in a dataset, F features, D embedding dimensions.
 """
 

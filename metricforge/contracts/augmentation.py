@@ -1,4 +1,4 @@
-"""What an augmentation is, and what it may have beside."""
+"""The contract of an augmentation, and its optional members."""
 
 from __future__ import annotations
 
@@ -9,31 +9,60 @@ if TYPE_CHECKING:
 
 
 class Draws(Protocol):
-    """Random numbers for the B images of a batch, each image its own.
+    """Random numbers for the B images of a batch, separate for each image.
 
-    What an image is given depends on the seed, the epoch, the image and the number of calls
-    before; not on the batch around it, nor on the device. All are on the device of the images.
+    The numbers of an image depend on the seed, the epoch, the image and the number of calls before.
+    They do not depend on the rest of the batch or on the device. All are on the device of the
+    images.
     """
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """float32 [B, *shape], evenly in [low, high)."""
+        """Uniform numbers in [low, high).
+
+        Args:
+            shape: Shape of the numbers of one image.
+            low: Lower bound, included.
+            high: Upper bound, excluded.
+
+        Returns:
+            float32 [B, *shape].
+        """
 
     def normal(self, *shape: int) -> Tensor:
-        """float32 [B, *shape] of mean 0 and deviation 1."""
+        """Normal numbers of mean 0 and standard deviation 1.
+
+        Args:
+            shape: Shape of the numbers of one image.
+
+        Returns:
+            float32 [B, *shape].
+        """
 
     def seeds(self) -> list[int]:
-        """B numbers of 62 bits, for what has a random generator of its own."""
+        """Seeds for code with a random generator of its own.
+
+        Returns:
+            B numbers of 62 bits.
+        """
 
 
 class Augmentation(Protocol):
     """Changes each image of a batch, in training only, by draws of its own and nothing else.
 
-    What an image becomes does not depend on the others of its batch. An augmentation that only
+    The result for an image does not depend on the others of its batch. An augmentation that only
     moves pixels is :class:`Warping` in the place of this.
     """
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        """float32 images [B, C, H, W] in 0 .. 255 to images of the same shape."""
+        """Change the images of a batch.
+
+        Args:
+            images: float32 [B, C, H, W], 0 to 255.
+            draws: The random numbers of the images.
+
+        Returns:
+            float32 images of the same shape.
+        """
 
 
 @runtime_checkable
@@ -41,9 +70,16 @@ class Warping(Protocol):
     """An augmentation that only moves pixels; several in a row cost one interpolation."""
 
     def warp(self, grid: Tensor, draws: Draws) -> Tensor:
-        """float32 places [B or 1, H, W, 2] to look at, to others [B, H, W, 2].
+        """Map the position of each output pixel to the position in the image to sample from.
 
-        A place is (x, y), from -1 at the left and upper edge to 1.
+        A position is (x, y), from -1 at the left and upper edge to 1.
+
+        Args:
+            grid: float32 [B or 1, H, W, 2].
+            draws: The random numbers of the images.
+
+        Returns:
+            float32 [B, H, W, 2].
         """
 
 

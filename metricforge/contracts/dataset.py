@@ -1,4 +1,4 @@
-"""What a dataset hands over: images, labels, splits, official episodes."""
+"""What a dataset provides: images, labels, splits, official episodes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trials:
-    """Few-shot episodes that are given, so that all who use them answer the same questions.
+    """Fixed few-shot episodes, so that every program that uses them answers the same questions.
 
-    E episodes of W classes; `support` int64 [E, W, S] holds the places of S labelled images of
-    each, `queries` int64 [E, W * Q] those of Q images to be told of each, class by class in the
-    order of the support. `over` names the episodes where numbers of each are shown: "runs".
-    `measure` is the number that is usual for them.
+    E episodes of W classes, each with S labelled images and Q queries of each class.
+
+    Args:
+        support: int64 [E, W, S], indices of the labelled images.
+        queries: int64 [E, W * Q], indices of the queries, class by class in the order of the
+            support.
+        over: Name of the episodes in a report of each one's metric, e.g. "runs".
+        measure: The metric that is usual for these episodes.
     """
 
     support: Tensor
@@ -28,33 +32,44 @@ class Trials:
 
 
 class EncodedImage(Protocol):
-    """An encoded image that is no file of its own, such as a member of an archive.
+    """An encoded image that is no file of its own, e.g. a member of an archive.
 
-    It may have `changed`, a number that is another when the image has changed since.
+    It may have an attribute `changed`, a number that differs once the image has changed.
     """
 
     @property
     def name(self) -> str:
-        """What errors and records call it, as a path: "photos.zip/cats/1.jpg"."""
+        """Its name in errors and records, as a path: "photos.zip/cats/1.jpg"."""
 
     @property
     def size(self) -> int:
-        """How many bytes `read` gives."""
+        """The number of bytes that `read` returns."""
 
     def read(self) -> bytes:
-        """The encoded image; called from several threads. DataError where it can't be read."""
+        """Read the encoded image; called from several threads.
+
+        Returns:
+            The bytes of the image.
+
+        Raises:
+            DataError: The image can't be read.
+        """
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a drawing in a file becomes an image, beside its size and channels.
+    """How a drawing in a file becomes an image, apart from its size and channels.
 
-    A model does the same with the files that it is given as was done with those it is trained on.
+    A model treats the files that it encodes like those that it was trained on.
 
-    - `margin`: the ink, what is darker than half, fills the image but for such a share of a side at
-      every edge, wherever and however large it was drawn; what is small is not enlarged without
-      end. None: as it lies.
-    - `inverted`: dark on light becomes light on dark.
+    Args:
+        margin: Space around the ink, as a fraction of a side, 0 to 0.4. The ink, the pixels darker
+            than half, is scaled to fill the rest of the image, wherever and however large it was
+            drawn; small ink is enlarged up to a limit. None: the drawing stays as it is.
+        inverted: Whether dark on light becomes light on dark.
+
+    Raises:
+        ValueError: A value is out of range or of another type.
     """
 
     margin: float | None = None
@@ -70,33 +85,40 @@ class Reading:
 
 
 AS_IT_LIES = Reading()
-"""Resized, and no more."""
+"""Images are resized, and nothing else."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with their classes, as a dataset plugin hands them over.
+    """Images with their classes, as a dataset plugin provides them.
 
-    - `images`: one uint8 tensor [N, C, H, W], or N image files that the core decodes to `shape`.
-      A sequence that makes them on demand keeps a million of them small.
-    - `labels`: int64 [N], each an index into `classes`; every class name is a string.
-    - `groups`: int64 [N], each an index into `group_names` (an alphabet, a category), or None.
-    - `official`: int64 [N] with TRAIN, VALIDATION or TEST where the dataset has a split of its
-      own, or None. It is class-disjoint if no class is in two parts; otherwise it is closed-set.
-    - `turns_into_classes`: a turned or mirrored image shows another thing, as drawings of signs
-      do, so that orientations may count as further classes where there are few.
-    - `trials`: official few-shot episodes by name, of places among the images.
-    - `queries` and `gallery`: bool [N] each, or None: the images that ask in retrieval, and those
-      that are looked for. None: all of a part, each asking for the others. An image may be both.
-    - `notes`: sentences the user should read, such as files that were passed over.
-    - `warnings`: sentences on what makes numbers say less than they seem to, such as names of
-      classes that may be one.
-    - `cache`: a folder in which the core keeps what files were decoded to, or None.
-    - `advice`: what the user may do about files that can't be read, said with the error, or "".
-    - `made_of`: for each class that is made of images of others, which these are, all by their
-      indices. It trains where all of these train, and is in no part of a split otherwise.
-    - `reading`: what was done with its files, or is to be done by the core that decodes them.
-    - `nouns`: what its classes and groups are called, in the plural, e.g. characters, alphabets.
+    Args:
+        name: Name in records and reports.
+        images: One uint8 tensor [N, C, H, W], or N image files that the core decodes to `shape`. A
+            sequence that makes them on demand keeps a million of them small.
+        labels: int64 [N], each an index into `classes`.
+        classes: Class names, each a string.
+        shape: (C, H, W) of every image.
+        groups: int64 [N], each an index into `group_names` (an alphabet, a category), or None.
+        group_names: Names of the groups.
+        official: int64 [N] with TRAIN, VALIDATION or TEST if the dataset has a split of its own, or
+            None. The split is class-disjoint if no class is in two parts; otherwise it is
+            closed-set.
+        turns_into_classes: Whether a turned or mirrored image shows another thing, as drawings of
+            signs do, so that orientations may count as further classes if there are few.
+        notes: Sentences for the user, e.g. on skipped files.
+        trials: Official few-shot episodes by name, with indices of the images.
+        queries: bool [N], the images that are queries in retrieval, or None.
+        gallery: bool [N], the images that can be retrieved, or None. With both None all images of a
+            part are queries, and each retrieves the others. An image may be both.
+        cache: Folder in which the core stores decoded images, or None.
+        advice: What the user may do about files that can't be read; the error ends with it.
+        made_of: For each class that is made of images of others, these classes; all by index. It is
+            a training class if all of these are, and is in no part of a split otherwise.
+        reading: How the files were read, or are to be read by the core.
+        nouns: The plurals of what a class and a group are, e.g. characters, alphabets.
+        warnings: Sentences on what makes metrics less meaningful than they seem, e.g. class names
+            that may mean one class.
     """
 
     name: str

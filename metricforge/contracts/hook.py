@@ -1,4 +1,4 @@
-"""What a hook may have: one of these members or more."""
+"""The contract of a hook: one of these members or more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ class OnStep(Protocol):
     """A hook that is called after each step."""
 
     def on_step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
-        """With the line of metrics.jsonl, by name, and the embeddings [B, D] of the batch."""
+        """Handle a finished step.
+
+        Args:
+            record: The step's line of metrics.jsonl, by name.
+            embeddings: Embeddings [B, D] of the batch, a copy.
+        """
 
 
 @runtime_checkable
@@ -22,19 +27,24 @@ class OnEpoch(Protocol):
     """A hook that is called after each epoch."""
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
-        """With the line of metrics.jsonl; `record["validation"]` has the scores."""
+        """Handle a finished epoch.
+
+        Args:
+            record: The epoch's line of metrics.jsonl, by name; `record["validation"]` has the
+                scores.
+        """
 
 
 @runtime_checkable
 class OnEnd(Protocol):
-    """A hook that is called when the training is over, was stopped, or failed."""
+    """A hook that is called once training has finished, was stopped, or failed."""
 
     def on_end(self) -> None: ...
 
 
 Hook: TypeAlias = OnStep | OnEpoch | OnEnd
-"""Watches a training from its first rank, and changes nothing: a logger, for one.
+"""Watches a training from its first rank and changes nothing, e.g. a logger.
 
-It may ask for `folder`, the run's, and `step`, how many steps are done where a run is resumed.
-Records and embeddings are copies. Labels are shown to none.
+Its factory may require `folder`, the run's folder, and `step`, the number of finished steps if a
+run is resumed. Records and embeddings are copies. No hook gets labels.
 """

@@ -1,4 +1,4 @@
-"""The kinds of components, their entry-point groups, and what their factories may ask for."""
+"""The kinds of components, their entry-point groups, and what their factories may require."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from metricforge.contracts.state import Stateful
 API_VERSION = 1
 """Raised when a plugin written for the previous version would break.
 
-A plugin says which it was written for: `METRICFORGE_API = 1` in the module that its entry point
-names, or in a package around it. It is read from the source, before anything is imported.
+A plugin declares the version that it was written for: `METRICFORGE_API = 1` in the module that its
+entry point names, or in a package around it. It is read from the source, before any import.
 """
 
 COMMANDS = "metricforge.commands"
 """The entry-point group of click commands that a plugin adds to `metricforge`."""
 
 SEARCHES = "metricforge.searches"
-"""The entry-point group of what chooses the options of a suite's trials.
+"""The entry-point group of searches, which choose the options of a suite's trials.
 
-A name is that of a class, made of a seed, with `ask()`, whose answer picks values as optuna's
-trials do, and `tell(answer, score)`.
+An entry point names a class that is built from a seed. Its `ask()` returns a chooser, which picks
+values as optuna's trials do; `tell(chooser, score)` reports the score.
 """
 
 
@@ -54,9 +54,9 @@ class Kind:
     Args:
         name: The singular, "sampler".
         plural: The plural, "samplers", of which the entry-point group is made.
-        offers: What a factory may ask for, the names of its ordinary parameters.
-        required: The type of what the factory gives.
-        optional: The types of what a component may have beside.
+        offers: Names of the ordinary parameters that a factory may have.
+        required: The type of what the factory returns.
+        optional: The types of further members that a component may have.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Kind:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The names that a component of this kind has or may have, calls aside."""
+        """The names that a component of this kind has or may have, without calls."""
         types = (*(() if self.required is None else (self.required,)), *self.optional)
         return tuple(sorted({name for one in types for name in members_of(one)}))
 
@@ -122,22 +122,30 @@ KINDS: Mapping[str, Kind] = {
 }
 
 INNER: Final = "the spec of a component of the same kind"
-"""What marks the type of an option as a spec, in its annotation."""
+"""The mark of an option's type as a spec, in its annotation."""
 
 InnerSpec: TypeAlias = Annotated[str, INNER]
 """The type of an option that is the spec of another component of the same kind, for `build`.
 
-The record of a run then has the other's defaults written out as well.
+The record of a run then contains the other's defaults as well.
 """
 
 Made = TypeVar("Made", covariant=True)
 
 
 class Build(Protocol[Made]):
-    """Makes another component of the same kind, so that one can wrap another; ask for `build`.
+    """Makes another component of the same kind, so that one can wrap another.
 
-    A sampler that wraps one takes `build: Build[Sampler]`.
+    A factory gets it as its parameter `build`, e.g. `build: Build[Sampler]` in a sampler that wraps
+    one.
     """
 
     def __call__(self, spec: str) -> Made:
-        """A spec, "hard-triplet:per_class=4", to the component, which is offered the same."""
+        """Build a component.
+
+        Args:
+            spec: E.g. "hard-triplet:per_class=4".
+
+        Returns:
+            The component, built with the same offers.
+        """

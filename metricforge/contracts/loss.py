@@ -1,4 +1,4 @@
-"""What a loss is, and what it may have beside."""
+"""The contract of a loss, and its optional members."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Counted(NamedTuple):
-    """A loss with the number of tuples that have a share in it.
+    """A loss with the number of tuples that contribute to it.
 
     Args:
         value: The scalar, with a graph.
-        active: How many of the tuples have a share in the value (of a smooth loss: violate the
+        active: How many of the tuples contribute to the value (of a smooth loss: violate the
             margin), an int or a 0-d tensor, which spares a GPU the wait.
     """
 
@@ -24,13 +24,22 @@ class Counted(NamedTuple):
 
 
 class Loss(Protocol):
-    """Scores the tuples of a batch; an `nn.Module` when it learns.
+    """Scores the tuples of a batch; an `nn.Module` if it learns.
 
     Without tuples it is zero, with a graph.
     """
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
-        """Embeddings [B, D], labels [B] and what the miner chose, to a scalar with a graph."""
+        """Score the tuples of a batch.
+
+        Args:
+            embeddings: [B, D], with a graph.
+            labels: int64 [B].
+            tuples: The tuples that the miner chose; None: the whole batch.
+
+        Returns:
+            A scalar with a graph.
+        """
 
 
 @runtime_checkable
@@ -38,20 +47,29 @@ class Accepting(Protocol):
     """A loss that does not take every kind of tuples."""
 
     accepts: tuple[TupleKind, ...]
-    """Those that it takes."""
+    """The kinds that it takes; None is the whole batch."""
 
 
 @runtime_checkable
 class Counting(Protocol):
-    """A loss that counts the tuples that have a share in it; their fraction is logged."""
+    """A loss that counts the tuples that contribute to it; their fraction is logged."""
 
     def counted(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Counted:
-        """What the call gives, and the count; called in the place of it while training."""
+        """Score and count; called in place of the loss in training.
+
+        Args:
+            embeddings: [B, D], with a graph.
+            labels: int64 [B].
+            tuples: The tuples that the miner chose; None: the whole batch.
+
+        Returns:
+            The value that the call returns, and the count.
+        """
 
 
 @runtime_checkable
 class WithMargin(Protocol):
-    """A loss with a margin, which is handed to miners that take one."""
+    """A loss with a margin, which the core passes to miners that take one."""
 
     margin: float | None
 
@@ -61,4 +79,11 @@ class Predicting(Protocol):
     """A loss that learns a classifier, whose accuracy on validation images is logged."""
 
     def predict(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] to the class 0 .. num_classes - 1 of each, int64 [B]."""
+        """Classify embeddings.
+
+        Args:
+            embeddings: [B, D].
+
+        Returns:
+            The class 0 .. num_classes - 1 of each, int64 [B].
+        """

@@ -1,4 +1,4 @@
-"""What a miner is, and what it may have beside."""
+"""The contract of a miner, and its optional members."""
 
 from __future__ import annotations
 
@@ -13,19 +13,28 @@ if TYPE_CHECKING:
 class Miner(Protocol):
     """Chooses the tuples of one batch, called without gradient.
 
-    Pure, but for a state that it saves (:class:`Stateful`).
+    Pure, except for a state that it saves (:class:`Stateful`). NaN embeddings must not make it
+    raise: the core reports them.
 
-    `kind` is Pairs, Triplets or None; None says that the loss sees the whole batch. The call may
-    take more, by name: `rng`, a numpy Generator that is a function of (seed, epoch, step), for a
-    miner that draws, and draws from nothing else; and `margin`, that of the loss, or None where it
-    has none. NaN embeddings must not make it raise: the core reports them.
+    The call may take more, by name: `rng`, a numpy Generator that is a function of (seed, epoch,
+    step) and the only source of random numbers, and `margin`, that of the loss, or None if it has
+    none.
     """
 
     @property
-    def kind(self) -> TupleKind: ...
+    def kind(self) -> TupleKind:
+        """Pairs, Triplets, or None if the loss compares the whole batch."""
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Tuples | None:
-        """Embeddings [B, D] and labels [B] to tuples; none may be found, never a self-pair."""
+        """Choose the tuples of a batch.
+
+        Args:
+            embeddings: [B, D], without gradient.
+            labels: int64 [B].
+
+        Returns:
+            Tuples of the kind `kind`, maybe empty, without self-pairs.
+        """
 
 
 @runtime_checkable
@@ -33,4 +42,11 @@ class LeavingChoice(Protocol):
     """A miner that leaves its choice to a loss that makes the same choice itself."""
 
     def left_to(self, loss: Any) -> Miner | None:
-        """The miner of its kind to ask in its place for this loss, or None."""
+        """The miner to use in its place with a loss.
+
+        Args:
+            loss: The loss of the training.
+
+        Returns:
+            A miner of the same kind, or None: this miner chooses.
+        """

@@ -1,4 +1,4 @@
-"""What backbones and heads are, and what they may have beside."""
+"""The contracts of backbones and heads, and their optional members."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a backbone wants to be given; what it leaves None, the core decides.
+    """The input that a backbone requires; the core decides what is None.
 
-    - `size`: height and width that the core resizes images to, on the device. Default: as they are.
-    - `mean` and `std` of each channel, pixels being 0 to 1. Default: those of the train set.
-    - `interpolation` of the resizing, antialiased.
+    Args:
+        size: Height and width to which the core resizes images, on the device. Default: no resize.
+        mean: Mean of each channel, for pixels of 0 to 1. Default: that of the train set.
+        std: Standard deviation of each channel, likewise.
+        interpolation: Method of the resizing, antialiased.
     """
 
     size: tuple[int, int] | None = None
@@ -28,12 +30,19 @@ class Head(Protocol):
     """An `nn.Module` from features to the embedding, which the core scales to unit length."""
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Features [B, F] to [B, D]; in evaluation each row depends on its own image alone."""
+        """Map features to embeddings.
+
+        Args:
+            features: [B, F].
+
+        Returns:
+            [B, D]; in evaluation each row depends on its own image alone.
+        """
 
 
 @runtime_checkable
 class ScalingItself(Protocol):
-    """A head that says whether the core scales its embeddings to unit length."""
+    """A head that declares whether the core scales its embeddings to unit length."""
 
     unit_length: bool
 
@@ -42,22 +51,30 @@ class Backbone(Protocol):
     """An `nn.Module` from images to features."""
 
     @property
-    def out_features(self) -> int: ...
+    def out_features(self) -> int:
+        """F, the number of features."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalised images [B, C, H, W] to [B, F]; in evaluation each row by its image alone."""
+        """Map images to features.
+
+        Args:
+            images: Normalised, [B, C, H, W].
+
+        Returns:
+            [B, F]; in evaluation each row depends on its own image alone.
+        """
 
 
 @runtime_checkable
 class Preprocessed(Protocol):
-    """A backbone that was trained on images of a certain size, mean and deviation."""
+    """A backbone that was trained on images of a certain size, mean and standard deviation."""
 
     preprocessing: Preprocessing
 
 
 @runtime_checkable
 class Rebuildable(Protocol):
-    """A backbone that fetches weights when it is built, and need not when its model is loaded."""
+    """A backbone that downloads weights when it is built, and need not when its model is loaded."""
 
     rebuild: str
     """The spec that makes the same network without fetching weights."""

@@ -1,4 +1,4 @@
-"""What a protocol is given and gives: labelled embeddings, and named estimates."""
+"""The contract of an evaluation protocol: labelled embeddings in, named estimates out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured number with its 95 % interval.
+    """A metric with its 95 % interval.
 
-    `n` counts what the interval is over, and `over` names it: "queries", "classes", "episodes".
+    Args:
+        value: The metric, e.g. a mean.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        n: Number of units that the interval is over.
+        over: Name of the units: "queries", "classes", "episodes".
     """
 
     value: float
@@ -30,12 +35,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a protocol may know of the images that were embedded: one row for each of them.
+    """What a protocol knows of the images that were embedded: one row for each of them.
 
-    `labels` int64 [N], `classes` their names, `groups` int64 [N] or None; of the dataset's
-    `trials`, as rows of these images, those that are whole among them. `places` int64 [N] are
-    those of the images in the dataset; None: in order. `queries` and `gallery` are bool [N], or
-    both None where nothing is flagged.
+    Args:
+        labels: int64 [N].
+        classes: Class names.
+        groups: int64 [N], or None.
+        trials: Those of the dataset's `trials` whose images are all among these, as rows of these
+            images.
+        places: int64 [N], indices of the images in the dataset; None: in order.
+        queries: bool [N], the images that are queries; None, as `gallery`, if nothing is flagged.
+        gallery: bool [N], the images that can be retrieved, or None.
     """
 
     labels: Tensor
@@ -48,7 +58,12 @@ class Labelled:
 
 
 class Validation(NamedTuple):
-    """The same model's embeddings [M, D] of other classes, to choose a threshold or the like by."""
+    """The same model's embeddings of other classes, e.g. to choose a threshold.
+
+    Args:
+        embeddings: float32 [M, D].
+        images: Labels of the M images.
+    """
 
     embeddings: Tensor
     images: Labelled
@@ -58,9 +73,12 @@ class Validation(NamedTuple):
 class Scored:
     """The scores that an estimate is the mean of, so that two models can be compared in pairs.
 
-    `values` float64 [U], one for each query or episode, the same in the same order for any model;
-    `classes` int64 [U] where those of one class succeed or fail together, as queries do; else
-    `over` says what the values are of.
+    Args:
+        values: float64 [U], one for each query or episode, the same in the same order for any
+            model.
+        classes: int64 [U] if the units of one class succeed or fail together, as queries do; or
+            None.
+        over: Name of the units, if `classes` is None.
     """
 
     values: NDArray[np.float64]
@@ -70,10 +88,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Answers:
-    """What each query was answered with, so that a report can show where a model fails.
+    """The answer to each query, so that a report can show where a model fails.
 
-    By row: `queries` int64 [Q], and `nearest` int64 [Q] the image found first; `scores` float64
-    [Q], 1 for a query that went as well as can be.
+    Args:
+        queries: int64 [Q], rows of the queries.
+        nearest: int64 [Q], row of the first retrieved image of each.
+        scores: float64 [Q], 1 for a query with the best possible result.
     """
 
     queries: NDArray[np.int64]
@@ -83,11 +103,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class Result:
-    """What a protocol measured: named numbers, their definitions, and what to know of them.
+    """What a protocol measured: named metrics, their definitions, and notes on them.
 
-    `scores` has, by the names of estimates, what these are the means of; see :class:`Scored`.
-    `trials` are the episodes that were drawn, by what follows the @ in the name of the number, as
-    rows of the images; the user may keep them and have another model answer the same.
+    Args:
+        estimates: Metrics by name.
+        notes: Sentences for the user.
+        definitions: The definition of each metric, by its name.
+        scores: The scores that an estimate is the mean of, by its name; see :class:`Scored`.
+        answers: The answer to each query, or None.
+        trials: The drawn episodes, under what follows the @ in the metric's name, as rows of the
+            images; a user may save them and have another model answer the same.
     """
 
     estimates: Mapping[str, Estimate]
@@ -101,9 +126,17 @@ class Result:
 class EvaluationProtocol(Protocol):
     """A way to test embeddings; the same input gives the same bytes.
 
-    One whose `evaluate` takes a third argument by the name `validation` is given a
-    :class:`Validation` of the same model, or None where there are no classes to validate on.
+    If `evaluate` has a third parameter `validation`, the core passes a :class:`Validation` of the
+    same model, or None if there are no validation classes.
     """
 
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
-        """Embeddings float32 [N, D] of labelled images to named numbers with intervals."""
+        """Measure embeddings.
+
+        Args:
+            embeddings: float32 [N, D].
+            images: Labels of the N images.
+
+        Returns:
+            Named metrics with intervals.
+        """

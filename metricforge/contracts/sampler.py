@@ -1,4 +1,4 @@
-"""What a sampler is, and what it may have beside."""
+"""The contract of a sampler, and its optional members."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ if TYPE_CHECKING:
 
 
 class Sampler(Protocol):
-    """Decides which images meet in a batch, and brings the miner that suits.
+    """Decides which images meet in a batch, and has the miner that suits.
 
-    `epoch` may take a second argument by the name `number`, that of the epoch, from 0.
+    `epoch` may have a second parameter `number`, the number of the epoch, from 0.
     """
 
     @property
-    def miner(self) -> Miner: ...
+    def miner(self) -> Miner:
+        """The miner of its batches, unless the user names another."""
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor] | Iterator[NDArray[np.int64]]:
-        """Batches of int64 indices [B] into the train set; together they show every image."""
+        """The batches of an epoch.
+
+        Args:
+            rng: The only source of random numbers.
+
+        Returns:
+            Batches of int64 indices [B] into the train set; together they show every image.
+        """
 
 
 @runtime_checkable
@@ -31,32 +39,50 @@ class Scheduled(Protocol):
     """A sampler whose miner changes from step to step."""
 
     def miner_at(self, epoch: int, step: int) -> Miner:
-        """The miner of a step, both from 0.
+        """The miner of a step.
 
-        All are of the kind of `miner`, the first; what they save, the sampler saves. Where the
-        user names a miner, this is not called.
+        All are of the kind of `miner`, the first; the sampler saves their state. If the user names
+        a miner, this is not called.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            step: Number of the step in it, from 0.
+
+        Returns:
+            The miner of the step's batch.
         """
 
 
 @runtime_checkable
 class Refreshing(Protocol):
-    """A sampler that looks at the embeddings of the train set."""
+    """A sampler that uses the embeddings of the train set."""
 
     def refresh(self, embeddings: Tensor) -> None:
-        """Called between epochs with the embeddings [N, D] of the train set."""
+        """Take the embeddings of the train set; called between epochs.
+
+        Args:
+            embeddings: [N, D].
+        """
 
 
 @runtime_checkable
 class Remembering(Protocol):
-    """A sampler that has the batch compared with further embeddings, such as earlier ones."""
+    """A sampler that compares the batch with further embeddings, e.g. earlier ones."""
 
     def remember(self, embeddings: Tensor, labels: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Further embeddings [M, D] and labels [M] to compare a batch with.
+        """Further embeddings to compare a batch with.
 
-        Called at each step, after the network, with the batch's embeddings [B, D] without
-        gradient, its labels [B], and its images [B] as `epoch` gave them. The miner and the loss
-        see [B + M, D], and only tuples whose anchor is in the batch are kept. A loss that sees
-        whole batches takes the M for further images of it.
+        Called at each step, after the network. The miner and the loss see [B + M, D], and only
+        tuples whose anchor is in the batch are kept. A loss that compares whole batches takes the M
+        for further images of it.
+
+        Args:
+            embeddings: Of the batch, [B, D], without gradient.
+            labels: int64 [B].
+            images: int64 [B], as `epoch` yielded them.
+
+        Returns:
+            Embeddings [M, D] and their labels [M].
         """
 
 
@@ -70,7 +96,7 @@ class SuggestingLoss(Protocol):
 
 @runtime_checkable
 class Noting(Protocol):
-    """A sampler that has something to say of its train set."""
+    """A sampler that has notes on its train set."""
 
     notes: Sequence[str]
-    """Sentences that the user should know."""
+    """Sentences for the user."""

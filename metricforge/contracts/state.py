@@ -1,4 +1,4 @@
-"""What a component keeps between the steps of a training."""
+"""The contract of state that a component keeps between the steps of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ class Stateful(Protocol):
     """A sampler, miner or loss whose next step depends on more than the train set and its rng."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Tensors by name, for the checkpoint."""
+        """The state for a checkpoint.
+
+        Returns:
+            Tensors by name.
+        """
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore a state.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """

@@ -10,9 +10,12 @@ if TYPE_CHECKING:
 
 
 class Pairs(NamedTuple):
-    """Comparisons of two images; `anchor` and `other` index into the batch.
+    """Comparisons of two images.
 
-    Shapes: three 1-D tensors of one length, int64, int64 and bool.
+    Args:
+        anchor: int64 [M], indices into the batch.
+        other: int64 [M], indices into the batch.
+        same: bool [M], whether the two are of one class.
     """
 
     anchor: Tensor
@@ -25,7 +28,13 @@ class Pairs(NamedTuple):
 
 
 class Triplets(NamedTuple):
-    """Comparisons of an anchor with a positive and a negative, 1-D int64 indices into the batch."""
+    """Comparisons of an anchor with a positive and a negative.
+
+    Args:
+        anchor: int64 [M], indices into the batch.
+        positive: int64 [M], indices of other images of the anchor's class.
+        negative: int64 [M], indices of images of other classes.
+    """
 
     anchor: Tensor
     positive: Tensor
@@ -38,15 +47,23 @@ class Triplets(NamedTuple):
 
 @dataclass(frozen=True)
 class AllPairs:
-    """Every pair of a batch from either side, described; one with a closed form never lists them.
+    """Every pair of a batch from either side, described; a loss with a closed form lists none.
 
-    `anchors`: only the first so many images are anchors (None: all); see `Sampler.remember`.
+    Args:
+        anchors: Only the first so many images are anchors (None: all); see `Sampler.remember`.
     """
 
     anchors: int | None = None
 
     def listed(self, labels: Tensor) -> Pairs:
-        """The pairs (a, o) with a != o of a batch with these labels [B]: B(B-1) of them if all."""
+        """List the pairs (a, o) with a != o.
+
+        Args:
+            labels: int64 [B].
+
+        Returns:
+            The pairs, B(B-1) of them if all images are anchors.
+        """
         import torch
 
         images = torch.arange(len(labels), device=labels.device)
@@ -58,13 +75,21 @@ class AllPairs:
 class AllTriplets:
     """Every valid triplet of a batch, described; listing them takes O(B^3) memory.
 
-    `anchors`: only the first so many images are anchors (None: all); see `Sampler.remember`.
+    Args:
+        anchors: Only the first so many images are anchors (None: all); see `Sampler.remember`.
     """
 
     anchors: int | None = None
 
     def listed(self, labels: Tensor) -> Triplets:
-        """The triplets (a, p, n) with a != p, label(a) = label(p) != label(n); labels is [B]."""
+        """List the triplets (a, p, n) with a != p, label(a) = label(p) != label(n).
+
+        Args:
+            labels: int64 [B].
+
+        Returns:
+            The triplets.
+        """
         same = labels[: self.anchors, None] == labels[None, :]
         positive = same.clone().fill_diagonal_(False)
         valid = positive[:, :, None] & ~same[:, None, :]

@@ -46,7 +46,7 @@ class Hard(Balanced):
 
     def __init__(self, labels: Tensor) -> None:
         super().__init__(labels, per_class=2)
-        self.miner = BatchHard()  # type: ignore[assignment]
+        self.miner = BatchHard()
 
 
 class Refreshes(Hard):

@@ -35,10 +35,10 @@ _ASKED = [
 
 
 class EachImage:
-    """A transform of one uint8 image [C, H, W], called for each by a seed of its own.
+    """A transform of one uint8 image [C, H, W], called for each with a seed of its own.
 
     On a whole batch torchvision draws once for all. Its transforms draw from torch's global
-    generator, which is put back as it was.
+    generator, whose state is restored.
     """
 
     def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:

@@ -34,15 +34,29 @@ def cars(
 ) -> Dataset:
     """Cars-196's 16,185 photographs of 196 models of cars; you fetch it yourself.
 
-    Of `stanford_cars/` below `root`, or below `path` or `path` itself, are read cars_train/,
-    cars_test/, devkit/ and cars_test_annos_withlabels.mat (there or in devkit/), as torchvision
-    has them; or else the older car_ims/ and cars_annos.mat (Krause et al. 2013). Images are
-    resized to [3, size, size], 224 as in the literature, whatever their proportions, and read
-    when they are needed; `cache` is a folder to keep the resized ones in. Bounding boxes are not
-    used. The official split is the literature's for
-    retrieval (Song et al. 2016; Musgrave et al. 2020): classes 1 to 98 train and 99 to 196 test,
-    not the authors' own, which has every class in both parts. Raises DataError for an annotation
-    file other than the published one, and, naming the row, for an image that is not there.
+    It reads cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat (there or in
+    devkit/) of `stanford_cars/`, the layout of torchvision, or else the older car_ims/ and
+    cars_annos.mat (Krause et al. 2013). That folder is below `root`, or below `path`, or is `path`
+    itself. Images are resized to [3, size, size], whatever their proportions, when they are needed.
+    Bounding boxes are not used.
+
+    The official split is the literature's for retrieval (Song et al. 2016; Musgrave et al. 2020):
+    classes 1 to 98 train and 99 to 196 test. It is not the authors' own, which has every class in
+    both parts.
+
+    Args:
+        root: Folder of the datasets.
+        path: Folder that has the dataset, in place of `root`; none: `root`.
+        size: Side of the images, 1 to 4,096 pixels; 224 in the literature.
+        cache: Folder that keeps the resized images; none: they are decoded each time.
+
+    Raises:
+        DataError: An annotation file is not the published one, or an image is not there; the
+            error names the row.
+
+    Reference: Krause et al., 3D Object Representations for Fine-Grained Categorization, 2013. Oh
+        Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016. Musgrave et
+        al., A Metric Learning Reality Check, 2020.
     """
     check_size(size, "cars")
     layouts = [(_META, _TRAIN, test) for test in _TESTS]

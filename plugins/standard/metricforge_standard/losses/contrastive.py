@@ -16,11 +16,17 @@ from metricforge.pairwise import Gradient, Tiling, distances, precise, scored
 class Contrastive:
     """Pulls pairs of a class together and pushes others beyond a margin (Hadsell 2006).
 
-    The mean over pairs of d^2 / 2 for a pair of one class and max(0, margin - d)^2 / 2 for
-    another, with d the euclidean distance. With `reduction` sum it is their sum, each pair of two
-    images once, also where a miner lists it from either side; it grows with the number of pairs,
-    as does the gradient. All pairs of a batch are gone through in tiles. No pairs give zero, with
-    a graph.
+    The mean over pairs of d^2 / 2 for a pair of one class and of max(0, margin - d)^2 / 2 for any
+    other, with d the euclidean distance. With reduction=sum it is their sum. The sum counts each
+    pair of two images once, also where a miner lists it from either side; it grows with the number
+    of pairs, and so does the gradient. All pairs of a batch are computed in tiles. Without pairs
+    the loss is zero, with a graph.
+
+    Args:
+        margin: Distance above 0 beyond which pairs of two classes cost nothing.
+        reduction: "mean" over pairs, or their "sum", each pair once.
+
+    Reference: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, 2006.
     """
 
     accepts = (Pairs,)
@@ -36,7 +42,10 @@ class Contrastive:
         return self.counted(embeddings, labels, tuples).value
 
     def counted(self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs) -> Counted:
-        """The loss, and how many pairs of a class are apart or of two within the margin."""
+        """The loss, and the number of pairs that add to it.
+
+        A pair of a class does if it is apart, a pair of two if it is within the margin.
+        """
         if isinstance(tuples, AllPairs):
             return self._of_all(embeddings, labels, tuples.anchors)
         distance = distances(embeddings, tuples.anchor, tuples.other)
@@ -75,7 +84,7 @@ class Contrastive:
 
 
 def _once(tiling: Tiling) -> Tensor:
-    """What an anchor's pair with each sorted row [B] counts, so that each pair counts once."""
+    """The weight of an anchor's pair with each sorted row [B], so that each pair counts once."""
     counts = np.ones(len(tiling.rows), dtype=np.float32)
     # Two anchors have their pair from either side.
     counts[tiling.anchors] = 0.5

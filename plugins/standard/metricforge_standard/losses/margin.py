@@ -14,9 +14,16 @@ class Margin(nn.Module):
     """Positives nearer than beta - margin, negatives farther than beta + margin (Wu 2017).
 
     The sum over triplets of max(0, d(a, p) - beta + margin) + max(0, beta - d(a, n) + margin),
-    divided by how many of these terms are above zero; d is the euclidean distance. beta, a
-    boundary between near and far for all classes, is learned (`learn`) from where it starts. All
-    triplets of a batch are summed up without being listed. No triplets give zero, with a graph.
+    divided by how many of these terms are above zero; d is the euclidean distance. beta is one
+    boundary between near and far for all classes. All triplets of a batch are summed without a list
+    of them. Without triplets the loss is zero, with a graph.
+
+    Args:
+        margin: Distance above 0 between the boundary and both positives and negatives.
+        beta: Distance above 0 of the boundary at the start of training.
+        learn: Whether beta is learned; false: it stays as it is.
+
+    Reference: Wu et al., Sampling Matters in Deep Embedding Learning, 2017.
     """
 
     accepts = (Triplets,)
@@ -34,7 +41,7 @@ class Margin(nn.Module):
     def counted(
         self, embeddings: Tensor, labels: Tensor, tuples: Triplets | AllTriplets
     ) -> Counted:
-        """The loss, and how many triplets have a term above zero."""
+        """The loss, and the number of triplets that have a term above zero."""
         if isinstance(tuples, AllTriplets):
             return self._of_all(embeddings, labels, tuples.anchors)
         near = distances(embeddings, tuples.anchor, tuples.positive)
@@ -63,7 +70,7 @@ class Margin(nn.Module):
     def _of_tile(self, tile: Tile, gradient: Gradient) -> tuple[Tensor, ...]:
         """Of each anchor [R] the loss, the terms above zero, the active triplets, d loss / d beta.
 
-        What the distances pull is added to the gradient.
+        The slopes by the distances are added to the gradient.
         """
         distance, tiling = tile.values.sqrt_(), gradient.tiling
         positives, negatives = (

@@ -16,11 +16,22 @@ class MultiSimilarity:
     """Weighs each pair by its similarity and by those of its anchor's other pairs (Wang 2019).
 
     The mean over anchors with pairs of log(1 + sum of exp(-alpha (s - base))) / alpha over their
-    positives plus log(1 + sum of exp(beta (s - base))) / beta over their negatives, s the cosine
-    of two embeddings. `epsilon` leaves to each anchor only the negatives with s above that of its
-    farthest positive - epsilon, and the positives with s below that of its nearest negative +
-    epsilon, as the paper's mining does; none: all. All pairs, or a whole batch, are gone through
-    in tiles. No pairs give zero, with a graph.
+    positives plus log(1 + sum of exp(beta (s - base))) / beta over their negatives, s the cosine of
+    two embeddings.
+
+    With `epsilon` each anchor has only the negatives with s above that of its farthest positive -
+    epsilon, and only the positives with s below that of its nearest negative + epsilon, as in the
+    paper's mining. All pairs, or a whole batch, are computed in tiles. Without pairs the loss is
+    zero, with a graph.
+
+    Args:
+        alpha: Sharpness over the positives, above 0.
+        beta: Sharpness over the negatives, above 0.
+        base: Cosine around which pairs are weighed.
+        epsilon: Slack of the choice of hard pairs, a difference of cosines; none: all pairs count.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+        Learning, 2019.
     """
 
     accepts = (Pairs, None)
@@ -45,7 +56,7 @@ class MultiSimilarity:
     def counted(
         self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
     ) -> Counted:
-        """The loss, and how many pairs are weighed."""
+        """The loss, and the number of pairs that are weighed."""
         rows = F.normalize(embeddings if embeddings.dtype.itemsize > 2 else embeddings.float())
         if isinstance(tuples, Pairs):
             return self._of_listed(rows, tuples)

@@ -15,9 +15,12 @@ EXAMPLE = 'sum:a="pml.CosFaceLoss:scale=20,margin=0.2",b=supcon,weights=1+0.5'
 class Sum(nn.Module):
     """Several losses of the same tuples, added up: a=supcon,b="triplet:margin=0.3",weights=1+0.5.
 
-    Each option but `weights` is the spec of a loss, by any name; one with a comma goes in quotes.
-    `weights` are their factors, in the same order; without, each is 1.
-    A loss of proxies and one of the batch's own images is a usual sum.
+    Each option but `weights` is the spec of a loss, under any name. A spec with a comma goes in
+    quotes. A loss of proxies and one of the batch's own images is a usual sum.
+
+    Args:
+        weights: Factors of the losses, above 0, in the same order; none: each is 1.
+        losses: Spec of a loss, under any name; two or more.
     """
 
     def __init__(

@@ -14,10 +14,14 @@ from metricforge.pairwise import ChosenTriplets, Tiling, nth_below
 class RandomHard:
     """For each positive pair a random one of the negatives that violate the margin.
 
-    Those are the negatives nearer than the positive and `margin` (none: that of the loss, or 0.2 if
-    it has none), each as likely as the next. `squared` compares squared distances, as the loss
-    `triplet:squared=true` does. Embeddings [B, D] and labels [B] to at most as many triplets as
-    there are ordered pairs of a class. Distances are euclidean; memory is O(tile x B).
+    A negative violates it if it is nearer than the positive and `margin`. All that do are equally
+    likely. Embeddings [B, D] and labels [B] to at most as many triplets as there are ordered pairs
+    of a class. Distances are euclidean; memory is O(tile x B).
+
+    Args:
+        margin: Distance above 0 by which a negative must be farther than the positive; none: that
+            of the loss, or 0.2 if it has none.
+        squared: Whether to compare squared distances, as the loss `triplet:squared=true` does.
     """
 
     kind = Triplets

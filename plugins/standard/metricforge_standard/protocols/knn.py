@@ -11,12 +11,17 @@ from metricforge.evaluation import label_some, nearest_label, over_seeds, warnin
 
 
 class KNN:
-    """All classes at once, told by the nearest of n labelled images of each: a learning curve.
+    """Classifies among all classes by the nearest of n labelled images of each: a learning curve.
 
-    `shots` are the n. For each, `repeats` times other images are labelled, by
-    `seed`, and all others are asked; the mean over classes of the share answered rightly, and the
-    interval is over the repeats, which speaks of the choice of the labelled images alone.
-    Classes without an image to ask are answers all the same.
+    For each n of `shots`, `repeats` choices of the labelled images are drawn, and all other images
+    are queries. The metric is the mean over classes of the fraction of correct answers. The
+    interval is over the repeats: it covers the choice of the labelled images alone. A class without
+    an image to query can still be an answer.
+
+    Args:
+        shots: Labelled images n of each class, 1 or more each.
+        repeats: Choices of the labelled images for each n, 1 or more.
+        seed: Seed of the choices, 0 or more.
     """
 
     def __init__(
@@ -32,8 +37,9 @@ class KNN:
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to accuracy@n-labelled for every n that the classes allow.
 
-        Raises DataError where no class has an image more than the fewest shots, DivergedError
-        for NaN or infinity.
+        Raises:
+            DataError: No class has more images than the fewest shots.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         largest = int(np.unique(labels, return_counts=True)[1].max(initial=0))

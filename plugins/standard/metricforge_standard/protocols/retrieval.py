@@ -39,17 +39,22 @@ DEFINITIONS = {
 
 
 class Retrieval:
-    """Each image looks for the others of its class: recall@k, R-precision, MAP@R, NDCG@R, MRR.
+    """Each image retrieves the others of its class: recall@k, R-precision, MAP@R, NDCG@R, MRR.
 
-    By euclidean distance, leave-one-out over all images given (Musgrave 2020), or where the
-    dataset says which are queries and which the gallery, so. `k` are the depths for
-    recall@k. Images that are the only one of their class ask nothing; they are
-    counted in a note. Means are over queries, those that end in -macro over classes. Intervals:
-    see `metricforge.evaluation.over_queries`.
+    By euclidean distance, leave-one-out over all images (Musgrave 2020), or with the queries and
+    the gallery that the dataset flags. An image that is the only one of its class is no query; a
+    note counts them. Means are over queries, those of metrics that end in -macro over classes.
+    Intervals: see `metricforge.evaluation.over_queries`.
 
-    For millions of queries, `index` "ivf" or "hnsw" looks at a part of the images for each; a note
-    says what share of the nearest that finds, measured by an exact search for some queries. Fewer
-    than 20,000 images are searched exactly all the same.
+    For millions of queries, `index` "ivf" or "hnsw" searches a part of the images for each. A note
+    reports the fraction of the nearest images that it finds, measured by an exact search for some
+    queries. Fewer than 20,000 images are always searched exactly.
+
+    Args:
+        k: Depths of recall@k, different and 1 or more each.
+        index: "exact" compares each query with all images, "ivf" and "hnsw" with a part.
+
+    Reference: Musgrave et al., A Metric Learning Reality Check, 2020.
     """
 
     def __init__(
@@ -65,8 +70,9 @@ class Retrieval:
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to recall@k (for every k) and the other means.
 
-        Raises DataError when no query has an image of its class to find, DivergedError for NaN or
-        infinity.
+        Raises:
+            DataError: No query has an image of its class to retrieve.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors = embeddings.detach().cpu().numpy()
         labels = images.labels.cpu().numpy()

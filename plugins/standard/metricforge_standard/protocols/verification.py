@@ -29,13 +29,18 @@ Measure = tuple[Callable[[Roc], float], str]
 class Verification:
     """Are two images of one class? ROC AUC, EER, and TAR at given FARs, over pairs of images.
 
-    A pair is accepted when its embeddings are near enough. `far` are the shares of falsely
-    accepted pairs at which the share of rightly accepted ones is told. All pairs,
-    or beyond `pairs` as many drawn from `seed`, half of one class and half of two. Intervals are
-    by a bootstrap over classes, or over images where there are fewer than ten classes.
+    A pair is accepted when its embeddings are near enough. TAR is the fraction of pairs of one
+    class that are accepted, FAR that of pairs of two classes. Intervals are by a bootstrap over
+    classes, or over images if there are fewer than ten classes.
 
-    Where there are validation classes, a threshold is chosen on them, at their EER, and error, FAR
-    and FRR of the test classes are told at that distance: what one who uses the model would see.
+    If there are validation classes, a threshold is chosen on them, at their EER. Error, FAR and FRR
+    of the test classes at that distance are what a user of the model would see.
+
+    Args:
+        far: FARs at which TAR is reported, different, above 0 and below 1.
+        pairs: Most pairs to compare, 2 or more: all, or so many drawn, half of one class and half
+            of two.
+        seed: Seed of the pairs and of the bootstrap, 0 or more.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class Verification:
     ) -> Result:
         """Embeddings float32 [N, D] to auc, eer, tar@far for every rate, error@calibrated.
 
-        Raises DataError without pairs of either kind, DivergedError for NaN or infinity.
+        Raises:
+            DataError: There are no pairs of one class, or none of two.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         pairs = draw_pairs(labels, self.pairs, seed=self.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -92,3 +93,25 @@ class ClassBalanced:
         """The images in a new order [N], and the chunks of it that make each batch [b, P]."""
         order, chunks = self.index.shuffled(rng), self.chunks
         return order, deal(chunks.begin, chunks.count, self.classes, rng)
+
+
+class PKSampler:
+    """P x K batches for a miner: the base of samplers that differ in miner and default loss.
+
+    Args:
+        labels: int64 [N], the classes of the train set.
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+    """
+
+    miner: Any  # of any call: one that draws takes `rng`
+
+    def __init__(
+        self, labels: Tensor, *, classes: int | None = None, per_class: int | None = 4
+    ) -> None:
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [about P * K] that show every image once."""
+        return self._batches.epoch(rng)
