@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
 
 from metricforge.contracts.augmentation import Augmentation, TurningIntoClasses, Warping
@@ -69,7 +70,7 @@ class Kind:
     def group(self) -> str:
         return f"metricforge.{self.plural}"
 
-    @property
+    @cached_property
     def members(self) -> tuple[str, ...]:
         """The names that a component of this kind has or may have, without calls."""
         types = (*(() if self.required is None else (self.required,)), *self.optional)
