@@ -1,7 +1,7 @@
 """Specs, `name:key=value,...`, and the typed options that a factory's signature declares.
 
-Ordinary parameters are what a factory asks of the core; keyword-only parameters are its
-options, and `**stages: InnerSpec` takes options of that type by any further names. Nothing else
+Ordinary parameters are what a factory requires of the core; keyword-only parameters are its
+options, and `**stages: InnerSpec` takes options of that type under any further names. Nothing else
 is declared: the signature is the schema.
 """
 
@@ -34,9 +34,13 @@ _BETWEEN = re.compile(r"(?<![eE])\+")
 class Spec:
     """A component chosen by name with options, as written on a command line.
 
-    `distribution` is set when the user wrote `dist:name` to pick among two that share a name.
-    `typed` is False for a default that nobody typed: it means metricforge's own component, whoever
-    else registers the name.
+    Args:
+        name: Name of the component.
+        options: Values of its options, as text, by name.
+        distribution: The distribution, if the user wrote `dist:name` to select one of two that
+            share a name; or None.
+        typed: False for a default that nobody typed: it means metricforge's own component, whoever
+            else registers the name.
     """
 
     name: str
@@ -46,9 +50,16 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """`[dist:]name[:key=value,...]` to a Spec; values with a comma go in double quotes.
+        """Parse `[dist:]name[:key=value,...]`; values with a comma go in double quotes.
 
-        Raises UsageError with the text and the form when it can't be read.
+        Args:
+            text: The spec.
+
+        Returns:
+            The same as a Spec.
+
+        Raises:
+            UsageError: The text can't be read; the error has the text and the form.
         """
         before_value = text.partition("=")[0]
         head, colon, _ = before_value.rpartition(":")
@@ -74,7 +85,14 @@ class Spec:
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword-only parameter of a factory: its name, type, default, and a sentence on it."""
+    """One keyword-only parameter of a factory.
+
+    Args:
+        name: Its name.
+        type: Its annotation.
+        default: Its default; `inspect.Parameter.empty` if it is required.
+        help: A sentence on it, "" without.
+    """
 
     name: str
     type: Any
@@ -90,12 +108,22 @@ class Option:
         return _type_name(self.type)
 
     def read(self, text: str) -> Any:
-        """The text of a spec as a value of this option's type; ValueError when it is not one."""
+        """Parse a value of this option's type.
+
+        Args:
+            text: The value, as a spec has it.
+
+        Returns:
+            The value.
+
+        Raises:
+            ValueError: The text is no such value.
+        """
         return _read(text, self.type)
 
 
 def asks_of(factory: Factory) -> tuple[str, ...]:
-    """The names of the ordinary parameters: what the factory asks of the core."""
+    """The names of the ordinary parameters: what the factory requires of the core."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     parameters = inspect.signature(factory).parameters.values()
     return tuple(p.name for p in parameters if p.kind in kinds)
@@ -104,8 +132,15 @@ def asks_of(factory: Factory) -> tuple[str, ...]:
 def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]:
     """The keyword-only parameters of a factory, by name, with their types.
 
-    To these come, of the names that a user gave (`named`), those that only `**stages` takes.
-    Raises PluginError for a parameter without a type that a spec can express.
+    Args:
+        factory: A class or function that makes a component.
+        named: Names of options that a user wrote; those that only `**stages` takes are included.
+
+    Returns:
+        The options by name.
+
+    Raises:
+        PluginError: A parameter has no type that a spec can express.
     """
     parameters = inspect.signature(factory).parameters
     found = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -117,7 +152,7 @@ def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]
 
 
 def further_of(factory: Factory) -> Option | None:
-    """What `**stages: InnerSpec` says of options whose names a user chooses; None without such.
+    """The option that `**stages: InnerSpec` declares for names of a user's choice; None without it.
 
     One without a type that a spec can express, `**options: Any`, is none.
     """
@@ -133,8 +168,16 @@ def further_of(factory: Factory) -> Option | None:
 def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
     """The options of `spec` as typed keyword arguments for `factory`, defaults filled in.
 
-    `what` names the component in errors, as in "sampler 'hard-triplet'". Raises UsageError
-    for an unknown option (with the nearest), a bad value, or a missing required option.
+    Args:
+        factory: A class or function that makes a component.
+        spec: The component and its options.
+        what: Name of the component in errors, e.g. "sampler 'hard-triplet'".
+
+    Returns:
+        The values by name.
+
+    Raises:
+        UsageError: An option is unknown (with the nearest), has a bad value, or is missing.
     """
     options = options_of(factory, spec.options)
     for key in spec.options:
@@ -280,7 +323,7 @@ def _option(parameter: inspect.Parameter, factory: Factory) -> Option:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a default is of the type of its option; a whole number may stand for a float."""
+    """Whether a default is of the type of its option; a whole number may be a float."""
     if get_origin(kind) in _UNIONS:
         return any(_fits(value, part) for part in get_args(kind))
     if kind is type(None):
@@ -297,7 +340,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _sentence_on(name: str, factory: Factory) -> str:
-    """What the docstring of a factory says of a parameter, in its section "Args:"."""
+    """The docstring's sentence on a parameter of a factory, in its section "Args:"."""
     _, _, section = (inspect.getdoc(factory) or "").partition("Args:\n")
     found = re.search(rf"(?m)^    {re.escape(name)}: (.+(?:\n     +\S.*)*)", section)
     return " ".join(found[1].split()) if found else ""
@@ -342,7 +385,7 @@ def _is_enum(kind: Any) -> bool:
 
 
 def _namespace(factory: Factory) -> dict[str, Any]:
-    """The names that its annotations may use: those of the module that it is written in."""
+    """The names that its annotations may use: those of the module in which it is written."""
     while isinstance(factory, partial):
         factory = factory.func
     # A class may have its constructor from another module.

@@ -20,7 +20,9 @@ from metricforge.errors import ArtefactError, DataError
 def read_embeddings(path: Path) -> NDArray[np.float32]:
     """Embeddings float32 [N, D] from a .npy file of any real numbers.
 
-    Raises DataError for another shape or kind, ArtefactError for a file that can't be read.
+    Raises:
+        DataError: The array has another shape or kind.
+        ArtefactError: The file can't be read.
     """
     rows = _array(path)
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
@@ -32,9 +34,13 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of N embeddings, names or numbers, with what else a CSV may say of each.
+    """The labels of N embeddings, with the further columns of a CSV.
 
-    `queries` and `gallery` are bool [N], or both None.
+    Args:
+        names: [N] names or numbers, a sequence, array or tensor.
+        groups: Group of each embedding, or None.
+        queries: bool [N], the embeddings that are queries in retrieval, or None.
+        gallery: bool [N], the embeddings that can be retrieved; None if `queries` is None.
     """
 
     names: Any
@@ -46,8 +52,11 @@ class Labels:
 def read_labels(path: Path) -> Labels:
     """N labels from a .npy file of whole numbers or strings, a text file with one a line, or a CSV.
 
-    A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`. Raises DataError
-    for labels of another kind or an empty one, ArtefactError for a file that can't be read.
+    A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`.
+
+    Raises:
+        DataError: A label is empty or of another kind.
+        ArtefactError: The file can't be read.
     """
     if path.suffix.lower() == ".csv":
         return _table(path)
@@ -63,7 +72,7 @@ def read_labels(path: Path) -> Labels:
 
 
 def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
-    """Labels as a dataset without images; DataError where they are not those of the embeddings."""
+    """Labels as a dataset without images; DataError if they are not those of the embeddings."""
     if given is None:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
     labels = given if isinstance(given, Labels) else Labels(given)

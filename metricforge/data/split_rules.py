@@ -1,4 +1,4 @@
-"""The rules that split a dataset: each gives the part of every image.
+"""The rules that split a dataset: each returns the part of every image.
 
 A rule is a function of the dataset, and its keyword-only parameters are its options.
 """
@@ -28,13 +28,20 @@ FEWEST_GROUPS = 3
 FEWEST_IMAGES = 6
 
 NOWHERE = -1
-"""What a rule gives for an image that is in no part."""
+"""The value of a rule for an image that is in no part."""
 
 
 def random(
     dataset: Dataset, *, validation: float = 0.2, test: float = 0.3, seed: int = 0
 ) -> Tensor:
-    """Whole classes at random: these shares of them validate and test, the others train."""
+    """Whole classes at random validate and test, the others train.
+
+    Args:
+        dataset: The dataset.
+        validation: Fraction of the classes that validate, above 0 and below 1.
+        test: Fraction of the classes that test, above 0 and below 1.
+        seed: Seed of the choice, 0 or more.
+    """
     _check("random", {"validation": validation, "test": test}, seed)
     present = _present(dataset.labels)
     if len(present) < FEWEST_CLASSES:
@@ -55,6 +62,12 @@ def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tens
     """Named classes: `a+b` joins them, `a-d` is a range in the dataset's order of class names.
 
     A range of whole numbers, 1-12, has the classes whose names are numbers between them.
+
+    Args:
+        dataset: The dataset.
+        train: Classes that train.
+        validation: Classes that validate.
+        test: Classes that test.
     """
     chosen = torch.full((len(dataset.classes),), NOWHERE)
     twice: set[int] = set()
@@ -69,10 +82,15 @@ def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tens
 
 
 def official(dataset: Dataset, *, validation: float = 0.1, seed: int = 0) -> Tensor:
-    """The dataset's own split; where nothing validates, this share of its train part does.
+    """The dataset's own split; without a validation part, some of its train part validates.
 
-    With validation=0 all of it trains, as a recipe that has been chosen may: the last epoch is
-    kept then, since nothing chooses one.
+    With validation=0 all of the train part trains, e.g. for a recipe that was selected before: the
+    last epoch is kept then, since nothing selects one.
+
+    Args:
+        dataset: The dataset.
+        validation: Fraction of the train part that validates if no part does, 0 to below 1.
+        seed: Seed of the choice, 0 or more.
     """
     _check("official", {"validation": validation} if validation else {}, seed)
     if dataset.official is None:
@@ -99,7 +117,14 @@ def official(dataset: Dataset, *, validation: float = 0.1, seed: int = 0) -> Ten
 def groups(
     dataset: Dataset, *, validation: float = 0.2, test: float = 0.3, seed: int = 0
 ) -> Tensor:
-    """Whole groups at random, such as alphabets: these shares of them validate and test."""
+    """Whole groups at random, e.g. alphabets, validate and test, the others train.
+
+    Args:
+        dataset: The dataset.
+        validation: Fraction of the groups that validate, above 0 and below 1.
+        test: Fraction of the groups that test, above 0 and below 1.
+        seed: Seed of the choice, 0 or more.
+    """
     _check("groups", {"validation": validation, "test": test}, seed)
     if dataset.groups is None:
         raise DataError(f"'{dataset.name}' has no groups; use the split 'random'.")
@@ -126,9 +151,15 @@ def groups(
 
 
 def folds(dataset: Dataset, *, k: int = 4, fold: int = 0, seed: int = 0) -> Tensor:
-    """Whole classes in `k` folds: fold number `fold` tests, the one after it validates.
+    """Whole classes in `k` folds: one fold tests, the next one validates.
 
     Over all folds each class is tested once.
+
+    Args:
+        dataset: The dataset.
+        k: Folds, 3 or more.
+        fold: Number of the fold that tests, 0 to k - 1.
+        seed: Seed of the folds, 0 or more.
     """
     _check("folds", {}, seed)
     present = _present(dataset.labels)
@@ -150,10 +181,18 @@ def folds(dataset: Dataset, *, k: int = 4, fold: int = 0, seed: int = 0) -> Tens
 def images(
     dataset: Dataset, *, validation: float = 0.1, test: float = 0.2, seed: int = 0
 ) -> Tensor:
-    """A closed set: of each class these shares of the images validate and test.
+    """A closed set: of each class some images validate and some test.
 
-    They are two images at least, or none would have another to find, and two are left to train:
-    DataError where no class has the six images that this takes.
+    They are at least two images, or none would have another to retrieve, and two are left to train.
+
+    Args:
+        dataset: The dataset.
+        validation: Fraction of a class's images that validate, above 0 and below 1.
+        test: Fraction of a class's images that test, above 0 and below 1.
+        seed: Seed of the choice, 0 or more.
+
+    Raises:
+        DataError: No class has the six images that this takes.
     """
     _check("images", {"validation": validation, "test": test}, seed)
     if int(dataset.labels.bincount().max()) < FEWEST_IMAGES:
@@ -165,17 +204,24 @@ def images(
     parts = torch.full((len(dataset),), TRAIN)
     parts[_of_each_class(dataset.labels, test, rng, left=4)] = TEST
     left = (parts == TRAIN).nonzero().flatten()
-    # The share is of all images, of which some are taken already.
+    # The fraction is of all images, of which some are taken already.
     parts[left[_of_each_class(dataset.labels[left], validation / (1 - test), rng)]] = VALIDATION
     return parts
 
 
 def saved(dataset: Dataset, *, path: Path) -> Tensor:
-    """The split that a file records: a run's `split.json`, or what `data split` wrote.
+    """The split that a file records: a run's `split.json`, or a file of `data split`.
 
-    Classes are found by their names, so that the dataset may have more images of them. DataError
-    where it lacks one; classes that the file does not name are in no part. A closed set is
-    recorded by its images, and so it fits the dataset it was made of alone.
+    Classes are found by their names, so that the dataset may have more images of them. Classes that
+    the file does not name are in no part. A closed set is recorded by its images, so it fits only
+    the dataset that it was made of.
+
+    Args:
+        dataset: The dataset.
+        path: The file.
+
+    Raises:
+        DataError: The dataset lacks a class of the file.
     """
     recorded = read_record(path)
     order = {name: index for index, name in enumerate(dataset.classes)}
@@ -202,7 +248,7 @@ RULES: Mapping[str, Callable[..., Tensor]] = {
     "official": official,
     "saved": saved,
 }
-"""The rules by name; each takes the dataset and gives int64 [N], values of PARTS or NOWHERE."""
+"""The rules by name; each takes the dataset and returns int64 [N], values of PARTS or NOWHERE."""
 
 
 def is_disjoint(parts: Tensor, labels: Tensor) -> bool:
@@ -250,7 +296,7 @@ def _of_images(
                 "split of another dataset."
             )
         parts[indices] = PARTS[part]
-    # One image more, and each place behind it means another: what was trained on would be tested.
+    # With one more image each later index means another image: a training image would be tested.
     if places_hash(dataset) != recorded.places_hash:
         raise DataError(
             f"the images of '{dataset.name}' are not those that {path} was made of: a closed set "
@@ -260,7 +306,7 @@ def _of_images(
 
 
 def _class_counts(total: int, validation: float, test: float) -> tuple[int, int]:
-    """How many of `total` >= 5 classes test and validate; two or more are left to train."""
+    """The numbers of `total` >= 5 classes that test and validate; two or more are left to train."""
     # With one class to test on, every answer would be right.
     least = (2, 1)
     counts = [
@@ -289,7 +335,7 @@ def _held_out(dataset: Dataset, train: Tensor, share: float, rng: np.random.Gene
 
 
 def _of_each_class(labels: Tensor, share: float, rng: np.random.Generator, left: int = 2) -> Tensor:
-    """Of each class this share, two images or more where as many as `left` stay, else one."""
+    """This fraction of each class: two images or more if as many as `left` stay, else one."""
     held = []
     for images in labels.argsort(stable=True).split(labels.unique(return_counts=True)[1].tolist()):
         # One image stays to train: a closed set validates on classes that it has seen.

@@ -1,7 +1,7 @@
 """Measure embeddings: nearest neighbours, retrieval, few-shot episodes, 95 % intervals.
 
-Everything here is a pure function of arrays: it knows no model, dataset or plugin by name, so
-a notebook or a protocol plugin can call it.
+Everything here is a pure function of arrays: it knows no model, dataset or plugin by name, so a
+notebook or a protocol plugin can call it.
 """
 
 from metricforge.evaluation.ann_index import IndexKind

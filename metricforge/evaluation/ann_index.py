@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 IndexKind: TypeAlias = Literal["exact", "ivf", "hnsw"]
 
 LINKS = 32  # of each point to others, hnsw
-SHARE_OF_LISTS = 1 / 16  # looked through for a query, ivf
+SHARE_OF_LISTS = 1 / 16  # searched for a query, ivf
 POINTS_PER_LIST = 64  # that k-means sees, ivf
 
 
 def build_index(points: NDArray[np.float32], kind: IndexKind, seed: int) -> Any:
     """A faiss index over points [N, D]; the same each time.
 
-    `ivf` looks through a sixteenth of 4 sqrt(N) lists; `hnsw` follows 32 links a point, and is
-    built by one thread, for with more no two are alike.
+    `ivf` searches a sixteenth of 4 sqrt(N) lists. `hnsw` follows 32 links a point; one thread
+    builds it, because with more threads no two builds are the same.
     """
     dim = points.shape[1]
     index: Any  # faiss names no common type with these attributes
@@ -46,7 +46,7 @@ def build_index(points: NDArray[np.float32], kind: IndexKind, seed: int) -> Any:
 
 
 def ask(index: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The places [Q, k] of the k nearest, nearest first; -1 for one that was not found."""
+    """The indices [Q, k] of the k nearest, nearest first; -1 for one that was not found."""
     if isinstance(index, faiss.IndexHNSW):
         index.hnsw.efSearch = max(64, 2 * k)
     places: NDArray[np.int64] = index.search(queries, k)[1]

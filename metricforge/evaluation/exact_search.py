@@ -1,8 +1,8 @@
 """All distances of a query at once: for k in the thousands, and for ranks beyond k.
 
-A tile of distances is one matrix product. Where k is large, a heap or a full sort would take
-long: a sample of a row says below which distance the k nearest surely lie, and only what is below
-is sorted. Shapes: M queries, Q of them in a part of a tile, N in the gallery.
+A tile of distances is one matrix product. For a large k a heap or a full sort takes long. So a
+sample of a row gives a distance below which the k nearest surely are, and only what is below is
+sorted. Shapes: M queries, Q of them in a part of a tile, N in the gallery.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def each_part(
     then: Callable[[slice, Floats], T],
     most: int | None = None,
 ) -> Iterator[T]:
-    """What `then` makes of the distances [Q, N] of some queries, in the order of the queries.
+    """The results of `then` on the distances [Q, N] of some queries, in the order of the queries.
 
-    `then` is given the slice of at most `most` queries [M, D] and, of each, |y|^2 - 2 x.y for
-    every y of gallery [N, D]: what ranks them, and less than the squared distance by |x|^2. It is
-    infinite at the place `own` [M] where a query is in the gallery itself (-1: it is not). `then`
-    is called in threads, and the distances do not outlast it.
+    `then` gets the slice of at most `most` queries [M, D] and, for each, |y|^2 - 2 x.y for every y
+    of gallery [N, D]: it ranks them, and is less than the squared distance by |x|^2. It is infinite
+    at the index `own` [M] of a query that is in the gallery itself (-1: it is not). `then` is
+    called in threads, and the distances are invalid after it.
     """
     # With |y|^2 as one more dimension there is no pass over the tile to add it.
     known = torch.from_numpy(np.c_[gallery, np.square(gallery).sum(axis=1)])
     step = max(1, min(len(queries), ENTRIES_PER_TILE // max(1, len(gallery))))
-    # One tile for all: a new one would fault for each of its pages, which takes twice the product.
+    # One tile for all: a new one has a page fault for each page, which takes twice the product.
     tile = torch.empty(step, len(gallery))
     threads = max(1, torch.get_num_threads())
 
@@ -73,9 +73,9 @@ def deepest(
     then: Callable[[slice, Ints], T],
     most: int | None = None,
 ) -> Iterator[T]:
-    """What `then` makes of the places [Q, k] of the k nearest of gallery [N, D], nearest first.
+    """The results of `then` on indices [Q, k] of the k nearest of gallery [N, D], nearest first.
 
-    1 <= k <= N, less one for a query at a place `own` [M] in it. Of two at the same distance the
+    1 <= k <= N, less one for a query at an index `own` [M] in it. Of two at the same distance the
     earlier comes first. See :func:`each_part` for `then`.
     """
     norms = np.square(queries).sum(axis=1)
@@ -88,7 +88,7 @@ def deepest(
 
 
 def nearest_in(distances: NDArray[Any], k: int, norm: float = 0.0) -> Ints:
-    """The places of the k lowest of distances [N] float32, lowest first.
+    """The indices of the k lowest of distances [N] float32, lowest first.
 
     `norm` is added to those that matter; below zero they count as zero.
     """
@@ -96,7 +96,7 @@ def nearest_in(distances: NDArray[Any], k: int, norm: float = 0.0) -> Ints:
     if len(near) < k:
         near = np.arange(len(distances))
     values = np.maximum(distances[near] + np.float32(norm), 0)
-    # The bits of floats from zero up are ordered as they are; the place makes each key its own.
+    # The bits of floats from zero up have the order of the floats; the index makes each key unique.
     bits = values.view(np.int32).astype(np.int64)
     keys = bits << 32 | near
     if len(keys) > 2 * k:
@@ -118,7 +118,7 @@ def _roughly_sorted(bits: Ints) -> Ints:
 
 
 def _enough(distances: NDArray[Any], k: int) -> float:
-    """A distance that most likely has at least k below it: a quantile of a sample, and some."""
+    """A distance with most likely at least k below it: a quantile of a sample, plus a reserve."""
     sample = distances[::STRIDE]
     expected = k / STRIDE
     place = math.ceil(expected + 4 * math.sqrt(expected) + 4)

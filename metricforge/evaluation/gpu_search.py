@@ -1,4 +1,4 @@
-"""The nearest of many by a GPU, where there is one: all distances of a tile, and the k lowest."""
+"""Search by a GPU, if there is one: all distances of a tile, and the k lowest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENTRIES_PER_TILE = 2**26
 
 
 def search_device() -> torch.device | None:
-    """The GPU to search with; None where the process uses none, as with `--device cpu`."""
+    """The GPU to search with; None if the process uses none, e.g. with `--device cpu`."""
     return torch.device("cuda") if torch.cuda.is_initialized() else None
 
 
@@ -33,8 +33,7 @@ def lowest(
 ) -> Iterator[T]:
     """As :func:`.exact_search.deepest`, on a device, with at most `most` queries a tile.
 
-    Which of equal distances comes first is the device's choice, and has to do with their places
-    alone.
+    The device decides which of equal distances comes first; this depends on their indices alone.
     """
     known = torch.from_numpy(gallery).to(device)
     norms = torch.linalg.vecdot(known, known)

@@ -22,12 +22,12 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.int64]
 T = TypeVar("T")
 
-# About 100 MB: a neighbour costs 12 bytes in faiss and some 40 in what is made of it.
+# About 100 MB: a neighbour takes 12 bytes in faiss and some 40 in the caller.
 ENTRIES_PER_TILE = 2_000_000
 QUERIES_PER_TILE = 4_096
-# Of each thread; what is made of so many lies in a core's cache.
+# For each thread: what a caller computes of so many fits a core's cache.
 DEEP_ENTRIES_PER_TILE = 2**18
-# Beyond so many neighbours faiss takes longer than sorting what is near.
+# Beyond so many neighbours faiss takes longer than sorting the nearest.
 DEEP = 256
 NOBODY = -1
 
@@ -35,8 +35,15 @@ NOBODY = -1
 def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
     """The k nearest others of every embedding, nearest first, one tile of queries at a time.
 
-    Embeddings [N, D] give pairs of rows [Q], in order, and their neighbours [Q, min(k, N-1)];
-    a tile holds fewer queries the larger k is. See :class:`Gallery`.
+    A tile holds fewer queries the larger k is. See :class:`Gallery`.
+
+    Args:
+        embeddings: [N, D].
+        k: Neighbours of each.
+        seed: Order of exact ties.
+
+    Returns:
+        Pairs of rows [Q], in order, and the rows of their neighbours [Q, min(k, N-1)].
     """
     gallery = Gallery(embeddings, seed=seed)
     rows = np.arange(len(embeddings))
@@ -44,11 +51,11 @@ def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[I
 
 
 class Gallery:
-    """Embeddings to search, exactly unless told otherwise.
+    """Embeddings to search, exactly unless `kind` is another.
 
     An image is never its own neighbour, even among exact duplicates: it is removed by its index.
-    Exact ties are ordered by `seed` and not by the order of the embeddings. Raises DivergedError
-    for NaN or infinite embeddings.
+    Exact ties are ordered by `seed`, not by the order of the embeddings. Raises DivergedError for
+    NaN or infinite embeddings.
     """
 
     def __init__(
@@ -59,31 +66,43 @@ class Gallery:
         kind: IndexKind = "exact",
         seed: int = 0,
     ) -> None:
-        """Of embeddings [N, D] those of the rows `members` [G] can be found (None: all).
+        """Build the gallery.
 
-        A `kind` other than exact misses some of the nearest: see :func:`build_index`.
+        Args:
+            embeddings: [N, D], those of the queries included.
+            members: Rows [G] that can be retrieved. Default: all.
+            kind: A kind other than "exact" misses some of the nearest: see :func:`build_index`.
+            seed: Order of exact ties, and of the index.
         """
         self.kind, self.seed = kind, seed
         self.points = centred(embeddings)
         rows = np.arange(len(self.points)) if members is None else np.unique(members)
-        # Searches keep the earlier of two equal distances. Data usually lies class by class, so in
-        # its own order a model that maps all images to one point would find its own class. A
-        # shuffled gallery makes a tie go to any class by its share: a collapsed model scores
-        # chance.
+        # Searches keep the earlier of two equal distances. Data is usually ordered by class, so in
+        # its own order a model that maps all images to one point would retrieve its own class. In a
+        # shuffled gallery a tie goes to any class in proportion to its size: a collapsed model
+        # scores chance.
         self.rows: Ints = np.random.default_rng(seed).permutation(rows)
-        """The row at each place [G]."""
+        """The row at each index of the gallery [G]."""
         self.place: Ints = np.full(len(self.points), -1)
-        """The place of each row [N], -1 for one that can't be found."""
+        """The index in the gallery of each row [N], -1 for one that is not a member."""
         self.place[self.rows] = np.arange(len(self.rows))
         self._shown = self.points[self.rows]
 
     def nearest(self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]) -> Iterator[T]:
-        """What `then` makes of some rows [Q] and the rows of their k nearest others [Q, K].
+        """Apply `then` to the nearest others of some rows, tile by tile in the order of `queries`.
 
-        Tile by tile in the order of `queries` [M], nearest first; a tile holds fewer queries the
-        larger k is. K is k, or all others there are; where that is less for some, because they are
-        in the gallery themselves, it is for all. -1 stands for one that an index that is not
-        exact did not find. `then` may be called in threads.
+        A tile holds fewer queries the larger k is.
+
+        Args:
+            queries: Rows [M].
+            k: Neighbours of each.
+            then: Called with rows [Q] and the rows of their K nearest others [Q, K], nearest first,
+                maybe in threads. K is k, or the number of others; if that is one less for some
+                queries, because they are in the gallery themselves, it is for all. -1 is one that
+                an index that is not exact did not find.
+
+        Returns:
+            The results of `then`.
         """
         if len(queries) == 0:
             return iter(())
@@ -95,7 +114,7 @@ class Gallery:
     def nearest_exactly(
         self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]
     ) -> Iterator[T]:
-        """As `nearest`, exactly whatever the index."""
+        """As `nearest`, but exact for any index."""
         k = self._there(queries, k)
         points, own = self.points[queries], self.place[queries]
 
@@ -109,7 +128,7 @@ class Gallery:
         return deepest(points, own, self._shown, k, told, most)
 
     def _there(self, queries: Ints, k: int) -> int:
-        """k, or as many others as there are."""
+        """k, or the number of others if that is less."""
         return min(k, len(self.rows) - int((self.place[queries] >= 0).any()))
 
     def _shallow(self, queries: Ints, k: int) -> Iterator[tuple[Ints, Ints]]:
@@ -125,16 +144,29 @@ class Gallery:
         return build_index(self._shown, self.kind, self.seed)
 
     def found_share(self, queries: Ints, k: int) -> float:
-        """The share of the k nearest of some rows [Q] that an index that is not exact finds."""
+        """The fraction of the k nearest that an index that is not exact finds.
+
+        Args:
+            queries: Rows [Q].
+            k: Neighbours of each.
+
+        Returns:
+            The mean over the queries, 0 to 1.
+        """
         sure = self.nearest_exactly(queries, k, lambda part, found: found)
         near = self.nearest(queries, k, lambda part, found: found)
         pairs = zip(np.concatenate(list(near)), np.concatenate(list(sure)), strict=True)
         return float(np.mean([np.isin(right, found).mean() for found, right in pairs]))
 
     def rank_of_first(self, queries: Ints, labels: Ints) -> Ints:
-        """The rank, from 1, of the nearest other of a query's class; labels [N], queries [Q].
+        """The rank, from 1, of the nearest other of a query's class.
 
-        Each query has another of its class among the members.
+        Args:
+            queries: Rows [Q], each with another member of its class.
+            labels: int64 [N].
+
+        Returns:
+            int64 [Q].
         """
         of_place = labels[self.rows]
         by_class = np.argsort(of_place, kind="stable")
@@ -151,7 +183,7 @@ class Gallery:
 
 
 def _rank(distances: NDArray[np.float32], places: Ints) -> int:
-    """The rank of the nearest of some places, those before it at the same distance included."""
+    """The rank of the nearest of some indices, after those before it at the same distance."""
     among = distances[places]
     nearest = among.min()
     before = places[among == nearest].min()
@@ -165,12 +197,12 @@ def _tiles(queries: Ints, k: int) -> Iterator[Ints]:
 
 
 def _most(k: int) -> int:
-    """The most queries whose k neighbours are held at a time."""
+    """The most queries whose k neighbours are in memory at a time."""
     return max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, k)))
 
 
 def _others(found: Ints, rows: Ints, k: int) -> Ints:
-    """The first k of what each row found without itself, which may be absent among duplicates."""
+    """The first k results of each row without itself, which may be absent among duplicates."""
     keep = found != rows[:, None]
     if found.shape[1] > k:
         keep[keep.all(axis=1), -1] = False
@@ -178,12 +210,20 @@ def _others(found: Ints, rows: Ints, k: int) -> Ints:
 
 
 def centred(embeddings: Floats) -> NDArray[np.float32]:
-    """Embeddings [N, D] float32, moved and scaled to a mean near 0 and a size near 1.
+    """Embeddings moved and scaled to a mean near 0 and a size near 1.
 
-    Neither changes which of two distances is larger, and both keep precision: faiss expands
-    |x - y|^2, which loses the digits of a small distance far from the origin and overflows for
-    large embeddings (a neighbour is then lost without a word). Equal rows stay equal.
-    Raises DivergedError, with the first such rows, for NaN or infinity.
+    Neither changes which of two distances is larger, and both keep precision: faiss expands |x -
+    y|^2, which loses the digits of a small distance far from the origin and overflows for large
+    embeddings (a neighbour is then lost without an error). Equal rows stay equal.
+
+    Args:
+        embeddings: [N, D].
+
+    Returns:
+        float32 [N, D].
+
+    Raises:
+        DivergedError: A row has NaN or infinity; the error has the first such rows.
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
     refuse_not_finite(points)
@@ -201,7 +241,7 @@ def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def refuse_not_finite(points: Floats) -> None:
-    """Raises DivergedError, with the first such rows, for NaN or infinity in points [N, D]."""
+    """Raise DivergedError, with the first such rows, for NaN or infinity in points [N, D]."""
     rows = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(rows):
         shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")

@@ -1,4 +1,4 @@
-"""Comparing runs: the same held-out queries and episodes, and differences in pairs."""
+"""Comparing runs: the same held-out queries and episodes, and paired differences."""
 
 from __future__ import annotations
 
@@ -33,14 +33,23 @@ from metricforge.spec import Spec
 
 @dataclass(frozen=True)
 class Comparison:
-    """The numbers of runs on the same images, and by how much each differs from the first.
+    """The metrics of runs on the same images, and the difference of each run from the first.
 
-    `results` and `differences` are by run, then by the name of the number; a difference is that
-    of the run less the first run, with a 95 % interval over the same queries or episodes.
-    `better` names, for each number, the run that is better than the first and all others for
-    sure, by intervals that leave out zero, or has None. Of runs that differ in their seed alone,
-    `seeds` has the means over seeds by the first of them, with intervals over seeds, and
-    `seed_differences` those of the others less the first such group, where each has two seeds.
+    A difference is that of the run minus the first run, with a 95 % interval over the same queries
+    or episodes. Runs that differ only in their seed are a group, under the name of its first run.
+
+    Args:
+        results: Metrics by run, then by name.
+        differences: Differences from the first run, by run, then by the metric's name.
+        better: For each metric the run that is better than every other by an interval without zero,
+            or None.
+        dataset: Name of the dataset.
+        classes: Names of the test classes.
+        images: Number of test images.
+        closed_set: Whether the test classes are training classes too, by design.
+        notes: Sentences for the user.
+        seeds: Means over seeds by group, with intervals over seeds.
+        seed_differences: Differences of the groups from the first group, where each has two seeds.
     """
 
     results: Mapping[str, Mapping[str, Estimate]]
@@ -55,6 +64,7 @@ class Comparison:
     seed_differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """The comparison as plain values for JSON."""
         return {
             "dataset": self.dataset,
             "classes": list(self.classes),
@@ -77,10 +87,22 @@ def compare(
     device: str = "auto",
     registry: Registry | None = None,
 ) -> Comparison:
-    """Measure runs on their test classes, which must be the same, and what differs in pairs.
+    """Evaluate runs on their test classes, which must be the same, and their paired differences.
 
-    Raises DataError for runs whose held-out images differ, or of which one was trained on the
-    test classes of the others, UsageError for fewer than two runs.
+    Args:
+        runs: Two or more runs, or their folders.
+        protocols: Specs of the protocols. Default: retrieval and oneshot.
+        data_root: Folder of the datasets. Default: that of the first run's recipe.
+        device: "auto", "cpu", "cuda" or "mps".
+        registry: Registry of components. Default: what is installed.
+
+    Returns:
+        The metrics of each run and their differences from the first run.
+
+    Raises:
+        DataError: The held-out images of the runs differ, or one was trained on the test classes of
+            the others.
+        UsageError: There are fewer than two runs.
     """
     if isinstance(runs, str | Path):
         raise UsageError(f"compare takes a list of runs, [{str(runs)!r}, ...].")
@@ -131,7 +153,7 @@ def compare(
 def _by_seed(
     runs: Mapping[str, Run], found: Mapping[str, Result]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """The numbers of runs that differ in their seed alone, by the first of each group of two."""
+    """The metrics of runs that differ only in their seed, by the first of each group of two."""
     alike: dict[str, dict[int, str]] = {}
     for name, run in runs.items():
         # A seed once: its run again would be no other training.
@@ -151,7 +173,7 @@ def _by_seed(
 def _apart(
     groups: Mapping[str, Mapping[str, NDArray[np.float64]]],
 ) -> dict[str, dict[str, Estimate]]:
-    """By how much the groups differ from the first, over seeds."""
+    """The differences of the groups from the first, over seeds."""
     if not groups:
         return {}
     first, *others = groups
@@ -166,7 +188,7 @@ def _apart(
 
 
 def _refuse_seen(name: str, model: EmbeddingModel, tested: Sequence[str]) -> None:
-    """Its model may have been put in the place of the run's own."""
+    """DataError for a model that has seen the test classes: it may have replaced the run's own."""
     if seen := sorted(set(tested) & set(model.card.seen_classes)):
         raise DataError(
             f"the model in {name} was trained or selected on {len(seen)} of the test classes, such "
@@ -179,7 +201,7 @@ def _opened(run: Run | str | Path) -> Run:
 
 
 def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str, Split]:
-    """The splits of runs that test on the same images; DataError where they don't."""
+    """The splits of runs that test on the same images; DataError if they don't."""
     splits: dict[str, Split] = {}
     here = fingerprint(dataset)
     for name, run in runs.items():
@@ -201,7 +223,7 @@ def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str,
 
 
 def _how_they_differ(dataset: Dataset, one: str, other: str, splits: Mapping[str, Split]) -> str:
-    """Names the test classes that one run has and the other has not, or was even trained on."""
+    """A sentence on the test classes of one run that the other lacks, or was even trained on."""
     split = splits[other]
     a, b = (set(splits[run].classes("test", dataset)) for run in (one, other))
     seen = a & {name for part in ("train", "validation") for name in split.classes(part, dataset)}
@@ -230,7 +252,7 @@ def _results(
     dataset: Dataset,
     split: Split,
 ) -> list[Result]:
-    """What each protocol measures of a run."""
+    """The results of each protocol on a run."""
 
     def part(indices: Tensor) -> Embedded:
         return embed({name: model}, dataset, indices, baselines=False)
@@ -241,7 +263,7 @@ def _results(
 
 
 def _as_one(results: Sequence[Result]) -> Result:
-    """All protocols' numbers and what they are the means of."""
+    """The metrics of all protocols, with their scores."""
     return Result(
         {name: value for result in results for name, value in result.estimates.items()},
         scores={name: value for result in results for name, value in result.scores.items()},
@@ -249,7 +271,7 @@ def _as_one(results: Sequence[Result]) -> Result:
 
 
 def _between(first: Result, second: Result) -> dict[str, Estimate]:
-    """Second less first, for the numbers that have scores of the same units."""
+    """Second minus first, for the metrics that have scores of the same units."""
     return {
         name: over_differences(
             scored.values, second.scores[name].values, scored.classes, over=scored.over
@@ -262,7 +284,7 @@ def _between(first: Result, second: Result) -> dict[str, Estimate]:
 def _better(
     found: Mapping[str, Result], apart: Mapping[tuple[str, str], Mapping[str, Estimate]]
 ) -> dict[str, str | None]:
-    """For each number the run that is better than every other, if that is sure."""
+    """For each metric the run that is better than every other, if that is certain."""
     scores = next(iter(found.values())).scores
     wins = {name: Counter[str]() for name in scores}
     for (one, other), differences in apart.items():

@@ -1,4 +1,4 @@
-"""Testing a model on a dataset, its own or another, on classes that it has not seen."""
+"""Evaluating a model on a dataset, its own or another, on classes that it has not seen."""
 
 from __future__ import annotations
 
@@ -31,17 +31,24 @@ from metricforge.scoring.embed import embed, how_read
 from metricforge.scoring.measure import SELECT, Embedded, Measured, measure
 
 ELSEWHERE = {"cache", "index", "images"}
-"""Options of a dataset that name further places, which a move leaves behind."""
+"""Options of a dataset that name further paths, which a moved dataset does not keep."""
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Measured):
-    """Measured numbers, and on what: the dataset, its part, the classes.
+    """Metrics, and what they were measured on: the dataset, its part, the classes.
 
-    `seen` lists the classes the model was trained or selected on, where that was allowed;
-    `closed_set` says that they are all of them by design.
+    The fields of :class:`Measured` come first.
+
+    Args:
+        dataset: Name of the dataset.
+        part: "train", "validation", "test" or "all".
+        classes: Names of the classes.
+        images: Number of images.
+        seen: Classes that the model was trained or selected on, if that was allowed.
+        closed_set: Whether all classes are training classes, by design.
     """
 
     dataset: str = ""
@@ -83,23 +90,35 @@ def evaluate(
     device: str = "auto",
     registry: Registry | None = None,
 ) -> Evaluation:
-    """Measure a run, a model (or its folder), or bare embeddings, on a dataset.
+    """Evaluate a run, a model (or its folder), or bare embeddings, on a dataset.
 
-    - `dataset`: a spec, a path or a Dataset; None is the run's own, which is also taken for what
-      holds the same images and labels. For embeddings [N, D], their
-      labels [N], or :class:`Labels`.
-    - `protocols`: specs; retrieval and oneshot by default.
-    - `part`: train, validation, test or all; by default the run's test part on its own dataset,
-      the official test part of another, or all of it where it has none.
-    - `allow_seen`: measure classes, too, whose names the model was trained or selected on.
-    - `baselines`: the numbers of raw pixels beside the model's; `untrained`: those of the
-      network that the training of a run began with, too.
-    - `episodes`: a file of episodes to answer, and by default nothing else; `episodes_out`: a
-      new file for those that are drawn.
-    - `cosine`: scale bare embeddings to unit length, for those that are compared by cosine.
+    Under `torchrun` all ranks embed, and the first alone evaluates; the others return no results.
 
-    Under `torchrun` all ranks embed, and the first alone measures; the others give no results.
-    Raises DataError for seen classes or too few of them, and what `load` and plugins raise.
+    Args:
+        subject: A run, a model, the folder of one, or embeddings float32 [N, D].
+        dataset: A spec, a path or a Dataset. Default: the run's own, whose split also applies to a
+            given dataset with the same images and labels. For embeddings: their labels [N], or
+            :class:`Labels`.
+        protocols: Specs of the protocols. Default: retrieval and oneshot.
+        part: "train", "validation", "test" or "all". Default: the run's test part on its own
+            dataset; on another the official test part, or all of it if it has none.
+        allow_seen: Whether to include classes whose names the model was trained or selected on.
+        baselines: Whether to evaluate raw pixels as well.
+        untrained: Whether to evaluate the network at the start of the run's training as well.
+        episodes: File of episodes to answer, by default nothing else.
+        episodes_out: New file for the episodes that are drawn.
+        cosine: Whether to scale bare embeddings to unit length, so that they are compared by
+            cosine.
+        data_root: Folder of the datasets. Default: that of the run's recipe.
+        device: "auto", "cpu", "cuda" or "mps".
+        registry: Registry of components. Default: what is installed.
+
+    Returns:
+        The metrics of the model and of its baselines.
+
+    Raises:
+        DataError: The model has seen the classes, or there are too few of them.
+        MetricForgeError: As `load` and plugins raise.
     """
     registry = registry or Registry.installed()
 
@@ -169,9 +188,9 @@ def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions, cosine: bool
 def _tested(
     run: Run | None, dataset: Any, part: str | None, data_root: str | None, registry: Registry
 ) -> Tested:
-    """What to test on: a part of the run's own dataset, by its split, or of another.
+    """The part to evaluate on: of the run's own dataset, by its split, or of another.
 
-    A dataset that is given is the run's own where it holds the same, wherever it lies now.
+    A given dataset is the run's own if it holds the same, wherever it lies now.
     """
     if dataset is not None:
         given: Component = (
@@ -198,7 +217,7 @@ def _tested(
 
 
 def _moved(run: Run, given: Component, registry: Registry, data_root: str) -> Dataset | None:
-    """The run's own dataset at another path, with the other options that it was trained with."""
+    """The run's own dataset at another path, with the other options of its training."""
     if isinstance(given, Given) or isinstance(run.recipe.dataset, Given):
         return None
     own = own_dataset(run)
@@ -213,7 +232,7 @@ def _moved(run: Run, given: Component, registry: Registry, data_root: str) -> Da
 def _before_training(
     model: EmbeddingModel, run: Run | None, registry: Registry
 ) -> tuple[str, EmbeddingModel]:
-    """The network that the training of a run began with, and what its row is called."""
+    """The network at the start of a run's training, and the name of its row."""
     if run is None:
         raise UsageError("no run says what this model began with: leave out --untrained.")
     recipe, card = run.recipe, model.card
@@ -236,7 +255,7 @@ def _run_of(subject: Subject) -> Run | None:
 
 
 def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
-    """The model of a run or in a folder; ArtefactError where there is none, or not yet."""
+    """The model of a run or in a folder; ArtefactError if there is none, or not yet."""
     path = subject.path if isinstance(subject, Run) else Path(str(subject))
     if not path.exists():
         raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")

@@ -1,7 +1,7 @@
-"""All images of a batch against each other, in tiles: what fast miners and losses are made of.
+"""All images of a batch against each other, in tiles: the parts of fast miners and losses.
 
-Plugins may import it. A miner or loss goes through a batch in tiles of anchors x images, so that
-no B x B matrix is ever kept: see :class:`Tiling`.
+Plugins may import it. A miner or loss processes a batch in tiles of anchors x images, so that no B
+x B matrix is stored: see :class:`Tiling`.
 """
 
 from metricforge.pairwise.classes import Classes

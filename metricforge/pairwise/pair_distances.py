@@ -9,25 +9,41 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Pairs at a time: their rows stay in a processor's cache.
+# Pairs at a time: their rows stay in a CPU's cache.
 PART = 2**10
 
 
 def distances(embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Euclidean distances [M] of the rows `first` and `second` [M] of embeddings [B, D].
+    """Euclidean distances of listed pairs of rows.
 
     Computed from the difference, in float32 at least: accurate where two rows almost coincide.
-    Where they do, the distance and its gradient are zero. Memory is O(M + B D), not O(M D);
-    can be differentiated once.
+    Where they do, the distance and its gradient are zero. Memory is O(M + B D), not O(M D). The
+    result can be differentiated once.
+
+    Args:
+        embeddings: [B, D].
+        first: int64 [M].
+        second: int64 [M].
+
+    Returns:
+        Distances [M], with a graph.
     """
     result: Tensor = _Distances.apply(embeddings, first, second)
     return result
 
 
 def dot_products(embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Dot products [M] of the rows `first` and `second` [M] of embeddings [B, D].
+    """Dot products of listed pairs of rows.
 
-    In float32 at least; memory is O(M + B D), not O(M D); can be differentiated once.
+    In float32 at least. Memory is O(M + B D), not O(M D). The result can be differentiated once.
+
+    Args:
+        embeddings: [B, D].
+        first: int64 [M].
+        second: int64 [M].
+
+    Returns:
+        Dot products [M], with a graph.
     """
     result: Tensor = _Dots.apply(embeddings, first, second)
     return result
@@ -86,8 +102,8 @@ def _widened(rows: Tensor) -> Tensor:
 
 
 def _parts(rows: Tensor, first: Tensor, second: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Part by part: which pairs, and their rows, in memory that is used again for the next."""
-    # A GPU is kept busy by more, and has no cache to stay in.
+    """Slices of the pairs, each with its rows, in memory that is reused for the next slice."""
+    # A GPU needs more pairs at a time, and has no such cache.
     size = min(PART if rows.device.type == "cpu" else 256 * PART, len(first))
     one, other = rows.new_empty(2, size, rows.shape[1])
     for begin in range(0, len(first), max(size, 1)):

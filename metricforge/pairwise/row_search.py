@@ -1,4 +1,4 @@
-"""Searching a tile: the lowest value of a row, the lowest beyond a threshold."""
+"""Search in a tile: the lowest value of a row, the lowest beyond a threshold."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from torch import Tensor
 # Runs that the values of a row, or of a column, are reduced to. Along a row, fewer than 32 would
 # be reduced one by one.
 RUNS = (16, 64)
-# From this many thresholds a row, sorting it is cheaper than a pass for each.
+# From this many thresholds a row, sorting the row is cheaper than a pass for each.
 MANY = 48
 
 
 def lowest(values: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
-    """The lowest value of each row of [R, B] and its column, [R] each; B is at least 1.
+    """The lowest value of each row and its column, or of each column and its row.
 
-    With `dim` 0, that of each column and its row. Reductions that only want the value run at the
-    speed of memory, and those that also want the place do not: so the values are reduced to the
-    lowest of each run, and one run is searched.
+    A reduction that returns only the value runs at the speed of memory; one that also returns the
+    index does not. So the values are reduced to the lowest of each run, and one run is searched.
+
+    Args:
+        values: [R, B], B at least 1.
+        dim: 1: of each row; 0: of each column.
+
+    Returns:
+        The values and their indices, [R] each (or [B]).
     """
     length, runs = values.shape[dim], RUNS[dim]
     if length < 2 * runs:
@@ -37,10 +43,17 @@ def lowest(values: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def nearest_beyond(values: Tensor, thresholds: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
-    """For each threshold [R, K] the column of the lowest of values [R, B] above it, and whether.
+    """The lowest value of a row above each threshold.
 
-    `spare` is scratch memory like `values`. Values of inf are never found, nor is anything
-    beyond an infinite threshold.
+    Values of inf are never returned, nor is anything beyond an infinite threshold.
+
+    Args:
+        values: [R, B].
+        thresholds: [R, K].
+        spare: Scratch memory like `values`.
+
+    Returns:
+        The columns, int64 [R, K], and whether there is one, bool [R, K].
     """
     if thresholds.shape[1] >= MANY:
         ordered, columns = values.sort(1)
@@ -51,7 +64,7 @@ def nearest_beyond(values: Tensor, thresholds: Tensor, spare: Tensor) -> tuple[T
     columns = torch.zeros_like(thresholds, dtype=torch.int64)
     there = torch.zeros_like(thresholds, dtype=torch.bool)
     for k in range(thresholds.shape[1]):
-        # Below zero for what lies beyond, and the lower the nearer; a tie gives +inf.
+        # Negative for what is beyond, and the lower the nearer; a tie is +inf.
         torch.sub(thresholds[:, k, None], values, out=spare).reciprocal_()
         best, columns[:, k] = lowest(spare)
         there[:, k] = best < 0
@@ -61,10 +74,19 @@ def nearest_beyond(values: Tensor, thresholds: Tensor, spare: Tensor) -> tuple[T
 def nth_below(
     values: Tensor, thresholds: Tensor, share: Tensor, spare: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """For each threshold [R, K] one of the values [R, B] below it, by share [R, K], and whether.
+    """One of the values of a row below each threshold.
 
-    A share in [0, 1) picks among the values below: uniform shares pick each as likely. `spare`
-    is scratch memory like `values`. Returns the columns, int64 [R, K]. Nothing is below NaN.
+    No value is below NaN.
+
+    Args:
+        values: [R, B].
+        thresholds: [R, K].
+        share: [R, K] in [0, 1), which selects among the values below; uniform ones select each with
+            the same probability.
+        spare: Scratch memory like `values`.
+
+    Returns:
+        The columns, int64 [R, K], and whether there is one, bool [R, K].
     """
     if thresholds.shape[1] >= MANY:
         ordered, columns = values.sort(1)

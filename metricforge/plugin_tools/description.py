@@ -60,12 +60,11 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         file, line = _place(loaded)
         example = f'metricforge bench run SUITE, with search = "{spec.name}" in its [tune]'
         return Description(entry, spec.name, doc, (), {}, (), file, line, example)
-    factory = loaded[spec.name.removeprefix(entry.name)] if entry.family else loaded
-    fault = _fault(registry, kind, spec)
-    if fault:
-        file, line = _place(factory)
-        doc = inspect.getdoc(factory) or ""
+    if fault := _fault(registry, kind, spec):
+        file, line = _place(loaded)
+        doc = inspect.getdoc(loaded) or ""
         return Description(entry, spec.name, doc, (), {}, (), file, line, None, fault)
+    factory = registry.factory(kind, spec)
     options, further = options_of(factory), further_of(factory)
     if further:
         # Under its own name, which is no option's: any name will do.

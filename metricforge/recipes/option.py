@@ -1,4 +1,4 @@
-"""What is said of an option of a training, once: its help, its bounds, what may be done with it."""
+"""The description of an option of a training: its help, its bounds, and where it may be set."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class About:
 
 @dataclass(frozen=True)
 class Option:
-    """A field of the recipe: what it is called, what it holds, and what is said of it.
+    """A field of the recipe: its name, type, default and description.
 
-    `type` is str, int, float or bool, also where the field may be None, and :class:`Spec` for what
-    is written as a spec. `several` says that the field holds a tuple of them.
+    `type` is str, int, float or bool, also if the field may be None, and :class:`Spec` for what is
+    written as a spec. `several`: the field holds a tuple of them.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Option:
     about: About
 
     def check(self, value: Any) -> None:
-        """Refuse a number outside of the bounds, and a text that is none of the choices.
+        """Reject a number outside of the bounds, and a text that is none of the choices.
 
         Raises:
             UsageError: with the option, its bounds and the value.
@@ -98,7 +98,7 @@ class Option:
 
 
 def option(default: Any, help: str, section: str, **about: Any) -> Any:
-    """A field of the recipe with this default and what :class:`About` says of it."""
+    """A field of the recipe with this default and the description of :class:`About`."""
     return field(default=default, metadata={_ABOUT: About(help, section, **about)})
 
 

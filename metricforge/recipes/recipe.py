@@ -1,4 +1,4 @@
-"""A recipe: every option of a training, said once, and its record as TOML."""
+"""A recipe: every option of a training, declared once, and its record as TOML."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ from metricforge.recipes.option import (
 from metricforge.spec import Spec
 
 OBJECT = "object "
-"""How a record begins for a component that was given as a Python object, not as a spec."""
+"""The prefix in a record of a component that was passed as a Python object, not as a spec."""
 
 NONE = "none"
-"""What stands for no augmentation, where the default would be some."""
+"""The value for no augmentation, if the default would be some."""
 
 NO_COMPONENT = (int, float, list, tuple, dict, date)
-"""What can't be a component, which is a spec or an object."""
+"""The types that can't be a component, which is a spec or an object."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A component that a program gave as an object: a class to build, or one to use as it is.
+    """A component that a program passed as an object: a class to build, or one to use as it is.
 
-    `value` is None in a recipe that was read from a record, which has only its name.
+    Args:
+        name: "module:name" of its class or function.
+        value: The object; None in a recipe that was read from a record, which has only its name.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Given:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is used as it is, and not a class to build."""
+        """Whether it is used as it is, and is not a class to build."""
         return not isinstance(self.value, type | partial)
 
     def __str__(self) -> str:
@@ -69,7 +71,7 @@ class Given:
 
 
 Component = Spec | Given
-"""What names a component: a spec, or a Python object."""
+"""A component: its spec, or a Python object."""
 
 
 def _own(name: str) -> Spec:
@@ -80,10 +82,14 @@ def _own(name: str) -> Spec:
 class Recipe:
     """The options of a training.
 
-    Components are specs ("hard-triplet:per_class=8") or Python objects: a class is built by
-    the core, which gives it what it asks for; anything else is used as it is. A dataset may be
-    the path of a folder or file, a text until it is looked up. None means: the default that
-    suits, which the record of the run then states.
+    Components are specs ("hard-triplet:per_class=8") or Python objects: a class is built by the
+    core, which passes what its ordinary parameters require; any other object is used as it is. A
+    dataset may be the path of a folder or file, which is a text until it is looked up. None is the
+    suitable default, which the record of the run then contains. `metricforge train --help` has a
+    sentence on each option.
+
+    Raises:
+        UsageError: A value is out of bounds, or is no spec.
     """
 
     dataset: Component | str = option(
@@ -231,20 +237,29 @@ class Recipe:
             object.__setattr__(self, "augment", ())
 
     def to_toml(self) -> str:
-        """The recipe as TOML; what is None is left out, an object is named."""
+        """The recipe as TOML, without what is None; an object is written as its name."""
         return tomli_w.dumps(self.record(), multiline_strings=False)
 
     def record(self) -> dict[str, Any]:
-        """The options as plain values, components as texts; what is None is left out."""
+        """The options as plain values, components as texts; without what is None."""
         every = ((key, _recorded(value)) for key, value in vars(self).items())
         return {key: value for key, value in every if value is not None}
 
     @classmethod
     def from_toml(cls, path: Path) -> Recipe:
-        """The recipe in a TOML file; UsageError for an unknown key or a wrong type.
+        """Read a recipe from a TOML file.
 
-        A component that was a Python object stays what the record calls it; :meth:`specs_only`
-        refuses it where it would have to be built.
+        A component that was a Python object remains the name in the record; :meth:`specs_only`
+        rejects it.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            UsageError: The file can't be read, or has an unknown key or a wrong type.
         """
         try:
             values = tomllib.loads(path.read_text())
@@ -254,7 +269,18 @@ class Recipe:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], source: str) -> Recipe:
-        """A recipe from named values, checked; `source` says in errors where they come from."""
+        """Check named values and make a recipe of them.
+
+        Args:
+            values: Values by the option's name.
+            source: Where they come from, for errors.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            UsageError: A key is unknown, or a value has a wrong type.
+        """
         known = options()
         for key in values:
             if key not in known:
@@ -262,9 +288,18 @@ class Recipe:
         return cls(**{key: _typed(known[key], value, source) for key, value in values.items()})
 
     def specs_only(self, source: str) -> Recipe:
-        """This recipe; UsageError when it names an object, which only its program can give.
+        """This recipe, if it names no object, which only its program can pass.
 
-        Hooks are let pass: without one a run finds the same.
+        Hooks are exempt: a run without one has the same result.
+
+        Args:
+            source: Where the recipe comes from, for the error.
+
+        Returns:
+            The same recipe.
+
+        Raises:
+            UsageError: It names an object.
         """
         for key, _, one in self.components():
             if isinstance(one, Given) and one.is_lost and not options()[key].about.aside:
@@ -287,7 +322,7 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def aside(self) -> dict[str, Any]:
-        """The options with which a run may be resumed that differ from its own."""
+        """The options that may differ when a run is resumed, by name."""
         return {key: getattr(self, key) for key, each in options().items() if each.about.aside}
 
     def differences(self, other: Recipe) -> list[str]:

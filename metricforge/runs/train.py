@@ -1,4 +1,4 @@
-"""Training as users know it: a recipe in, the folder of a run out."""
+"""Training for users: a recipe in, the folder of a run out."""
 
 from __future__ import annotations
 
@@ -33,13 +33,23 @@ def train(
     progress: bool = True,
     **options: Unpack[TrainOptions],
 ) -> Run:
-    """Train, test on held-out classes, and record it all in a folder.
+    """Train, test on held-out classes, and record all of it in a folder.
 
-    `options` are those of :class:`Recipe`: components as specs or as Python objects, such as
-    `train(dataset="mnist", sampler="hard-triplet:per_class=8", loss=MyLoss, dim=32)`. `out` is
-    the folder (default: a new one in `runs/`); with `auto_resume` a run that was begun there goes
-    on. Raises MetricForgeError, of the kind that says
-    what went wrong; UsageError for an option that does not exist.
+    >>> train(dataset="mnist", sampler="hard-triplet:per_class=8", loss=MyLoss, dim=32)
+
+    Args:
+        out: The run's folder. Default: a new one in `runs/`.
+        overwrite: Whether to replace an earlier run in `out`.
+        auto_resume: Whether to resume a run that was started in `out`.
+        progress: Whether to print progress.
+        options: Those of :class:`Recipe`, with components as specs or as Python objects.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UsageError: An option does not exist or is wrong.
+        MetricForgeError: Its subclass says what went wrong.
     """
     recipe = Recipe.from_values(options, "train()")
     if not progress:
@@ -59,11 +69,11 @@ def run_recipe(
     registry: Registry | None = None,
     listener: Listener | None = None,
 ) -> Run:
-    """Train what `recipe` says and test it on held-out classes, into a new folder `out`.
+    """Train a recipe and test it on held-out classes, into a new folder `out`.
 
-    `out` defaults to `runs/DATASET-SAMPLER`, of your own images by the name of their folder or
-    file, with a number if that is taken. With `auto_resume` a run that was begun there goes on
-    instead. Raises MetricForgeError, of the kind that says what went wrong.
+    `out` defaults to `runs/DATASET-SAMPLER`, for your own images with the name of their folder or
+    file, and with a number if that is taken. With `auto_resume` a run that was started there is
+    resumed instead. Raises MetricForgeError; its subclass says what went wrong.
     """
     listener = listener or Listener()
     ranks = Ranks.here()
@@ -93,7 +103,7 @@ def run_recipe(
 
 
 def run_name(recipe: Recipe) -> str:
-    """What the folder of a run is called where nobody says."""
+    """The default name of a run's folder."""
 
     def short(component: Component | str) -> str:
         if isinstance(component, Given):

@@ -26,22 +26,26 @@ SELECT = "map@r"
 """The metric on validation classes that chooses the epoch, by default."""
 
 ERRORS = ("error", "eer", "far@", "frr@")
-"""How numbers begin of which the smaller is the better one."""
+"""The prefixes of metrics for which lower is better."""
 
 
 def goodness(number: str, value: float) -> float:
-    """A number by which more is better."""
+    """The metric, with its sign changed if lower is better."""
     return -value if number.startswith(ERRORS) else value
 
 
 @dataclass(frozen=True, repr=False)
 class Measured:
-    """The numbers of each approach on the same images and episodes.
+    """The metrics of each approach on the same images and episodes.
 
-    `results` maps an approach (trained, a baseline) to its named estimates; `headline`
-    names the metrics that matter most. Of the first approach, `failures` are where it fails, and
-    `by_class` is a CSV with the metrics of each class, if a protocol tells. `trials` are the
-    episodes that were drawn, of places in the dataset.
+    Args:
+        results: Metrics by approach (trained, a baseline), then by name.
+        headline: Names of the main metrics.
+        notes: Sentences for the user.
+        definitions: The definition of each metric, by name.
+        failures: Where the first approach fails, or None.
+        by_class: CSV with the first approach's metrics of each class; "" if no protocol has any.
+        trials: The drawn episodes by name, with indices into the dataset.
     """
 
     results: Mapping[str, Mapping[str, Estimate]]
@@ -56,7 +60,7 @@ class Measured:
         return f"{type(self).__name__}({'; '.join(self._told())})"
 
     def _told(self) -> Iterator[str]:
-        """The numbers of each approach: what else there is takes screens."""
+        """The metrics of each approach; all else would take screens."""
         for approach, estimates in self.results.items():
             numbers = (
                 f"{name} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"

@@ -37,7 +37,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "protocol": PROTOCOL_CHECKS,
     "hook": HOOK_CHECKS,
 }
-"""The checks of each kind, in the order they run; the first is whether it can be built."""
+"""The checks of each kind, in the order they run; the first checks whether it can be built."""
 
 
 def examine(
@@ -47,10 +47,10 @@ def examine(
     options: Mapping[str, Any],
     root: str | Path | None = None,
 ) -> Report:
-    """The findings of every check of `kind`; of "builds" alone when there is nothing to build.
+    """The findings of every check of `kind`; of "builds" alone if the component can't be built.
 
-    `root` is what a dataset is offered (default: $METRICFORGE_DATA or "data"). Raises UsageError
-    for an unknown kind.
+    `root` is the folder of the datasets, for a dataset (default: $METRICFORGE_DATA or "data").
+    Raises UsageError for an unknown kind.
     """
     if kind not in KINDS:
         raise unknown("kind of component", kind, KINDS)
@@ -68,7 +68,7 @@ def examine(
 
 
 def findings_of(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
-    """How each check ends; behind a failed one that others rest on, they are skipped."""
+    """The finding of each check; after a failed one that others depend on, they are skipped."""
     missing = ""
     for check in checks:
         if missing:
@@ -81,7 +81,7 @@ def findings_of(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding
 
 
 def run(check: Check, subject: Subject) -> Finding:
-    """How one check ends; whatever the component raises in it is a failure."""
+    """The finding of one check; whatever the component raises in it is a failure."""
     try:
         note = check.run(subject)
     except Skipped as reason:

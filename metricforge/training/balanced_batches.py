@@ -1,4 +1,4 @@
-"""Batches of images that no sampler draws: balanced by class, in an order that any miner takes."""
+"""Batches without a sampler: balanced by class, in an order that any miner takes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def balanced_batches(
 
     Every image of `labels` [M] comes at most once; classes, and chunks of a class, are cut evenly.
     Within a batch the images are in the order of pairs [a1, b1, a2, b2, ...], about half of them of
-    one class, or of triplets [a1, p1, n1, ...], for miners that take their tuples from the places.
-    Images that are then left over, as all of a class that is alone in a batch of triplets, are in
-    no batch.
+    one class, or of triplets [a1, p1, n1, ...], for miners that read their tuples off the indices.
+    Images that are then left, e.g. all of a class that is alone in a batch of triplets, are in no
+    batch.
     """
     chunks: list[list[list[int]]] = []
     for label in labels.unique().tolist():
@@ -39,7 +39,7 @@ def balanced_batches(
 
 
 def _ordered(chunks: Sequence[Sequence[int]], kind: TupleKind) -> Iterator[int]:
-    """The images of a batch, given by class, in an order that suits tuples of that kind."""
+    """The images of a batch, by class, in an order that suits tuples of that kind."""
     queues = [list(chunk) for chunk in chunks]
     if kind is Triplets:
         yield from _triplets(queues)
@@ -50,7 +50,7 @@ def _ordered(chunks: Sequence[Sequence[int]], kind: TupleKind) -> Iterator[int]:
 
 
 def _pairs(queues: Queues) -> Iterator[int]:
-    """About half of each class in pairs, then the others in turns, so that neighbours differ."""
+    """About half of each class in pairs, then the rest in turns, so that neighbours differ."""
     rest: Queues = []
     for number, queue in enumerate(queues):
         # Of classes of two, every second has its pair.
@@ -62,7 +62,7 @@ def _pairs(queues: Queues) -> Iterator[int]:
 
 
 def _triplets(queues: Queues) -> Iterator[int]:
-    """Two images of the class that has most left, and one of the class that then has."""
+    """Two images of the class with the most left, and one of the class with the most after it."""
     while True:
         first, *others = sorted(queues, key=len, reverse=True)
         other = others[0] if others else []

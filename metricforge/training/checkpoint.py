@@ -58,7 +58,7 @@ class Checkpoints:
         for name, component in _stateful(setup):
             files[f"{name}.safetensors"] = _state_of(component)
         folder = self.at(state.total_steps)
-        # The best weights first: a checkpoint must never name a best epoch that is not there.
+        # The best weights first: a checkpoint must never name a best epoch that does not exist.
         if state.step == 0 and state.best_epoch == state.epoch:
             judged = save_tensors(_contiguous(setup.judged))
             write_folder(self.best, {"model.safetensors": judged})
@@ -83,14 +83,14 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def settle(self) -> None:
-        """Finish what a killed process has begun here; before a run goes on, or looks for any."""
+        """Finish what a killed process began here, before a run is resumed or lists them."""
         settle(self.folder)
 
     def restore_newest(self, setup: TrainingSetup) -> tuple[TrainState, list[str]]:
-        """Put the newest intact checkpoint into `setup`: its state, and what was passed over.
+        """Load the newest intact checkpoint into `setup`: its state, and why others were skipped.
 
-        What was passed over is set aside, as `step-N.damaged`. Raises ArtefactError when no
-        checkpoint is intact.
+        Skipped checkpoints are renamed to `step-N.damaged`. Raises ArtefactError if no checkpoint
+        is intact.
         """
         damaged: dict[Path, str] = {}
         for folder in reversed(self.all()):
@@ -108,15 +108,15 @@ class Checkpoints:
         raise ArtefactError(f"no intact checkpoint in {self.folder}: {told}")
 
     def restore_best(self, setup: TrainingSetup) -> None:
-        """Put the weights of the best epoch into the model of `setup`; averaged ones, if it has."""
+        """Load the best epoch's weights into the model of `setup`, the averaged ones if any."""
         content = read_folder(self.best)
         load_weights(setup.model, content.get("model.safetensors", b""), self.best)
 
 
 def restore(folder: Path, setup: TrainingSetup) -> TrainState:
-    """Put one checkpoint into model, loss and optimiser.
+    """Load one checkpoint into model, loss and optimiser.
 
-    After an ArtefactError they may have a part of it, and need another one.
+    After an ArtefactError they may have a part of it, and require another one.
     """
     files = read_folder(folder)
     state, tensors, fields = _parsed(folder, files)
@@ -134,7 +134,7 @@ def restore(folder: Path, setup: TrainingSetup) -> TrainState:
 def _parsed(
     folder: Path, files: dict[str, bytes]
 ) -> tuple[TrainState, dict[str, Tensor], dict[str, Any]]:
-    """Where the training was, the tensors of its optimiser, and what numbers there are."""
+    """The state of the training, the tensors of its optimiser, and its numbers."""
     try:
         fields = parsed(files["state.json"])
         check_format(folder, int(fields["format"]))
@@ -148,7 +148,7 @@ def _parsed(
 
 
 def check_format(folder: Path, written: int) -> None:
-    """Refuse a checkpoint of a later or an earlier metricforge, which has other things in it."""
+    """Reject a checkpoint of a later or an earlier metricforge, which has other content."""
     if written > FORMAT:
         raise ArtefactError(
             f"{folder} has checkpoint format {written} and this metricforge reads up "
@@ -184,13 +184,13 @@ def _resume_epoch(state: TrainState, sums: dict[str, Any], tensors: dict[str, Te
 
 
 def _stateful(setup: TrainingSetup) -> Iterator[tuple[str, Any]]:
-    """The components that carry something from step to step, by name."""
+    """The components that have state from step to step, by name."""
     parts = {"loss": setup.loss, "sampler": setup.sampler, "miner": setup.miner}
     return ((name, part) for name, part in parts.items() if isinstance(part, Stateful))
 
 
 def _state_of(component: Any) -> bytes:
-    """What a component saves; PluginError if it is not named tensors."""
+    """The saved state of a component; PluginError if it is not named tensors."""
     with blaming(component):
         state = component.state_dict()
         check_state(component, state)
@@ -215,7 +215,7 @@ def _contiguous(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as named tensors, and the numbers that are none."""
+    """An optimiser's state as named tensors, and its numbers that are no tensors."""
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():

@@ -1,4 +1,4 @@
-"""The moving average of the weights, which is steadier than the newest (Polyak 1992)."""
+"""The moving average of the weights, which varies less than the newest (Polyak 1992)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.optim.swa_utils import AveragedModel
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of the model that follows it: each update moves it by 1 - decay towards the model.
 
-    In the first updates by more, 9 / (10 + n), or the weights that training began with would
-    weigh in a short run for most of it.
+    The first updates move it by more, 9 / (10 + n); otherwise the initial weights would make up
+    most of it in a short run.
     """
 
     def follow(mine: Sequence[Tensor], current: Sequence[Tensor], updates: Any) -> None:
         done = int(updates)
         moved = 1 - min(decay, (1 + done) / (10 + done))
-        # Torch hands over tensors of one type at a time; counters are no floats.
+        # Torch passes tensors of one dtype at a time; counters are no floats.
         if mine[0].is_floating_point():
             torch._foreach_lerp_(list(mine), list(current), moved)
         else:

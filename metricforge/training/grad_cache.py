@@ -1,8 +1,8 @@
-"""The network's way through a batch that is larger than memory, or that several ranks share.
+"""Forward and backward passes for a batch larger than memory, or divided among several ranks.
 
-The loss sees the embeddings of the whole batch as if they were its parameters. What it asks of
-each of them, its gradient, is then taken back through the network chunk by chunk, by the rank that
-embedded it: exactly the gradient of the whole batch, with the memory of one chunk (Gao 2021).
+The loss takes the embeddings of the whole batch as if they were its parameters. Their gradient is
+then propagated through the network chunk by chunk, by the rank that embedded each: exactly the
+gradient of the whole batch, with the memory of one chunk (Gao 2021).
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from metricforge.training.setup import TrainingSetup, TrainState
 
 @dataclass(frozen=True)
 class Part:
-    """A batch [B] of places in the train set, and the images of this rank's share in chunks."""
+    """A batch [B] of indices into the train set, and the images of this rank's part, in chunks."""
 
     batch: Tensor
     chunks: Sequence[Tensor]
 
 
 def chunks_of(batch: Tensor, runtime: Runtime) -> list[Tensor]:
-    """This rank's share of a batch [B], in as many chunks as every other rank has."""
+    """This rank's part of a batch [B], in as many chunks as every other rank has."""
     most = -(-len(batch) // runtime.ranks.count)
     count = -(-most // (runtime.chunk or max(most, 1)))
     return list(batch[runtime.ranks.share(len(batch))].tensor_split(max(count, 1)))
 
 
 class Passes:
-    """Forward, for all images of a batch, and back, with the gradient of their embeddings."""
+    """Forward for all images of a batch, and backward with the gradient of their embeddings."""
 
     def __init__(
         self, setup: TrainingSetup, part: Part, number: int, state: TrainState, runtime: Runtime
     ) -> None:
         self._task, self._part, self._runtime = setup, part, runtime
         self._epoch = state.epoch
-        # By rank and chunk, for two chunks must not drop the same neurons.
+        # By rank and chunk: two chunks must not drop the same neurons.
         self._place = (state.epoch, state.step, number, runtime.ranks.rank)
         self._with_graph: Tensor | None = None
 
     def forward(self) -> Tensor:
-        """Embeddings [B, D] of all ranks, a leaf that a loss can put its gradient in."""
+        """Embeddings [B, D] of all ranks, a leaf on which a loss can accumulate its gradient."""
         if len(self._part.chunks) == 1:
             mine = self._with_graph = next(self._embedded())
         else:
@@ -56,7 +56,7 @@ class Passes:
         return whole.requires_grad_()
 
     def backward(self, gradient: Tensor) -> None:
-        """Add to the parameters what the gradient [B, D] of the embeddings asks of this share."""
+        """Propagate the gradient [B, D] of this rank's embeddings to the parameters."""
         mine = gradient[self._runtime.ranks.share(len(gradient))]
         if self._with_graph is not None:
             _back(self._with_graph, mine)
@@ -78,7 +78,7 @@ class Passes:
 def seen(
     setup: TrainingSetup, images: Tensor, indices: Tensor, epoch: int, runtime: Runtime
 ) -> Tensor:
-    """Images [B, C, H, W] as the network is shown them in an epoch: on the device, augmented."""
+    """Images [B, C, H, W] as the network gets them in an epoch: on the device, augmented."""
     shown = runtime.prepare(images)
     if setup.augment is None:
         return shown
@@ -86,6 +86,6 @@ def seen(
 
 
 def _back(embeddings: Tensor, gradient: Tensor) -> None:
-    # Of a network that is frozen to its head's last weight there is nothing to tell.
+    # A network whose weights are all frozen has no gradient.
     if embeddings.requires_grad:
         embeddings.backward(gradient)

@@ -29,9 +29,9 @@ from metricforge.training.validation_loss import held_out
 def fit(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> Iterator[Record]:
     """Train from `state` to the end, yielding a record after each step and each epoch.
 
-    `state` is kept up to date, so the caller may save or stop at any record. All randomness
-    is a function of (seed, epoch, step): a training that stops and goes on draws the same.
-    Raises DivergedError before the step when the loss or an embedding is not finite.
+    `state` is kept up to date, so the caller may save or stop at any record. All randomness is a
+    function of (seed, epoch, step): a training that is stopped and resumed draws the same. Raises
+    DivergedError before the step if the loss or an embedding is not finite.
     """
     while not setup.done(state):
         for record in _epoch(setup, state, runtime):
@@ -46,10 +46,10 @@ def _epoch(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> Iterato
     _prepare(setup, state.epoch)
     began = time.perf_counter()
     for parts in _with_images(setup, remaining, runtime):
-        # A run may have been saved with its last step.
+        # The checkpoint may be that of the last step.
         if setup.exhausted(state):
             return
-        # The middle of the step: the first one is not taken at rate zero, nor the last.
+        # The middle of the step: neither the first nor the last step has rate zero.
         images = sum(len(part.batch) for part in parts)
         spent = setup.spent(state, _count(setup, state), more=images)
         for group in setup.optimizer.param_groups:
@@ -64,7 +64,7 @@ def _epoch(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> Iterato
 
 
 def _prepare(setup: TrainingSetup, epoch: int) -> None:
-    """The network as it trains in an epoch: its backbone frozen or not, and its batch norm."""
+    """Prepare the network for an epoch: its backbone frozen or not, and its batch norm."""
     setup.model.train()
     frozen = epoch < setup.frozen
     if setup.frozen:
@@ -72,7 +72,7 @@ def _prepare(setup: TrainingSetup, epoch: int) -> None:
             if group.get("name") == "backbone":
                 for parameter in group["params"]:
                     parameter.requires_grad_(not frozen)
-    # What does not learn is shown as it will be used: no dropout, no statistics that move.
+    # A frozen part runs in evaluation mode: no dropout, fixed statistics.
     if frozen:
         setup.model.backbone.eval()
     if setup.frozen_norms:
@@ -87,14 +87,14 @@ def _steps(setup: TrainingSetup, batches: list[Tensor]) -> list[list[Tensor]]:
 
 
 def _count(setup: TrainingSetup, state: TrainState) -> int:
-    """How many steps the open epoch has."""
+    """The number of steps of the open epoch."""
     return -(-len(state.batches) // setup.accumulate)
 
 
 def _with_images(
     setup: TrainingSetup, steps: list[list[Tensor]], runtime: Runtime
 ) -> Iterator[list[Part]]:
-    """The parts of each step, their images read while the network works on those before."""
+    """The parts of each step; their images are read while the network processes those before."""
     chunks = [[chunks_of(batch, runtime) for batch in step] for step in steps]
     indices = (setup.train[chunk] for step in chunks for batch in step for chunk in batch)
     images = read_ahead(setup.images, indices)
@@ -108,7 +108,7 @@ def _with_images(
 def _record(
     setup: TrainingSetup, state: TrainState, outcome: Outcome, seconds: float, spent: float
 ) -> StepRecord:
-    """The record of the step that was just taken."""
+    """The record of the step that was just made."""
     steps = _count(setup, state)
     return StepRecord(
         epoch=state.epoch + 1,
@@ -127,10 +127,10 @@ def _record(
 
 
 def _batches(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> list[Tensor]:
-    """The batches of the epoch that is open; drawn once, when it begins.
+    """The batches of the open epoch; drawn once, when it begins.
 
-    Listing them costs 8 bytes an image, tells how many steps there are to go, and lets a
-    checkpoint in the middle of an epoch carry what a refreshed sampler could not draw again.
+    A list takes 8 bytes an image and has the number of steps. With it a checkpoint in the middle of
+    an epoch contains what a refreshed sampler could not draw again.
     """
     if state.step and state.batches:
         return state.batches
@@ -141,14 +141,14 @@ def _batches(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> list[
             sampler.refresh(embeddings)
     rng = generator(setup.seed, state.epoch)
     batches = taken_batches(sampler, rng, len(setup.train), state.epoch)
-    # Samplers that lay their tuples out repeat images; another miner would pair them with
-    # themselves.
+    # Samplers that arrange tuples in the batch repeat images; another miner would pair an image
+    # with itself.
     state.batches = [once(batch) for batch in batches] if setup.replaced else batches
     return state.batches
 
 
 def once(batch: Tensor) -> Tensor:
-    """The images of a batch [B], each where it comes first."""
+    """The images of a batch [B], each at its first index."""
     images, first = np.unique(batch.numpy(), return_index=True)
     return batch if len(images) == len(batch) else batch[np.sort(first)]
 
@@ -164,7 +164,7 @@ def _close_epoch(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> E
     first = next(iter(scores.values()), None)
     score = float(state.epoch) if first is None else -first if setup.lower_is_better else first
     setup.wait(state, score)
-    # Of equals the later: a validation set too easy to rank epochs must not pick the first.
+    # Of equals the later: a validation set too easy to rank epochs must not select the first.
     best = score >= state.best_score
     if best:
         state.best_score, state.best_epoch = score, state.epoch
@@ -186,7 +186,7 @@ def _close_epoch(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> E
 
 
 def _health(setup: TrainingSetup, tally: EpochSums) -> dict[str, Any]:
-    """Of the embeddings of the epoch's last steps; nothing where there are none to judge."""
+    """The health of the embeddings of the epoch's last steps; empty if there are none."""
     rows = tally.sample.rows()
     if rows is None:
         return {}
@@ -202,7 +202,7 @@ def _health(setup: TrainingSetup, tally: EpochSums) -> dict[str, Any]:
 def embed_images(
     model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime, batch: int = 512
 ) -> Tensor:
-    """Embeddings [M, D] on the CPU of the images [M] at `indices`, each rank doing its share."""
+    """Embeddings [M, D] on the CPU of the images [M] at `indices`; each rank embeds a part."""
     size = min(runtime.chunk or batch, batch)
 
     def embed(share: Tensor) -> Tensor:

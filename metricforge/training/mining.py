@@ -1,4 +1,4 @@
-"""Asking a miner for the tuples of a batch, and leaving to the loss those that can teach."""
+"""Calling a miner for the tuples of a batch, and what it passes to the loss."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def mine(
     rng: np.random.Generator,
     margin: float | None = None,
 ) -> Tuples | None:
-    """What the miner chooses for embeddings [B, D] with labels [B].
+    """The tuples that the miner chooses for embeddings [B, D] with labels [B].
 
-    `rng` and `margin`, that of the loss, are for one whose call takes them.
+    `rng` and `margin`, that of the loss, are passed if its call takes them.
     """
     offered = {"rng": rng, "margin": margin}
     asked: Any = {name: each for name, each in offered.items() if takes(miner, name)}
@@ -38,12 +38,12 @@ def mine(
 
 
 def margin_of(loss: Loss) -> float | None:
-    """The margin of a loss, None where it has none."""
+    """The margin of a loss, None if it has none."""
     return loss.margin if isinstance(loss, WithMargin) else None
 
 
 def at_work(miner: Miner, loss: Loss) -> Miner:
-    """The miner to ask: another one, where it leaves its choice to the loss."""
+    """The miner to call: another one, if it leaves its choice to the loss."""
     other = miner.left_to(loss) if isinstance(miner, LeavingChoice) else None
     if other is None:
         return miner
@@ -54,8 +54,8 @@ def at_work(miner: Miner, loss: Loss) -> Miner:
 
 
 def takes(miner: Miner, name: str) -> bool:
-    """Whether the miner's call takes an argument by this name."""
-    # A module's own call takes anything; what it hands on, `forward` names.
+    """Whether the miner's call takes an argument of this name."""
+    # A module's own call takes anything; `forward` has the parameters.
     return asks(miner.forward if isinstance(miner, nn.Module) else miner, name)
 
 

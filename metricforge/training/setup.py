@@ -1,4 +1,4 @@
-"""What a training is given, and how far it is."""
+"""The parts of a training, and its progress."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Validated:
-    """What validation images tell of a model: scores, the one to select by first, and its rows.
+    """Results of a model on validation images: scores, the one to select by first, and its rows.
 
-    `embeddings` [M, D] and `labels` int64 [M] are on the CPU; none where the loss is not wanted.
-    The labels are `known` where all are of training classes, and then are those of the training;
-    else they are 0 .. V-1.
+    `embeddings` [M, D] and `labels` int64 [M] are on the CPU; empty if the loss is not wanted. The
+    labels are `known` if all are of training classes, and then are those of the training; else they
+    are 0 .. V-1.
     """
 
     scores: Scores
@@ -42,23 +42,22 @@ class Validated:
 class TrainingSetup:
     """Everything that a training needs, finished.
 
-    `train` [N] are the indices in `images` of those to train on, and `labels` [N] their
-    classes 0 .. C-1; image i of the dataset has the indices i * views .. i * views + views - 1.
-    `validate` measures the model on validation classes;
-    its first score is the one to select by. `miner_at` gives the miner of an epoch and step, both
-    from 0, where it changes from step to step; without it `miner` is that of all. `replaced` says
-    that `miner` is not the sampler's own: it knows nothing of images that a batch repeats.
-    `augment` changes the images of a batch before the network sees them.
+    `train` [N] are the indices in `images` of those to train on, and `labels` [N] their classes 0
+    .. C-1; image i of the dataset has the indices i * views .. i * views + views - 1. `validate`
+    measures the model on validation classes; its first score is the one to select by. `miner_at`
+    returns the miner of an epoch and step, both from 0, if it changes from step to step; without it
+    `miner` is that of all. `replaced`: `miner` is not the sampler's own, and does not handle images
+    that a batch repeats. `augment` changes the images of a batch before the network.
 
-    Each step takes `accumulate` batches of the sampler, compared apart, their gradients averaged.
-    `clip` is the largest norm of the gradient that is left as it is. `average` follows the weights
-    and is judged and kept in their place. The backbone is `frozen` for so many epochs, its batch
-    norm keeping its statistics for good with `frozen_norms`. After `patience` epochs without a
-    better score the training ends. `scaler` keeps gradients in fp16 from vanishing.
+    Each step takes `accumulate` batches of the sampler, compared separately, their gradients
+    averaged. `clip` is the largest norm of a gradient that is not scaled. `average` follows the
+    weights, and is validated and saved in their place. The backbone is `frozen` for so many epochs;
+    with `frozen_norms` batch norm keeps its statistics throughout. After `patience` epochs without
+    a better score the training ends. `scaler` keeps gradients in fp16 from vanishing.
 
     The highest score is the best, or the lowest with `lower_is_better`.
 
-    Beside `epochs`, a budget of images or seconds ends it with the step that reaches it.
+    Besides `epochs`, a budget of images or seconds ends the training with the step that reaches it.
     """
 
     model: EmbeddingModel
@@ -90,13 +89,13 @@ class TrainingSetup:
 
     @property
     def judged(self) -> EmbeddingModel:
-        """The model whose scores count: the averaged one, where there is one."""
+        """The model that is validated: the averaged one, if there is one."""
         return self.model if self.average is None else cast(EmbeddingModel, self.average.module)
 
     def spent(self, state: TrainState, steps: int, more: int = 0) -> float:
-        """The share of the budget that is spent, 0 to 1, in an epoch of so many `steps`.
+        """The fraction of the budget that is spent, 0 to 1, in an epoch of so many `steps`.
 
-        With `more` images, of a step that is about to be taken: in its middle.
+        With `more` images, of the next step: in its middle.
         """
         step = state.step + (0.5 if more else 0.0)
         shares = [(state.epoch + step / steps) / self.epochs]
@@ -107,13 +106,13 @@ class TrainingSetup:
         return min(1.0, max(shares))
 
     def rate(self, state: TrainState, spent: float) -> float:
-        """The factor on the learning rate, with that which a plateau has left."""
+        """The factor on the learning rate, times the factor of a plateau."""
         return self.schedule(spent) * state.rate
 
     def wait(self, state: TrainState, score: float) -> None:
-        """Let the schedule `plateau` see the score of the epoch that `state` has just closed.
+        """Pass the score of the epoch that `state` has just closed to the schedule `plateau`.
 
-        Before the best score of the state is that of this epoch.
+        Called before the best score of the state is updated with that epoch.
         """
         if not isinstance(self.schedule, Plateau):
             return
@@ -130,23 +129,23 @@ class TrainingSetup:
         )
 
     def tired(self, state: TrainState) -> bool:
-        """Whether nothing has got better for `patience` epochs."""
+        """Whether the score has not improved for `patience` epochs."""
         return self.patience is not None and state.epoch - state.best_epoch >= self.patience
 
     def done(self, state: TrainState) -> bool:
-        """Whether the training is over: by its budget, or because nothing gets better."""
+        """Whether the training is over: by its budget, or because the score stopped improving."""
         over = state.epoch >= self.epochs or self.exhausted(state)
         return state.step == 0 and (over or self.tired(state))
 
 
 @dataclass
 class TrainState:
-    """How far a training is: whole epochs done, then steps done in the one that is open.
+    """The progress of a training: finished epochs, then finished steps of the open one.
 
-    `images` were shown to the network, one shown twice being two, and `seconds` were spent so far.
-    `batches` are those of the open epoch, each int64 [B] into the train set, and `tally` is what
-    its steps summed up to. `rate` is the factor on the learning rate that the schedule `plateau`
-    has left, and `waits_from` the epoch of the last better score, or in which it last fell.
+    `images` were shown to the network, an image shown twice being two, and `seconds` were spent so
+    far. `batches` are those of the open epoch, each int64 [B] into the train set, and `tally` has
+    the sums of its steps. `rate` is the factor of the schedule `plateau` on the learning rate, and
+    `waits_from` the epoch of the last better score, or in which it was last reduced.
     """
 
     epoch: int = 0

@@ -1,4 +1,4 @@
-"""One step of a training: embed, mine, score, and, where all is finite, go down the gradient."""
+"""One step of a training: embed, mine, score, and, if all is finite, descend the gradient."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from metricforge.training.tuple_counts import Count, chosen, possible
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: loss, counts of tuples (see `StepRecord`), embeddings [B, D].
+    """The results of a step: loss, counts of tuples (see `StepRecord`), embeddings [B, D].
 
-    `norm` is that of the gradient, where it is clipped and finite.
+    `norm` is that of the gradient, if it is clipped and finite.
     """
 
     loss: float
@@ -48,10 +48,10 @@ class Outcome:
 def take_step(
     setup: TrainingSetup, parts: Sequence[Part], state: TrainState, runtime: Runtime
 ) -> Outcome:
-    """Train on the parts of a step, the one that comes next at `state`.
+    """Train on the parts of the next step after `state`.
 
-    Raises DivergedError before the weights change when the loss, an embedding or its gradient is
-    not finite.
+    Raises DivergedError before the weights change if the loss, an embedding or its gradient is not
+    finite.
     """
     setup.optimizer.zero_grad(set_to_none=True)
     images = sum(len(part.batch) for part in parts)
@@ -75,16 +75,16 @@ def _compare(
     """Embed a batch, mine, score, and add `weight` times its gradient to the parameters."""
     batch, labels_cpu = part.batch, setup.labels[part.batch]
     labels = labels_cpu.to(runtime.device)
-    # What miners and losses ask of the labels, they need not wait for the device to tell.
+    # Miners and losses then need the labels without waiting for the device.
     Classes.remember(labels, labels_cpu)
     passes = Passes(setup, part, number, state, runtime)
     embeddings = passes.forward()
-    # Once more, for the ranks' networks have drawn each for itself.
+    # Seeded again, because the ranks' networks drew separately.
     seed_torch(setup.seed, state.epoch, state.step, number)
     compared, labels = _with_memory(setup.sampler, embeddings, labels, batch)
     tuples = _mined(setup, compared.detach(), labels, len(batch), state, number)
     loss, active = _scored(setup.loss, compared, labels, tuples)
-    # Counting on the CPU what is known there leaves the device alone.
+    # Labels on the CPU are counted there, without the device.
     counts = _counts(tuples, labels_cpu if len(labels) == len(batch) else labels, len(batch))
     finite = loss.isfinite() & embeddings.isfinite().all()
     with blaming(setup.loss):
@@ -102,7 +102,7 @@ def _compare(
 def _scored(
     loss: Loss, embeddings: Tensor, labels: Tensor, tuples: Tuples | None
 ) -> tuple[Tensor, Count | None]:
-    """The loss of a batch, and how many of its tuples have a share in it, if it counts them."""
+    """The loss of a batch, and how many of its tuples contribute to it, if the loss counts."""
     if not isinstance(loss, Counting):
         with blaming(loss):
             value = loss(embeddings, labels, tuples)
@@ -126,7 +126,7 @@ def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
         setup.scaler.unscale_(setup.optimizer)
         every = [p for group in setup.optimizer.param_groups for p in group["params"]]
         found = float(nn.utils.clip_grad_norm_(every, setup.clip))
-        # Infinite where the loss was scaled too far for fp16: the scaler skips that step.
+        # Infinite if the loss was scaled too far for fp16: the scaler skips that step.
         norm = found if math.isfinite(found) else None
     setup.scaler.step(setup.optimizer)
     setup.scaler.update()
@@ -136,7 +136,7 @@ def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
 
 
 def _together(found: Sequence[Outcome]) -> Outcome:
-    """What the batches of one step found: the mean loss of their images, sums, embeddings."""
+    """The results of all batches of one step: the mean loss of their images, sums, embeddings."""
     if len(found) == 1:
         return found[0]
     sizes = [len(one.embeddings) for one in found]
@@ -157,7 +157,7 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 def _with_memory(
     sampler: Sampler, embeddings: Tensor, labels: Tensor, batch: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The batch, followed by what the sampler remembers to compare it with."""
+    """The batch, followed by the embeddings that the sampler remembers to compare it with."""
     if not isinstance(sampler, Remembering):
         return embeddings, labels
     with torch.no_grad(), blaming(sampler):
@@ -193,17 +193,17 @@ def _mined(
 def _counts(
     tuples: Tuples | None, labels: Tensor, anchors: int
 ) -> tuple[Count | None, Count | None]:
-    """How many tuples there are, and how many are possible."""
+    """The numbers of chosen and of possible tuples."""
     if tuples is None:
         return None, None
     return chosen(tuples, labels, anchors), possible(tuples, labels, anchors)
 
 
 def _fetched(*values: Any) -> list[Any]:
-    """The same with numbers in the place of 0-d tensors, which are waited for all at once."""
+    """The same with numbers in place of 0-d tensors, which are fetched all at once."""
     tensors = [value.detach() for value in values if isinstance(value, Tensor)]
     device = tensors[0].device
-    # What MPS lacks; only counts beyond 16 million are then rounded.
+    # MPS lacks float64; only counts above 16 million are then rounded.
     exact = torch.float32 if device.type == "mps" else torch.float64
     numbers = iter(torch.stack([tensor.to(device, exact) for tensor in tensors]).tolist())
     return [next(numbers) if isinstance(value, Tensor) else value for value in values]

@@ -1,4 +1,4 @@
-"""How many tuples a batch holds and how many were chosen, counted without listing them."""
+"""The numbers of possible and of chosen tuples of a batch, without a list of them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch import Tensor
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Tuples
 
 Count = int | Tensor
-"""A number, or one that is still on the device: a 0-d int64 tensor."""
+"""A count; on the device a 0-d int64 tensor."""
 
 
 def possible(tuples: Tuples, labels: Tensor, anchors: int) -> Count:
-    """How many tuples of that kind a batch with these labels [B + M] holds, `anchors` B.
+    """The number of tuples of that kind in a batch with these labels [B + M], `anchors` B.
 
-    An anchor has a pair with every other row, so there are B(B-1) and B M with the memory. Its
+    An anchor has a pair with every other row, so there are B(B-1), and B M with the memory. Its
     triplets are its positives times its negatives.
     """
     if isinstance(tuples, Pairs | AllPairs):
         return anchors * (len(labels) - 1)
-    # By sorting, for unique() would wait for the device.
+    # By sorting, because unique() would wait for the device.
     ordered, of_anchor = labels.sort().values, labels[:anchors]
     before = torch.searchsorted(ordered, of_anchor)
     alike = torch.searchsorted(ordered, of_anchor, right=True) - before
@@ -27,7 +27,7 @@ def possible(tuples: Tuples, labels: Tensor, anchors: int) -> Count:
 
 
 def chosen(tuples: Tuples, labels: Tensor, anchors: int) -> Count:
-    """How many tuples there are, listed or described, in a batch with these labels [B + M]."""
+    """The number of these tuples, listed or described, in a batch with these labels [B + M]."""
     if isinstance(tuples, AllPairs | AllTriplets):
         some = anchors if tuples.anchors is None else min(tuples.anchors, len(labels))
         return possible(tuples, labels, some)

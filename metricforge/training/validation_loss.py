@@ -1,4 +1,4 @@
-"""The loss on validation images, from the embeddings that judge an epoch."""
+"""The loss on validation images, from the embeddings that validate an epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metricforge.training.balanced_batches import balanced_batches
 from metricforge.training.mining import at_work, margin_of, mine
 from metricforge.training.setup import TrainingSetup, TrainState, Validated
 
-# Behind the epoch and the batch: no other draws of a run have four numbers to be a function of.
+# After the epoch and the batch: no other draws of a run are a function of four numbers.
 PLACE = (0, 0)
 
 
@@ -29,27 +29,27 @@ PLACE = (0, 0)
 class HeldOut:
     """The loss on validation images, and the accuracy of its own classifier; None: there is none.
 
-    The loss is the mean over batches like those of the training: as many classes, or all where
-    there are fewer, and as many images of each, drawn by the seed and the same in every epoch.
-    The miner is that of the epoch's last step, with draws of its own; nothing of it, of the loss or
-    of the training changes.
+    The loss is the mean over batches like those of the training: as many classes, or all if there
+    are fewer, and as many images of each, drawn by the seed and the same in every epoch. The miner
+    is that of the epoch's last step, with draws of its own. The miner, the loss and the training
+    don't change.
     """
 
     loss: float | None = None
     accuracy: float | None = None
     failed: str | None = None
-    """Why there is no loss, where the loss or the miner could not do with the images."""
+    """Why there is no loss, if the loss or the miner could not process the images."""
 
 
 def held_out(
     setup: TrainingSetup, state: TrainState, validated: Validated, runtime: Runtime
 ) -> HeldOut:
-    """What the loss makes of validation images at the end of the open epoch, known to all ranks.
+    """The loss on validation images at the end of the open epoch, on all ranks.
 
-    A loss that knows the training classes (it has parameters other than single numbers) has
-    nothing to compare images of others with. There is no loss either where the loss or the miner
-    can't be copied, or can't do with these batches, as one that knows those of its sampler alone:
-    `failed` says why, and the training goes on.
+    A loss that knows the training classes (it has parameters other than single numbers) has nothing
+    to compare images of others with. There is no loss either if the loss or the miner can't be
+    copied, or can't process these batches, e.g. a miner that requires those of its sampler.
+    `failed` then has the reason, and the training continues.
     """
     ranks = runtime.ranks
     known = asdict(_measured(setup, state, validated, runtime)) if ranks.first else {}
@@ -57,7 +57,7 @@ def held_out(
 
 
 def knows_classes(loss: Loss) -> bool:
-    """Whether a loss has learned something of each class: proxies, a classifier."""
+    """Whether a loss has parameters for each class: proxies, a classifier."""
     return isinstance(loss, nn.Module) and any(p.numel() > 1 for p in loss.parameters())
 
 
@@ -67,7 +67,7 @@ def _measured(
     of_classes = knows_classes(setup.loss)
     if not len(validated.labels) or (of_classes and not validated.known):
         return HeldOut()
-    # The training's own steps seed torch anew, each for itself.
+    # The training's own steps seed torch again, each step.
     seed_torch(setup.seed, state.epoch, 0, *PLACE)
     try:
         loss, miner = _copied(setup.loss, _last_miner(setup, state))
@@ -76,17 +76,17 @@ def _measured(
             value = _mean_loss(setup.seed, state.epoch, loss, miner, validated, batches, runtime)
             accuracy = _accuracy(loss, validated, batches, runtime) if validated.known else None
     except (PluginError, ResourceError) as error:
-        # It has trained: what it can't do besides must not end the run.
+        # It can train: a failure outside of training must not end the run.
         return HeldOut(failed=str(error))
     return HeldOut(value, accuracy, "it is not finite" if batches and value is None else None)
 
 
 def _copied(loss: Loss, miner: Miner) -> tuple[Loss, Miner]:
-    """Copies that nothing of the training sees, the loss as it is for evaluation."""
+    """Copies that don't change the training, the loss in evaluation mode."""
     try:
         loss, miner = copy.deepcopy((loss, miner))
     except (RuntimeError, TypeError, copy.Error) as error:
-        # It holds what can't be copied, such as a tensor with a graph or an open file.
+        # It holds what can't be copied, e.g. a tensor with a graph or an open file.
         raise PluginError(f"the loss or its miner can't be copied: {error}") from error
     if isinstance(loss, nn.Module):
         loss.eval()
@@ -137,7 +137,7 @@ def _mean_loss(
 def _accuracy(
     loss: Loss, validated: Validated, batches: Sequence[Tensor], runtime: Runtime
 ) -> float | None:
-    """The fraction of the images that the loss's own classifier tells right, if it has one."""
+    """The fraction of images that the loss's own classifier classifies correctly, if it has one."""
     if not isinstance(loss, Predicting) or not batches:
         return None
     hits = total = 0

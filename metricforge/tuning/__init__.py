@@ -1,4 +1,4 @@
-"""Searching options: what may be searched, and who chooses what is tried next."""
+"""Searching options: the space, and what chooses the next options to try."""
 
 from metricforge.scoring.measure import goodness
 from metricforge.tuning.options import carried_out, read_options

@@ -1,4 +1,4 @@
-"""What can be searched: fields of a recipe, and options of its components."""
+"""The search space: fields of a recipe, and options of its components."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metricforge.training.optimizer import OPTIMIZERS, SCHEDULES
 from metricforge.tuning.space import Choice, Dimension, dimension
 
 OWN = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-"""The components that are the core's own, and in no registry."""
+"""The components of the core itself, which are in no registry."""
 
 
 def _searchable() -> Mapping[str, RecipeOption]:
@@ -33,8 +33,18 @@ def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tu
     """The search space that KEY=VALUES texts describe, checked against `recipe`.
 
     Whole components are read first: an option must be one of every component that may be chosen.
-    Raises UsageError for unknown components, options and fields with the nearest, for values of
-    another type, and for a key given twice.
+
+    Args:
+        texts: E.g. "sampler.per_class=2,4" (choices) or "loss.margin=0.05..0.5" (a range).
+        recipe: The recipe to search from.
+        registry: Registry of components.
+
+    Returns:
+        A dimension for each key, in order.
+
+    Raises:
+        UsageError: A component, option or field is unknown (with the nearest), a value has another
+            type, or a key is given twice.
     """
     given: dict[str, str | None] = {}
     for text in texts:
@@ -50,7 +60,15 @@ def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tu
 
 
 def carried_out(recipe: Recipe, chosen: Mapping[str, str]) -> Recipe:
-    """The recipe with the chosen values, each as text by its key."""
+    """The recipe with the chosen values.
+
+    Args:
+        recipe: The recipe to search from.
+        chosen: Values as text, by key.
+
+    Returns:
+        The recipe of a trial.
+    """
     fields = {key: _value(key, text) for key, text in chosen.items() if "." not in key}
     recipe = recipe.but(**fields)
     for key, text in chosen.items():
@@ -97,7 +115,7 @@ def _part(
     recipe: Recipe,
     registry: Registry,
 ) -> Dimension:
-    """An option of a component, which each spec that the component may have must take."""
+    """An option of a component, which each candidate for the component must have."""
     component, _, name = key.partition(".")
     if component not in _components():
         raise unknown("component to search", component, _components())
@@ -144,7 +162,7 @@ def _of_option(key: str, option: Option, values: str | None) -> Dimension:
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
-    """The types of a union without None, which says "as suits" and is one of the others."""
+    """The types of a union without None, which means "as suits" and is one of the others."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return tuple(part for part in parts if part is not type(None))
 

@@ -1,4 +1,4 @@
-"""Who chooses what is tried next: a plugin, at random or by what was tried before."""
+"""Searches: a plugin that chooses the next options, at random or by earlier trials."""
 
 from __future__ import annotations
 
@@ -16,19 +16,33 @@ RANDOM = "random"
 
 
 class Search(Protocol):
-    """Made of a seed; the same answers to the same seed and scores, so that it can be repeated."""
+    """Chooses the options of trials; built from a seed.
+
+    The same seed and scores give the same options, so that a search can be repeated.
+    """
 
     def ask(self) -> Chooser:
-        """What chooses the options of the next trial."""
+        """The chooser of the next trial's options."""
         ...
 
     def tell(self, chooser: Chooser, score: float | None) -> None:
-        """How good they were, more being better; None where they could not be trained."""
+        """Report the score of a trial.
+
+        Args:
+            chooser: The trial's, from :meth:`ask`.
+            score: Higher is better; None if it could not be trained.
+        """
         ...
 
 
 class Searching:
-    """A search by its name, of whose faults its plugin is told."""
+    """A search by its name; errors in it are reported as its plugin's.
+
+    Args:
+        name: Spec of the search, e.g. "random".
+        seed: Seed of its choices.
+        registry: Registry of components.
+    """
 
     def __init__(self, name: str, seed: int, registry: Registry) -> None:
         self.name = name
@@ -40,7 +54,7 @@ class Searching:
             self._search: Search = made(seed, **options)
 
     def ask(self, space: Sequence[Dimension]) -> tuple[Chooser, dict[str, str]]:
-        """The next options to try, by their keys."""
+        """The chooser of the next trial, and its options by key."""
         with self._blaming():
             chooser = self._search.ask()
             return chooser, {dimension.key: dimension.pick(chooser) for dimension in space}
@@ -61,6 +75,6 @@ class Searching:
 
 
 def usual_search(registry: Registry) -> str:
-    """What chooses where nothing is said: the one that a plugin adds, where one adds any."""
+    """The default search: the one that a plugin adds if exactly one is added, else random."""
     added = [entry.name for entry in registry.entries(SEARCH) if entry.name != RANDOM]
     return added[0] if len(added) == 1 else RANDOM

@@ -172,9 +172,11 @@ def test_show_as_json() -> None:
     done = metricforge("plugins", "show", "dataset", "folder", "--json")
     (record,) = records(subprocess.CompletedProcess([], 0, f"[{done.stdout}]", done.stderr))
     options = {option["name"]: option for option in record["options"]}  # type: ignore[index]
+    assert options["path"].pop("help").startswith("Folder of class folders")
     assert options["path"] | {"type": "-"} == {
         "name": "path", "type": "-", "required": True, "default": None,
     }  # fmt: skip
+    assert record["fault"] == ""
     assert record["asks"] == []
     assert record["example"] == "metricforge train --dataset folder:path=PATH"
     assert Path(record["file"]).name == "folder.py"

@@ -18,8 +18,9 @@ from metricforge.recipes.components import make_protocol
 from metricforge.registry import Registry
 from metricforge.scoring.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
 from metricforge.scoring.measure import Embedded, headline, measure
+from metricforge.spec import Spec
 
-RETRIEVAL = {"retrieval": make_protocol(Registry.installed(), "retrieval")}
+RETRIEVAL = {"retrieval": make_protocol(Registry.installed(), Spec("retrieval"))}
 
 
 @pytest.mark.parametrize(
