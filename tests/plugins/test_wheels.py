@@ -202,7 +202,7 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
     ("words", "message"),
     [
         ("--sampler lists", "wrong_values:Lists of wrong-values 1.2 must yield 1-D "
-         "int64 tensors of indices; it gave list."),
+         "int64 tensors or arrays of indices; it gave list."),
         ("--sampler beyond", "wrong_values:Beyond of wrong-values 1.2 must yield "
          "indices from 0 to"),
         ("--sampler liar", "wrong_values:Mislabelled of wrong-values 1.2 must return positives of "

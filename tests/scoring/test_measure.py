@@ -55,10 +55,11 @@ class Fixed:
 
     def evaluate(self, embeddings: Tensor, images: object) -> Result:
         trained = bool((embeddings == 0).all())
-        return Result({
+        estimates = {
             name: Estimate(v := pair[not trained], v - self.width, v + self.width, self.n, "x")
             for name, pair in self.names.items()
-        })  # fmt: skip
+        }
+        return Result(estimates, definitions=dict.fromkeys(self.names, "fixed"))
 
 
 def notes_of(protocol: Fixed, select: str = "map@r") -> list[str]:
