@@ -1,6 +1,6 @@
 # make demo: a first training.  make test: all promises.  Both build .venv when it is missing.
 # make test-all: every case of each; make test-rest, what it has beyond make test.
-# make lint: ruff and mypy.
+# make lint: ruff, mypy and codespell.
 # make faults: the same as test-all, of which docs/faults.md is made.
 # make matrix: clean clones on every Python, with the lowest versions, where little is as usual.
 PYTHON ?= python3
@@ -34,6 +34,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

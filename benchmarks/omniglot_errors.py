@@ -22,11 +22,10 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
 from metricforge.data.split import split_dataset
+from metricforge.judging.evaluate import load_model
+from metricforge.recipes.dataset_spec import open_dataset
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset
-from metricforge.runs.evaluate import load_model
 from metricforge.runs.run import Run
-from metricforge.spec import Spec
 
 DRAWERS = 20
 
@@ -43,9 +42,9 @@ def main() -> None:
     registry = Registry.installed()
     for path in options.runs:
         run = Run.open(path)
-        spec = options.dataset or run.recipe.dataset
-        dataset = make_dataset(registry, spec, options.data_root)
-        places = split_dataset(dataset, Spec.parse(str(run.recipe.split))).validation
+        spec = options.dataset or str(run.recipe.dataset)
+        dataset = open_dataset(spec, registry, options.data_root)
+        places = split_dataset(dataset, run.recipe.split).validation
         images = open_images(dataset)
         model = load_model(run, "cpu", registry)
         rows = F.normalize(model.embed([images.take(part) for part in places.split(512)]))

@@ -26,12 +26,13 @@ from metricforge.data.images import open_images
 from metricforge.data.orientations import Oriented
 from metricforge.data.split import split_dataset
 from metricforge.evaluation import over_seeds
+from metricforge.judging.evaluate import load_model
+from metricforge.recipes.augmentation import edge_colour
+from metricforge.recipes.components import component, make_protocol
+from metricforge.recipes.dataset_spec import open_dataset
 from metricforge.registry import Registry
-from metricforge.runs.augmentation import edge_colour
-from metricforge.runs.components import component, make_dataset, make_protocol
-from metricforge.runs.evaluate import load_model
 from metricforge.runs.run import Run
-from metricforge.runs.selection import labelled_part
+from metricforge.scoring.apply import labelled_part
 from metricforge.spec import Spec
 from metricforge.training.augmentation import Chain
 
@@ -71,14 +72,19 @@ def measured(options: argparse.Namespace) -> Mapping[str, Estimate]:
     if len({run.summary["split_hash"] for run in runs}) > 1:
         raise SystemExit("the runs are of several splits: what tests one trained another.")
     # One with fewer classes to train on has the same ones to validate and to test.
-    dataset = make_dataset(registry, options.dataset or runs[0].recipe.dataset, options.data_root)
-    split = split_dataset(dataset, Spec.parse(str(runs[0].recipe.split)))
+    dataset = open_dataset(
+        options.dataset or str(runs[0].recipe.dataset), registry, options.data_root
+    )
+    split = split_dataset(dataset, runs[0].recipe.split)
     indices = split.part(options.part)
     labelled = labelled_part(dataset, indices)
-    protocol = make_protocol(registry, PROTOCOLS[options.part])
+    protocol = make_protocol(registry, Spec.parse(PROTOCOLS[options.part]))
     images = open_images(dataset)
     offers = {"in_channels": dataset.shape[0], "image_size": dataset.shape[1:]}
-    steps = [component(registry, "augmentation", step, offers) for step in options.step or STEPS]
+    steps = [
+        component(registry, "augmentation", Spec.parse(step), offers)
+        for step in options.step or STEPS
+    ]
     chain = Chain(steps, 0, edge_colour(images, split.train))
 
     def error(rows: Tensor) -> Estimate:

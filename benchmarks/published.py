@@ -17,7 +17,7 @@ from metricforge.bench.formats import shown
 from metricforge.bench.table import by_seed
 from metricforge.contracts import Estimate
 from metricforge.evaluation import over_seeds
-from metricforge.runs.baselines import PIXELS, TRAINED
+from metricforge.scoring.baselines import PIXELS, TRAINED
 
 SURE = ("S", "S2")
 """The marks of published figures that are shown."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.sections import ROOT
 from metricforge.bench import Record, asked_for, read_records, read_suite
-from metricforge.bench.carrying_out import RECORDS
+from metricforge.bench.runner import RECORDS
 
 BENCHMARKS = ROOT / "benchmarks"
 SUITES = sorted(path.stem for path in (BENCHMARKS / "suites").glob("*.toml"))

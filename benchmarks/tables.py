@@ -24,9 +24,9 @@ from benchmarks.published import by_others, means, short
 from benchmarks.records import BENCHMARKS, SUITES, records_of, results_of, suite_file
 from benchmarks.sections import ROOT, table, write_section
 from metricforge.bench import Record, Suite, Table, grids, read_suite, tabulate
-from metricforge.bench.carrying_out import RECORDS
 from metricforge.bench.formats import markdown
-from metricforge.bench.records import DONE
+from metricforge.bench.result_file import DONE
+from metricforge.bench.runner import RECORDS
 from metricforge.contracts import Estimate
 from metricforge.errors import MetricForgeError
 from metricforge.report.tiles import font

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metricforge.contracts import Dataset as Dataset
     from metricforge.contracts import Estimate as Estimate
-    from metricforge.data.arrays import Labels as Labels
+    from metricforge.data.embedding_files import Labels as Labels
     from metricforge.errors import MetricForgeError as MetricForgeError
+    from metricforge.judging.compare import Comparison as Comparison
+    from metricforge.judging.compare import compare as compare
+    from metricforge.judging.evaluate import Evaluation as Evaluation
+    from metricforge.judging.evaluate import evaluate as evaluate
     from metricforge.model import EmbeddingModel as EmbeddingModel
     from metricforge.model import load as load
+    from metricforge.recipes.recipe import Recipe as Recipe
     from metricforge.registry import Registry as Registry
-    from metricforge.runs.compare import Comparison as Comparison
-    from metricforge.runs.compare import compare as compare
-    from metricforge.runs.evaluate import Evaluation as Evaluation
-    from metricforge.runs.evaluate import evaluate as evaluate
-    from metricforge.runs.recipe import Recipe as Recipe
     from metricforge.runs.run import Run as Run
     from metricforge.runs.train import train as train
     from metricforge.spec import Spec as Spec
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Comparison": "metricforge.runs.compare",
+    "Comparison": "metricforge.judging.compare",
     "Dataset": "metricforge.contracts",
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
-    "Evaluation": "metricforge.runs.evaluate",
-    "Labels": "metricforge.data.arrays",
+    "Evaluation": "metricforge.judging.evaluate",
+    "Labels": "metricforge.data.embedding_files",
     "MetricForgeError": "metricforge.errors",
-    "Recipe": "metricforge.runs.recipe",
+    "Recipe": "metricforge.recipes.recipe",
     "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
     "Spec": "metricforge.spec",
-    "compare": "metricforge.runs.compare",
-    "evaluate": "metricforge.runs.evaluate",
+    "compare": "metricforge.judging.compare",
+    "evaluate": "metricforge.judging.evaluate",
     "load": "metricforge.model",
     "options_of": "metricforge.spec",
     "train": "metricforge.runs.train",

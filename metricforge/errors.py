@@ -1,4 +1,4 @@
-"""The errors that a user meets: one sentence each, with an exit code for the shell."""
+"""The errors that a user gets: one sentence each, with an exit code for the shell."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from collections.abc import Iterable, Sized
 from pathlib import Path
 
 MOST_CHOICES = 40
-"""How many names an error lists; of more, the nearest."""
+"""The most names that an error lists; of more, it lists the nearest."""
 
 _LIBRARY = re.compile(r"[/\\](torch|numpy|metricforge)[/\\]|<frozen|importlib")
 
 
 class MetricForgeError(Exception):
-    """Something the user can act on; the message says what, where and the nearest fix."""
+    """An error that the user can act on; the message has what is wrong, where, and the nearest fix.
+
+    Attributes:
+        exit_code: Exit code of the command line: 1, or that of the subclass.
+    """
 
     exit_code = 1
 
 
 class UsageError(MetricForgeError):
-    """A command, option, spec or config that can't be carried out as written."""
+    """A command, option, spec or config that can't be run as written."""
 
     exit_code = 2
 
 
 class InUseError(UsageError):
-    """A folder in which another process is at work."""
+    """A folder in which another process works."""
 
 
 class DataError(MetricForgeError):
@@ -37,7 +41,7 @@ class DataError(MetricForgeError):
 
 
 class UnfitError(DataError):
-    """A component that asks for what the data of this run does not have, e.g. groups."""
+    """A component that requires what the data of this run does not have, e.g. groups."""
 
 
 class PluginError(MetricForgeError):
@@ -63,26 +67,26 @@ class LostRankError(ResourceError):
 
 
 class DivergedError(MetricForgeError):
-    """The numbers went bad: NaN or infinity in a loss or an embedding."""
+    """NaN or infinity in a loss or an embedding."""
 
     exit_code = 7
 
 
 class Interrupted(MetricForgeError):  # noqa: N818 - a stop that was asked for is no error
-    """The run was asked to stop and saved itself."""
+    """The run was asked to stop, and saved a checkpoint."""
 
     exit_code = 130
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory is lacking; for the CPU's torch has no class."""
+    """Whether an exception reports a lack of memory; for the CPU's torch has no class."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def told(error: BaseException) -> str:
-    """An exception of someone else's code in one line: its kind, what it says, and where."""
+    """An exception of foreign code in one line: its kind, message and place."""
     says = " ".join(str(error).split()).rstrip(".")
     # The first frame is that of the caller; the last may lie deep in a library.
     frames = traceback.extract_tb(error.__traceback__)[1:]

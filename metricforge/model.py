@@ -17,26 +17,37 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metricforge.artefact import parsed, read_folder, write_folder
-from metricforge.contracts import AS_IT_LIES, Reading
-from metricforge.data.inputs import Encodable, batches
+from metricforge.atomic_files import parsed, read_folder, write_folder
+from metricforge.contracts import AS_IT_LIES, Reading, ScalingItself
+from metricforge.data.model_inputs import Encodable, batches
 from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 
 FORMAT = 3
-"""Raised when an older metricforge could not read what this one saves."""
+"""Raised when an older metricforge could not read a model that this one saves."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a model is, for whoever loads it.
+    """The description of a model, which is saved with it.
 
-    `shape` is (C, H, W) of the images it takes, `reading` what is done with files beside that,
-    `input_size` the height and width that the backbone is given (default: the same); `trained_on`
-    names the dataset, and `seen_classes` its classes used in training or selection, on which no
-    held-out number may be measured.
+    Args:
+        backbone: Spec of the backbone.
+        head: Spec of the head.
+        dim: Dimensions of the embedding.
+        shape: (C, H, W) of the images that it takes.
+        mean: Mean of each channel, for pixels of 0 to 1.
+        std: Standard deviation of each channel, likewise.
+        input_size: Height and width of the backbone's input. Default: those of `shape`.
+        interpolation: Method of resizing to `input_size`.
+        reading: How files are read, apart from size and channels.
+        trained_on: Name of the dataset.
+        seen_classes: Its classes used in training or selection, on which no held-out metric may be
+            measured.
+        split: Hash of the split.
+        format: Version of the file format.
     """
 
     backbone: str
@@ -55,9 +66,14 @@ class Card:
 
 
 class EmbeddingModel(nn.Module):
-    """Images to embeddings: normalisation, backbone, head, and unit length where the head wants it.
+    """Images to embeddings: normalisation, backbone, head, and unit length if the head requires it.
 
     uint8 images [B, C, H, W] to float32 embeddings [B, D].
+
+    Args:
+        backbone: `nn.Module` from normalised images [B, C, H, W] to features [B, F].
+        head: `nn.Module` from features to embeddings [B, D].
+        card: Description of the model.
     """
 
     mean: Tensor
@@ -66,7 +82,7 @@ class EmbeddingModel(nn.Module):
     def __init__(self, backbone: nn.Module, head: nn.Module, card: Card) -> None:
         super().__init__()
         self.backbone, self.head, self.card = backbone, head, card
-        self.unit_length = bool(getattr(head, "unit_length", True))
+        self.unit_length = bool(head.unit_length) if isinstance(head, ScalingItself) else True
         channels = (1, -1, 1, 1)
         self.register_buffer("mean", torch.tensor(card.mean).view(channels), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
@@ -78,7 +94,14 @@ class EmbeddingModel(nn.Module):
         return F.normalize(embedding) if self.unit_length else embedding
 
     def features(self, images: Tensor) -> Tensor:
-        """uint8 images [B, C, H, W] to what the backbone makes of them, [B, F]."""
+        """The features of the backbone, before the head.
+
+        Args:
+            images: uint8 [B, C, H, W].
+
+        Returns:
+            [B, F].
+        """
         normalised = (self._resized(images.float()) / 255 - self.mean) / self.std
         features: Tensor = self.backbone(normalised)
         return features
@@ -91,7 +114,15 @@ class EmbeddingModel(nn.Module):
         return resized.clamp(0, 255)  # bicubic overshoots
 
     def embed(self, batches: Iterable[Tensor], runtime: Runtime | None = None) -> Tensor:
-        """Batches of uint8 images of the model's shape to embeddings [N, D] on the CPU."""
+        """Embed batches that have the model's shape, in evaluation mode and without gradient.
+
+        Args:
+            batches: uint8 [B, C, H, W] each.
+            runtime: Device and precision. Default: the model's device, in float32.
+
+        Returns:
+            float32 embeddings [N, D] on the CPU.
+        """
         runtime = runtime or Runtime(next(self.parameters()).device)
         training = self.training
         self.eval()
@@ -103,15 +134,25 @@ class EmbeddingModel(nn.Module):
         return torch.cat(found) if found else torch.zeros(0, self.card.dim)
 
     def encode(self, images: Encodable, batch_size: int = 256) -> NDArray[np.float32]:
-        """Images to embeddings, float32 [N, D].
+        """Embed images of any size or source.
 
-        `images` are uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] (grey) as a tensor or an array,
-        or a list or another iterable of files, PIL images and arrays [H, W, C], [C, H, W] or
-        [H, W]. Other sizes are resized, grey and colour are converted to what the model was trained
-        on. Files and PIL images are read as those of its dataset were, inverted for one; an array
-        is as that dataset's images are. DataError for anything else, such as one image that is in
-        no list; UsageError for a `batch_size` below 1; DivergedError, naming the image, for an
-        embedding that is NaN or infinite.
+        Images are resized, and converted to the channels that the model was trained on. Files and
+        PIL images are read as those of its dataset were, e.g. inverted. An array must look as that
+        dataset's images do.
+
+        Args:
+            images: uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] (grey) as a tensor or an array; or
+                a list or another iterable of files, PIL images and arrays [H, W, C], [C, H, W] or
+                [H, W].
+            batch_size: Images in a batch, 1 or more.
+
+        Returns:
+            Embeddings float32 [N, D].
+
+        Raises:
+            DataError: `images` is anything else, e.g. one image that is in no list.
+            UsageError: `batch_size` is below 1.
+            DivergedError: An embedding is NaN or infinite; the error names the image.
         """
         rows = []
         for names, batch in batches(images, batch_size, self.card.shape, self.card.reading):
@@ -121,7 +162,11 @@ class EmbeddingModel(nn.Module):
         return np.concatenate(rows) if rows else np.zeros((0, self.card.dim), np.float32)
 
     def save(self, folder: str | Path) -> None:
-        """Write the model as safetensors, JSON and a readable card into `folder`."""
+        """Save the model as safetensors, JSON and a readable card.
+
+        Args:
+            folder: Folder to write.
+        """
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         files = {
             "weights.safetensors": save_tensors(weights),
@@ -132,16 +177,16 @@ class EmbeddingModel(nn.Module):
 
 
 def without_head(model: EmbeddingModel) -> EmbeddingModel:
-    """The same backbone, whose features, scaled to unit length, are the embedding."""
+    """The same backbone; its features, scaled to unit length, are the embedding."""
     return EmbeddingModel(model.backbone, nn.Identity(), model.card)
 
 
 def build(
     registry: Registry, card: Card, backbone: nn.Module | None, head: nn.Module | None
 ) -> EmbeddingModel:
-    """The untrained model that a card describes; finished modules may stand in for its specs.
+    """The untrained model that a card describes; finished modules may replace its specs.
 
-    Raises PluginError when a backbone does not say its `out_features`.
+    Raises PluginError for a backbone without `out_features`.
     """
     if backbone is None:
         offers: dict[str, Any] = {"in_channels": card.shape[0], "image_size": card.shape[1:]}
@@ -165,10 +210,21 @@ def load(
     device: str = "auto",
     registry: Registry | None = None,
 ) -> EmbeddingModel:
-    """The model in `folder`: a run's folder, or its `model/`.
+    """Load the model in a folder, in evaluation mode.
 
-    Pass `backbone` or `head` when the model was trained with a module of your own. Raises
-    ArtefactError when the folder is damaged, foreign, or its weights don't fit.
+    Args:
+        folder: A run's folder, or its `model/`.
+        backbone: Required if the model was trained with a backbone module of your own.
+        head: Likewise.
+        device: "auto", "cpu", "cuda" or "mps".
+        registry: Registry of components. Default: what is installed.
+
+    Returns:
+        The model.
+
+    Raises:
+        ArtefactError: The folder is damaged or foreign, or its weights don't fit.
+        UsageError: A module of your own is missing.
     """
     folder = model_folder(folder)
     files = read_folder(folder)
@@ -187,13 +243,13 @@ def load(
 
 
 def model_folder(folder: str | Path) -> Path:
-    """Where a model lies: `model/` of a run's folder, or the folder itself."""
+    """The folder of a model: `model/` of a run's folder, or the folder itself."""
     inside = Path(folder) / "model"
     return inside if inside.is_dir() else Path(folder)
 
 
 def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
-    """Put safetensors bytes into a module; ArtefactError names the keys or shapes that differ."""
+    """Load safetensors bytes into a module; ArtefactError names the keys or shapes that differ."""
     try:
         tensors = load_tensors(content)
     except SafetensorError as error:
@@ -229,7 +285,7 @@ def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
 
 
 def _read_how(reading: Reading) -> Iterator[str]:
-    """What is done with files and not with arrays."""
+    """How files are read, where arrays are not."""
     if reading.inverted:
         yield "- files: dark on light, as they are inverted; arrays are light on dark already"
     if reading.margin is not None:

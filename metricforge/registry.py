@@ -14,6 +14,14 @@ from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 from metricforge.contracts import API_VERSION, KINDS, Build, InnerSpec
+from metricforge.entry_points import (
+    GROUPS,
+    OWN,
+    PREFIX,
+    distribution_of,
+    installed_points,
+    normalized,
+)
 from metricforge.errors import (
     MetricForgeError,
     PluginError,
@@ -24,15 +32,8 @@ from metricforge.errors import (
     told,
     unknown,
 )
-from metricforge.installed import (
-    GROUPS,
-    PREFIX,
-    distribution_of,
-    installed_points,
-    normalized,
-)
-from metricforge.source import DECLARATION, Reading, read
 from metricforge.spec import Factory, Spec, asks_of, bind, complete, options_of
+from metricforge.static_reading import DECLARATION, Reading, read
 
 _ORDER = list(GROUPS.values())
 
@@ -67,12 +68,12 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """The distribution and version to blame, as in "metricforge 0.1.0"."""
+        """The distribution and version to blame, e.g. "metricforge 0.1.0"."""
         return f"{self.distribution} {self.version}"
 
     @cached_property
     def reading(self) -> Reading:
-        """What its source says; nothing is imported."""
+        """What its source declares; nothing is imported."""
         return read(self.point)
 
     def summary(self) -> str:
@@ -81,7 +82,7 @@ class Entry:
 
     @property
     def mismatch(self) -> str:
-        """Why it does not fit this metricforge, "" if it does or does not say."""
+        """Why it does not fit this metricforge, "" if it does or declares nothing."""
         made_for = self.reading.api
         if made_for in (None, API_VERSION):
             return ""
@@ -93,14 +94,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether an entry can be used, as far as can be told without importing it, or why not."""
+    """Whether an entry can be used, or why not; "not imported" where only its source was read."""
 
-    word: Literal["ok", "broken", "shadowed"]
+    word: Literal["not imported", "ok", "broken", "shadowed"]
     reason: str = ""
 
 
 class Registry:
-    """The components that these entry points name, by kind and name."""
+    """The components that entry points name, by kind and name.
+
+    Args:
+        points: Entry points; those of other groups are ignored, or listed in `misplaced`.
+    """
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
         points = list(points)
@@ -109,6 +114,8 @@ class Registry:
             (Entry(GROUPS[p.group], p.name, p) for p in points if p.group in GROUPS),
             key=lambda entry: (_ORDER.index(entry.kind), entry.name, entry.distribution),
         )
+        self._found: dict[tuple[str, str, str | None, bool], Entry] = {}
+        self._factories: dict[tuple[Entry, str], Factory] = {}
 
     @classmethod
     def installed(cls) -> Registry:
@@ -116,11 +123,18 @@ class Registry:
         return cls(installed_points())
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """All entries, or those of one kind, sorted by name; nothing is imported."""
+        """The entries, sorted by kind, name and distribution; nothing is imported.
+
+        Args:
+            kind: E.g. "sampler". Default: all kinds.
+
+        Returns:
+            The entries.
+        """
         return [entry for entry in self._entries if kind in (None, entry.kind)]
 
     def told_of(self, point: EntryPoint) -> str:
-        """Of an entry point in a group that nobody reads, which one it should be in."""
+        """A sentence on an entry point in an unknown group, with the group it should be in."""
         near = difflib.get_close_matches(point.group, GROUPS, n=1)
         hint = f"did you mean '{near[0]}'" if near else f"there are {', '.join(GROUPS)}"
         return (
@@ -137,15 +151,31 @@ class Registry:
             owners = ", ".join(sorted(e.distribution for e in others))
             pick = f"{entry.distribution}:{entry.shown}"
             return Status("shadowed", f"{owners} has the name too: write {pick}")
-        return Status("ok")
+        return Status("not imported")
 
     def find(self, kind: str, spec: Spec) -> Entry:
         """The one entry that `spec` names.
 
-        Raises UsageError with the nearest name when there is none, and PluginError when two
-        distributions register it and the spec does not say which.
+        Args:
+            kind: E.g. "sampler".
+            spec: The component.
+
+        Returns:
+            The entry; nothing is imported.
+
+        Raises:
+            UsageError: There is none; the error has the nearest name.
+            PluginError: Two distributions register it, and the spec does not select one.
         """
+        asked_for = (kind, spec.name, spec.distribution, spec.typed)
+        if asked_for not in self._found:
+            self._found[asked_for] = self._find(kind, spec)
+        return self._found[asked_for]
+
+    def _find(self, kind: str, spec: Spec) -> Entry:
         exact = self._meant(kind, spec.name)
+        if len(exact) > 1 and not spec.typed:
+            exact = [entry for entry in exact if entry.distribution == OWN] or exact
         if spec.distribution:
             asked = normalized(spec.distribution)
             exact = [e for e in exact if normalized(e.distribution) == asked]
@@ -160,7 +190,7 @@ class Registry:
         return exact[0]
 
     def _meant(self, kind: str, name: str) -> list[Entry]:
-        """Of each distribution the entry that a name means: its own, else its nearest family."""
+        """The entry of each distribution that a name means: its own, else its nearest family."""
         of: dict[tuple[str, str], Entry] = {}
         for entry in self.entries(kind):
             fits = name.startswith(entry.name) if entry.family else name == entry.name
@@ -171,16 +201,30 @@ class Registry:
         return list(of.values())
 
     def factory(self, kind: str, spec: Spec) -> Factory:
-        """Import the one component that `spec` names, and check that it can be asked for.
+        """Import the one component that `spec` names, and check its parameters.
 
-        Raises PluginError, naming the distribution, for anything that goes wrong in there.
+        Args:
+            kind: E.g. "sampler".
+            spec: The component.
+
+        Returns:
+            The class or function that the entry point names.
+
+        Raises:
+            UsageError: There is no such component.
+            PluginError: Anything goes wrong in it; the error names the distribution.
         """
         entry = self.find(kind, spec)
+        if (entry, spec.name) not in self._factories:
+            self._factories[entry, spec.name] = self._factory(entry, spec)
+        return self._factories[entry, spec.name]
+
+    def _factory(self, entry: Entry, spec: Spec) -> Factory:
         loaded = load(entry)
         factory = _member(loaded, entry, spec) if entry.family else loaded
         if not callable(factory):
             raise PluginError(f"{_blame(entry)} is {type(factory).__name__}, not a factory.")
-        offers = KINDS[kind].offers
+        kind, offers = entry.kind, KINDS[entry.kind].offers
         try:
             asked = asks_of(factory)
         except (ValueError, TypeError) as error:
@@ -195,10 +239,22 @@ class Registry:
         return factory
 
     def build(self, kind: str, spec: Spec, offers: Mapping[str, Any]) -> Any:
-        """The component that `spec` names, made from its options and what it asks of `offers`.
+        """Build the component that `spec` names, from its options and the offers that it requires.
 
-        An offer of None is one that this run does not have (no groups, no margin); a component
-        that asks for it is refused with UnfitError. Raises what `find`, `factory` and `bind` raise.
+        Args:
+            kind: E.g. "sampler".
+            spec: The component and its options.
+            offers: Values for its ordinary parameters, by name; None is what this run does not have
+                (no groups, no margin).
+
+        Returns:
+            The component.
+
+        Raises:
+            UnfitError: The component requires an offer of None.
+            UsageError: There is no such component, or an option is unknown, wrong or missing.
+            PluginError: Anything goes wrong in the plugin.
+            ResourceError: Out of memory.
         """
         factory = self.factory(kind, spec)
         what = f"{kind} '{spec.name}'"
@@ -221,14 +277,14 @@ class Registry:
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {told(error)}.") from error
 
-    def builder(self, kind: str, offers: Mapping[str, Any]) -> Build:
-        """What a component gets that asks for `build`: it makes others of its kind from specs."""
+    def builder(self, kind: str, offers: Mapping[str, Any]) -> Build[Any]:
+        """The `build` of a component that requires it: it builds others of its kind from specs."""
         return lambda spec: self.build(kind, Spec.parse(spec), offers)
 
     def complete(self, kind: str, spec: Spec) -> Spec:
         """`spec` with all its defaults written out, for the record of a run.
 
-        So are those of the components that it wraps, by an option of the type InnerSpec.
+        This includes the components that it wraps, by options of the type InnerSpec.
         """
         factory = self.factory(kind, spec)
         full = complete(factory, spec, f"{kind} '{spec.name}'")
@@ -237,6 +293,9 @@ class Registry:
             for name, option in options_of(factory, full.options).items()
             if option.type == InnerSpec
         }
+        if not spec.typed and len(self._meant(kind, spec.name)) > 1:
+            # In a record it must be told from that of another distribution.
+            full = replace(full, distribution=OWN)
         return replace(full, options={**full.options, **inner})
 
     def _unknown(self, kind: str, spec: Spec) -> UsageError:
@@ -255,14 +314,14 @@ class Registry:
 
 
 def _instead(offer: str) -> str:
-    """What to do where a run has nothing to offer by this name."""
+    """What to do if a run has no offer of this name."""
     if offer == "groups":
         return ": take a dataset whose classes have groups (omniglot's are alphabets), or another."
     return "."
 
 
 def load(entry: Entry) -> Any:
-    """Import what an entry names; PluginError, with whose it is, for all that can go wrong."""
+    """Import what an entry names; PluginError, with its distribution, for all that can go wrong."""
     if entry.mismatch:
         raise PluginError(f"{_blame(entry)} was {entry.mismatch}.")
     try:

@@ -1,7 +1,7 @@
 """Specs, `name:key=value,...`, and the typed options that a factory's signature declares.
 
-Ordinary parameters are what a factory asks of the core; keyword-only parameters are its
-options, and `**stages: InnerSpec` takes options of that type by any further names. Nothing else
+Ordinary parameters are what a factory requires of the core; keyword-only parameters are its
+options, and `**stages: InnerSpec` takes options of that type under any further names. Nothing else
 is declared: the signature is the schema.
 """
 
@@ -12,11 +12,13 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from metricforge.contracts import InnerSpec
+from metricforge.contracts.kinds import INNER
 from metricforge.errors import PluginError, UsageError, unknown
 
 Factory = Callable[..., Any]
@@ -24,24 +26,40 @@ Factory = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _OPTION = re.compile(r'\s*(?P<key>\w+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^,"]*))\s*')
 _UNIONS = (Union, types.UnionType)
+# The plus between two numbers, and not that of an exponent: 1e+3+5.
+_BETWEEN = re.compile(r"(?<![eE])\+")
 
 
 @dataclass(frozen=True)
 class Spec:
     """A component chosen by name with options, as written on a command line.
 
-    `distribution` is set when the user wrote `dist:name` to pick among two that share a name.
+    Args:
+        name: Name of the component.
+        options: Values of its options, as text, by name.
+        distribution: The distribution, if the user wrote `dist:name` to select one of two that
+            share a name; or None.
+        typed: False for a default that nobody typed: it means metricforge's own component, whoever
+            else registers the name.
     """
 
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
     distribution: str | None = None
+    typed: bool = field(default=True, compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """`[dist:]name[:key=value,...]` to a Spec; values with a comma go in double quotes.
+        """Parse `[dist:]name[:key=value,...]`; values with a comma go in double quotes.
 
-        Raises UsageError with the text and the form when it can't be read.
+        Args:
+            text: The spec.
+
+        Returns:
+            The same as a Spec.
+
+        Raises:
+            UsageError: The text can't be read; the error has the text and the form.
         """
         before_value = text.partition("=")[0]
         head, colon, _ = before_value.rpartition(":")
@@ -67,11 +85,19 @@ class Spec:
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword-only parameter of a factory: its name, type and default."""
+    """One keyword-only parameter of a factory.
+
+    Args:
+        name: Its name.
+        type: Its annotation.
+        default: Its default; `inspect.Parameter.empty` if it is required.
+        help: A sentence on it, "" without.
+    """
 
     name: str
     type: Any
     default: Any
+    help: str = ""
 
     @property
     def required(self) -> bool:
@@ -82,12 +108,22 @@ class Option:
         return _type_name(self.type)
 
     def read(self, text: str) -> Any:
-        """The text of a spec as a value of this option's type; ValueError when it is not one."""
+        """Parse a value of this option's type.
+
+        Args:
+            text: The value, as a spec has it.
+
+        Returns:
+            The value.
+
+        Raises:
+            ValueError: The text is no such value.
+        """
         return _read(text, self.type)
 
 
 def asks_of(factory: Factory) -> tuple[str, ...]:
-    """The names of the ordinary parameters: what the factory asks of the core."""
+    """The names of the ordinary parameters: what the factory requires of the core."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     parameters = inspect.signature(factory).parameters.values()
     return tuple(p.name for p in parameters if p.kind in kinds)
@@ -96,12 +132,19 @@ def asks_of(factory: Factory) -> tuple[str, ...]:
 def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]:
     """The keyword-only parameters of a factory, by name, with their types.
 
-    To these come, of the names that a user gave (`named`), those that only `**stages` takes.
-    Raises PluginError for a parameter without a type that a spec can express.
+    Args:
+        factory: A class or function that makes a component.
+        named: Names of options that a user wrote; those that only `**stages` takes are included.
+
+    Returns:
+        The options by name.
+
+    Raises:
+        PluginError: A parameter has no type that a spec can express.
     """
     parameters = inspect.signature(factory).parameters
     found = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    options = {p.name: Option(p.name, _annotation(p, factory), p.default) for p in found}
+    options = {p.name: _option(p, factory) for p in found}
     if further := further_of(factory):
         free = [name for name in named if name not in parameters]
         options |= {name: replace(further, name=name) for name in free}
@@ -109,25 +152,32 @@ def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]
 
 
 def further_of(factory: Factory) -> Option | None:
-    """What `**stages: InnerSpec` says of options whose names a user chooses; None without such.
+    """The option that `**stages: InnerSpec` declares for names of a user's choice; None without it.
 
     One without a type that a spec can express, `**options: Any`, is none.
     """
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             try:
-                kind = _annotation(parameter, factory)
+                return _option(parameter, factory)
             except PluginError:
                 return None
-            return Option(parameter.name, kind, inspect.Parameter.empty)
     return None
 
 
 def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
     """The options of `spec` as typed keyword arguments for `factory`, defaults filled in.
 
-    `what` names the component in errors, as in "sampler 'hard-triplet'". Raises UsageError
-    for an unknown option (with the nearest), a bad value, or a missing required option.
+    Args:
+        factory: A class or function that makes a component.
+        spec: The component and its options.
+        what: Name of the component in errors, e.g. "sampler 'hard-triplet'".
+
+    Returns:
+        The values by name.
+
+    Raises:
+        UsageError: An option is unknown (with the nearest), has a bad value, or is missing.
     """
     options = options_of(factory, spec.options)
     for key in spec.options:
@@ -147,8 +197,7 @@ def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
 def complete(factory: Factory, spec: Spec, what: str) -> Spec:
     """The same spec with every default written out, so that a record of it stays true."""
     bound = bind(factory, spec, what)
-    options = {name: _write(value) for name, value in bound.items()}
-    return Spec(spec.name, options, spec.distribution)
+    return replace(spec, options={name: written(value) for name, value in bound.items()})
 
 
 def _type_name(kind: Any) -> str:
@@ -158,6 +207,11 @@ def _type_name(kind: Any) -> str:
         return "spec"
     if get_origin(kind) is Literal:
         return "|".join(str(value) for value in get_args(kind))
+    if get_origin(kind) is tuple:
+        one = _type_name(get_args(kind)[0])
+        return f"{one}+{one}+..."
+    if _is_enum(kind):
+        return "|".join(str(member.value) for member in kind)
     if get_origin(kind) in _UNIONS:
         return " or ".join(map(_type_name, get_args(kind)))
     return str(kind.__name__)
@@ -181,6 +235,10 @@ def _read(text: str, kind: Any) -> Any:
         return kind(text)
     if get_origin(kind) is Literal:
         return _one_of(text, {str(value): value for value in get_args(kind)})
+    if get_origin(kind) is tuple:
+        return tuple(_read(part, get_args(kind)[0]) for part in _BETWEEN.split(text) if text)
+    if _is_enum(kind):
+        return _one_of(text, {str(member.value): member for member in kind})
     return _read_union(text, get_args(kind))
 
 
@@ -189,7 +247,9 @@ def _read_union(text: str, kinds: tuple[Any, ...]) -> Any:
     if type(None) in kinds and text == "none":
         return None
     literals = [kind for kind in kinds if get_origin(kind) is Literal]
-    order = [*literals, *(kind for kind in (bool, int, float, Path, str) if kind in kinds)]
+    order = [*literals, *(kind for kind in (bool, int, float) if kind in kinds)]
+    order += [kind for kind in kinds if get_origin(kind) is tuple or _is_enum(kind)]
+    order += [kind for kind in (Path, str) if kind in kinds]
     for kind in order:
         try:
             return _read(text, kind)
@@ -204,7 +264,12 @@ def _one_of(text: str, values: Mapping[str, Any]) -> Any:
     return values[text]
 
 
-def _write(value: Any) -> str:
+def written(value: Any) -> str:
+    """The value of an option as a spec has it."""
+    if isinstance(value, tuple):
+        return "+".join(map(written, value))
+    if isinstance(value, Enum):
+        return str(value.value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, float) else str(value)
@@ -242,6 +307,45 @@ def _malformed(text: str, why: str) -> UsageError:
     )
 
 
+def _option(parameter: inspect.Parameter, factory: Factory) -> Option:
+    """A keyword-only parameter with its type; PluginError for one that no spec can express."""
+    kind = _annotation(parameter, factory)
+    sentence = _sentence_on(parameter.name, factory)
+    if get_origin(kind) is Annotated and kind != InnerSpec:
+        told = [each for each in get_args(kind)[1:] if isinstance(each, str) and each != INNER]
+        sentence = next(iter(told), sentence)
+        kind = InnerSpec if INNER in get_args(kind)[1:] else get_args(kind)[0]
+    if not _expressible(kind):
+        raise _untyped(parameter, factory, f"{kind!r} is not one")
+    if parameter.default is not inspect.Parameter.empty and not _fits(parameter.default, kind):
+        raise _untyped(parameter, factory, f"its default {parameter.default!r} is none")
+    return Option(parameter.name, kind, parameter.default, sentence)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a default is of the type of its option; a whole number may be a float."""
+    if get_origin(kind) in _UNIONS:
+        return any(_fits(value, part) for part in get_args(kind))
+    if kind is type(None):
+        return value is None
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(one, get_args(kind)[0]) for one in value)
+    if kind == InnerSpec:
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _sentence_on(name: str, factory: Factory) -> str:
+    """The docstring's sentence on a parameter of a factory, in its section "Args:"."""
+    _, _, section = (inspect.getdoc(factory) or "").partition("Args:\n")
+    found = re.search(rf"(?m)^    {re.escape(name)}: (.+(?:\n     +\S.*)*)", section)
+    return " ".join(found[1].split()) if found else ""
+
+
 def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
     kind = parameter.annotation
     if kind is inspect.Parameter.empty:
@@ -252,14 +356,17 @@ def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
             kind = eval(kind, _namespace(factory))
         except Exception as error:
             raise _untyped(parameter, factory, f"'{kind}' can't be resolved: {error}") from error
-    if not _expressible(kind):
-        raise _untyped(parameter, factory, f"{kind!r} is not one")
     return kind
 
 
 def _expressible(kind: Any) -> bool:
     if get_origin(kind) in _UNIONS:
         return all(part is type(None) or _expressible(part) for part in get_args(kind))
+    if get_origin(kind) is tuple:
+        one, *rest = get_args(kind)
+        return rest == [...] and (one in (int, float) or _is_enum(one))
+    if _is_enum(kind):
+        return True
     plain = (int, float, bool, str, InnerSpec, Path)
     return kind in plain or get_origin(kind) is Literal
 
@@ -268,12 +375,17 @@ def _untyped(parameter: inspect.Parameter, factory: Factory, why: str) -> Plugin
     owner = getattr(factory, "__qualname__", repr(factory))
     return PluginError(
         f"option '{parameter.name}' of {owner} needs a type that a spec can express "
-        f"(int, float, bool, str, Path, Literal, or one of them or None): {why}."
+        "(int, float, bool, str, Path, InnerSpec, Literal, Enum, tuple[int, ...] or "
+        f"tuple[float, ...], or one of them or None): {why}."
     )
 
 
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
 def _namespace(factory: Factory) -> dict[str, Any]:
-    """The names that its annotations may use: those of the module that it is written in."""
+    """The names that its annotations may use: those of the module in which it is written."""
     while isinstance(factory, partial):
         factory = factory.func
     # A class may have its constructor from another module.

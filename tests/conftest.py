@@ -15,9 +15,9 @@ from metricforge.data.images import MemoryImages
 from metricforge.model import Card, build
 from metricforge.registry import Registry
 from metricforge.spec import Spec
-from metricforge.training.loop import Task
+from metricforge.training.loop import TrainingSetup
 from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of
-from metricforge.training.task import Validated
+from metricforge.training.setup import Validated
 
 # Hooks of the table of faults.
 from tests.faults import (  # noqa: F401
@@ -65,8 +65,8 @@ def _with(root: Path, file: str) -> Path:
 
 
 @pytest.fixture
-def make_task() -> Callable[..., Task]:
-    """Builds small trainings from a seed: twice the same arguments, twice the same task."""
+def make_setup() -> Callable[..., TrainingSetup]:
+    """Builds small trainings from a seed: twice the same arguments, twice the same setup."""
     return small_task
 
 
@@ -94,7 +94,7 @@ def small_task(
     seed: int = 0,
     network: type[nn.Module] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> Task:
+) -> TrainingSetup:
     """A training of 6 classes of 8 images with noise; components are specs or objects."""
     registry = Registry.installed()
     rng = torch.Generator().manual_seed(0)
@@ -114,7 +114,7 @@ def small_task(
     loss = component("loss", loss, dim=4, num_classes=6)
     if isinstance(loss, nn.Module):
         loss.to(dtype)
-    return Task(
+    return TrainingSetup(
         model=model,
         loss=loss,
         sampler=sampler,

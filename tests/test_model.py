@@ -17,9 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
-from metricforge.data.inputs import batches, fit
+from metricforge.data.model_inputs import batches, fit
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.model import FORMAT, Card, EmbeddingModel, build, load
 from metricforge.registry import Registry

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.atomic_files import read_folder, write_folder
 from metricforge.model import Card, EmbeddingModel, build, load
 from metricforge.registry import Registry
 

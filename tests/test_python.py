@@ -18,9 +18,9 @@ from torch import Tensor, nn
 import metricforge
 from metricforge.contracts import TEST, TRAIN, Dataset, Reading, Triplets
 from metricforge.errors import DataError, UsageError
+from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.recipe import Recipe
-from metricforge.runs.resumption import resume
+from metricforge.runs.resume import resume
 from metricforge.runs.train import run_recipe
 
 QUICK = {

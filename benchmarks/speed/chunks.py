@@ -73,10 +73,10 @@ def _apart(batch: int, chunk: int, *words: str) -> dict[str, float]:
 def measured(batch: int, chunk: int | None) -> dict[str, float]:
     """Megabytes that the steps of a batch take beyond what was there, and seconds of one."""
     from metricforge.contracts import Dataset
+    from metricforge.recipes.recipe import Recipe
     from metricforge.registry import Registry
-    from metricforge.runs.assembly import assemble
-    from metricforge.runs.recipe import Recipe
-    from metricforge.training.loop import Position, StepRecord, fit
+    from metricforge.runs.build import assemble
+    from metricforge.training.loop import StepRecord, TrainState, fit
 
     each = batch // CLASSES
     labels = torch.arange(CLASSES + 8).repeat_interleave(each * STEPS)
@@ -90,7 +90,7 @@ def measured(batch: int, chunk: int | None) -> dict[str, float]:
     )  # fmt: skip
     assembly = assemble(recipe, Registry.installed())
     before = _peak()
-    records = fit(assembly.task, Position(), assembly.runtime)
+    records = fit(assembly.setup, TrainState(), assembly.runtime)
     seconds = [record.seconds for record in records if isinstance(record, StepRecord)]
     return {"mb": _peak() - before, "seconds": min(seconds)}
 

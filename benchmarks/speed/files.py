@@ -32,13 +32,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.sections import machine, table, write_section
-from metricforge.data.batches import read_ahead
 from metricforge.data.images import FileImages
+from metricforge.data.prefetch import read_ahead
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.assembly import assemble
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.build import assemble
 from metricforge.training import loop
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 
 BATCH, SIZE, SIDE, CLASSES = 64, 64, 224, 50
 
@@ -146,28 +146,28 @@ def waiting(photos: Path) -> dict[str, float]:
         sampler="hard-triplet:classes=16,per_class=4", split="images:validation=0.1,test=0.1",
     )  # fmt: skip
     # As if they did not fit in memory, which 5,000 of this size do.
-    import metricforge.runs.assembly as module
+    import metricforge.runs.build as module
 
     opened, ours = module.open_images, Waited()
     ahead = loop.read_ahead
     module.open_images = lambda dataset: opened(dataset, 0)  # type: ignore[assignment]
     try:
         assembly = assemble(recipe, Registry.installed())
-        task = assembly.task
-        object.__setattr__(task, "validate", lambda model: {"none": 0.0})
+        setup = assembly.setup
+        object.__setattr__(setup, "validate", lambda model: {"none": 0.0})
         loop.read_ahead = lambda *given: ours(ahead(*given))  # type: ignore[assignment]
         began = time.perf_counter()
-        list(fit(task, Position(), assembly.runtime))
+        list(fit(setup, TrainState(), assembly.runtime))
         spent = time.perf_counter() - began
     finally:
         module.open_images, loop.read_ahead = opened, ahead
     theirs, steps = Waited(), 0
-    optimizer = torch.optim.AdamW(task.model.parameters())
+    optimizer = torch.optim.AdamW(setup.model.parameters())
     began = time.perf_counter()
     for images, labels in theirs(loader(photos)):
         # The same network and loss, in batches of whatever classes come.
-        embeddings = task.model(assembly.runtime.prepare(images))
-        loss = task.loss(embeddings, labels, task.miner(embeddings.detach(), labels))
+        embeddings = setup.model(assembly.runtime.prepare(images))
+        loss = setup.loss(embeddings, labels, setup.miner(embeddings.detach(), labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -176,7 +176,7 @@ def waiting(photos: Path) -> dict[str, float]:
     return {
         "ours": ours.seconds / spent,
         "theirs": theirs.seconds / other,
-        "ours a second": len(task.train) / spent,
+        "ours a second": len(setup.train) / spent,
         "theirs a second": steps / other,
     }
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.assembly import Assembly, assemble
-from metricforge.runs.recipe import Recipe
-from metricforge.training.loop import EpochRecord, Position, StepRecord, fit
+from metricforge.runs.build import Assembly, assemble
+from metricforge.training.loop import EpochRecord, StepRecord, TrainState, fit
 
 BATCH = 250
 
@@ -63,10 +63,10 @@ def main() -> None:
     assembly = assemble(recipe, Registry.installed())
     network, augmenting = Stopwatch(), Stopwatch()
     time_network(assembly, network)
-    if assembly.task.augment is not None:
-        augment = augmenting.wrap(assembly.task.augment)
-        object.__setattr__(assembly.task, "augment", augment)
-    steps = fit(assembly.task, Position(), assembly.runtime)
+    if assembly.setup.augment is not None:
+        augment = augmenting.wrap(assembly.setup.augment)
+        object.__setattr__(assembly.setup, "augment", augment)
+    steps = fit(assembly.setup, TrainState(), assembly.runtime)
     # The first repeat warms up the allocator and the caches, and is not counted.
     measure(steps, network, options.steps)
     augmenting.seconds = 0.0
@@ -85,10 +85,10 @@ def main() -> None:
 
 def time_network(assembly: Assembly, network: Stopwatch) -> None:
     """Time what the network costs wherever it is called: forward, backward, optimiser."""
-    task = assembly.task
-    task.model.forward = network.wrap(task.model.forward)  # type: ignore[method-assign]
+    setup = assembly.setup
+    setup.model.forward = network.wrap(setup.model.forward)  # type: ignore[method-assign]
     torch.Tensor.backward = network.wrap(torch.Tensor.backward)  # type: ignore[method-assign]
-    task.optimizer.step = network.wrap(task.optimizer.step)  # type: ignore[method-assign]
+    setup.optimizer.step = network.wrap(setup.optimizer.step)  # type: ignore[method-assign]
 
 
 def measure(

@@ -119,10 +119,10 @@ def timed(step: Step, steps: int) -> float:
 
 
 def _ours(root: str, **options: Any) -> Step:
+    from metricforge.recipes.recipe import Recipe
     from metricforge.registry import Registry
-    from metricforge.runs.assembly import assemble
-    from metricforge.runs.recipe import Recipe
-    from metricforge.training.loop import Position, StepRecord, fit
+    from metricforge.runs.build import assemble
+    from metricforge.training.loop import StepRecord, TrainState, fit
 
     given = {"backbone": "lenet-prelu", **options}
     recipe = Recipe(
@@ -130,7 +130,7 @@ def _ours(root: str, **options: Any) -> Step:
         sampler=f"hard-triplet:classes=10,per_class={EACH}", **given,
     )  # fmt: skip
     assembly = assemble(recipe, Registry.installed())
-    records = fit(assembly.task, Position(), assembly.runtime)
+    records = fit(assembly.setup, TrainState(), assembly.runtime)
     steps = (record for record in records if isinstance(record, StepRecord))
     return lambda: next(steps)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.carrying_out import RECORDS
-from metricforge.bench.records import DONE, Record, read_records
+from metricforge.bench.result_file import DONE, Record, read_records
+from metricforge.bench.runner import RECORDS
 from metricforge.bench.table import by_seed, told
 from metricforge.contracts import Estimate
 from metricforge.errors import DataError
 from metricforge.evaluation import over_differences
-from metricforge.runs.baselines import TRAINED
+from metricforge.scoring.baselines import TRAINED
 
 Key = tuple[int, int | None, str]
 

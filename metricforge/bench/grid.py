@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from metricforge.bench.formats import shown
-from metricforge.bench.records import REFUSED
+from metricforge.bench.result_file import REFUSED
 from metricforge.bench.suite import JOINED, Suite
 from metricforge.bench.table import Row, Table
 from metricforge.contracts import Estimate

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from metricforge.bench.records import identity
+from metricforge.bench.result_file import identity
 from metricforge.errors import unknown
-from metricforge.runs.recipe import Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.tuning import carried_out
 
 JOINED = " · "
@@ -180,9 +180,8 @@ class Suite:
         if fold is not None:
             options["split"] = f"folds:k={self.folds},fold={fold}"
         if tuned:
-            recipe = carried_out(Recipe.from_values(options, self.name), tuned)
-            fields = dict.fromkeys(key.partition(".")[0] for key in tuned)
-            options |= {name: getattr(recipe, name) for name in fields}
+            found = carried_out(Recipe.from_values(options, self.name), tuned).record()
+            options |= {name: found[name] for name in {key.partition(".")[0]: 0 for key in tuned}}
         return options
 
     def identity(self, planned: Planned) -> str:

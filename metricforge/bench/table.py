@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.notes import notes, what_numbers_are
-from metricforge.bench.records import DONE, Record
+from metricforge.bench.result_file import DONE, Record
 from metricforge.bench.suite import Suite
+from metricforge.bench.table_notes import notes, what_numbers_are
 from metricforge.contracts import Estimate
 from metricforge.evaluation import over_differences, over_seeds
-from metricforge.runs.baselines import (
+from metricforge.scoring.baselines import (
     BEFORE_TRAINING,
     GIVEN,
     PIXELS,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 
-from metricforge.bench.records import DONE, Record
+from metricforge.bench.result_file import DONE, Record
 from metricforge.bench.suite import Approach, Planned, Suite, Tuned
 from metricforge.errors import UsageError
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.measure import goodness
-from metricforge.runs.recipe import Recipe
+from metricforge.scoring.measure import goodness
 from metricforge.tuning import Chooser, Dimension, Searching, read_options, usual_search
 
 

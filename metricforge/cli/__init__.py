@@ -16,8 +16,8 @@ import traceback
 import click
 
 from metricforge import __version__
-from metricforge.cli.added import WithPlugins
 from metricforge.cli.options import is_later_rank
+from metricforge.cli.plugin_commands import WithPlugins
 from metricforge.cli.streams import watch
 from metricforge.errors import (
     Interrupted,
@@ -79,7 +79,7 @@ def _run(debug: bool) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        _tell(_clicked(error), debug)
         return error.exit_code
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -112,6 +112,15 @@ def _run(debug: bool) -> int:
         _tell("out of memory; a smaller network, --dim, batch or --chunk takes less.", debug)
         return ResourceError.exit_code
     return 0
+
+
+def _clicked(error: click.ClickException) -> str:
+    """What click says of a wrong option, as any other error is said."""
+    message = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    help = f" {context.command_path} --help lists what there is." if context else ""
+    stop = "" if message.endswith((".", "?", ")")) else "."
+    return f"{message[:1].lower()}{message[1:]}{stop}{help}"
 
 
 def _fault(error: Exception, debug: bool) -> int:

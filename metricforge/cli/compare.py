@@ -10,7 +10,7 @@ import click
 from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
 
 if TYPE_CHECKING:
-    from metricforge.runs.compare import Comparison
+    from metricforge.judging.compare import Comparison
 
 
 @click.command("compare")
@@ -33,8 +33,8 @@ def command(
     Their test classes must be the same. A difference whose interval leaves out zero is sure to
     the extent of that interval.
     """
-    from metricforge.runs.compare import compare
-    from metricforge.runs.questions import USUAL_PROTOCOLS
+    from metricforge.judging.compare import compare
+    from metricforge.judging.protocols import USUAL_PROTOCOLS
 
     comparison = compare(
         runs, protocols=protocols or USUAL_PROTOCOLS, data_root=data_root, device=device
@@ -50,7 +50,7 @@ def _print(comparison: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from metricforge.cli.results import difference, interval, shortened, spoken_of
+    from metricforge.cli.run_table import difference, interval, shortened, spoken_of
     from metricforge.report.page import printable
 
     console = Console(highlight=False)
@@ -92,7 +92,7 @@ def _print_seeds(comparison: Comparison, shown: dict[str, str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from metricforge.cli.results import difference, interval
+    from metricforge.cli.run_table import difference, interval
 
     console = Console(highlight=False)
     for run, numbers in comparison.seeds.items():

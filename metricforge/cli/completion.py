@@ -8,8 +8,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from metricforge.contracts import KINDS
+from metricforge.entry_points import GROUPS
 from metricforge.errors import unknown
-from metricforge.installed import GROUPS
 from metricforge.registry import Registry
 
 if TYPE_CHECKING:

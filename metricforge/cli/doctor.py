@@ -20,8 +20,8 @@ def command(device: str, as_json: bool) -> None:
     The exit code is 1 when the training does not work, and as that of `train` for a device that
     can't be used. A plugin that is broken is told of, and costs no other.
     """
+    from metricforge import doctor
     from metricforge.registry import Registry
-    from metricforge.runs import doctor
     from metricforge.runtime import Runtime
 
     Runtime.resolve(device)

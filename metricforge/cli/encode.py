@@ -67,7 +67,7 @@ def command(
 
 def refuse_among_any(out: Path, images: Iterable[Path]) -> None:
     """UsageError for an output in one of the folders that are to be embedded."""
-    from metricforge.data.outputs import refuse_among
+    from metricforge.data.own_outputs import refuse_among
 
     for folder in images:
         if folder.is_dir():
@@ -86,7 +86,7 @@ def files_of(images: Iterable[Path]) -> list[Path]:
 
 
 def _files(images: Iterable[Path]) -> Iterator[Path]:
-    from metricforge.data.tree import walk
+    from metricforge.data.folder_walk import walk
 
     for image in images:
         if image.is_dir():
@@ -125,7 +125,7 @@ def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
     """Rows and names, which are useless without each other."""
     import numpy as np
 
-    from metricforge.artefact import write_files
+    from metricforge.atomic_files import write_files
 
     write_files({
         out: lambda file: np.save(file, embeddings, allow_pickle=False),
@@ -139,7 +139,7 @@ def _rows_file(out: Path) -> Path:
     Else `x` and `x.npy` would have one file of names. UsageError where it can't be written, which
     is asked before all images are embedded.
     """
-    from metricforge.artefact import refuse_taken
+    from metricforge.atomic_files import refuse_taken
 
     refuse_taken(out)
     rows = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")

@@ -76,10 +76,10 @@ def command(
     Classes with a name that the model was trained or selected on are refused. With --embeddings
     and --labels there is no RUN, and that these classes are held out is for you to know.
     """
-    from metricforge.artefact import write_file
-    from metricforge.cli.results import kind_of_classes, print_measured, shortened
-    from metricforge.data.arrays import read_embeddings, read_labels
-    from metricforge.runs.evaluate import evaluate
+    from metricforge.atomic_files import write_file
+    from metricforge.cli.run_table import kind_of_classes, print_measured, shortened
+    from metricforge.data.embedding_files import read_embeddings, read_labels
+    from metricforge.judging.evaluate import evaluate
     from metricforge.runtime import Ranks
 
     _check(run, embeddings, labels, cosine, bool(dataset or part or allow_seen or untrained))

@@ -24,7 +24,7 @@ def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json
 
     A folder stands for all images at any depth below it.
     """
-    from metricforge.runs.image_index import ImageIndex
+    from metricforge.image_index import ImageIndex
 
     refuse_among_any(out, images)
     ImageIndex.refuse_used(out)

@@ -24,8 +24,8 @@ def command(
     run: Path, index: Path, images: tuple[Path, ...], k: int, device: str, as_json: bool
 ) -> None:
     """Find the images of INDEX that are nearest to each of IMAGES, by the model of RUN."""
+    from metricforge.image_index import ImageIndex
     from metricforge.report.page import printable
-    from metricforge.runs.image_index import ImageIndex
 
     files = files_of(images)
     opened = ImageIndex.open(index)

@@ -8,48 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from metricforge.cli.options import (
-    ALL_METRICS,
-    DATA_ROOT,
-    JSON,
-    PROTOCOL,
-    SPLITS,
-    component,
-    debug,
-    print_json,
-)
+from metricforge.cli.options import ALL_METRICS, JSON, debug, print_json
+from metricforge.cli.recipe_options import of_section, recipe_options
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.recipes.option import MACHINE, RUN, SECTIONS
+from metricforge.recipes.recipe import Recipe
+from metricforge.recipes.recipe import options as options_of_recipe
 
 if TYPE_CHECKING:
-    from metricforge.runs.recipe import Recipe
     from metricforge.runs.run import Run
 
-# Options of the command that are not options of a recipe.
-ABOUT_THE_COMMAND = frozenset(
-    {
-        "config", "resume_from", "auto_resume", "out", "overwrite", "quiet", "all_metrics",
-        "as_json", "threads",
-    }
-)  # fmt: skip
-
-
-SECTIONS = {
-    "Data": ("dataset", "split", "augment", "orientations", "data_root", "workers"),
-    "What is compared": ("sampler", "miner", "loss"),
-    "Network": ("backbone", "head", "dim"),
-    "Learning": (
-        "epochs", "images", "seconds", "optimizer", "schedule", "rates", "freeze", "batch_norm",
-        "clip", "ema", "patience", "chunk", "accumulate", "seed",
-    ),
-    "Judging": ("protocols", "validation", "select", "test"),
-    "The run": (
-        "out", "overwrite", "config", "resume_from", "auto_resume", "save_steps", "save_minutes",
-        "keep", "hooks",
-    ),
-    "The machine": ("device", "precision", "channels_last", "compile", "threads"),
-}  # fmt: skip
-"""The options of the command by what they are about; the others come last."""
-
+OTHERS = "Options"
+"""The section of the options that are in no other."""
 
 INSTEAD = {
     "--lr": "--optimizer adamw:lr=0.001",
@@ -73,16 +43,13 @@ class WithChoices(click.Command):
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        lines = {
-            parameter.name: line
-            for parameter in self.get_params(ctx)
-            if (line := parameter.get_help_record(ctx)) is not None
-        }
-        named = {name for names in SECTIONS.values() for name in names}
-        others = tuple(name for name in lines if name and name not in named)
-        for title, names in {**SECTIONS, "Options": others}.items():
-            with formatter.section(title):
-                formatter.write_dl([lines[name] for name in names])
+        lines: dict[str, list[tuple[str, str]]] = {section: [] for section in (*SECTIONS, OTHERS)}
+        for parameter in self.get_params(ctx):
+            if (line := parameter.get_help_record(ctx)) is not None:
+                lines[getattr(parameter, "section", OTHERS)].append(line)
+        for section, found in lines.items():
+            with formatter.section(section):
+                formatter.write_dl(found)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from metricforge.contracts import KINDS
@@ -97,74 +64,17 @@ class WithChoices(click.Command):
 
 
 @click.command("train", cls=WithChoices)
-@component("dataset", "What to train on.  [default: glyphs]")
-@click.option("--split", metavar="SPEC", help=SPLITS)
-@component("sampler", "Which images meet.  [default: hard-triplet]")
-@component("miner", "Which are compared.  [default: the sampler's]")
-@component("loss", "How they are scored.  [default: the sampler's]")
-@component("backbone", "The network.  [default: conv4]")
-@component("head", "Features to embedding.  [default: linear]")
-@click.option("--dim", type=int, help="Dimensions of the embedding.  [default: 64]")
-@component("augment", "Random changes of the training images, in order; repeatable, or none.  "
-           "[default: crop and flip for photographs]",
-           kind="augmentation", multiple=True)  # fmt: skip
-@component("hook", "Who else is told of each step, such as tensorboard; may be repeated.",
-           multiple=True, field="hooks")  # fmt: skip
-@click.option("--orientations", type=int, help="1, 4 or 8: classes turned and mirrored count as "
-              "further classes.  [default: 8 for few classes of drawings, else 1]")  # fmt: skip
-@click.option("--epochs", type=int, help="Passes over the train set.  [default: by its size]")
-@click.option("--images", type=int, help="Train until so many were shown, and no longer.")
-@click.option("--seconds", type=float, help="Train for so long; the end then depends on the "
-              "machine.")  # fmt: skip
-@click.option("--optimizer", metavar="SPEC", help="adam, adamw, nadam, radam or sgd, such as "
-              "adamw:lr=1e-3,weight_decay=1e-4.")  # fmt: skip
-@click.option("--schedule", metavar="SPEC", help="cosine, constant, step or plateau, such as "
-              "cosine:warmup=0.05,end=0.1: rise over a twentieth, fall to a tenth.")  # fmt: skip
-@click.option("--rates", metavar="PART=FACTOR,...", help="Factors on the learning rate of "
-              "backbone, head and loss, such as backbone=0.1,loss=100; 0 freezes.")  # fmt: skip
-@click.option("--freeze", metavar="EPOCHS", type=int, help="Train without the backbone for so many "
-              "epochs.  [default: 0]")  # fmt: skip
-@click.option("--batch-norm", metavar="NAME", help="batch, or frozen: by its running statistics.  "
-              "[default: batch]")  # fmt: skip
-@click.option("--clip", metavar="NORM", type=float, help="Scale longer gradients to this length.")
-@click.option("--ema", metavar="DECAY", type=float, help="Judge and keep a moving average of the "
-              "weights, such as 0.999; at step n at most (1 + n) / (10 + n).")  # fmt: skip
-@click.option("--patience", metavar="EPOCHS", type=int, help="Stop after so many without a better "
-              "score.")  # fmt: skip
-@click.option("--chunk", metavar="IMAGES", type=int, help="Show the network so many at a time; the "
-              "loss still compares the whole batch.")  # fmt: skip
-@click.option("--accumulate", metavar="BATCHES", type=int, help="Batches of a step, each compared "
-              "by itself.  [default: 1]")  # fmt: skip
-@PROTOCOL
-@component("validation", "Protocol on validation classes after each epoch.  "
-           "[default: retrieval]", kind="protocol")  # fmt: skip
-@click.option("--select", metavar="NAME", help="Its number to choose the best epoch by.  "
-              "[default: map@r]")  # fmt: skip
-@click.option("--seed", type=int, help="Of the weights, the batches, all.  [default: 0]")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps.  [default: auto]")
-@click.option("--precision", metavar="NAME", help="fp32, bf16 or fp16.  [default: fp32]")
-@click.option("--channels-last/--channels-first", default=None, help="Layout of images in memory.")
-@click.option("--compile/--no-compile", default=None, help="Compile the network: slow to begin, "
-              "then faster.")  # fmt: skip
-@click.option("--save-steps", metavar="N", type=int, help="Save every N steps, too.")
-@click.option("--save-minutes", metavar="N", type=float, help="Save every N minutes, too.  "
-              "[default: 10]")  # fmt: skip
-@click.option("--keep", metavar="N", type=int, help="Newest checkpoints to keep.  [default: 2]")
-@DATA_ROOT
-@click.option("--config", metavar="FILE", type=click.Path(path_type=Path),
-              help="A run's config.toml, to repeat it; other options change it.")  # fmt: skip
-@click.option("--resume", "resume_from", metavar="RUN", type=click.Path(path_type=Path),
-              help="Go on with a run that was stopped.")  # fmt: skip
-@click.option("--auto-resume", is_flag=True, help="Go on with the run in the folder, if one was "
-              "begun there.")  # fmt: skip
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
-              help="The run's folder.  [default: runs/DATASET-SAMPLER]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
-@click.option("--test/--no-test", default=None, help="Open the test classes at the end, or leave "
-              "them for later.  [default: test]")  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
-@click.option("--workers", metavar="N", type=int, help="Threads that decode image files.  "
-              "[default: one a core]")  # fmt: skip
+@recipe_options
+@of_section(RUN, "--config", metavar="FILE", type=click.Path(path_type=Path),
+            help="A run's config.toml, to repeat it; other options change it.")  # fmt: skip
+@of_section(RUN, "--resume", "resume_from", metavar="RUN", type=click.Path(path_type=Path),
+            help="Resume a run that was stopped.")  # fmt: skip
+@of_section(RUN, "--auto-resume", is_flag=True, help="Resume the run in the folder, if one was "
+            "begun there.")  # fmt: skip
+@of_section(RUN, "--out", metavar="DIR", type=click.Path(path_type=Path),
+            help="The run's folder.  [default: runs/DATASET-SAMPLER]")  # fmt: skip
+@of_section(RUN, "--overwrite", is_flag=True, help="Replace the run that is in --out.")
+@of_section(MACHINE, "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @ALL_METRICS
 @JSON
@@ -176,7 +86,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     A SPEC is a name with options: hard-triplet:classes=16,per_class=4. A value with a comma goes in
     double quotes, 'folder:path="photos, 1998"'; a dataset may be given by its path alone.
     """
-    from metricforge.cli.results import print_run
+    from metricforge.cli.run_table import print_run
     from metricforge.report.progress import Listener, ProgressLine
     from metricforge.runtime import Ranks
 
@@ -210,8 +120,7 @@ def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) ->
 
 def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:
     from metricforge.runs.folder import RunFolder
-    from metricforge.runs.recipe import Recipe
-    from metricforge.runs.resumption import resume
+    from metricforge.runs.resume import resume
 
     others = ("config", "out", "overwrite", "auto_resume")
     if any(options[name] for name in others):
@@ -226,8 +135,6 @@ def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Ru
 
 
 def _recipe(config: Path | None, given: dict[str, Any]) -> Recipe:
-    from metricforge.runs.recipe import Recipe
-
     base = Recipe.from_toml(config) if config else Recipe()
     return base.but(**given)
 
@@ -236,9 +143,9 @@ def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """The options of the recipe that the user wrote, and those only."""
     typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     return {
-        name: value
-        for name, value in options.items()
-        if name not in ABOUT_THE_COMMAND and ctx.get_parameter_source(name) in typed
+        name: options[name]
+        for name in options_of_recipe()
+        if ctx.get_parameter_source(name) in typed
     }
 
 

@@ -9,8 +9,8 @@ from metricforge.data.images import (
     fingerprint,
     open_images,
 )
-from metricforge.data.rules import PARTS, RULES
 from metricforge.data.split import Split, split_dataset
+from metricforge.data.split_rules import PARTS, RULES
 
 __all__ = [
     "MAX_PIXELS",

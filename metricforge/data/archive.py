@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from metricforge.data.members import Members, readable
+from metricforge.data.archive_members import Members, readable
 from metricforge.data.tar_archive import KeptTar, Tar, is_compressed
 from metricforge.data.zip_archive import Zip
 

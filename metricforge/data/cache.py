@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.artefact import clear_partials, parsed, partial_of, write_file
+from metricforge.atomic_files import clear_partials, parsed, partial_of, write_file
 from metricforge.contracts import AS_IT_LIES, Reading
-from metricforge.data.files import Encoded, names_of, sizes_of
+from metricforge.data.image_files import Encoded, names_of, sizes_of
 from metricforge.errors import ArtefactError, ResourceError
 
 FORMAT = "metricforge cache 1"

@@ -1,58 +1,124 @@
-"""Classes as a split names them: `a+b` joins, `a-d` is a range, of numbers where both ends are."""
+"""Names of classes and groups as users write them: their order, their one spelling, their likes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from metricforge.data.naming import whole_number
-from metricforge.errors import UsageError, unknown
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-
-def named(text: str, names: Sequence[str]) -> set[int]:
-    """The indices of the classes that `text` names."""
-    order = {name: index for index, name in enumerate(names)}
-    pieces = text.split("+")
-    # The longest reading comes first, because a class name may have a plus in it.
-    reach = 1 + 2 * max(name.count("+") for name in names)
-    found: set[int] = set()
-    start = 0
-    while start < len(pieces):
-        for end in range(min(len(pieces), start + reach), start, -1):
-            read = _name_or_range("+".join(pieces[start:end]), order)
-            if read:
-                break
-        else:
-            raise unknown("class", pieces[start], names)
-        found |= set(read)
-        start = end
-    return found
+_NUMBER = re.compile(r"[+-]?[0-9]+")
+_DIGITS = re.compile(r"[0-9]+")
+_LEADING_ZEROS = re.compile(r"(?<![0-9.])0+(?=[0-9])")
+_LONGEST = 18  # digits of a whole number that a range may end in
+_NO_ACCENTS = (0, 7, 8, 9)  # combining classes: none, nukta, kana voicing, virama: other letters
+_SHOWN = 3  # sets of names in a warning
 
 
-def _name_or_range(text: str, order: Mapping[str, int]) -> Collection[int]:
-    """The indices that one name or one range gives; none when it is neither."""
-    if text in order:
-        return {order[text]}
-    dashes = [place for place, sign in enumerate(text) if sign == "-"]
-    ends = [(text[:place], text[place + 1 :]) for place in dashes]
-    ends = [(first, last) for first, last in ends if first in order and last in order]
-    if not ends:
-        return ()
-    if len(ends) > 1:
-        readings = " or ".join(f"'{first}' to '{last}'" for first, last in ends)
-        raise UsageError(
-            f"the range '{text}' can be read as {readings}; name the classes with '+'."
+def natural_key(name: str) -> tuple[bool, int, str, str]:
+    """What sorts names as people do: -5, 2, 10, a2, a10. Numbers come before other names."""
+    number = whole_number(name)
+    if number is not None:
+        return False, number, "", name
+    return True, 0, _DIGITS.sub(_by_length, name), name
+
+
+def whole_number(name: str) -> int | None:
+    """The number that a name is, None for another name."""
+    return int(name) if len(name) <= _LONGEST and _NUMBER.fullmatch(name) else None
+
+
+def _by_length(digits: re.Match[str]) -> str:
+    # Of numbers without leading zeros the longer one is the larger; text then sorts as numbers do.
+    value = digits[0].lstrip("0")
+    return f"{len(value):04d}{value}"
+
+
+def cleaned(name: str) -> str:
+    """A name in its one spelling: no blanks around it, or around a part of a path, and in NFC."""
+    return "/".join(part.strip() for part in unicodedata.normalize("NFC", name).split("/"))
+
+
+@dataclass(frozen=True, eq=False)
+class Indexed:
+    """The different names, in natural order, and the place of each value among them, int64 [N].
+
+    `notes` tell what was changed in their spelling, `warnings` which names look like one.
+    """
+
+    names: tuple[str, ...]
+    places: Tensor
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def indexed(values: Sequence[str], what: str = "labels") -> Indexed:
+    """Names that users wrote, in one spelling and order; `what` is what notes call them."""
+    counts = Counter(values)
+    spelled = {value: cleaned(value) for value in counts}
+    names = tuple(sorted(set(spelled.values()), key=natural_key))
+    order = {name: place for place, name in enumerate(names)}
+    place_of = {value: order[name] for value, name in spelled.items()}
+    return Indexed(
+        names,
+        torch.tensor([place_of[value] for value in values], dtype=torch.int64),
+        tuple(respelled(counts, what)),
+        tuple(lookalikes(names)),
+    )
+
+
+def indexed_array(values: NDArray[Any], what: str = "labels") -> Indexed:
+    """The same of an array [N] of strings or numbers; numbers are named as they are written."""
+    different, places = np.unique(values, return_inverse=True)
+    written = list(map(str, different.tolist()))
+    names = indexed(written, what)
+    counts = Counter(dict(zip(written, np.bincount(places).tolist(), strict=True)))
+    return Indexed(
+        names.names,
+        names.places[torch.from_numpy(places.astype(np.int64))],
+        tuple(respelled(counts, what)),
+        names.warnings,
+    )
+
+
+def respelled(counts: Counter[str], what: str) -> Iterator[str]:
+    """Notes on names that are not in their one spelling, by how often each was written."""
+    blank = {v: n for v, n in counts.items() if any(p != p.strip() for p in v.split("/"))}
+    other = {v: n for v, n in counts.items() if not unicodedata.is_normalized("NFC", v)}
+    if blank:
+        yield f"{what} with blanks around them, which were taken off: {_counted(blank)}."
+    if other:
+        yield f"{what} whose Unicode was not composed (NFC), and is now: {_counted(other)}."
+
+
+def lookalikes(names: Iterable[str]) -> Iterator[str]:
+    """A warning of names that are different classes and look like one, if there are any."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names, key=natural_key):
+        alike.setdefault(_folded(name), []).append(name)
+    sets = [found for found in alike.values() if len(found) > 1]
+    if sets:
+        shown = "; ".join(" and ".join(map(repr, found)) for found in sets[:_SHOWN])
+        more = f"; and {len(sets) - _SHOWN:,} more" if len(sets) > _SHOWN else ""
+        yield (
+            "class names that differ only in case, leading zeros or accents are classes of their "
+            f"own, and one may be tested that was trained on as another: {shown}{more}; rename "
+            "those that are one class."
         )
-    first, last = ends[0]
-    found = _between(first, last, order)
-    if not found:
-        raise UsageError(f"the range '{text}' runs backwards; write '{last}-{first}'.")
-    return found
 
 
-def _between(first: str, last: str, order: Mapping[str, int]) -> Collection[int]:
-    """The classes from one to another: of two whole numbers by value, else in the order."""
-    low, high = whole_number(first), whole_number(last)
-    if low is None or high is None:
-        return range(order[first], order[last] + 1)
-    numbers = ((whole_number(name), index) for name, index in order.items())
-    return {index for number, index in numbers if number is not None and low <= number <= high}
+def _folded(name: str) -> str:
+    signs = unicodedata.normalize("NFKD", name.casefold())
+    letters = (sign for sign in signs if unicodedata.combining(sign) in _NO_ACCENTS)
+    return " ".join(_LEADING_ZEROS.sub("", "".join(letters).casefold()).split())
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return f"{sum(counts.values()):,}, e.g. {next(iter(counts))!r}"

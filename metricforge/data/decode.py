@@ -1,4 +1,4 @@
-"""Image files to uint8 tensors of one shape, or one sentence that says why not."""
+"""Image files to uint8 tensors of one shape, or one sentence on why that failed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.checksums import verify
-from metricforge.data.files import Encoded, name_of
+from metricforge.data.crop_to_ink import framed
 from metricforge.data.filetypes import formats
-from metricforge.data.framed import framed
+from metricforge.data.image_files import Encoded, name_of
 from metricforge.errors import DataError
 
 MAX_PIXELS = 1 << 26
-"""The largest image that is decoded: 67 megapixels, a camera's full frame with room to spare."""
+"""The most pixels of an image that is decoded: 67 megapixels, more than a camera's full frame."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Source: TypeAlias = Path | Encoded | Buffer
@@ -46,14 +46,25 @@ def read_image(
     name: str | None = None,
     reading: Reading = AS_IT_LIES,
 ) -> Tensor:
-    """One encoded image as uint8 [C, H, W] of the given shape; `name` is what errors call it.
+    """Decode one image.
 
     The conversion to one channel (luma) or three: transparency is laid on white, a palette is
-    looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255), 1-bit
-    is 0 or 255. The EXIF orientation is applied, then the image is resized to (H, W), whatever
-    its own proportions, by antialiased bilinear interpolation. An animation gives its first
-    frame. What `reading` says is done beside that. Raises DataError, naming the image, for anything
-    that can't be decoded in full, has a wrong checksum or more than MAX_PIXELS pixels.
+    looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255), 1-bit is 0
+    or 255. The EXIF orientation is applied. Then the image is resized to (H, W), whatever its own
+    proportions, by antialiased bilinear interpolation. Of an animation the first frame is decoded.
+
+    Args:
+        source: A path, encoded bytes, or an :class:`EncodedImage`.
+        shape: (C, H, W) of the result, C = 1 or 3.
+        name: Name of the image in errors. Default: its path.
+        reading: Further steps, e.g. inversion.
+
+    Returns:
+        uint8 [C, H, W].
+
+    Raises:
+        DataError: The image can't be decoded in full, has a wrong checksum or more than MAX_PIXELS
+            pixels; the error names it.
     """
     _check_channels(shape[0])
     name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
@@ -73,7 +84,7 @@ def read_image(
 def read_opened(
     image: Image.Image, shape: tuple[int, int, int], name: str, reading: Reading = AS_IT_LIES
 ) -> Tensor:
-    """An image that Pillow has opened, as `read_image` would read its file."""
+    """An image that Pillow has opened, converted as `read_image` converts its file."""
     try:
         return as_tensor(ImageOps.exif_transpose(image), shape, name, reading)
     except DataError:
@@ -83,7 +94,7 @@ def read_opened(
 
 
 class Header(NamedTuple):
-    """What a file says of its image before anything is decoded."""
+    """The format, mode and size of a file's image, read before anything is decoded."""
 
     format: str
     mode: str
@@ -94,7 +105,7 @@ class Header(NamedTuple):
 def read_header(source: Encoded) -> Header:
     """Pillow's names of format and mode, and the size in pixels before it is turned upright.
 
-    Raises DataError, naming the image, for what is none.
+    Raises DataError, naming the image, for anything else.
     """
     name = name_of(source)
     encoded = source if isinstance(source, Path) else io.BytesIO(source.read())
@@ -130,9 +141,9 @@ def _check_channels(channels: int) -> None:
 
 
 def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
-    """The upright image, in its own mode: `side` pixels a side or more where it has as many.
+    """The upright image, in its own mode: `side` pixels a side or more if it has as many.
 
-    Without a `side` it has all that it has.
+    Without a `side` it has its full size.
     """
     # Other libraries set this for the whole process when they are imported; half an image must
     # not become training data because of them.

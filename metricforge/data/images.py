@@ -18,39 +18,49 @@ from torch import Tensor
 from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.cache import cached
 from metricforge.data.decode import read_image
-from metricforge.data.files import Encoded, names_below, sizes_of
+from metricforge.data.image_files import Encoded, names_below, sizes_of
 from metricforge.errors import DataError, PluginError
 
 MEMORY_LIMIT = 512 * 2**20
-"""Bytes of decoded images that are kept in memory rather than decoded at each use."""
+"""Bytes of decoded images up to which they are kept in memory, not decoded at each use."""
 
-_CHUNK = 4096  # files that the pool is asked for at once
+_CHUNK = 4096  # files that the pool gets at once
 _PIECE = 8  # files that a thread decodes one after the other
 
 
 class Images(Protocol):
-    """N images of one shape (C, H, W), handed out as batches on one device.
-
-    `in_memory` says that taking them costs next to nothing, so nobody need read ahead.
-    """
+    """N images of one shape (C, H, W), taken as batches on one device."""
 
     @property
-    def in_memory(self) -> bool: ...
+    def in_memory(self) -> bool:
+        """Whether taking images costs next to nothing, so that nothing need be read ahead."""
 
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
 
     def __len__(self) -> int: ...
 
     def take(self, indices: Tensor) -> Tensor:
-        """The images at `indices` (int64 [B], on any device) as uint8 [B, C, H, W]."""
+        """The images of some indices.
+
+        Args:
+            indices: int64 [B], on any device.
+
+        Returns:
+            uint8 [B, C, H, W].
+        """
 
     def to(self, device: torch.device | str) -> Images:
         """The same images, whose batches are on `device`."""
 
 
 class MemoryImages:
-    """Images in one uint8 tensor [N, C, H, W]; `to` moves all of them at once."""
+    """Images in one tensor; `to` moves all of them at once.
+
+    Args:
+        images: uint8 [N, C, H, W].
+    """
 
     in_memory = True
 
@@ -73,7 +83,7 @@ class MemoryImages:
 
 
 class MappedImages(MemoryImages):
-    """Images in a file that is mapped to memory, on the CPU: it is read where it is looked at."""
+    """Images in a file that is mapped to memory, on the CPU: pages are read on access."""
 
     in_memory = False
 
@@ -82,7 +92,16 @@ class MappedImages(MemoryImages):
 
 
 class FileImages:
-    """Image files, decoded to `shape` by a pool of threads each time they are taken."""
+    """Image files, decoded to `shape` by a pool of threads each time they are taken.
+
+    Args:
+        files: N paths or encoded images.
+        shape: (C, H, W) of every image.
+        device: Device of the batches.
+        workers: Threads that decode. Default: one for each core.
+        advice: What the user may do about a file that can't be read; the error ends with it.
+        reading: How files are read, apart from size and channels.
+    """
 
     in_memory = False
 
@@ -126,7 +145,7 @@ class FileImages:
                 file = self._files[wanted[row]]
                 rows[row] = read_image(file, self._shape, reading=self._reading).numpy()
 
-        # In pieces, since handing over a task takes a tenth of decoding a small image.
+        # In pieces: submitting a task takes a tenth of the time of decoding a small image.
         pieces = [
             range(begin, min(begin + _PIECE, len(wanted)))
             for begin in range(0, len(wanted), _PIECE)
@@ -147,11 +166,19 @@ class FileImages:
 def open_images(
     dataset: Dataset, memory_limit: int = MEMORY_LIMIT, workers: int | None = None
 ) -> Images:
-    """The images of `dataset`, on the CPU; files that fit in `memory_limit` bytes are read now.
+    """The images of a dataset, on the CPU; files that fit in `memory_limit` are read now.
 
-    `workers` threads decode files, by default one for each core. Raises PluginError for a tensor
-    that is not uint8 [N, C, H, W] of the dataset's own numbers, and DataError for a file that
-    can't be read.
+    Args:
+        dataset: The dataset.
+        memory_limit: Bytes of decoded images to keep in memory.
+        workers: Threads that decode files. Default: one for each core.
+
+    Returns:
+        The images.
+
+    Raises:
+        PluginError: The images are no uint8 [N, C, H, W] of the dataset's own N and shape.
+        DataError: A file can't be read.
     """
     if isinstance(dataset.images, Tensor):
         return MemoryImages(_checked(dataset.images, dataset))
@@ -174,7 +201,7 @@ def open_images(
 
 
 def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[int, str]:
-    """The places of the files that can't be decoded, in order, each with the reason."""
+    """The indices of the files that can't be decoded, in order, each with the reason."""
 
     def reason(place: int) -> str:
         try:
@@ -184,7 +211,7 @@ def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[in
         return ""
 
     found: dict[int, str] = {}
-    # In chunks, since a pool takes down all that it is asked at once.
+    # In chunks, since a pool queues all that it gets at once.
     for begin in range(0, len(files), _CHUNK):
         places = range(begin, min(begin + _CHUNK, len(files)))
         reasons = zip(places, _pool().map(reason, places), strict=True)
@@ -193,10 +220,16 @@ def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[in
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A sha256 in hex that changes when the images, their labels, groups, flags or names do.
+    """A hash that changes when the images, their labels, groups, flags or names do.
 
-    Files count with their size and their path below the folder that they share, so that a
-    dataset keeps its fingerprint where it is moved or copied; their content is not read.
+    Files count with their size and their path below the folder that they share, so that a dataset
+    keeps its fingerprint if it is moved or copied. Their content is not read.
+
+    Args:
+        dataset: The dataset.
+
+    Returns:
+        A sha256 in hex.
     """
     header: dict[str, Any] = {
         "shape": dataset.shape,
@@ -218,7 +251,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def places_hash(dataset: Dataset) -> str:
-    """A sha256 in hex that changes when an image comes, goes or moves to another place.
+    """A sha256 in hex that changes when an image is added, removed or gets another index.
 
     Unlike the fingerprint it is the same for images in files that are read at another size.
     """

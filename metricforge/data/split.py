@@ -1,4 +1,4 @@
-"""Which images train, which choose the model, and which are only ever tested."""
+"""The images to train on, to select the model on, and to test on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metricforge.contracts import TRAIN, Dataset
 from metricforge.data.images import places_hash
-from metricforge.data.rules import NOWHERE, PARTS, RULES, is_disjoint
+from metricforge.data.split_rules import NOWHERE, PARTS, RULES, is_disjoint
 from metricforge.errors import DataError, unknown
 from metricforge.spec import Spec, bind, complete
 
@@ -22,13 +22,17 @@ from metricforge.spec import Spec, bind, complete
 class Split:
     """The parts of a dataset, each the sorted int64 indices of its images.
 
-    `rule` is the spec that made it, defaults included. `closed_set` says that some class is in
-    more than one part; otherwise none is. `validation` may be empty. `hash` is a sha256 in hex over
-    the class and index of every image of each part: two splits of a dataset have one hash if they
-    are the same split.
+    Attributes:
+        rule: Spec of the rule that made it, defaults included.
+        train: Indices of the train part.
+        validation: Indices of the validation part; may be empty.
+        test: Indices of the test part.
+        closed_set: Whether some class is in more than one part.
+        hash: A sha256 in hex over the class and index of every image of each part: two splits of a
+            dataset have one hash if they are the same split.
     """
 
-    rule: str
+    rule: Spec
     train: Tensor
     validation: Tensor
     test: Tensor
@@ -36,7 +40,17 @@ class Split:
     hash: str
 
     def part(self, name: str) -> Tensor:
-        """The image indices of the part called "train", "validation" or "test"."""
+        """The image indices of a part.
+
+        Args:
+            name: "train", "validation" or "test".
+
+        Returns:
+            int64 indices, sorted.
+
+        Raises:
+            UsageError: There is no such part.
+        """
         if name not in PARTS:
             raise unknown("part of a split", name, PARTS)
         indices: Tensor = getattr(self, name)
@@ -50,8 +64,8 @@ class Split:
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
         """The record of a split: its rule and hash, and each part's image count and classes.
 
-        Of a closed set also the places of its images, so that the rule `saved` can repeat it, and
-        a hash of which images there are, so that it repeats it for no others.
+        For a closed set it also has the indices of the images, so that the rule `saved` can repeat
+        it, and a hash of the images, so that it is repeated for these images only.
         """
         parts: dict[str, dict[str, Any]] = {
             name: {"images": len(self.part(name)), "classes": list(self.classes(name, dataset))}
@@ -61,7 +75,7 @@ class Split:
             for name, part in parts.items():
                 part["places"] = self.part(name).tolist()
         return {
-            "rule": self.rule,
+            "rule": str(self.rule),
             "closed_set": self.closed_set,
             "hash": self.hash,
             "parts": parts,
@@ -70,11 +84,19 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
-    """The split of `dataset` by one of RULES.
+    """Split a dataset by one of RULES.
 
-    None takes the dataset's own split where its classes are disjoint, else random. Raises
-    UsageError for a rule, option or class that is not there, and DataError for a dataset that
-    can't be split so.
+    Args:
+        dataset: The dataset.
+        spec: The rule and its options. Default: the dataset's own split if its classes are
+            disjoint, else random.
+
+    Returns:
+        The split.
+
+    Raises:
+        UsageError: A rule, option or class does not exist.
+        DataError: The dataset can't be split so.
     """
     spec = spec or _default(dataset)
     rule, what = _rule(spec)
@@ -82,7 +104,7 @@ def split_dataset(dataset: Dataset, spec: Spec | None = None) -> Split:
     indices = {part: (parts == value).nonzero().flatten() for part, value in PARTS.items()}
     _check(indices, dataset, what)
     return Split(
-        rule=str(complete(rule, spec, what)),
+        rule=complete(rule, spec, what),
         **indices,
         closed_set=not is_disjoint(parts, dataset.labels),
         hash=_hash(indices, dataset),
@@ -96,7 +118,7 @@ def complete_split(spec: Spec) -> Spec:
 
 
 def _rule(spec: Spec) -> tuple[Callable[..., Tensor], str]:
-    """The rule that a spec names, and what errors call it."""
+    """The rule that a spec names, and its name in errors."""
     # No distribution has split rules, so that "dist:random" names nothing.
     name = f"{spec.distribution}:{spec.name}" if spec.distribution else spec.name
     if name not in RULES:
@@ -124,7 +146,7 @@ def _parts(rule: Callable[..., Tensor], dataset: Dataset, options: Mapping[str, 
 
 
 def _only(dataset: Dataset, places: Tensor) -> Dataset:
-    """What a rule asks of a dataset, of some of its images."""
+    """A dataset of some of the images, with what a rule requires."""
     images = dataset.images
     return replace(
         dataset,

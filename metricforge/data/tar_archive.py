@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from metricforge.data.members import check_count, check_size, is_left_out, refused, spelled
+from metricforge.data.archive_members import check_count, check_size, is_left_out, refused, spelled
 from metricforge.errors import DataError
 
 MOST_IN_MEMORY = 1 << 29

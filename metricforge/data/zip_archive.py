@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from metricforge.data.members import (
+from metricforge.data.archive_members import (
     check_count,
     check_ratio,
     check_size,

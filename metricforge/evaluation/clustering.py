@@ -1,4 +1,4 @@
-"""Clustering: does k-means on the embeddings find the classes again?"""
+"""Clustering: do the clusters of k-means on the embeddings match the classes?"""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.neighbor_search import Floats, Ints, centred
 
 ITERATIONS = 20
 
 
 def clusters_of(embeddings: Floats, count: int, *, seed: int = 0) -> Ints:
-    """The cluster [N] of each of embeddings [N, D], by k-means into `count` clusters.
+    """Cluster embeddings by k-means.
 
-    Raises DivergedError for NaN or infinite embeddings.
+    Args:
+        embeddings: [N, D].
+        count: Number of clusters.
+        seed: Seed of the start.
+
+    Returns:
+        The cluster of each embedding, int64 [N].
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
     """
     points = centred(embeddings)
     most = -(-len(points) // count) + 1
@@ -24,7 +33,7 @@ def clusters_of(embeddings: Floats, count: int, *, seed: int = 0) -> Ints:
         count,
         niter=ITERATIONS,
         seed=seed,
-        # faiss warns of few points a cluster, and of many takes a sample.
+        # faiss warns of few points in a cluster, and samples many.
         min_points_per_centroid=1,
         max_points_per_centroid=most,
     )
@@ -33,11 +42,20 @@ def clusters_of(embeddings: Floats, count: int, *, seed: int = 0) -> Ints:
 
 
 def agreement(labels: Ints, clusters: Ints) -> dict[str, float]:
-    """NMI, AMI and pairwise F1 of labels [N] and clusters [N].
+    """NMI, AMI and pairwise F1 of classes and clusters.
 
-    nmi: mutual information over the mean of both entropies. ami: the same less what chance gives
+    nmi: mutual information over the mean of both entropies. ami: the same, adjusted for chance
     (Vinh 2010). f1: of the pairs of images that are together in a class or in a cluster, the
     harmonic mean of precision and recall.
+
+    Args:
+        labels: int64 [N].
+        clusters: int64 [N].
+
+    Returns:
+        The metrics "nmi", "ami" and "f1".
+
+    Reference: Vinh, Epps & Bailey 2010, Information theoretic measures for clusterings comparison.
     """
     return {
         "nmi": float(normalized_mutual_info_score(labels, clusters)),

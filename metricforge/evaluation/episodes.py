@@ -1,4 +1,4 @@
-"""N-way K-shot episodes: tell N unseen classes apart from K images of each.
+"""N-way K-shot episodes: classify images of N unseen classes from K labelled images of each.
 
 Shapes: E episodes of W ways (classes), S support images (shots) and Q queries of each class.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.errors import DataError
-from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.neighbor_search import Floats, Ints, centred
 
 Classifier: TypeAlias = Literal["prototype", "nearest"]
 
@@ -26,7 +26,9 @@ ENTRIES_PER_TILE = 8_000_000
 class Episodes:
     """Rows of the images of each episode, class by class: query block w belongs to support w.
 
-    `support` [E, W, S] and `queries` [E, W * Q], int64.
+    Args:
+        support: int64 [E, W, S].
+        queries: int64 [E, W * Q].
     """
 
     support: Ints
@@ -38,7 +40,15 @@ class Episodes:
 
 
 def eligible(labels: Ints, images: int) -> Ints:
-    """The classes, ascending, with at least so many images; labels [N]."""
+    """The classes with at least so many images.
+
+    Args:
+        labels: int64 [N].
+        images: Images that a class needs.
+
+    Returns:
+        int64, ascending.
+    """
     classes, counts = np.unique(labels, return_counts=True)
     return np.asarray(classes[counts >= images], dtype=np.int64)
 
@@ -53,13 +63,29 @@ def draw(
     seed: int = 0,
     groups: Ints | None = None,
 ) -> Episodes:
-    """Draw episodes of distinct classes, and distinct images of them, from labels [N].
+    """Draw episodes of distinct classes, and distinct images of them.
 
-    All sizes are at least 1. Only classes with shot + queries images take part, each equally
-    often. With `groups` [N] the classes of an episode are all of one group; a class belongs to
-    that of its first image, groups of fewer than `way` classes are left out, and of the others
-    each comes equally often. The same labels and seed give the same episodes. Raises DataError
-    when there are fewer such classes than `way`.
+    Only classes with shot + queries images take part, each equally often. The same labels and seed
+    give the same episodes.
+
+    With `groups` the classes of an episode are all of one group. A class belongs to the group of
+    its first image. Groups of fewer than `way` classes are excluded, and each of the others comes
+    equally often.
+
+    Args:
+        labels: int64 [N].
+        way: Classes in an episode, 1 or more.
+        shot: Labelled images of each class, 1 or more.
+        queries: Queries of each class, 1 or more.
+        episodes: Number of episodes, 1 or more.
+        seed: Seed of the draws.
+        groups: int64 [N], or None: classes of all groups together.
+
+    Returns:
+        The episodes, as rows of the labels.
+
+    Raises:
+        DataError: There are fewer such classes than `way`.
     """
     classes = eligible(labels, shot + queries)
     if len(classes) < way:
@@ -75,7 +101,7 @@ def draw(
 
 
 def _group_of(classes: Ints, labels: Ints, groups: Ints | None) -> Ints:
-    """The group of each class [C], that of its first image; one for all without groups."""
+    """The group of each class [C], that of its first image; one group for all without groups."""
     if groups is None:
         return np.zeros_like(classes)
     known, first = np.unique(labels, return_index=True)
@@ -83,7 +109,7 @@ def _group_of(classes: Ints, labels: Ints, groups: Ints | None) -> Ints:
 
 
 def _classes(classes: Ints, group: Ints, way: int, episodes: int, rng: np.random.Generator) -> Ints:
-    """The classes of the episodes, flat [E * W], those of an episode of one group."""
+    """The classes of the episodes, flat [E * W]; those of an episode are of one group."""
     by_group = np.argsort(group, kind="stable")
     sizes = np.unique(group, return_counts=True)[1]
     starts = np.cumsum(sizes) - sizes
@@ -100,13 +126,25 @@ def _classes(classes: Ints, group: Ints, way: int, episodes: int, rng: np.random
 
 
 def score(embeddings: Floats, episodes: Episodes, classifier: Classifier) -> NDArray[np.float64]:
-    """The accuracy of each episode [E]; embeddings [N, D].
+    """The accuracy of each episode.
 
     `prototype` answers with the class whose mean support embedding is nearest (Snell 2017),
-    `nearest` with the class of the nearest support image; both by euclidean distance. Raises
-    DivergedError for NaN or infinite embeddings.
+    `nearest` with the class of the nearest support image; both by euclidean distance.
+
+    Args:
+        embeddings: [N, D].
+        episodes: Rows of the embeddings.
+        classifier: "prototype" or "nearest".
+
+    Returns:
+        float64 [E].
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
+
+    Reference: Snell, Swersky & Zemel 2017, Prototypical networks for few-shot learning.
     """
-    # In float64 |x|^2 - 2xy resolves what float32 embeddings can differ by.
+    # In float64 |x|^2 - 2xy resolves the differences that float32 embeddings can have.
     points = torch.from_numpy(centred(embeddings)).double()
     count, way, shot = episodes.support.shape
     asked = episodes.queries.shape[1]
@@ -127,9 +165,9 @@ def score(embeddings: Floats, episodes: Episodes, classifier: Classifier) -> NDA
 
 
 def _answers(support: Tensor, queries: Tensor, classifier: Classifier) -> Tensor:
-    """The class [E, W * Q] given to each query; support [E, W, S, D], queries [E, W * Q, D].
+    """The predicted class [E, W * Q] of each query; support [E, W, S, D], queries [E, W * Q, D].
 
-    A tie goes to the class drawn first whichever class the query is of, and classes are drawn
+    A tie goes to the class that was drawn first, whichever class the query is of. Classes are drawn
     in random order: a model that maps all images to one point scores exactly chance.
     """
     shot = 1 if classifier == "prototype" else support.shape[2]
@@ -145,7 +183,7 @@ def _distinct(rng: np.random.Generator, sizes: Ints, count: int) -> Ints:
     """Uniform draws without replacement: row m holds `count` of range(sizes[m]), in any order."""
     drawn = np.empty((len(sizes), count), dtype=np.int64)
     for place in range(count):
-        # The r-th number not drawn yet: step over each smaller one that is taken.
+        # The r-th number not drawn yet: skip each smaller one that is drawn.
         value = rng.integers(0, sizes - place)
         for taken in np.sort(drawn[:, :place], axis=1).T:
             value += value >= taken

@@ -1,10 +1,11 @@
-"""Retrieval: each query asks for the other images of its class.
+"""Retrieval: each query retrieves the other images of its class.
 
 The metrics are those of Musgrave et al. 2020, "A Metric Learning Reality Check", the reciprocal
 rank of Voorhees 1999 and the gain of Järvelin & Kekäläinen 2002 with the discount of Burges et al.
 2005, for one grade of relevance.
-Shapes: N images, Q queries, K neighbours of each; R is the number of other images of a
-query's class in the gallery, and differs from query to query.
+
+Shapes: N images, Q queries, K neighbours of each; R is the number of other images of a query's
+class in the gallery, and differs from query to query.
 """
 
 from __future__ import annotations
@@ -15,25 +16,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.approximate import IndexKind
-from metricforge.evaluation.search import Floats, Gallery, Ints
+from metricforge.evaluation.ann_index import IndexKind
+from metricforge.evaluation.neighbor_search import Floats, Gallery, Ints
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 
 SAMPLED_QUERIES = 1_000
-"""By so many queries an index that is not exact is compared with an exact search."""
+"""The number of queries by which an index that is not exact is compared with an exact search."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of every query that has something to find.
+    """The scores of every query that has an image to retrieve.
 
-    `queries` [Q] are their rows; `recall` (by k), `r_precision`, `map_at_r`, `ndcg_at_r` and
-    `reciprocal_rank` are float64 [Q]. `nearest` [Q] is the row of the nearest other of each.
-    `alone` counts the queries without another image of their class: they have no score, and
-    stay in the gallery of the others. `found` is the share of nearest images that the index found,
-    1 for an exact one.
+    Args:
+        queries: int64 [Q], their rows.
+        recall: float64 [Q] for each k.
+        r_precision: float64 [Q].
+        map_at_r: float64 [Q].
+        ndcg_at_r: float64 [Q].
+        reciprocal_rank: float64 [Q].
+        nearest: int64 [Q], the row of the nearest other of each.
+        alone: Number of queries without another image of their class: they have no score, and stay
+            in the gallery of the others.
+        found: Fraction of the nearest images that the index found, 1 for an exact one.
     """
 
     queries: Ints
@@ -48,23 +55,45 @@ class Scores:
 
 
 def recall_at(hits: Bools, k: int) -> Doubles:
-    """1 for each query with any hit among its k nearest, else 0; hits [Q, K] to [Q].
+    """1 for each query with any hit among its k nearest, else 0.
 
-    A k beyond K sees all K neighbours.
+    Args:
+        hits: bool [Q, K].
+        k: Depth; beyond K, all K neighbours count.
+
+    Returns:
+        float64 [Q].
     """
     return np.asarray(hits[:, :k].any(axis=1), dtype=np.float64)
 
 
 def r_precision(hits: Bools, relevant: Ints) -> Doubles:
-    """The share of hits among the R nearest; hits [Q, K] and relevant (R >= 1) [Q] to [Q]."""
+    """The fraction of hits among the R nearest.
+
+    Args:
+        hits: bool [Q, K].
+        relevant: int64 [Q], R of each query, 1 or more.
+
+    Returns:
+        float64 [Q].
+    """
     return np.asarray(_within(hits, relevant).sum(axis=1) / relevant, dtype=np.float64)
 
 
 def map_at_r(hits: Bools, relevant: Ints) -> Doubles:
-    """(1/R) * the sum over i <= R of precision(i) * hit(i); hits [Q, K], relevant [Q] to [Q].
+    """(1/R) * the sum over i <= R of precision(i) * hit(i).
 
-    1 only when the R nearest are all of the query's class; unlike R-precision it also falls
-    when the hits come late (Musgrave 2020).
+    It is 1 only if the R nearest are all of the query's class; unlike R-precision it also decreases
+    when hits come late.
+
+    Args:
+        hits: bool [Q, K].
+        relevant: int64 [Q], R of each query, 1 or more.
+
+    Returns:
+        float64 [Q].
+
+    Reference: Musgrave, Belongie & Lim 2020, A metric learning reality check.
     """
     counted = _within(hits, relevant)
     rank = np.arange(1, hits.shape[1] + 1)
@@ -75,11 +104,19 @@ def map_at_r(hits: Bools, relevant: Ints) -> Doubles:
 def ndcg_at_r(hits: Bools, relevant: Ints) -> Doubles:
     """The sum over i <= R of hit(i) / log2(i + 1), over the same with all hits.
 
-    Hits [Q, K], relevant [Q] to [Q] (Järvelin & Kekäläinen 2002; Burges 2005).
+    Args:
+        hits: bool [Q, K].
+        relevant: int64 [Q], R of each query, 1 or more.
+
+    Returns:
+        float64 [Q].
+
+    Reference: Järvelin & Kekäläinen 2002, Cumulated gain-based evaluation of IR techniques. Burges
+        et al. 2005, Learning to rank using gradient descent.
     """
     gain = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
     best = np.cumsum(gain)[np.minimum(relevant, hits.shape[1]) - 1]
-    # At most 1, which the order of summing may miss by a rounding error.
+    # At most 1, which the order of summation may exceed by a rounding error.
     return np.asarray(np.minimum(_within(hits, relevant) @ gain / best, 1.0), dtype=np.float64)
 
 
@@ -94,14 +131,27 @@ def score(
     rank_all: bool = True,
     seed: int = 0,
 ) -> Scores:
-    """Score queries against a gallery of other images: all against all others, unless told.
+    """Score queries against a gallery of other images, by default all against all others.
 
-    Embeddings [N, D], labels [N], ks >= 1; `queries` and `gallery` are rows, ascending, and may
-    share some. `seed` orders exact ties. Without an image to find for any query, the scores are
-    empty. A first hit beyond the depth searched, max(ks) or R, is ranked by a second pass, unless
-    `rank_all` is false: its reciprocal rank then is 0. So it is with an `index` that is not exact,
-    which may miss images and then scores too low. Raises DivergedError for NaN or infinite
-    embeddings.
+    Without an image to retrieve for any query, the scores are empty. An index that is not exact may
+    miss images and then scores too low.
+
+    Args:
+        embeddings: [N, D].
+        labels: int64 [N].
+        ks: Depths of recall@k, 1 or more each.
+        queries: Rows of the queries, ascending. Default: all.
+        gallery: Rows that can be retrieved, ascending, which may include queries. Default: all.
+        index: "exact", "ivf" or "hnsw".
+        rank_all: Whether a second pass ranks a first hit beyond the depth searched, max(ks) or R;
+            otherwise, and with an index that is not exact, its reciprocal rank is 0.
+        seed: Order of exact ties.
+
+    Returns:
+        The scores of each query that has an image to retrieve.
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
     """
     if len(embeddings) != len(labels):
         raise ValueError(f"{len(embeddings)} embeddings have {len(labels)} labels")
@@ -137,7 +187,7 @@ def score(
 
 
 def _found(gallery: Gallery, asking: Ints, depth: int, seed: int) -> float:
-    """What an index that is not exact finds of the nearest, for some queries."""
+    """The fraction of the nearest that an index that is not exact finds, for some queries."""
     if len(asking) == 0:
         return 1.0
     rng = np.random.default_rng(seed)
@@ -146,9 +196,9 @@ def _found(gallery: Gallery, asking: Ints, depth: int, seed: int) -> float:
 
 
 def _by_depth(relevant: Ints, inside: Bools) -> Iterator[Ints]:
-    """Queries in parts of like R, so that one large class makes none of the others search deep.
+    """Queries in parts of similar R, so that one large class does not make all others search deep.
 
-    Those inside the gallery apart from others, as they have one image less to find.
+    Queries in the gallery are apart from others, as they have one image less to retrieve.
     """
     octave = 2 * np.frexp(relevant.astype(np.float64))[1] + inside
     for some in np.unique(octave):
@@ -159,7 +209,7 @@ def _scored(
     gallery: Gallery, asking: Ints, classes: Ints, relevant: Ints, ks: Sequence[int], depth: int
 ) -> tuple[Doubles, Ints]:
     """The columns [Q, C] of some queries and their nearest others [Q], from one search."""
-    # NOBODY, whom an index did not find, is of the class at the end, which is none.
+    # NOBODY, where an index found no image, is of the class at the end, which is none.
     class_of = np.append(classes, -1).astype(np.int32)
     wanted = np.zeros(len(classes), dtype=np.int64)
     wanted[asking] = relevant
@@ -182,7 +232,7 @@ def _columns(hits: Bools, relevant: Ints, ks: Sequence[int]) -> Doubles:
 
 
 def _relevant(gallery: Gallery, asking: Ints, classes: Ints) -> Ints:
-    """How many others of its class each query [Q] could find; classes [N] are numbers from 0."""
+    """The number of others of its class that each query [Q] could retrieve; classes [N] from 0."""
     there = np.bincount(classes[gallery.rows], minlength=int(classes.max(initial=0)) + 1)
     return np.asarray(there[classes[asking]] - (gallery.place[asking] >= 0), dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""95 % intervals for scores that lie in [0, 1], and doubts about the embeddings behind them."""
+"""95 % intervals for scores in [0, 1], and warnings about the embeddings behind them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,53 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from metricforge.contracts import Estimate
-from metricforge.evaluation.search import Floats, Ints, centred
+from metricforge.evaluation.neighbor_search import Floats, Ints, centred
 
 Doubles = NDArray[np.float64]
 
 CLASSES_TO_RESAMPLE = 10
-"""With fewer classes than this, resampling them says little: the queries are resampled."""
+"""With fewer classes than this, a resample of them is too coarse: the queries are resampled."""
 
 COLLAPSED = 1e-3
-"""Below this :func:`spread` the images can hardly be told apart in float32 and lower."""
+"""Below this :func:`spread` float32 and lower hardly distinguish the images."""
 
 RESAMPLES = 1_000
-# About 64 MB of indices and of what they pick.
+# About 64 MB of indices and of the values at them.
 _ENTRIES_PER_CHUNK = 4_000_000
 
 
 def over_episodes(values: Doubles) -> Estimate:
-    """The mean of episode scores [E], with Student's t interval over episodes.
+    """The mean of episode scores, with Student's t interval over episodes.
 
-    It speaks of other episodes from the same classes. Equal scores give an interval of no
-    width; one episode gives [0, 1]. Raises ValueError for no episodes.
+    The interval covers other episodes of the same classes. Equal scores give an interval of no
+    width; one episode gives [0, 1].
+
+    Args:
+        values: float64 [E].
+
+    Returns:
+        The mean and its interval.
+
+    Raises:
+        ValueError: There are no episodes.
     """
     return _student(values, "episodes")
 
 
 def over_seeds(values: Doubles, *, least: float = 0.0) -> Estimate:
-    """The mean of scores of repetitions from other seeds [S], with Student's t interval.
+    """The mean of scores of repetitions with other seeds, with Student's t interval.
 
-    It speaks of other seeds, on the same images; `least` is the lowest score there is. Otherwise
-    as :func:`over_episodes`.
+    The interval covers other seeds, on the same images. Otherwise as :func:`over_episodes`.
+
+    Args:
+        values: float64 [S].
+        least: Lowest possible score.
+
+    Returns:
+        The mean and its interval.
+
+    Raises:
+        ValueError: There are no scores.
     """
     return _student(values, "seeds", least)
 
@@ -51,16 +69,28 @@ def _student(values: Doubles, over: str, least: float = 0.0) -> Estimate:
 
 
 def over_queries(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
-    """The mean of query scores [Q], with a percentile bootstrap interval.
+    """The mean of query scores, with a percentile bootstrap interval.
 
-    Queries of one class succeed or fail together, so whole classes are resampled and the
-    interval speaks of other classes of the same kind; labels is [Q]. With fewer than
-    CLASSES_TO_RESAMPLE classes queries are resampled, and it speaks of these classes only.
-    Near that number the interval is a little narrow (a percentile bootstrap of 10 classes
-    covers about 92 %). Equal scores give no width; one query gives [0, 1]. The same values and
-    seed give the same interval. Raises ValueError for no queries.
+    Queries of one class succeed or fail together, so whole classes are resampled and the interval
+    covers other classes of the same kind. With fewer than CLASSES_TO_RESAMPLE classes queries are
+    resampled, and it covers these classes only. Near that number the interval is a little narrow (a
+    percentile bootstrap of 10 classes covers about 92 %).
 
-    Source: Efron & Tibshirani 1993, chapters 13 and 8 (grouped data).
+    Equal scores give no width; one query gives [0, 1]. The same values and seed give the same
+    interval.
+
+    Args:
+        values: float64 [Q].
+        labels: int64 [Q].
+        seed: Seed of the resamples.
+
+    Returns:
+        The mean and its interval.
+
+    Raises:
+        ValueError: There are no queries.
+
+    Reference: Efron & Tibshirani 1993, chapters 13 and 8 (grouped data).
     """
     if len(values) == 1:
         return Estimate(float(values[0]), 0.0, 1.0, 1, "queries")
@@ -78,9 +108,20 @@ def _resampled(values: Doubles, labels: Ints, seed: int, least: float = 0.0) -> 
 
 
 def over_classes(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
-    """The mean over classes of the mean of their queries [Q], with a percentile bootstrap interval.
+    """The mean over classes of the mean of their queries, with a percentile bootstrap interval.
 
-    Each class counts alike, however many queries it has; otherwise as :func:`over_queries`.
+    Each class has the same weight, however many queries it has. Otherwise as :func:`over_queries`.
+
+    Args:
+        values: float64 [Q].
+        labels: int64 [Q].
+        seed: Seed of the resamples.
+
+    Returns:
+        The mean and its interval.
+
+    Raises:
+        ValueError: There are no queries.
     """
     count, _ = _checked(values)
     means = class_means(values, labels)
@@ -95,7 +136,15 @@ def over_classes(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
 
 
 def class_means(values: Doubles, labels: Ints) -> Doubles:
-    """The mean of each class [C], by ascending label; values and labels [Q]."""
+    """The mean of each class, by ascending label.
+
+    Args:
+        values: float64 [Q].
+        labels: int64 [Q].
+
+    Returns:
+        float64 [C].
+    """
     _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return np.asarray(np.bincount(inverse, weights=values) / sizes, dtype=np.float64)
 
@@ -108,11 +157,23 @@ def over_differences(
     over: str = "episodes",
     seed: int = 0,
 ) -> Estimate:
-    """The mean of second - first, scores of two models for the same units [U], with its interval.
+    """The mean of second - first, scores of two models for the same units, with its interval.
 
-    Paired: what makes a query or an episode hard is the same for both and falls out. By class as
-    in :func:`over_queries` where `classes` [U] are given, else as in :func:`over_episodes`, and
-    `over` says what the units are. Raises ValueError for no units.
+    Paired: what makes a query or an episode hard is the same for both and cancels. The interval is
+    by class as in :func:`over_queries` if `classes` is given, else as in :func:`over_episodes`.
+
+    Args:
+        first: float64 [U].
+        second: float64 [U].
+        classes: int64 [U], or None.
+        over: Name of the units.
+        seed: Seed of the resamples.
+
+    Returns:
+        The mean difference and its interval.
+
+    Raises:
+        ValueError: There are no units.
     """
     values = second - first
     if classes is None or len(values) == 1:
@@ -121,11 +182,21 @@ def over_differences(
 
 
 def over_two_groups(first: Doubles, second: Doubles) -> Estimate:
-    """The mean of second less that of first, scores of trainings from other seeds [S] and [T].
+    """The mean of second minus that of first, scores of trainings with other seeds.
 
-    Welch's t interval, for groups of other variances and sizes; at least two seeds of each.
+    Welch's t interval, for groups of different variances and sizes.
 
-    Source: Welch 1947.
+    Args:
+        first: float64 [S], two seeds or more.
+        second: float64 [T], two seeds or more.
+
+    Returns:
+        The difference and its interval.
+
+    Raises:
+        ValueError: A group has fewer than two seeds.
+
+    Reference: Welch 1947.
     """
     (n, mean), (m, other) = _checked(first), _checked(second)
     if min(n, m) < 2:
@@ -140,9 +211,15 @@ def over_two_groups(first: Doubles, second: Doubles) -> Estimate:
 
 
 def spread(embeddings: Floats) -> float:
-    """How far embeddings [N, D] lie from their mean, as a share of their length (both RMS).
+    """The distance of embeddings from their mean, as a fraction of their length (both RMS).
 
-    1 for embeddings all around the origin, 0 for identical ones. Finite for any finite input.
+    1 for embeddings all around the origin, 0 for identical ones.
+
+    Args:
+        embeddings: [N, D].
+
+    Returns:
+        A finite value for any finite input.
     """
     points = np.asarray(embeddings, dtype=np.float64)
     length = np.sqrt(np.square(points).sum(axis=1).mean()) if len(points) else 0.0
@@ -152,7 +229,14 @@ def spread(embeddings: Floats) -> float:
 
 
 def warnings_about(embeddings: Floats) -> tuple[str, ...]:
-    """Sentences about embeddings [N, D] whose scores mean little: collapsed, or all zeros."""
+    """Warnings about embeddings whose scores mean little: collapsed, or all zeros.
+
+    Args:
+        embeddings: [N, D].
+
+    Returns:
+        A sentence for each.
+    """
     notes = []
     width = spread(embeddings)
     if len(embeddings) > 1 and width < COLLAPSED:
@@ -169,7 +253,7 @@ def warnings_about(embeddings: Floats) -> tuple[str, ...]:
 def _bootstrap(
     mean: float, sums: Doubles, weights: Doubles, seed: int, over: str, least: float
 ) -> Estimate:
-    """The interval of sum(sums) / sum(weights) when their entries are drawn with replacement."""
+    """The interval of sum(sums) / sum(weights) if their entries are drawn with replacement."""
     rng = np.random.default_rng(seed)
     count = len(sums)
     rows = max(1, _ENTRIES_PER_CHUNK // count)

@@ -1,4 +1,4 @@
-"""Verification: do two images show the same class? Decided by the distance of their embeddings.
+"""Verification: do two images show the same class? The distance of their embeddings decides.
 
 Shapes: P pairs of images out of N.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.search import Floats, Ints, refuse_not_finite
+from metricforge.evaluation.neighbor_search import Floats, Ints, refuse_not_finite
 from metricforge.evaluation.statistics import CLASSES_TO_RESAMPLE, Doubles
 
 MOST_PAIRS = 1_000_000
-"""With more pairs than this, half as many are drawn of either kind."""
+"""With more pairs than this, half as many of each kind are drawn."""
 
 # 64 MB of differences at 128 dimensions.
 _PART = 1 << 16
@@ -22,7 +22,13 @@ _PART = 1 << 16
 
 @dataclass(frozen=True)
 class ImagePairs:
-    """Pairs of images by their rows, int64 [P] each, and whether they are of one class, [P]."""
+    """Pairs of images.
+
+    Args:
+        first: int64 [P], rows.
+        second: int64 [P], rows.
+        same: bool [P], whether the two are of one class.
+    """
 
     first: Ints
     second: Ints
@@ -31,10 +37,12 @@ class ImagePairs:
 
 @dataclass(frozen=True)
 class Roc:
-    """Shares of pairs within growing distances: `distance` [T] ascending, distinct.
+    """Fractions of pairs within increasing distances.
 
-    `accepted` [T] is the share of pairs of one class within it (TAR), `false` [T] that of pairs
-    of two (FAR).
+    Args:
+        distance: float64 [T], ascending and distinct.
+        accepted: float64 [T], fraction of the pairs of one class within it (TAR).
+        false: float64 [T], fraction of the pairs of two classes within it (FAR).
     """
 
     distance: Doubles
@@ -49,9 +57,9 @@ class Roc:
 
     @property
     def equal_error(self) -> tuple[float, float]:
-        """The rate at which as many are accepted falsely as rejected, and the distance there.
+        """The rate at which FAR and FRR are equal, and the distance there.
 
-        Between two distances it is interpolated.
+        Between two distances the rate is interpolated.
         """
         false, missed = np.r_[0.0, self.false], 1 - np.r_[0.0, self.accepted]
         # 1 - 2/3 and 1/3 are the same rate.
@@ -64,22 +72,45 @@ class Roc:
         return float(rate), float(self.distance[place - 1])
 
     def within(self, distance: float) -> tuple[float, float]:
-        """The shares of pairs of one class and of two, TAR and FAR, within a distance."""
+        """TAR and FAR at a distance.
+
+        Args:
+            distance: Pairs within it are accepted.
+
+        Returns:
+            The fractions of pairs of one class and of pairs of two that are accepted.
+        """
         place = int(np.searchsorted(self.distance, distance, side="right"))
         if place == 0:
             return 0.0, 0.0
         return float(self.accepted[place - 1]), float(self.false[place - 1])
 
     def accepted_at(self, false: float) -> float:
-        """The share of pairs of one class accepted where at most `false` of the others are."""
+        """TAR where FAR is at most `false`.
+
+        Args:
+            false: FAR, 0 to 1.
+
+        Returns:
+            The fraction of pairs of one class that are accepted.
+        """
         place = int(np.searchsorted(self.false, false, side="right"))
         return float(self.accepted[place - 1]) if place else 0.0
 
 
 def draw_pairs(labels: Ints, most: int = MOST_PAIRS, *, seed: int = 0) -> ImagePairs:
-    """All pairs of images with labels [N], or `most` of them, half of one class and half of two.
+    """All pairs of images, or `most` of them, half of one class and half of two.
 
-    Drawn independently, each pair of its kind as likely; one kind may be missing altogether.
+    They are drawn independently, each pair of its kind with the same probability. One kind may be
+    missing.
+
+    Args:
+        labels: int64 [N].
+        most: Most pairs.
+        seed: Seed of the draw.
+
+    Returns:
+        The pairs.
     """
     count = len(labels)
     if count * (count - 1) // 2 <= most:
@@ -92,7 +123,7 @@ def draw_pairs(labels: Ints, most: int = MOST_PAIRS, *, seed: int = 0) -> ImageP
 
 
 def _of_one_class(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
-    """Pairs [2, wanted] of two images of one class; none where there is no such class."""
+    """Pairs [2, wanted] of two images of one class; none if there is no such class."""
     order = np.argsort(labels, kind="stable")
     _, start, inverse, size = np.unique(
         labels[order], return_index=True, return_inverse=True, return_counts=True
@@ -109,7 +140,7 @@ def _of_one_class(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
 
 
 def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
-    """Pairs [2, wanted] of two images of two classes; none where there is one class."""
+    """Pairs [2, wanted] of two images of two classes; none if there is one class."""
     order = np.argsort(labels, kind="stable")
     _, start, inverse, size = np.unique(
         labels[order], return_index=True, return_inverse=True, return_counts=True
@@ -117,7 +148,7 @@ def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
     others = (len(labels) - size)[inverse]
     if others.sum() == 0:
         return np.zeros((2, 0), dtype=np.int64)
-    # An image is in as many pairs as there are images of other classes; its own is stepped over.
+    # An image is in as many pairs as there are images of other classes; its own class is skipped.
     place = np.searchsorted(np.cumsum(others), rng.integers(0, others.sum(), wanted), side="right")
     other = rng.integers(0, others[place])
     own = inverse[place]
@@ -126,9 +157,17 @@ def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
 
 
 def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:
-    """The euclidean distances [P] of pairs of embeddings [N, D], in float64.
+    """The euclidean distances of pairs, in float64.
 
-    Raises DivergedError for NaN or infinite embeddings.
+    Args:
+        embeddings: [N, D].
+        pairs: P pairs of rows.
+
+    Returns:
+        float64 [P].
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
     """
     points = np.asarray(embeddings)
     refuse_not_finite(points)
@@ -141,18 +180,30 @@ def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:
 
 
 class Ranked:
-    """Pairs sorted by distance, from which a ROC is read under any weights."""
+    """Pairs sorted by distance, which have a ROC under any weights.
+
+    Args:
+        distances: float64 [P].
+        pairs: The P pairs.
+    """
 
     def __init__(self, distances: Doubles, pairs: ImagePairs) -> None:
         self._order = np.argsort(distances, kind="stable")
         ordered = distances[self._order]
-        # Where a distance ends: pairs at the same one are accepted together.
+        # The last pair at each distance: pairs at the same one are accepted together.
         self._ends = np.flatnonzero(np.r_[ordered[1:] > ordered[:-1], True])
         self._distance = ordered[self._ends]
         self._same = pairs.same[self._order]
 
     def roc(self, weights: Doubles | None = None) -> Roc:
-        """The ROC, each pair counting by its weight [P] (None: alike)."""
+        """The ROC of weighted pairs.
+
+        Args:
+            weights: float64 [P]. Default: all 1.
+
+        Returns:
+            The ROC.
+        """
         weight = np.ones(len(self._order)) if weights is None else weights[self._order]
         accepted = np.cumsum(np.where(self._same, weight, 0.0))[self._ends]
         false = np.cumsum(np.where(self._same, 0.0, weight))[self._ends]
@@ -162,10 +213,20 @@ class Ranked:
 def resampled(
     ranked: Ranked, pairs: ImagePairs, labels: Ints, *, resamples: int = 200, seed: int = 0
 ) -> tuple[list[Roc], str, int]:
-    """ROCs of bootstrap samples, what was resampled ("classes", "images"), and how many.
+    """ROCs of bootstrap samples.
 
-    Pairs share images and images classes, so whole classes are resampled, or images where there
-    are fewer than ten classes; a pair of two then counts as often as both were drawn.
+    Pairs share images and images share classes, so whole classes are resampled, or images if there
+    are fewer than ten classes. A pair of two then counts as often as both were drawn.
+
+    Args:
+        ranked: The pairs by distance.
+        pairs: The P pairs.
+        labels: int64 [N].
+        resamples: Number of samples.
+        seed: Seed of the samples.
+
+    Returns:
+        The ROCs, the name of the resampled units ("classes" or "images"), and their number.
     """
     _, of_class = np.unique(labels, return_inverse=True)
     by_class = int(of_class.max()) + 1 >= CLASSES_TO_RESAMPLE
@@ -176,7 +237,7 @@ def resampled(
     while len(rocs) < resamples:
         drawn = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
         weights = np.where(first == second, drawn[first], drawn[first] * drawn[second])
-        # Of few images none may be drawn that makes a pair of a kind.
+        # With few images a sample may have no pair of a kind.
         if weights[pairs.same].any() and weights[~pairs.same].any():
             rocs.append(ranked.roc(weights))
     return rocs, "classes" if by_class else "images", count

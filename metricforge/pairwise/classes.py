@@ -1,4 +1,4 @@
-"""Where the classes of a batch lie, as the host knows them."""
+"""The classes of a batch, as arrays on the host."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ Indices = NDArray[np.int64]
 class Classes:
     """The images of a batch sorted by class: class c is `order[start[c] : start[c] + size[c]]`.
 
-    `order` int64 [B], `start` and `size` int64 [C], all on the host. Everything whose shape
-    depends on the labels is computed from these, so that a GPU need not be waited for.
+    All arrays are on the host. Everything whose shape depends on the labels is computed from them,
+    without waiting for a GPU.
+
+    Attributes:
+        order: int64 [B], indices into the batch.
+        start: int64 [C], first sorted row of each class.
+        size: int64 [C], images of each class.
+        device: Device of the labels.
     """
 
     order: Indices
@@ -30,9 +36,15 @@ class Classes:
 
     @classmethod
     def of(cls, labels: Tensor) -> Classes:
-        """The classes of labels [B]; found once for each labels tensor, as long as torch sees it.
+        """The classes of a batch; computed once for each labels tensor, as long as torch sees it.
 
-        A change through `.numpy()` or `.data` is not seen.
+        A change through `.numpy()` or `.data` is not detected.
+
+        Args:
+            labels: int64 [B].
+
+        Returns:
+            The classes.
         """
         if labels.is_inference():  # it has no version
             return cls._sorted(labels, labels.device)
@@ -43,7 +55,15 @@ class Classes:
 
     @classmethod
     def remember(cls, labels: Tensor, on_host: Tensor) -> Classes:
-        """The same, from a copy of the labels on the host: later calls of `of` wait for nothing."""
+        """The same, from a copy of the labels on the host: later calls of `of` wait for nothing.
+
+        Args:
+            labels: int64 [B].
+            on_host: The same labels on the CPU.
+
+        Returns:
+            The classes.
+        """
         found = cls._sorted(on_host, labels.device)
         if not labels.is_inference():
             _KNOWN[labels] = (labels._version, found)
@@ -61,7 +81,7 @@ class Classes:
 
     @property
     def largest(self) -> int:
-        """How many images the largest class has; 0 for an empty batch."""
+        """The images of the largest class; 0 for an empty batch."""
         return int(self.size.max(initial=0))
 
     @cached_property
@@ -80,12 +100,12 @@ class Classes:
         return self.there(self.of_row.astype(np.int32))
 
     def positives(self, rows: Indices) -> Indices:
-        """How many others of its class each sorted row has, int64 like `rows`."""
+        """The number of other images of its class for each sorted row, int64 like `rows`."""
         counts: Indices = self.size[self.of_row[rows]] - 1
         return counts
 
     def negatives(self, rows: Indices) -> Indices:
-        """How many images of other classes each sorted row has, int64 like `rows`."""
+        """The number of images of other classes for each sorted row, int64 like `rows`."""
         counts: Indices = len(self) - 1 - self.positives(rows)
         return counts
 
@@ -96,9 +116,9 @@ class Classes:
         return np.flatnonzero(self.order < anchors)
 
     def there(self, values: NDArray[np.generic]) -> Tensor:
-        """A host array on the device of the labels, without waiting for it."""
+        """A host array on the device of the labels, copied without waiting."""
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
 
-# By tensor, not by value; a tensor that is gone takes its entry with it.
+# By tensor, not by value; the entry of a deleted tensor is deleted with it.
 _KNOWN: MutableMapping[Tensor, tuple[int, Classes]] = WeakTensorKeyDictionary()

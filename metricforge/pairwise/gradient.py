@@ -12,7 +12,11 @@ from metricforge.pairwise.tiling import Tile, Tiling, anchors_of
 
 
 class Gradient:
-    """Sums up the gradient by the embeddings from that by the values of each tile."""
+    """Sums the gradient by the embeddings, from the slopes by the values of each tile.
+
+    Args:
+        tiling: The tiling of the batch.
+    """
 
     def __init__(self, tiling: Tiling) -> None:
         self.tiling = tiling
@@ -22,16 +26,21 @@ class Gradient:
     def of_distances(
         self, tile: Tile, slopes: Tensor, distances: Tensor, symmetric: bool = False
     ) -> None:
-        """Add what slopes [R, B] by the distances [R, B] of a tile give; both are used up.
+        """Add the gradient of a tile of distances.
 
-        A slope s of the distance d of an anchor x and an image y pulls the anchor by
-        s (x - y) / d and the image by as much the other way. Nearer than `least_distance`, where
-        the direction is rounding, the pull falls to zero. Both are finite, where a slope is zero
-        as well. `symmetric`: all images are anchors
-        and the slopes of (a, j) and (j, a) are the same; one product of matrices then does for
-        two.
+        A slope s of the distance d of an anchor x and an image y pulls the anchor by s (x - y) / d
+        and the image by as much the other way. Below `least_distance`, where the direction is
+        rounding, the pull falls to zero. Both arguments are finite, also where a slope is zero, and
+        are overwritten.
+
+        Args:
+            tile: The tile, with R anchors.
+            slopes: [R, B], the slopes of the loss by the distances.
+            distances: [R, B].
+            symmetric: Whether all images are anchors and the slopes of (a, j) and (j, a) are the
+                same; one matrix product then serves for two.
         """
-        # Without the mean, which a difference does not have, the sums here lose fewer digits.
+        # Without the mean, which cancels in a difference, the sums here lose fewer digits.
         rows = self.tiling.centred
         weights = slopes.mul_(distances)
         weights.div_(torch.maximum(distances, self._least, out=distances).square_())
@@ -43,22 +52,35 @@ class Gradient:
             self._sum.addcmul_(weights.sum(0)[:, None], rows)
 
     def of_similarities(self, tile: Tile, slopes: Tensor) -> None:
-        """Add what slopes [R, B] by the dot products of a tile give."""
+        """Add the gradient of a tile of dot products.
+
+        Args:
+            tile: The tile, with R anchors.
+            slopes: [R, B], the slopes of the loss by the dot products.
+        """
         rows = self.tiling.rows
         self._sum.index_add_(0, tile.own, slopes @ rows)
         self._sum.addmm_(slopes.T, anchors_of(rows, tile))
 
     def in_batch_order(self) -> Tensor:
-        """The gradient [B, D], the images in the order that they came in."""
+        """The gradient [B, D], in the order of the batch."""
         result = torch.empty_like(self._sum)
         result[self.tiling.classes.order_there] = self._sum
         return result
 
 
 def scored(embeddings: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar with a graph, from a value and its gradient by the embeddings [B, D].
+    """A scalar with a graph, from a value and its gradient, both computed without a graph.
 
-    Both were computed without a graph; the result can be differentiated once.
+    It can be differentiated once.
+
+    Args:
+        embeddings: [B, D], with a graph.
+        value: 0-d.
+        gradient: [B, D], of the value by the embeddings.
+
+    Returns:
+        The value, with a graph.
     """
     result: Tensor = _Scored.apply(embeddings, value.detach(), gradient)
     return result

@@ -7,20 +7,25 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from metricforge.pairwise.search import lowest
+from metricforge.pairwise.row_search import lowest
 from metricforge.pairwise.tiling import Tiling
 
-# Classes of up to so many images are compared within themselves, apart from the tiles.
+# Classes of up to so many images are compared within themselves, outside of the tiles.
 SMALL = 8
-# A batch of up to so many is compared in one piece on a processor: there calls cost more than sums.
+# A batch of up to so many is compared in one piece on a CPU: there calls cost more than sums.
 IN_ONE_PIECE = 256
 
 
 def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
-    """The farthest image of its class and the nearest of the others, for each image [B].
+    """The farthest positive and the nearest negative of each image.
 
-    Everything in sorted rows (see `Classes`), int64; any row where there is none. All images
-    must be anchors: then each pair is looked at once, for both.
+    All images must be anchors: then each pair is computed once, for both.
+
+    Args:
+        tiling: The tiling of the batch.
+
+    Returns:
+        int64 [B] each, in sorted rows (see `Classes`); any row where there is none.
     """
     if tiling.rows.device.type == "cpu" and 0 < len(tiling.rows) <= IN_ONE_PIECE:
         return _in_one_piece(tiling)
@@ -38,10 +43,10 @@ def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
 
 
 def _in_one_piece(tiling: Tiling) -> tuple[Tensor, Tensor]:
-    """The same from all distances [B, B], each of them that of the difference."""
+    """The same from all distances [B, B], each computed from the difference."""
     count, of_row = len(tiling.rows), tiling.classes.of_row_there
     above, below = _triangles(count)
-    # NaN is lowest here too: it is found where there is a pair.
+    # NaN is lowest here too: only pairs have NaN.
     apart = torch.pdist(tiling.rows)
     distances = tiling.rows.new_zeros(count * count).scatter_(0, above, apart)
     distances = distances.scatter_(0, below, apart).view(count, count)
@@ -54,7 +59,7 @@ def _in_one_piece(tiling: Tiling) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=4)
 def _triangles(count: int) -> tuple[Tensor, Tensor]:
-    """Where the pairs (i, j > i) stand in a matrix of `count` rows, and where their mirror."""
+    """The flat indices of the pairs (i, j > i) in a matrix of `count` rows, and of their mirror."""
     row, column = torch.triu_indices(count, count, 1)
     return row * count + column, column * count + row
 
@@ -71,14 +76,14 @@ def _compare_within(tiling: Tiling, farthest: _Lowest) -> None:
 
 
 class _Lowest:
-    """The lowest value of each image's pairs so far, and with whom."""
+    """The lowest value of each image's pairs so far, and the other image."""
 
     def __init__(self, rows: Tensor) -> None:
         self.value = rows.new_full((len(rows),), torch.inf)
         self.place = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
 
     def add(self, values: Tensor, row: int, column: int) -> None:
-        """Take in values [R, W], from a row and a column on that are the same image or later."""
+        """Update with values [R, W], whose first row and column are the same image, or it later."""
         found, place = lowest(values)
         self.keep(row, found, place + column)
         beyond = row + len(values) - column
@@ -87,9 +92,9 @@ class _Lowest:
             self.keep(column + beyond, found, place + row)
 
     def keep(self, first: int, found: Tensor, place: Tensor) -> None:
-        """Keep what was found [M] with `place` [M] where it is lower, from an image on.
+        """Update the images from `first` on where the values [M] are lower, with `place` [M].
 
-        NaN counts as lowest: it is found where there is a pair, and what is kept must be one.
+        NaN counts as lowest: only pairs have NaN, and the result must be a pair.
         """
         found = found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         value, known = (kept[first : first + len(found)] for kept in (self.value, self.place))

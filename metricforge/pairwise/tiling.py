@@ -1,4 +1,4 @@
-"""A batch gone through in tiles: some anchors against all images, without a B x B matrix."""
+"""A batch in tiles: some anchors against all images, without a B x B matrix."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from metricforge.pairwise.classes import Classes, Indices
 
-# Numbers in a tile: few enough for a processor's cache, enough to keep a GPU busy.
+# Numbers in a tile: few enough for a CPU's cache, enough to keep a GPU busy.
 ON_CPU, ON_DEVICE = 2**18, 2**25
 # A tile of fewer anchors makes a matrix product slow.
 FEWEST_ANCHORS = 128
-# Squared distances under this share of the squared length have lost digits to cancellation.
+# Squared distances below this fraction of the squared length have lost digits to cancellation.
 CLOSE = 1e-3
-# Of a tile with a larger share of close pairs none are computed anew: all is in one point.
+# A tile with a larger fraction of close pairs is not recomputed: its embeddings are in one point.
 MOST_CLOSE, FEW_CLOSE = 1 / 16, 2**12
 
 
@@ -25,11 +25,16 @@ MOST_CLOSE, FEW_CLOSE = 1 / 16, 2**12
 class Tile:
     """Some anchors against all images of the batch, everything in sorted order (see `Classes`).
 
-    `values` [R, B] may be worked on in place; it is gone when the next tile comes. `rows` int64
-    [R] on the host and `own` int64 [R] on the device are the sorted rows of the anchors. Images
-    of an anchor's class lie in the columns `window` alone, a slice of width W, and `same` bool
-    [R, W] says which they are, the anchor itself included. `first` is the column that `values`
-    begin with: not 0 in tiles of the upper triangle, which are [R, B - first].
+    Images of an anchor's class are in the columns `window` alone, a slice of width W.
+
+    Attributes:
+        values: [R, B], may be changed in place; invalid once the next tile comes.
+        rows: int64 [R] on the host, the sorted rows of the anchors.
+        own: int64 [R], the same on the device.
+        window: The columns of images of the anchors' classes.
+        same: bool [R, W], the images of the anchor's class, the anchor included.
+        first: The first column of `values`: above 0 in tiles of the upper triangle, which are [R, B
+            - first].
     """
 
     values: Tensor
@@ -46,14 +51,19 @@ class Tile:
 
     @property
     def positive(self) -> Tensor:
-        """Which images of the window are positives, bool [R, W]: `same` without the anchors."""
+        """The positives in the window, bool [R, W]: `same` without the anchors."""
         return self.same.scatter(1, (self.own - self.window.start)[:, None], False)
 
     def positives(self, most: int, missing: float, largest: bool) -> tuple[Tensor, Tensor]:
-        """The values of each anchor's positives and their columns, [R, most] each, sorted.
+        """The values of each anchor's positives and their columns, sorted by value.
 
-        `most` is at least the number of positives of any anchor here; what is missing has the
-        value `missing` and any column.
+        Args:
+            most: At least the number of positives of any anchor in the tile.
+            missing: Value of a missing positive, which has any column.
+            largest: Whether the largest value is first, or the smallest.
+
+        Returns:
+            Values [R, most] and int64 columns [R, most].
         """
         chosen = torch.where(self.positive, self.near, missing)
         if most == 1:
@@ -68,12 +78,22 @@ class Tile:
 
 
 class Tiling:
-    """A batch sorted by class, to be gone through in tiles of anchors x all images.
+    """A batch sorted by class, in tiles of anchors x all images.
 
-    `rows` [B, D] are the sorted embeddings, `centred` the same about their mean, `norms` [B]
-    the squared lengths of those. Embeddings of any floating type are widened to float32 at
-    least: half precision has no digits to spare for a difference of squares. `anchors`: only
-    the first so many images of the batch are anchors (None: all). The tiles share their memory.
+    Embeddings of any floating type are widened to float32 at least: half precision has no digits to
+    spare for a difference of squares. The tiles share their memory.
+
+    Args:
+        embeddings: [B, D]; gradients are not tracked.
+        labels: int64 [B].
+        anchors: Only the first so many images of the batch are anchors. Default: all.
+
+    Attributes:
+        rows: [B, D], the sorted embeddings.
+        centred: [B, D], the same minus their mean.
+        norms: [B], the squared lengths of `centred`.
+        classes: The classes of the batch.
+        anchors: int64 [A] on the host, the sorted rows of the anchors.
     """
 
     def __init__(self, embeddings: Tensor, labels: Tensor, anchors: int | None = None) -> None:
@@ -92,15 +112,21 @@ class Tiling:
     def squared_distances(self, upper: bool = False, within: bool = True) -> Iterator[Tile]:
         """Tiles of squared euclidean distances; an anchor's own is exactly zero.
 
-        `upper`, where all images are anchors: each tile begins with the column of its first
-        anchor, so that a pair stands in one tile alone, and half of the products do.
+        One matrix product cancels where two embeddings almost coincide: an error of about 1e-6 of
+        their squared lengths. So the mean is subtracted first, and within a class, where training
+        makes them coincide, the mean of the class.
 
-        One matrix product cancels where two embeddings almost coincide: an error of about 1e-6
-        of their squared lengths. So the mean is taken off first, and within a class, where a
-        training makes them coincide, that of the class (`within`; without it those distances are
-        inf). What then is less than a thousandth of an anchor's squared length is computed anew
-        from the difference, on a processor and if it is little: on a GPU, finding it would mean
-        waiting, and much of it are embeddings in one point.
+        A result below a thousandth of an anchor's squared length is computed again from the
+        difference, on a CPU and if these are few. On a GPU, to find them would be to wait; many of
+        them are embeddings in one point.
+
+        Args:
+            upper: Only if all images are anchors: each tile begins with the column of its first
+                anchor, so that a pair is in one tile only, which halves the products.
+            within: Whether to compute distances within a class; without it they are inf.
+
+        Returns:
+            The tiles.
         """
         for tile in self._tiles(upper):
             columns = slice(tile.first, len(self.rows))
@@ -112,7 +138,7 @@ class Tiling:
             yield tile
 
     def _within(self, tile: Tile) -> None:
-        """Put in the distances of images of one class."""
+        """Write the distances of images of one class."""
         rows, norms = self.about_classes
         found = norms.new_empty(tile.same.shape)
         _squared(found, rows, norms, tile, tile.window)
@@ -123,7 +149,7 @@ class Tiling:
 
     @cached_property
     def about_classes(self) -> tuple[Tensor, Tensor]:
-        """The sorted embeddings about the means of their classes [B, D], and squared lengths."""
+        """The sorted embeddings minus their class means [B, D], and their squared lengths [B]."""
         of_row = self.classes.of_row_there.long()
         sizes = self.classes.there(self.classes.size).to(self.centred.dtype)
         sums = self.centred.new_zeros(len(sizes), self.centred.shape[1])
@@ -140,19 +166,27 @@ class Tiling:
 
     @property
     def least_distance(self) -> Tensor:
-        """The distance at which rounding makes up a hundredth of a gradient, 0-d."""
+        """The distance at which rounding is a hundredth of a gradient, 0-d."""
         numbers = torch.finfo(self.norms.dtype)
         length: Tensor = self.norms.mean().sqrt() * (100 * numbers.eps)
         return length.clamp(min=numbers.tiny**0.5)
 
     def spare(self, tile: Tile, number: int = 0) -> Tensor:
-        """Scratch memory [R, B] like the tile's values, of undefined content; by number."""
+        """Scratch memory like a tile's values, of undefined content.
+
+        Args:
+            tile: The tile.
+            number: Number of the buffer, from 0.
+
+        Returns:
+            [R, B].
+        """
         while len(self._spare) <= number:
             self._spare.append(self.rows.new_empty(self.height, len(self.rows)))
         return self._spare[number][: len(tile.rows)]
 
     def places(self, columns: Tensor) -> Tensor:
-        """Sorted rows, of any shape, to places in the batch as it came."""
+        """Convert sorted rows, of any shape, to indices into the batch."""
         return self.classes.order_there[columns]
 
     def _tiles(self, upper: bool = False) -> Iterator[Tile]:
@@ -177,13 +211,13 @@ class Tiling:
 
 
 def _squared(out: Tensor, rows: Tensor, norms: Tensor, tile: Tile, columns: slice) -> None:
-    """Squared distances of a tile's anchors to rows [B, D] of some columns, into `out` [R, W]."""
+    """Write squared distances of anchors to the rows [B, D] of some columns into `out` [R, W]."""
     torch.addmm(norms[columns], anchors_of(rows, tile), rows[columns].T, alpha=-2, out=out)
     out.add_(anchors_of(norms, tile)[:, None]).clamp_(min=0)
 
 
 def _sharpen(values: Tensor, rows: Tensor, norms: Tensor, tile: Tile, columns: slice) -> None:
-    """Compute anew from differences what is close of a tile's `values` [R, W]; inf stays."""
+    """Recompute small values of a tile's `values` [R, W] from differences; inf stays."""
     if values.device.type != "cpu":
         return
     close = CLOSE * anchors_of(norms, tile)[:, None]
@@ -198,7 +232,7 @@ def _sharpen(values: Tensor, rows: Tensor, norms: Tensor, tile: Tile, columns: s
 
 
 def anchors_of(values: Tensor, tile: Tile) -> Tensor:
-    """The anchors' part of values [B, ...], [R, ...]; a view where they lie side by side."""
+    """The anchors' part [R, ...] of values [B, ...]; a view if the anchors are adjacent rows."""
     first, last = int(tile.rows[0]), int(tile.rows[-1])
     if last - first + 1 == len(tile.rows):
         return values[first : last + 1]
@@ -206,5 +240,12 @@ def anchors_of(values: Tensor, tile: Tile) -> Tensor:
 
 
 def precise(device: torch.device) -> torch.dtype:
-    """The type to sum up many numbers in: float64, where the device has it (MPS does not)."""
+    """The dtype for sums of many numbers: float64 if the device has it (MPS does not).
+
+    Args:
+        device: The device of the sums.
+
+    Returns:
+        float64, or float32 on MPS.
+    """
     return torch.float32 if device.type == "mps" else torch.float64

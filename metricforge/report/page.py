@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from metricforge.artefact import write_file
+from metricforge.atomic_files import write_file
 from metricforge.contracts import Estimate
 
 

@@ -16,7 +16,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.ndimage import uniform_filter1d
 
 DPI = 110
 WIDTH = 8.2
@@ -174,30 +174,24 @@ def _flat(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, 
         return np.pad(points, ((0, 0), (0, 1))), ("dimension 1", "")
     if points.shape[1] == 2:
         return points, ("dimension 1", "dimension 2")
-    centred = points - points.mean(axis=0)
-    # Only the two strongest directions: a full SVD of 5,000 x 2,048 takes most of a minute.
-    covariance = centred.T @ centred
-    size = len(covariance)
-    variance, directions = eigh(covariance, subset_by_index=[size - 2, size - 1])
-    variance, directions = variance[::-1].clip(min=0.0), directions[:, ::-1].T
-    # The sign of a component is arbitrary; this makes it the same on every machine.
-    strongest = np.abs(directions).argmax(axis=1, keepdims=True)
-    sign = np.where(np.take_along_axis(directions, strongest, axis=1) < 0, -1, 1)
-    share = variance / (np.trace(covariance) or 1.0)
-    first, second = (f"component {i} ({s:.0%} of variance)" for i, s in enumerate(share, start=1))
-    return centred @ (sign * directions).T, (first, second)
+    from sklearn.decomposition import PCA
+
+    flat, shares = np.zeros((len(points), 2)), np.zeros(2)
+    if (points != points[0]).any():
+        # It makes the largest weight of a component positive: the same sign on every machine.
+        pca = PCA(2, svd_solver="covariance_eigh")
+        flat = pca.fit_transform(points - points.mean(axis=0))
+        shares = pca.explained_variance_ratio_
+    first, second = (f"component {i} ({s:.0%} of variance)" for i, s in enumerate(shares, start=1))
+    return flat, (first, second)
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """A centred moving average over a fiftieth of the run, shorter at both ends."""
-    half = len(values) // 100
-    finite = np.isfinite(values)
-    before = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
-    counted = np.concatenate([[0], np.cumsum(finite)])
-    low = np.maximum(np.arange(len(values)) - half, 0)
-    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
-    total, count = before[high] - before[low], counted[high] - counted[low]
-    return np.where(finite, total / np.maximum(count, 1), np.nan)
+    finite, size = np.isfinite(values), 2 * (len(values) // 100) + 1
+    total = uniform_filter1d(np.where(finite, values, 0.0), size, mode="constant")
+    count = uniform_filter1d(finite.astype(float), size, mode="constant")
+    return np.where(finite, total / np.where(finite, count, 1.0), np.nan)
 
 
 def _validation(axes: Axes, epochs: Sequence[Mapping[str, Any]]) -> list[Line2D]:

@@ -10,7 +10,7 @@ from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from metricforge.artefact import partial_of
+from metricforge.atomic_files import partial_of
 from metricforge.errors import ResourceError
 from metricforge.report.plots import FONT, drawable
 

@@ -1,1 +1,5 @@
-"""A run: one training, from a recipe to a folder that records it, and what is done with it."""
+"""A run: one training, and the folder that records it."""
+
+from metricforge.runs.lock import held
+
+__all__ = ["held"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from metricforge.artefact import begun, clear_partials, parsed, write_file
+from metricforge.atomic_files import begun, clear_partials, parsed, write_file
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from metricforge.contracts import KINDS, Hook, OnEnd, OnEpoch, OnStep
 from metricforge.errors import PluginError
+from metricforge.plugin_errors import blaming
+from metricforge.recipes.components import component
+from metricforge.recipes.recipe import Component, Given
 from metricforge.registry import Registry
-from metricforge.runs.components import component
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.recipe import described, is_recorded_object
-from metricforge.training.blame import blaming
-
-MEMBERS = ("on_step", "on_epoch", "on_end")
 
 
 class Hooks:
@@ -25,38 +24,47 @@ class Hooks:
         self._hooks, self.notes = hooks, notes
 
     @classmethod
-    def of(cls, given: Sequence[Any], registry: Registry, folder: RunFolder, step: int) -> Hooks:
+    def of(
+        cls, chosen: Sequence[Component], registry: Registry, folder: RunFolder, step: int
+    ) -> Hooks:
         """Hooks from specs, classes or objects; PluginError for one that listens to nothing.
 
         One that only a record names, an object of the program that made the run, is left out,
         and `notes` say so: it has no share in what the run finds.
         """
         offers = {"folder": folder.path, "step": step}
-        gone = [one for one in given if is_recorded_object(one)]
-        given = [one for one in given if not is_recorded_object(one)]
-        hooks = [component(registry, "hook", one, offers) for one in given]
-        for hook, one in zip(hooks, given, strict=True):
-            if not any(callable(getattr(hook, member, None)) for member in MEMBERS):
-                raise PluginError(f"hook {described(one)} must have one of {', '.join(MEMBERS)}.")
-        return cls(
-            hooks, [f"left out: the hook {one}, which only its program has." for one in gone]
-        )
+        hooks, notes = [], []
+        for one in chosen:
+            if isinstance(one, Given) and one.is_lost:
+                notes.append(f"left out: the hook {one}, which only its program has.")
+                continue
+            hook = component(registry, "hook", one, offers)
+            if not isinstance(hook, OnStep | OnEpoch | OnEnd):
+                raise PluginError(
+                    f"hook {one} must have one of {', '.join(KINDS['hook'].members)}."
+                )
+            hooks.append(hook)
+        return cls(hooks, notes)
 
     def step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
         """A step was done."""
-        self._tell("on_step", record, embeddings)
+        for hook in self._hooks:
+            if isinstance(hook, OnStep):
+                self._call(hook, hook.on_step, record, embeddings)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch was done."""
-        self._tell("on_epoch", record)
+        for hook in self._hooks:
+            if isinstance(hook, OnEpoch):
+                self._call(hook, hook.on_epoch, record)
 
     def end(self) -> None:
         """The training is over."""
-        self._tell("on_end")
-
-    def _tell(self, member: str, *told: Any) -> None:
         for hook in self._hooks:
-            if listens := getattr(hook, member, None):
-                with blaming(hook):
-                    # Copies: what it does to them must reach neither the run nor other hooks.
-                    listens(*copy.deepcopy(told))
+            if isinstance(hook, OnEnd):
+                self._call(hook, hook.on_end)
+
+    def _call(self, hook: Hook, member: Callable[..., None], *told: Any) -> None:
+        with blaming(hook):
+            # Copies: what it does to them must reach neither the run nor other hooks.
+            member(*copy.deepcopy(told))

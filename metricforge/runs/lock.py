@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -10,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from metricforge.errors import InUseError, ResourceError
 
@@ -30,11 +31,11 @@ def held(folder: Path) -> Iterator[None]:
         raise ResourceError(f"can't write to {folder}: {error.strerror}.") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InUseError(_told(folder, file.name)) from None
+            free = lock_descriptor(file.fileno(), blocking=False)
         except OSError as error:
             raise ResourceError(f"can't lock {path}: {error.strerror}.") from error
+        if not free:
+            raise InUseError(_told(folder, path))
         file.truncate(0)
         since = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(json.dumps({"process": os.getpid(), "on": socket.gethostname(), "since": since}))
@@ -42,9 +43,9 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _told(folder: Path, path: str) -> str:
+def _told(folder: Path, path: Path) -> str:
     try:
-        holder = json.loads(Path(path).read_text())
+        holder = json.loads(path.read_text())
         who = f"process {holder['process']} on {holder['on']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         who = "another process"

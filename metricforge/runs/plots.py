@@ -8,13 +8,13 @@ from torch import Tensor
 from metricforge.data.images import Images
 from metricforge.report.pairs import draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
-from metricforge.runs.assembly import Assembly
-from metricforge.runs.baselines import TRAINED
-from metricforge.runs.failures import Failures
+from metricforge.runs.build import Assembly
 from metricforge.runs.folder import RunFolder
 from metricforge.runtime import Runtime
+from metricforge.scoring.baselines import TRAINED
+from metricforge.scoring.failures import Failures
 from metricforge.training.loop import embed_images
-from metricforge.training.task import Position, Task
+from metricforge.training.setup import TrainingSetup, TrainState
 
 MOST_SHOWN = 10
 
@@ -29,7 +29,7 @@ def train_sample(assembly: Assembly) -> Rows:
     # Sorted by class before it is thinned: a stride could miss whole classes that alternate.
     train = split.train[torch.argsort(dataset.labels[split.train], stable=True)]
     train = train[:: max(1, len(train) // 5_000)]
-    return embed_images(assembly.task.model, assembly.images, train, assembly.runtime), train
+    return embed_images(assembly.setup.model, assembly.images, train, assembly.runtime), train
 
 
 def draw_plots(
@@ -52,13 +52,15 @@ def draw_plots(
     health_curves(records, folder.plots / "health.png")
 
 
-def draw_first_batch(task: Task, position: Position, runtime: Runtime, folder: RunFolder) -> None:
+def draw_first_batch(
+    setup: TrainingSetup, state: TrainState, runtime: Runtime, folder: RunFolder
+) -> None:
     """Draw images of the batch that comes first, and what augmentation makes of them."""
-    if task.augment is None or not position.batches:
+    if setup.augment is None or not state.batches:
         return
-    indices = task.train[position.batches[0][:MOST_SHOWN]]
-    images = task.images.take(indices)
-    changed = task.augment(runtime.prepare(images), 0, indices).round().clamp(0, 255)
+    indices = setup.train[state.batches[0][:MOST_SHOWN]]
+    images = setup.images.take(indices)
+    changed = setup.augment(runtime.prepare(images), 0, indices).round().clamp(0, 255)
     before, after = (part.cpu().to(torch.uint8).numpy() for part in (images, changed))
     none = [""] * len(indices)
     draw_pairs(before, after, none, none, folder.plots / "augmentation.png")

@@ -1,4 +1,4 @@
-"""A finished run, as Python sees it."""
+"""A run, as Python sees it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,34 @@ from typing import Any
 
 from metricforge.contracts import Estimate
 from metricforge.model import EmbeddingModel, load
+from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
-from metricforge.runs.measure import Measured
-from metricforge.runs.recipe import Recipe
+from metricforge.scoring.measure import Measured
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training and its folder: its numbers, its model, where its files lie."""
+    """One training and its folder: its metrics, its model, its files.
+
+    Args:
+        folder: The files of the run.
+    """
 
     folder: RunFolder
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """The run in a folder; ArtefactError if there is none."""
+        """Open the run in a folder.
+
+        Args:
+            path: The run's folder.
+
+        Returns:
+            The run.
+
+        Raises:
+            ArtefactError: There is none.
+        """
         return cls(RunFolder.open(Path(path)))
 
     @property
@@ -31,7 +45,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end: its report is written last."""
+        """Whether the run has finished: its report is written last."""
         return self.folder.report.is_file()
 
     @property
@@ -46,7 +60,7 @@ class Run:
 
     @property
     def results(self) -> dict[str, dict[str, Estimate]]:
-        """Held-out estimates by approach and name: of the trained network, then its baselines.
+        """Held-out metrics by approach and name: of the trained network, then its baselines.
 
         Empty for a run that left the test classes closed.
         """
@@ -55,7 +69,7 @@ class Run:
 
     @property
     def validation(self) -> dict[str, float]:
-        """The scores on validation classes of the epoch that was chosen, by name."""
+        """The scores on validation classes of the selected epoch, by name."""
         return dict(self.summary["validation"])
 
     @cached_property

@@ -1,27 +1,28 @@
-"""Training as users know it: a recipe in, the folder of a run out."""
+"""Training for users: a recipe in, the folder of a run out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from metricforge.artefact import write_file
+from metricforge.atomic_files import write_file
 from metricforge.data.archive import is_archive, without_suffix
+from metricforge.recipes.dataset_spec import located, refuse_inside
+from metricforge.recipes.keywords import TrainOptions
+from metricforge.recipes.provenance import origins
+from metricforge.recipes.recipe import Component, Given, Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
-from metricforge.runs.assembly import assemble
-from metricforge.runs.course import carry_out
+from metricforge.runs.build import assemble
+from metricforge.runs.execution import carry_out
 from metricforge.runs.folder import RunFolder, environment, free_name
 from metricforge.runs.hooks import Hooks
-from metricforge.runs.keeper import Keeper
-from metricforge.runs.origins import origins
-from metricforge.runs.recipe import Recipe, described
-from metricforge.runs.resumption import resume
+from metricforge.runs.recorder import Recorder
+from metricforge.runs.resume import resume
 from metricforge.runs.run import Run
-from metricforge.runs.sources import located, refuse_inside
 from metricforge.runtime import Ranks
 from metricforge.spec import Spec
-from metricforge.training.task import Position
+from metricforge.training.setup import TrainState
 
 
 def train(
@@ -30,15 +31,25 @@ def train(
     overwrite: bool = False,
     auto_resume: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> Run:
-    """Train, test on held-out classes, and record it all in a folder.
+    """Train, test on held-out classes, and record all of it in a folder.
 
-    `options` are those of :class:`Recipe`: components as specs or as Python objects, such as
-    `train(dataset="mnist", sampler="hard-triplet:per_class=8", loss=MyLoss, dim=32)`. `out` is
-    the folder (default: a new one in `runs/`); with `auto_resume` a run that was begun there goes
-    on. Raises MetricForgeError, of the kind that says
-    what went wrong; UsageError for an option that does not exist.
+    >>> train(dataset="mnist", sampler="hard-triplet:per_class=8", loss=MyLoss, dim=32)
+
+    Args:
+        out: The run's folder. Default: a new one in `runs/`.
+        overwrite: Whether to replace an earlier run in `out`.
+        auto_resume: Whether to resume a run that was started in `out`.
+        progress: Whether to print progress.
+        options: Those of :class:`Recipe`, with components as specs or as Python objects.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UsageError: An option does not exist or is wrong.
+        MetricForgeError: Its subclass says what went wrong.
     """
     recipe = Recipe.from_values(options, "train()")
     if not progress:
@@ -58,11 +69,11 @@ def run_recipe(
     registry: Registry | None = None,
     listener: Listener | None = None,
 ) -> Run:
-    """Train what `recipe` says and test it on held-out classes, into a new folder `out`.
+    """Train a recipe and test it on held-out classes, into a new folder `out`.
 
-    `out` defaults to `runs/DATASET-SAMPLER`, of your own images by the name of their folder or
-    file, with a number if that is taken. With `auto_resume` a run that was begun there goes on
-    instead. Raises MetricForgeError, of the kind that says what went wrong.
+    `out` defaults to `runs/DATASET-SAMPLER`, for your own images with the name of their folder or
+    file, and with a number if that is taken. With `auto_resume` a run that was started there is
+    resumed instead. Raises MetricForgeError; its subclass says what went wrong.
     """
     listener = listener or Listener()
     ranks = Ranks.here()
@@ -78,7 +89,7 @@ def run_recipe(
     registry = registry or Registry.installed()
     assembly = assemble(recipe, registry)
     if not ranks.first:
-        return carry_out(assembly, RunFolder(path), Position(), None)
+        return carry_out(assembly, RunFolder(path), TrainState(), None)
     with RunFolder.created(path, overwrite) as folder:
         owners = origins(assembly.recipe, registry)
         folder.write("env", environment(assembly.runtime) | {"components": owners})
@@ -87,23 +98,24 @@ def run_recipe(
         hooks = Hooks.of(recipe.hooks, registry, folder, 0)
         # Last: a folder with a config is a run that can be resumed.
         write_file(folder.config, assembly.recipe.to_toml())
-        keeper = Keeper(assembly, folder, listener, hooks)
-        return carry_out(assembly, folder, Position(), keeper)
+        recorder = Recorder(assembly, folder, listener, hooks)
+        return carry_out(assembly, folder, TrainState(), recorder)
 
 
 def run_name(recipe: Recipe) -> str:
-    """What the folder of a run is called where nobody says."""
+    """The default name of a run's folder."""
 
-    def short(component: Any) -> str:
-        name = described(component).rpartition(":")[2]
-        return described(component).partition(":")[0] if isinstance(component, str) else name
+    def short(component: Component | str) -> str:
+        if isinstance(component, Given):
+            return component.name.rpartition(":")[2]
+        return str(component).partition(":")[0]
 
     return f"{_place(recipe.dataset) or short(recipe.dataset)}-{short(recipe.sampler)}"
 
 
-def _place(dataset: Any) -> str:
+def _place(dataset: Component | str) -> str:
     """The name of the folder or file that a dataset is read from, if its spec names one."""
-    path = Spec.parse(dataset).options.get("path") if isinstance(dataset, str) else None
+    path = dataset.options.get("path") if isinstance(dataset, Spec) else None
     if path is None:
         return ""
     place = Path(str(path)).expanduser().resolve()

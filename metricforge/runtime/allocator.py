@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what a training step will ask for again."""
+"""The C library's allocator, set to keep blocks that a training step will request again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LARGEST = 2**30
 
 @cache
 def keep_large_blocks() -> bool:
-    """Have glibc keep freed blocks of up to 1 GiB; False where there is another C library.
+    """Make glibc keep freed blocks of up to 1 GiB; False with another C library.
 
-    By default each block of more than 32 MiB is asked of the system when it is needed and given
-    back when it is freed: a step on the CPU then spends a good part of its time on pages that the
-    system clears for it, over and over.
+    By default each block of more than 32 MiB is requested from the system when it is needed and
+    returned when it is freed: a step on the CPU then spends a good part of its time on pages that
+    the system clears for it again and again.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

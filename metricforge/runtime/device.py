@@ -24,7 +24,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Runtime:
     """Where and how to compute; made by :meth:`resolve`.
 
-    `chunk` is how many images the network is shown at a time, None for as many as a batch has;
+    `chunk` is the number of images that the network embeds at a time, None for a whole batch;
     `ranks` are the processes that a batch is divided among.
     """
 
@@ -62,12 +62,12 @@ class Runtime:
         return images.to(self.device, non_blocking=True, memory_format=self._layout)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which the network runs: bf16 or fp16 where asked for, else float32."""
+        """The context in which the network runs: bf16 or fp16 if selected, else float32."""
         dtype = AUTOCAST.get(self.precision, torch.bfloat16)
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What scales the loss so that gradients in fp16 don't vanish; of no effect without."""
+        """Scales the loss so that gradients in fp16 don't vanish; no effect in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     @property
@@ -76,7 +76,7 @@ class Runtime:
 
 
 def device_name(device: torch.device) -> str:
-    """What the GPU or the processor calls itself."""
+    """The name of the GPU or the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     told = Path("/proc/cpuinfo")

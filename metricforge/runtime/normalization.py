@@ -1,4 +1,4 @@
-"""Batch norm where a batch lies with several ranks, or where its statistics stay as they are."""
+"""Batch norm of a batch divided among ranks, or with fixed statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metricforge.runtime.ranks import Added
 class SharedBatchNorm(_BatchNorm):
     """Batch norm by the mean and variance of the images of all ranks (Peng 2018), any device.
 
-    What torch.nn.SyncBatchNorm is on CUDA; that one refuses the CPU.
+    The same as torch.nn.SyncBatchNorm on CUDA, which does not take the CPU.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class SharedBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Move the running statistics, as torch's own batch norm does."""
+        """Update the running statistics, as torch's own batch norm does."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -56,8 +56,8 @@ class SharedBatchNorm(_BatchNorm):
 def _statistics(input: Tensor, near: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean [C], variance [C] and number of the values of all ranks; with gradient.
 
-    `near` [C] is close to the mean and the same on all ranks: by the distances from there both
-    are found in one exchange, and without the cancellation of large squares.
+    `near` [C] is close to the mean and the same on all ranks. From the distances to it both are
+    computed in one exchange, without the cancellation of large squares.
     """
     values = input if input.dtype == torch.float64 else input.float()
     dims, shape = [0, *range(2, input.ndim)], (1, -1, *[1] * (input.ndim - 2))
@@ -97,7 +97,7 @@ def norms(network: nn.Module) -> list[_BatchNorm]:
 
 @contextmanager
 def untracked(network: nn.Module) -> Iterator[None]:
-    """Within, batch norm does not move its running statistics: for a pass that is done again."""
+    """Batch norm does not update its running statistics inside: for a pass that is repeated."""
     tracking = [norm for norm in norms(network) if norm.track_running_stats]
     for norm in tracking:
         norm.track_running_stats = False

@@ -1,4 +1,4 @@
-"""The processes that share a run's work, and what they tell each other."""
+"""The processes that divide a run's work, and their exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metricforge.errors import LostRankError, UsageError
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that share the work, one of them by itself unless :meth:`joined`."""
+    """The processes that divide the work; one process alone unless :meth:`joined`."""
 
     rank: int = 0
     count: int = 1
@@ -28,7 +28,7 @@ class Ranks:
     def joined(cls) -> Iterator[Ranks]:
         """The ranks that `torchrun` started, together until the end; else this process alone.
 
-        Raises UsageError where only some of what torchrun tells its processes is set.
+        Raises UsageError if only some of the variables that torchrun sets are set.
         """
         if _started() == 1:
             yield cls()
@@ -42,7 +42,7 @@ class Ranks:
 
     @classmethod
     def here(cls) -> Ranks:
-        """This process among those that joined."""
+        """This process among those that have joined."""
         if not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
@@ -53,23 +53,23 @@ class Ranks:
         return self.rank == 0
 
     def share(self, size: int) -> slice:
-        """Which of `size` rows are this rank's: a run of them, in the order of the ranks."""
+        """This rank's part of `size` rows: adjacent rows, in the order of the ranks."""
         each, more = divmod(size, self.count)
         begin = self.rank * each + min(self.rank, more)
         return slice(begin, begin + each + (self.rank < more))
 
     def shared(self, embed: Callable[[Tensor], Tensor], indices: Tensor) -> Tensor:
-        """`embed` of indices [M], each rank doing its share: [M, D] on all ranks, in order.
+        """`embed` of indices [M], each rank embedding a part: [M, D] on all ranks, in order.
 
         Each index is embedded once, by one rank, whether or not M can be divided by the ranks.
         """
         return self.gathered(embed(indices[self.share(len(indices))]), len(indices))
 
     def gathered(self, mine: Tensor, size: int) -> Tensor:
-        """All ranks' shares of `size` rows, this one's being `mine`, put together on each rank."""
+        """All ranks' parts of `size` rows, joined on each rank; this rank's is `mine`."""
         if self.count == 1:
             return mine
-        # A collective wants one size of all: who has one row less sends one that is dropped.
+        # A collective requires one size: a rank with one row less sends one that is dropped.
         most = -(-size // self.count)
         padded = mine.new_zeros(most, *mine.shape[1:])
         padded[: len(mine)] = mine
@@ -80,18 +80,18 @@ class Ranks:
         return torch.cat(list(rows))
 
     def sum_gradients(self, parts: Iterable[nn.Parameter], whole: Iterable[nn.Parameter]) -> None:
-        """Give all ranks one gradient of every parameter.
+        """Give all ranks the same gradient of every parameter.
 
-        Of `parts` each rank has the gradient of its own share of the batch: they are added. Of
-        `whole` each has the same gradient already, and the first rank's is taken by all, so that
-        no rounding can lead them apart.
+        Each rank has the gradient of `parts` for its own part of the batch: they are added. Each
+        has the same gradient of `whole` already: all take the first rank's, so that they don't
+        differ by rounding.
         """
         if self.count == 1:
             return
         parts, whole = list(parts), list(whole)
         given = [p.grad for p in parts] + [p.grad if self.first else None for p in whole]
         parameters = [*parts, *whole]
-        # Behind the gradients, who has one: a parameter that nobody used must stay without.
+        # After the gradients, which parameters have one: an unused parameter must stay without.
         there = parameters[0].new_tensor([float(grad is not None) for grad in given])
         flat = [
             (torch.zeros_like(p) if grad is None else grad).reshape(-1)
@@ -113,7 +113,7 @@ class Ranks:
         return values
 
     def highest(self, number: int) -> int:
-        """The highest of a number that each rank has, known to all."""
+        """The highest of a number that each rank has, on all ranks."""
         if self.count == 1:
             return number
         value = torch.tensor(number)
@@ -121,10 +121,10 @@ class Ranks:
         return int(value)
 
     def told(self, text: str = "") -> str:
-        """What the first rank says, known to all."""
+        """The text of the first rank, on all ranks."""
         if self.count == 1:
             return text
-        # As bytes: what torch offers for objects would unpickle them.
+        # As bytes: torch's functions for objects would unpickle them.
         content = torch.frombuffer(bytearray(text.encode() + b"\n"), dtype=torch.uint8)
         size = torch.tensor(len(content))
         dist.broadcast(size, 0)
@@ -133,11 +133,11 @@ class Ranks:
         return bytes(received.tolist()).decode()[:-1]
 
     def says(self, what: bool) -> bool:
-        """Whether something holds for the first rank, known to all."""
+        """Whether something holds for the first rank, on all ranks."""
         return bool(self.told("yes" if what else ""))
 
     def wait(self) -> None:
-        """Go on when all ranks are here."""
+        """Wait for all ranks."""
         if self.count > 1:
             dist.barrier()
 
@@ -148,7 +148,7 @@ def _join() -> None:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     store, rank, count = next(rendezvous("env://"))
-    # torchrun restarts with the store of the ranks that died: their addresses are not ours.
+    # torchrun restarts with the store of the ranks that died, whose addresses are stale.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     own = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
@@ -158,7 +158,7 @@ def _join() -> None:
 
 @contextmanager
 def _no_words_on_stdout() -> Iterator[None]:
-    """While entered, what is written to file descriptor 1 goes to stderr: gloo tells of itself."""
+    """Redirect file descriptor 1 to stderr inside: gloo prints to stdout."""
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
@@ -179,7 +179,7 @@ def _telling_of_lost_ranks() -> Iterator[None]:
 
 
 def _started() -> int:
-    """How many processes torchrun started, this one among them; 1 where it did not."""
+    """The number of processes that torchrun started, this one included; 1 without torchrun."""
     count, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
     if count in ("", "1"):
         return 1
@@ -192,7 +192,7 @@ def _started() -> int:
 
 
 ALONE = Ranks()
-"""This process by itself."""
+"""This process alone."""
 
 
 class Added(torch.autograd.Function):

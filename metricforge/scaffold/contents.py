@@ -11,8 +11,8 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
+from metricforge.entry_points import COMMAND, GROUPS
 from metricforge.errors import unknown
-from metricforge.installed import COMMAND, GROUPS
 from metricforge.scaffold.naming import Naming
 
 

@@ -10,8 +10,8 @@ import sys
 import tokenize
 from dataclasses import dataclass
 
+from metricforge.entry_points import COMMAND
 from metricforge.errors import UsageError
-from metricforge.installed import COMMAND
 from metricforge.registry import Registry
 
 SHORTEST, LONGEST = 2, 30

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from metricforge.artefact import clear_partials, partial_of
+from metricforge.atomic_files import clear_partials, partial_of
 from metricforge.errors import ResourceError, UsageError
 from metricforge.registry import Registry
 from metricforge.scaffold.contents import code_of, contents

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metricforge.testing.checks import given
-from metricforge.testing.trainsets import unit_rows
+from metricforge.testing.sampler.train_sets import unit_rows
 
 CLASSES = 6
 DIM = 8

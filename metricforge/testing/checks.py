@@ -1,4 +1,4 @@
-"""What a check is, how it ends, and what of a component's own errors it counts as a failure."""
+"""What a check is, its outcomes, and which of a component's own errors count as failures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
 
 class Broken(Exception):  # noqa: N818 - it ends a check, and no program
-    """The component breaks what a check wants: "what it did; what to do"."""
+    """The component violates a check: "what it did; what to do"."""
 
 
 class Skipped(Exception):  # noqa: N818 - it ends a check, and no program
-    """The check does not concern this component or this machine; says why."""
+    """The check does not apply to this component or this machine; has the reason."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A function from a subject to None (it holds) or a note; it raises Broken or Skipped.
+    """A function from a subject to None (passed) or a note; it raises Broken or Skipped.
 
-    `first`: where it fails, the checks behind it would only say the same again, and don't run.
+    Args:
+        run: The function.
+        first: Whether the later checks depend on it: if it fails, they are skipped.
     """
 
     run: Callable[[Subject], str | None]
@@ -43,16 +45,16 @@ class Check:
 
 
 def checks(*functions: Callable[[Subject], str | None], first: int = 0) -> tuple[Check, ...]:
-    """These functions as checks, in this order; all others rest on the first so many."""
+    """These functions as checks, in this order; all others depend on the first so many."""
     return tuple(Check(function, place < first) for place, function in enumerate(functions))
 
 
 @contextmanager
 def given(what: str, odd: bool = False) -> Iterator[None]:
-    """Name the input in whatever goes wrong in there.
+    """Name the input in the error of whatever goes wrong inside.
 
-    A component may refuse odd input with a MetricForgeError, which ends the block in peace;
-    ordinary input it must take. Any other exception of its own is a failure.
+    A component may reject odd input with a MetricForgeError, which ends the block without a
+    failure. It must take ordinary input. Any other exception of its own is a failure.
     """
     try:
         yield
@@ -67,10 +69,10 @@ def given(what: str, odd: bool = False) -> Iterator[None]:
         raise Broken(f"given {what}, it {raised(error)}") from error
 
 
-def obey(rule: Callable[..., None], *arguments: Any) -> None:
+def obey(rule: Callable[..., Any], *arguments: Any) -> None:
     """Hold a component to a rule of the training loop, whose PluginError is a failure here.
 
-    Odd input excuses a component's own refusals, not this.
+    Odd input excuses a component's own errors, but not this one.
     """
     try:
         rule(*arguments)
@@ -79,12 +81,12 @@ def obey(rule: Callable[..., None], *arguments: Any) -> None:
 
 
 def refusal(error: MetricForgeError) -> str:
-    """A refusal of ordinary input, as a failure says it."""
+    """The text of a failure in which the component rejects ordinary input."""
     return f"refused with {type(error).__name__}: {error}"
 
 
 def raised(error: Exception) -> str:
-    """An exception as a failure says it, on one line and not without end."""
+    """The text of a failure with an exception, on one line of limited length."""
     fault = " ".join(str(error).split())
     shown = fault if len(fault) <= 300 else f"{fault[:297]}..."
     return f"raised {type(error).__name__}: {shown or 'nothing said'}"

@@ -12,18 +12,18 @@ import torch
 from metricforge.contracts import KINDS
 from metricforge.errors import MetricForgeError, unknown
 from metricforge.registry import Registry
-from metricforge.testing.augmentations import AUGMENTATION_CHECKS
-from metricforge.testing.backbones import BACKBONE_CHECKS
+from metricforge.testing.augmentation_checks import AUGMENTATION_CHECKS
 from metricforge.testing.checks import Broken, Check, Skipped, raised, refusal
-from metricforge.testing.datasets import DATASET_CHECKS
-from metricforge.testing.heads import HEAD_CHECKS
-from metricforge.testing.hooks import HOOK_CHECKS
-from metricforge.testing.losses import LOSS_CHECKS
-from metricforge.testing.miners import MINER_CHECKS
-from metricforge.testing.protocols import PROTOCOL_CHECKS
+from metricforge.testing.dataset.checks import DATASET_CHECKS
+from metricforge.testing.hook_checks import HOOK_CHECKS
+from metricforge.testing.loss.checks import LOSS_CHECKS
+from metricforge.testing.miner.checks import MINER_CHECKS
+from metricforge.testing.network.backbone_checks import BACKBONE_CHECKS
+from metricforge.testing.network.head_checks import HEAD_CHECKS
+from metricforge.testing.protocol.checks import PROTOCOL_CHECKS
 from metricforge.testing.randomness import preserved
 from metricforge.testing.report import Finding, Report
-from metricforge.testing.samplers import SAMPLER_CHECKS
+from metricforge.testing.sampler.checks import SAMPLER_CHECKS
 from metricforge.testing.subject import Subject, find
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
@@ -37,7 +37,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "protocol": PROTOCOL_CHECKS,
     "hook": HOOK_CHECKS,
 }
-"""The checks of each kind, in the order they run; the first is whether it can be built."""
+"""The checks of each kind, in the order they run; the first checks whether it can be built."""
 
 
 def examine(
@@ -47,10 +47,10 @@ def examine(
     options: Mapping[str, Any],
     root: str | Path | None = None,
 ) -> Report:
-    """The findings of every check of `kind`; of "builds" alone when there is nothing to build.
+    """The findings of every check of `kind`; of "builds" alone if the component can't be built.
 
-    `root` is what a dataset is offered (default: $METRICFORGE_DATA or "data"). Raises UsageError
-    for an unknown kind.
+    `root` is the folder of the datasets, for a dataset (default: $METRICFORGE_DATA or "data").
+    Raises UsageError for an unknown kind.
     """
     if kind not in KINDS:
         raise unknown("kind of component", kind, KINDS)
@@ -68,7 +68,7 @@ def examine(
 
 
 def findings_of(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
-    """How each check ends; behind a failed one that others rest on, they are skipped."""
+    """The finding of each check; after a failed one that others depend on, they are skipped."""
     missing = ""
     for check in checks:
         if missing:
@@ -81,7 +81,7 @@ def findings_of(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding
 
 
 def run(check: Check, subject: Subject) -> Finding:
-    """How one check ends; whatever the component raises in it is a failure."""
+    """The finding of one check; whatever the component raises in it is a failure."""
     try:
         note = check.run(subject)
     except Skipped as reason:

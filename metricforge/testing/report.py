@@ -1,4 +1,4 @@
-"""What the kit found out about one component."""
+"""The findings of the kit on one component."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ Outcome: TypeAlias = Literal["passed", "failed", "skipped", "noted"]
 
 @dataclass(frozen=True)
 class Finding:
-    """How one check ended: its name, the outcome, and a sentence or two."""
+    """The outcome of one check.
+
+    Attributes:
+        check: Name of the check.
+        outcome: "passed", "failed", "skipped" or "noted".
+        says: A sentence or two.
+    """
 
     check: str
     outcome: Outcome
@@ -19,7 +25,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The findings about one component, in the order of the checks."""
+    """The findings on one component, in the order of the checks.
+
+    Attributes:
+        kind: E.g. "sampler".
+        component: Name of the component.
+        findings: A finding of each check.
+    """
 
     kind: str
     component: str
@@ -32,7 +44,7 @@ class Report:
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """What is worth knowing and is no failure: time and memory, odd but allowed conduct."""
+        """Notes that are no failure: time and memory, unusual but allowed behaviour."""
         return tuple(found for found in self.findings if found.outcome == "noted")
 
     @property
@@ -53,7 +65,11 @@ class Report:
 
 
 class ContractBroken(AssertionError):  # noqa: N818 - pytest shows the name, and it says it all
-    """A component fails checks of its kind; `report` has all findings."""
+    """A component fails checks of its kind.
+
+    Attributes:
+        report: All findings.
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__(str(report))

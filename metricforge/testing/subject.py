@@ -1,4 +1,4 @@
-"""The component under test: found, and built as the core builds it, as often as checks want."""
+"""The component under test: found, and built as the core builds it, as often as checks require."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import KINDS
+from metricforge.enforcement import refuse_near_misses
 from metricforge.errors import MetricForgeError
 from metricforge.registry import Registry
 from metricforge.spec import Factory, Spec, asks_of, bind, options_of
@@ -17,9 +18,9 @@ from metricforge.testing.checks import Broken, raised, refusal
 
 @dataclass
 class Subject:
-    """A factory with its options; `fixed` are the offers that are the same at each building.
+    """A factory with its options; `fixed` are the offers that are the same for each build.
 
-    `kept` is for the checks of one kind, to keep what is slow to make.
+    `kept` is for the checks of one kind, to cache what is slow to make.
     """
 
     kind: str
@@ -31,11 +32,13 @@ class Subject:
     kept: dict[Any, Any] = field(default_factory=dict)
 
     def build(self, **offers: Any) -> Any:
-        """A fresh component from what its ordinary parameters ask for of these offers."""
+        """A fresh component, from those of these offers that its ordinary parameters require."""
         offers = {**self.fixed, **offers}
         offers = {**offers, "build": self.registry.builder(self.kind, offers)}
         asked = {name: offers[name] for name in asks_of(self.factory)}
-        return self.factory(**asked, **self.options)
+        made = self.factory(**asked, **self.options)
+        refuse_near_misses(self.kind, made)
+        return made
 
 
 def find(
@@ -45,7 +48,7 @@ def find(
     options: Mapping[str, Any],
     fixed: Mapping[str, Any],
 ) -> Subject:
-    """The subject that a factory or a spec names; Broken says why it can't be one."""
+    """The subject that a factory or a spec names; Broken has the reason if there is none."""
     if isinstance(component, str):
         name, factory, options = _named(kind, component, registry, options)
     else:
@@ -70,7 +73,7 @@ def _named(
 
 
 def _check_signature(kind: str, factory: Factory) -> None:
-    """A factory must ask for what the core offers only, and have options that a spec can write."""
+    """Broken for parameters that the core does not offer, and options that a spec can't write."""
     if not callable(factory):
         raise Broken(f"is a {type(factory).__name__}; give a class or a function that makes one.")
     if not isinstance(factory, type | partial) and not inspect.isroutine(factory):

@@ -1,4 +1,4 @@
-"""Augmentations in order, on the device, each image by draws of its own."""
+"""Augmentations in order, on the device, with separate draws for each image."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import Augmentation, Draws
-from metricforge.data.draws import ImageDraws
-from metricforge.training.blame import blaming, broken, described
+from metricforge.contracts import Augmentation, Draws, Warping
+from metricforge.data.image_rng import ImageDraws
+from metricforge.plugin_errors import blaming, broken, described
 
 
 class Chain:
     """Augmentations one after another; those that only move pixels share an interpolation.
 
-    `fill` is the colour [C], 0 to 255, of what comes in from outside of an image.
+    `fill` is the colour [C], 0 to 255, of pixels from outside of an image.
     """
 
     def __init__(self, steps: Sequence[Augmentation], seed: int, fill: Sequence[float]) -> None:
@@ -25,16 +25,16 @@ class Chain:
         self._fill = torch.tensor(fill, dtype=torch.float32).view(1, -1, 1, 1)
 
     def __call__(self, images: Tensor, epoch: int, indices: Tensor) -> Tensor:
-        """Images [B, C, H, W] of these indices [B], uint8, to float32 ones of the same shape.
+        """uint8 images [B, C, H, W] of these indices [B] to float32 images of the same shape.
 
-        What an image becomes is a function of (seed, epoch, index). PluginError for an
-        augmentation that gives anything else than images of this shape.
+        The result for an image is a function of (seed, epoch, index). Raises PluginError for an
+        augmentation that returns anything but images of this shape.
         """
-        moves: list[tuple[Augmentation, Draws]] = []
+        moves: list[tuple[Warping, Draws]] = []
         shown = images.float()
         for place, step in enumerate(self._steps):
             draws = ImageDraws((self._seed, epoch, place), indices, images.device)
-            if hasattr(step, "warp"):
+            if isinstance(step, Warping):
                 moves.append((step, draws))
                 continue
             shown, moves = self._moved(shown, moves), []
@@ -44,22 +44,22 @@ class Chain:
             shown = changed
         return self._moved(shown, moves)
 
-    def _moved(self, images: Tensor, moves: Sequence[tuple[Augmentation, Draws]]) -> Tensor:
+    def _moved(self, images: Tensor, moves: Sequence[tuple[Warping, Draws]]) -> Tensor:
         if not moves:
             return images
         grid = _places(*images.shape[2:], images.device)
-        # What is done to an image last decides first where its pixels are looked for.
+        # The last warp of an image is the first to map the positions of its pixels.
         for step, draws in reversed(moves):
             with blaming(step):
-                moved = step.warp(grid, draws)  # type: ignore[attr-defined]
+                moved = step.warp(grid, draws)
             _check(step, moved, (len(images), *grid.shape[1:]))
             grid = moved
-        # Zeros are what is outside, so that the fill has to be zero meanwhile.
+        # Outside of an image are zeros, so the fill must be zero meanwhile.
         fill = self._fill.to(images.device)
         return F.grid_sample(images - fill, grid, align_corners=False) + fill
 
 
-def _check(step: Augmentation, given: object, shape: Sequence[int]) -> None:
+def _check(step: object, given: object, shape: Sequence[int]) -> None:
     wanted = (torch.float32, tuple(shape))
     if not isinstance(given, Tensor) or (given.dtype, given.shape) != wanted:
         raise broken(step, f"must give {wanted[0]} {list(shape)}", described(given))
@@ -67,6 +67,6 @@ def _check(step: Augmentation, given: object, shape: Sequence[int]) -> None:
 
 @cache
 def _places(height: int, width: int, device: torch.device) -> Tensor:
-    """Where the pixels of an image are, [1, H, W, 2] as (x, y) from -1 to 1."""
+    """The positions of the pixels of an image, [1, H, W, 2] as (x, y) from -1 to 1."""
     x, y = ((torch.arange(side, device=device) * 2 + 1) / side - 1 for side in (width, height))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]

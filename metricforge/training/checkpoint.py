@@ -17,13 +17,14 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from metricforge.artefact import parsed, read_folder, settle, write_folder
+from metricforge.atomic_files import parsed, read_folder, settle, write_folder
+from metricforge.contracts import Stateful
+from metricforge.enforcement import check_state
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
-from metricforge.training.blame import blaming, name_of
-from metricforge.training.conduct import check_state
-from metricforge.training.tally import Tally
-from metricforge.training.task import Position, Task
+from metricforge.plugin_errors import blaming, name_of
+from metricforge.training.records import EpochSums
+from metricforge.training.setup import TrainingSetup, TrainState
 
 FORMAT = 2
 
@@ -34,32 +35,32 @@ class Checkpoints:
 
     folder: Path
 
-    def save(self, task: Task, position: Position, keep: int = 2) -> Path:
+    def save(self, setup: TrainingSetup, state: TrainState, keep: int = 2) -> Path:
         """Write a checkpoint; the newest `keep` and the best one are kept."""
-        optimizer, scalars = _flatten(task.optimizer)
-        state = {
+        optimizer, scalars = _flatten(setup.optimizer)
+        fields = {
             "format": FORMAT,
-            "position": _numbers(position, "batches", "tally"),
-            "seed": task.seed,
+            "position": _numbers(state, "batches", "tally"),
+            "seed": setup.seed,
             "optimizer": scalars,
-            "scaler": task.scaler.state_dict(),
+            "scaler": setup.scaler.state_dict(),
         }
         files = {
-            "model.safetensors": save_tensors(_contiguous(task.model)),
+            "model.safetensors": save_tensors(_contiguous(setup.model)),
             "optimizer.safetensors": save_tensors(optimizer),
         }
-        if task.average is not None:
-            files["average.safetensors"] = save_tensors(_contiguous(task.average))
-        if position.step:
-            state["tally"] = _numbers(position.tally, "sample")
-            files["epoch.safetensors"] = save_tensors(_of_epoch(position))
-        files["state.json"] = json.dumps(state, indent=1).encode()
-        for name, component in _stateful(task):
+        if setup.average is not None:
+            files["average.safetensors"] = save_tensors(_contiguous(setup.average))
+        if state.step:
+            fields["tally"] = _numbers(state.tally, "sample")
+            files["epoch.safetensors"] = save_tensors(_of_epoch(state))
+        files["state.json"] = json.dumps(fields, indent=1).encode()
+        for name, component in _stateful(setup):
             files[f"{name}.safetensors"] = _state_of(component)
-        folder = self.at(position.total_steps)
-        # The best weights first: a checkpoint must never name a best epoch that is not there.
-        if position.step == 0 and position.best_epoch == position.epoch:
-            judged = save_tensors(_contiguous(task.judged))
+        folder = self.at(state.total_steps)
+        # The best weights first: a checkpoint must never name a best epoch that does not exist.
+        if state.step == 0 and state.best_epoch == state.epoch:
+            judged = save_tensors(_contiguous(setup.judged))
             write_folder(self.best, {"model.safetensors": judged})
         write_folder(folder, files)
         for old in self.all()[:-keep]:
@@ -82,19 +83,19 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def settle(self) -> None:
-        """Finish what a killed process has begun here; before a run goes on, or looks for any."""
+        """Finish what a killed process began here, before a run is resumed or lists them."""
         settle(self.folder)
 
-    def restore_newest(self, task: Task) -> tuple[Position, list[str]]:
-        """Put the newest intact checkpoint into `task`: its position, and what was passed over.
+    def restore_newest(self, setup: TrainingSetup) -> tuple[TrainState, list[str]]:
+        """Load the newest intact checkpoint into `setup`: its state, and why others were skipped.
 
-        What was passed over is set aside, as `step-N.damaged`. Raises ArtefactError when no
-        checkpoint is intact.
+        Skipped checkpoints are renamed to `step-N.damaged`. Raises ArtefactError if no checkpoint
+        is intact.
         """
         damaged: dict[Path, str] = {}
         for folder in reversed(self.all()):
             try:
-                position = restore(folder, task)
+                state = restore(folder, setup)
             except ArtefactError as error:
                 damaged[folder] = str(error)
                 continue
@@ -102,52 +103,52 @@ class Checkpoints:
                 aside = passed.with_name(f"{passed.name}.damaged")
                 shutil.rmtree(aside, ignore_errors=True)
                 passed.rename(aside)
-            return position, list(damaged.values())
+            return state, list(damaged.values())
         told = " ".join(damaged.values()) or "there is none."
         raise ArtefactError(f"no intact checkpoint in {self.folder}: {told}")
 
-    def restore_best(self, task: Task) -> None:
-        """Put the weights of the best epoch into the model of `task`; averaged ones, if it has."""
+    def restore_best(self, setup: TrainingSetup) -> None:
+        """Load the best epoch's weights into the model of `setup`, the averaged ones if any."""
         content = read_folder(self.best)
-        load_weights(task.model, content.get("model.safetensors", b""), self.best)
+        load_weights(setup.model, content.get("model.safetensors", b""), self.best)
 
 
-def restore(folder: Path, task: Task) -> Position:
-    """Put one checkpoint into model, loss and optimiser.
+def restore(folder: Path, setup: TrainingSetup) -> TrainState:
+    """Load one checkpoint into model, loss and optimiser.
 
-    After an ArtefactError they may have a part of it, and need another one.
+    After an ArtefactError they may have a part of it, and require another one.
     """
     files = read_folder(folder)
-    position, tensors, state = _parsed(folder, files)
-    load_weights(task.model, files.get("model.safetensors", b""), folder)
-    if task.average is not None:
-        load_weights(task.average, files.get("average.safetensors", b""), folder)
-    for name, component in _stateful(task):
+    state, tensors, fields = _parsed(folder, files)
+    load_weights(setup.model, files.get("model.safetensors", b""), folder)
+    if setup.average is not None:
+        load_weights(setup.average, files.get("average.safetensors", b""), folder)
+    for name, component in _stateful(setup):
         _load_state(component, files.get(f"{name}.safetensors", b""), folder)
-    _unflatten(task.optimizer, tensors, dict(state["optimizer"]))
-    if task.scaler.is_enabled():
-        task.scaler.load_state_dict(state["scaler"])
-    return position
+    _unflatten(setup.optimizer, tensors, dict(fields["optimizer"]))
+    if setup.scaler.is_enabled():
+        setup.scaler.load_state_dict(fields["scaler"])
+    return state
 
 
 def _parsed(
     folder: Path, files: dict[str, bytes]
-) -> tuple[Position, dict[str, Tensor], dict[str, Any]]:
-    """Where the training was, the tensors of its optimiser, and what numbers there are."""
+) -> tuple[TrainState, dict[str, Tensor], dict[str, Any]]:
+    """The state of the training, the tensors of its optimiser, and its numbers."""
     try:
-        state = parsed(files["state.json"])
-        check_format(folder, int(state["format"]))
+        fields = parsed(files["state.json"])
+        check_format(folder, int(fields["format"]))
         tensors = load_tensors(files["optimizer.safetensors"])
-        position = Position(**state["position"])
-        if position.step:
-            _resume_epoch(position, state["tally"], load_tensors(files["epoch.safetensors"]))
-        return position, tensors, {key: state[key] for key in ("optimizer", "scaler")}
+        state = TrainState(**fields["position"])
+        if state.step:
+            _resume_epoch(state, fields["tally"], load_tensors(files["epoch.safetensors"]))
+        return state, tensors, {key: fields[key] for key in ("optimizer", "scaler")}
     except (KeyError, ValueError, TypeError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is not a whole checkpoint: {error!r}.") from error
 
 
 def check_format(folder: Path, written: int) -> None:
-    """Refuse a checkpoint of a later or an earlier metricforge, which has other things in it."""
+    """Reject a checkpoint of a later or an earlier metricforge, which has other content."""
     if written > FORMAT:
         raise ArtefactError(
             f"{folder} has checkpoint format {written} and this metricforge reads up "
@@ -164,9 +165,9 @@ def _numbers(record: object, *without: str) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in without}
 
 
-def _of_epoch(position: Position) -> dict[str, Tensor]:
+def _of_epoch(state: TrainState) -> dict[str, Tensor]:
     """The batches of the open epoch, and its newest embeddings."""
-    batches, parts = position.batches, position.tally.sample.parts()
+    batches, parts = state.batches, state.tally.sample.parts()
     return {
         "indices": torch.cat(batches),
         "sizes": torch.tensor([len(batch) for batch in batches]),
@@ -175,21 +176,21 @@ def _of_epoch(position: Position) -> dict[str, Tensor]:
     }
 
 
-def _resume_epoch(position: Position, sums: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    position.batches = list(tensors["indices"].split(tensors["sizes"].tolist()))
-    position.tally = Tally(**sums)
+def _resume_epoch(state: TrainState, sums: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    state.batches = list(tensors["indices"].split(tensors["sizes"].tolist()))
+    state.tally = EpochSums(**sums)
     for part in tensors["sample"].split(tensors["sample_sizes"].tolist()):
-        position.tally.sample.add(part)
+        state.tally.sample.add(part)
 
 
-def _stateful(task: Task) -> Iterator[tuple[str, Any]]:
-    """The components that carry something from step to step, by name."""
-    parts = {"loss": task.loss, "sampler": task.sampler, "miner": task.miner}
-    return ((name, part) for name, part in parts.items() if hasattr(part, "state_dict"))
+def _stateful(setup: TrainingSetup) -> Iterator[tuple[str, Any]]:
+    """The components that have state from step to step, by name."""
+    parts = {"loss": setup.loss, "sampler": setup.sampler, "miner": setup.miner}
+    return ((name, part) for name, part in parts.items() if isinstance(part, Stateful))
 
 
 def _state_of(component: Any) -> bytes:
-    """What a component saves; PluginError if it is not named tensors."""
+    """The saved state of a component; PluginError if it is not named tensors."""
     with blaming(component):
         state = component.state_dict()
         check_state(component, state)
@@ -214,7 +215,7 @@ def _contiguous(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as named tensors, and the numbers that are none."""
+    """An optimiser's state as named tensors, and its numbers that are no tensors."""
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():

@@ -1,4 +1,4 @@
-"""Whether embeddings still use their space: spread, effective rank, and when they collapsed."""
+"""Whether embeddings still use their space: spread, effective rank, and collapse."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 SAMPLE = 1_024
-# Fewer embeddings, as of a short epoch's last batch, may well be of one class.
+# Fewer embeddings, e.g. of a short epoch's last batch, may all be of one class.
 FEWEST = 32
-# Seen: 0.001 to 0.01 in digits collapsed by a learning rate of 0.1; 0.027, at the margin, in MNIST
-# with hard triplets in two dimensions; 0.05 to 0.07 after an epoch of runs that went on to learn.
+# Measured: 0.001 to 0.01 in digits collapsed by a learning rate of 0.1; 0.027, at the margin, in
+# MNIST with hard triplets in two dimensions; 0.05 to 0.07 after an epoch of runs that then learned.
 POINT, NEAR_POINT = 0.02, 0.04
 AT_MARGIN, NEARLY_ALL = 0.02, 0.95
-# In one point a smooth loss finds about half of its tuples violated. Embeddings of free length may
-# lie close together by their length and yet apart: then hardly any is.
+# In one point about half of the tuples of a smooth loss are violated. Embeddings of free length may
+# be close relative to their length and yet apart: then hardly any tuple is.
 HARDLY_ANY = 0.25
 
 
 class Sample:
-    """The newest embeddings that it was given, about 1,024."""
+    """The newest embeddings of a training, about 1,024."""
 
     def __init__(self) -> None:
         self._parts: deque[Tensor] = deque()
@@ -29,21 +29,21 @@ class Sample:
 
     @property
     def newest(self) -> Tensor:
-        """What it was given last, [n, D]: of more than 1,024 embeddings some."""
+        """The last added embeddings, [n, D]: of more than 1,024 a subset."""
         return self._parts[-1]
 
     def add(self, embeddings: Tensor) -> None:
-        """Take embeddings [B, D] in; of more than 1,024 some, evenly: a class lies together."""
+        """Add embeddings [B, D]; of more than 1,024 every n-th, as a class is adjacent."""
         stride = -(-len(embeddings) // SAMPLE) or 1
         rows = embeddings.detach()
-        # A copy, which does not keep the large batch in memory.
+        # A copy: a view would keep the large batch in memory.
         self._parts.append(rows[::stride].clone() if stride > 1 else rows)
         self._size += len(self._parts[-1])
         while self._size - len(self._parts[0]) >= SAMPLE:
             self._size -= len(self._parts.popleft())
 
     def parts(self) -> list[Tensor]:
-        """What it holds, in the pieces [n, D] that it was given, oldest first."""
+        """Its embeddings, in the pieces [n, D] that were added, oldest first."""
         return list(self._parts)
 
     def rows(self) -> Tensor | None:
@@ -54,9 +54,9 @@ class Sample:
 
 
 def spread(embeddings: Tensor) -> float:
-    """How far embeddings [n, D] lie from their mean, by their length; both root mean square.
+    """The distance of embeddings [n, D] from their mean, over their length; both root mean square.
 
-    0: all in one point; 1: their mean is the origin. No embeddings, or zeros only, give 0.
+    0: all in one point; 1: their mean is the origin. No embeddings, or only zeros, give 0.
     """
     rows = _scaled(embeddings)
     length = float(rows.square().sum())
@@ -67,10 +67,10 @@ def spread(embeddings: Tensor) -> float:
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """In how many dimensions embeddings [n, D] spread, 1 to min(n - 1, D); in one point 0.
+    """The dimensions that embeddings [n, D] spread in, 1 to min(n - 1, D); in one point 0.
 
-    The exponential of the entropy of the singular values of the centred embeddings, scaled to
-    sum to one (Roy and Vetterli 2007).
+    The exponential of the entropy of the singular values of the centred embeddings, scaled to sum
+    to one (Roy and Vetterli 2007).
     """
     rows = _scaled(embeddings)
     if rows.numel() == 0:
@@ -80,7 +80,7 @@ def effective_rank(embeddings: Tensor) -> float:
     # The smaller product has the same values, squared, and costs far less than an SVD.
     product = centred.T @ centred if dim < n else centred @ centred.T
     squares = torch.linalg.eigvalsh(product)
-    # What rounding left: of the centring, measured by the length, and of the eigenvalues.
+    # The rounding error: of the centring, relative to the length, and of the eigenvalues.
     noise = torch.finfo(rows.dtype).eps * max(n, dim)
     floor = max(noise**2 * float(rows.square().sum()), noise * float(squares[-1]))
     values = squares[squares > floor].sqrt()
@@ -89,9 +89,9 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def collapsed(spread: float, loss: float, margin: object, active_share: float | None) -> bool:
-    """Whether embeddings of that spread lie in one point, or are held near it.
+    """Whether embeddings of that spread are in one point, or are kept near it.
 
-    A loss that stays at its margin holds them there: d(a, p) and d(a, n) are alike in every
+    A loss that stays at its margin keeps them there: d(a, p) and d(a, n) are equal in every
     triplet. `loss` and `active_share` are an epoch's means.
     """
     active = 1.0 if active_share is None else active_share
@@ -100,14 +100,14 @@ def collapsed(spread: float, loss: float, margin: object, active_share: float | 
 
 
 def at_margin(loss: float, margin: object) -> bool:
-    """Whether a loss is within 2 % of its margin; False where that is no number, or zero."""
+    """Whether a loss is within 2 % of its margin; False if that is no number, or zero."""
     if not isinstance(margin, int | float) or margin <= 0:
         return False
     return abs(loss - margin) <= AT_MARGIN * margin
 
 
 def _scaled(embeddings: Tensor) -> Tensor:
-    """In float64 and at most 1 in size: neither number depends on it, and no square overflows."""
+    """In float64, scaled to at most 1: no metric depends on the scale, no square overflows."""
     rows = embeddings.double()
     largest = float(rows.abs().max()) if rows.numel() else 0.0
     return rows / largest if largest > 0 else rows

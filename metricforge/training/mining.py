@@ -1,38 +1,50 @@
-"""Asking a miner for the tuples of a batch, and leaving to the loss those that can teach."""
+"""Calling a miner for the tuples of a batch, and what it passes to the loss."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from functools import lru_cache
-from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from metricforge.contracts import AllPairs, AllTriplets, Loss, Miner, Tuples
-from metricforge.training.blame import broken, described
+from metricforge.contracts import (
+    AllPairs,
+    AllTriplets,
+    LeavingChoice,
+    Loss,
+    Miner,
+    Tuples,
+    WithMargin,
+)
+from metricforge.enforcement import asks
+from metricforge.plugin_errors import broken, described
 
 
 def mine(
-    miner: Miner, embeddings: Tensor, labels: Tensor, rng: np.random.Generator
+    miner: Miner,
+    embeddings: Tensor,
+    labels: Tensor,
+    rng: np.random.Generator,
+    margin: float | None = None,
 ) -> Tuples | None:
-    """What the miner chooses for embeddings [B, D] with labels [B]; `rng` is for one that draws."""
-    drawn: Any = {"rng": rng} if draws(miner) else {}
-    return miner(embeddings, labels, **drawn)
+    """The tuples that the miner chooses for embeddings [B, D] with labels [B].
+
+    `rng` and `margin`, that of the loss, are passed if its call takes them.
+    """
+    offered = {"rng": rng, "margin": margin}
+    asked: Any = {name: each for name, each in offered.items() if takes(miner, name)}
+    return miner(embeddings, labels, **asked)
 
 
-def give_margin(miner: Miner, loss: Loss) -> None:
-    """A miner that was made with a sampler, before the loss, is given the loss's margin."""
-    if getattr(miner, "margin", 0.0) is None:
-        vars(miner)["margin"] = getattr(loss, "margin", None)
+def margin_of(loss: Loss) -> float | None:
+    """The margin of a loss, None if it has none."""
+    return loss.margin if isinstance(loss, WithMargin) else None
 
 
 def at_work(miner: Miner, loss: Loss) -> Miner:
-    """The miner to ask: another one, where it leaves its choice to the loss."""
-    leave = getattr(miner, "left_to", None)
-    other: Miner | None = None if leave is None else leave(loss)
+    """The miner to call: another one, if it leaves its choice to the loss."""
+    other = miner.left_to(loss) if isinstance(miner, LeavingChoice) else None
     if other is None:
         return miner
     if getattr(other, "kind", "nothing") is not miner.kind or not callable(other):
@@ -41,28 +53,10 @@ def at_work(miner: Miner, loss: Loss) -> Miner:
     return other
 
 
-def draws(miner: Miner) -> bool:
-    """Whether the miner's call takes `rng`."""
-    # A module's own call takes anything; what it hands on, `forward` names.
-    return asks(miner.forward if isinstance(miner, nn.Module) else miner, "rng")
-
-
-def asks(call: Any, name: str) -> bool:
-    """Whether what a plugin has the core call takes an argument by this name."""
-    if isinstance(call, MethodType):
-        return name in _parameters(call.__func__)
-    if isinstance(call, FunctionType):
-        return name in _parameters(call)
-    return name in _parameters(type(call).__call__)
-
-
-# A step asks this of its miner again and again, and reading a signature takes longer than mining.
-@lru_cache(maxsize=64)
-def _parameters(function: Any) -> frozenset[str]:
-    try:
-        return frozenset(inspect.signature(function).parameters)
-    except (ValueError, TypeError):  # built in C: it has no names to read
-        return frozenset()
+def takes(miner: Miner, name: str) -> bool:
+    """Whether the miner's call takes an argument of this name."""
+    # A module's own call takes anything; `forward` has the parameters.
+    return asks(miner.forward if isinstance(miner, nn.Module) else miner, name)
 
 
 def anchored(tuples: Tuples | None, anchors: int) -> Tuples | None:

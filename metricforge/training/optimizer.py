@@ -18,33 +18,65 @@ from metricforge.spec import Factory, Spec, bind, complete
 Parameters = Sequence[dict[str, Any]]
 """Groups of parameters, as torch's optimisers take them."""
 Schedule = Callable[[float], float]
-"""The share of the budget that is spent, 0 to 1, to the factor on the learning rate."""
+"""The fraction of the budget that is spent, 0 to 1, to the factor on the learning rate."""
 
 
 def adam(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 0.0) -> Optimizer:
-    """Adam (Kingma 2015)."""
+    """Adam (Kingma 2015).
+
+    Args:
+        params: Groups of parameters.
+        lr: Learning rate, above 0.
+        weight_decay: Factor of the L2 penalty, 0 or more.
+    """
     return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, fused=_fused(params))
 
 
 def adamw(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 1e-4) -> Optimizer:
-    """Adam with decoupled weight decay (Loshchilov 2019)."""
+    """Adam with decoupled weight decay (Loshchilov 2019).
+
+    Args:
+        params: Groups of parameters.
+        lr: Learning rate, above 0.
+        weight_decay: Fraction of a weight that a step removes, per unit of learning rate, 0 or
+            more.
+    """
     return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=_fused(params))
 
 
 def nadam(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 0.0) -> Optimizer:
-    """Adam with Nesterov momentum (Dozat 2016)."""
+    """Adam with Nesterov momentum (Dozat 2016).
+
+    Args:
+        params: Groups of parameters.
+        lr: Learning rate, above 0.
+        weight_decay: Factor of the L2 penalty, 0 or more.
+    """
     return torch.optim.NAdam(params, lr=lr, weight_decay=weight_decay)
 
 
 def radam(params: Parameters, *, lr: float = 1e-3, weight_decay: float = 0.0) -> Optimizer:
-    """Rectified Adam, which needs no warm-up (Liu 2020)."""
+    """Rectified Adam, which needs no warm-up (Liu 2020).
+
+    Args:
+        params: Groups of parameters.
+        lr: Learning rate, above 0.
+        weight_decay: Factor of the L2 penalty, 0 or more.
+    """
     return torch.optim.RAdam(params, lr=lr, weight_decay=weight_decay)
 
 
 def sgd(
     params: Parameters, *, lr: float = 0.05, momentum: float = 0.9, weight_decay: float = 1e-4
 ) -> Optimizer:
-    """Stochastic gradient descent with Nesterov momentum."""
+    """Stochastic gradient descent with Nesterov momentum.
+
+    Args:
+        params: Groups of parameters.
+        lr: Learning rate, above 0.
+        momentum: Factor of the previous updates, 0 or more; 0: plain gradient descent.
+        weight_decay: Factor of the L2 penalty, 0 or more.
+    """
     nesterov = momentum > 0
     return torch.optim.SGD(
         params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
@@ -54,8 +86,9 @@ def sgd(
 def cosine(*, warmup: float = 0.05, end: float = 0.0) -> Schedule:
     """A linear rise over `warmup`, then half a cosine down to `end`.
 
-    `warmup` is a share of the whole training, 0 to 1: 0.05 is its first twentieth. `end` is a
-    factor on the learning rate, 0 to 1: with 0.1 the last steps have a tenth of it.
+    Args:
+        warmup: Fraction of the whole training, 0 to 1: 0.05 is its first twentieth.
+        end: Factor on the learning rate, 0 to 1: with 0.1 the last steps have a tenth of it.
     """
     _refuse_beyond("warmup is a share of the training", warmup)
     _refuse_beyond("end is a factor on the learning rate", end)
@@ -70,7 +103,11 @@ def cosine(*, warmup: float = 0.05, end: float = 0.0) -> Schedule:
 
 
 def constant(*, warmup: float = 0.0) -> Schedule:
-    """A linear rise over `warmup`, a share of the training from 0 to 1, then the same rate."""
+    """A linear rise over `warmup`, then the same rate.
+
+    Args:
+        warmup: Fraction of the whole training, 0 to 1.
+    """
     _refuse_beyond("warmup is a share of the training", warmup)
     return lambda spent: min(1.0, spent / warmup) if warmup else 1.0
 
@@ -78,9 +115,13 @@ def constant(*, warmup: float = 0.0) -> Schedule:
 def step(*, every: float = 0.4, factor: float = 0.1, warmup: float = 0.0) -> Schedule:
     """The rate is multiplied by `factor` each time that another `every` of the training is spent.
 
-    `every` and `warmup` are fractions of the whole training: 0.4 of 20 epochs are eight, so that
-    with the factor 0.1 the last four have a hundredth of the rate. The rate rises linearly over
-    `warmup`.
+    With 20 epochs, every=0.4 is eight of them, so that with factor=0.1 the last four have a
+    hundredth of the rate.
+
+    Args:
+        every: Fraction of the whole training, above 0, to 1.
+        factor: Factor on the learning rate, 0 to 1.
+        warmup: Fraction of the whole training, 0 to 1, over which the rate rises linearly.
     """
     _refuse_beyond("factor is a factor on the learning rate", factor)
     if not 0 < every <= 1:
@@ -88,15 +129,15 @@ def step(*, every: float = 0.4, factor: float = 0.1, warmup: float = 0.0) -> Sch
             f"in a schedule every is a fraction of the training, above 0, not {every}."
         )
     rise = constant(warmup=warmup)
-    # The quotient of two decimal fractions may fall below the whole number that it is.
+    # The quotient of two decimal fractions may be rounded below the whole number that it is.
     return lambda spent: rise(spent) * factor ** math.floor(spent / every + 1e-9)
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """The schedule `plateau`: a rise, and beside it a factor that falls where nothing gets better.
+    """The schedule `plateau`: a rise, and a factor that is reduced when the score stops improving.
 
-    The factor and the epoch that it counts from are the training's (`Position`).
+    The factor and the epoch that it counts from are the training's (`TrainState`).
     """
 
     patience: int
@@ -105,11 +146,11 @@ class Plateau:
     rise: Schedule
 
     def __call__(self, spent: float) -> float:
-        """The factor on the learning rate while scores get better."""
+        """The factor on the learning rate while scores improve."""
         return self.rise(spent)
 
     def reduced(self, rate: float) -> float:
-        """What a factor on the learning rate becomes after `patience` epochs that bring nothing."""
+        """The new factor on the learning rate after `patience` epochs without improvement."""
         return max(self.end, rate * self.factor)
 
 
@@ -118,9 +159,14 @@ def plateau(
 ) -> Schedule:
     """The rate is multiplied by `factor` after `patience` epochs without a better score.
 
-    The score is that on validation classes which chooses the epoch; one that is equal to the best
-    is not better. The epochs are then counted anew. `end`, 0 to 1, is the least factor that is
-    left. The rate rises linearly over `warmup`, a fraction of the whole training.
+    The score is the one on validation classes that selects the epoch; a score equal to the best is
+    not better. The count of epochs then starts again.
+
+    Args:
+        patience: Epochs without a better score, 1 or more.
+        factor: Factor on the learning rate, 0 to 1.
+        end: Least factor in total, 0 to 1.
+        warmup: Fraction of the whole training, 0 to 1, over which the rate rises linearly.
     """
     if patience < 1:
         raise UsageError(
@@ -155,15 +201,15 @@ def _refuse_beyond(what: str, value: float) -> None:
 
 
 def _fused(groups: Parameters) -> bool:
-    """Whether one kernel can step all weights: a small network's many ones each cost a call."""
+    """Whether one kernel can step all weights: otherwise each weight costs a call."""
     weights = [weight for group in groups for weight in group["params"]]
     return all(w.is_floating_point() and w.device.type in ("cpu", "cuda") for w in weights)
 
 
 def read_rates(text: str | None) -> dict[str, float]:
-    """Factors on the learning rate by part, from "backbone=0.1,loss=100"; 1 where none is given.
+    """Factors on the learning rate by part, from "backbone=0.1,loss=100"; 1 for other parts.
 
-    Raises UsageError for another part, one given twice, and for what is no number of 0 or more.
+    Raises UsageError for another part, a part given twice, and a factor that is not 0 or more.
     """
     rates = dict.fromkeys(PARTS, 1.0)
     given: set[str] = set()
@@ -184,7 +230,7 @@ def read_rates(text: str | None) -> dict[str, float]:
 
 
 def parts_of(model: EmbeddingModel, loss: object) -> dict[str, object]:
-    """What a training may change, by the names that rates give."""
+    """The parts that a training may change, by their names in `rates`."""
     return {"backbone": model.backbone, "head": model.head, "loss": loss}
 
 
@@ -193,8 +239,8 @@ def make_optimizer(
 ) -> Optimizer:
     """The optimiser that `spec` names, over the parameters of those parts that have any.
 
-    Each part is a group by its name, with its factor of `rates` on the learning rate; one with
-    the factor 0 does not learn at all. Raises UsageError for a factor on what has no parameters.
+    Each part is a group by its name, with its factor of `rates` on the learning rate; a part with
+    the factor 0 does not learn. Raises UsageError for a factor on a part without parameters.
     """
     factory, options = _chosen(OPTIMIZERS, "optimizer", spec)
     if not 0 < options["lr"] < math.inf:

@@ -1,22 +1,24 @@
-"""What a training tells of each step and each epoch."""
+"""The records of a training, of each step and each epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from metricforge.training.health import Sample
 
 
 @dataclass(frozen=True)
 class StepRecord:
     """One step: its loss, its tuples, its images and seconds.
 
-    - `tuples`: how many the miner chose; None when the loss sees the whole batch.
-    - `possible`: how many of that kind the batch holds, an image that it holds twice being two;
-      of a memory's rows none is an anchor.
-    - `active`: how many of the tuples have a share in the loss; None when the loss does not say.
-    - `gradient_norm`: the length of the gradient before it was clipped; None when it is not, or
-      when it is not finite, as of a step in fp16 that is skipped.
-    - `spent`: the share of the whole budget, 0 to 1, that is behind it.
+    - `tuples`: how many the miner chose; None if the loss compares the whole batch.
+    - `possible`: how many of that kind the batch holds, an image that it holds twice being two; no
+      row of a memory is an anchor.
+    - `active`: how many of the tuples contribute to the loss; None if the loss does not count.
+    - `gradient_norm`: the length of the gradient before it was clipped; None if it is not, or if it
+      is not finite, e.g. in a step in fp16 that is skipped.
+    - `spent`: the fraction of the whole budget, 0 to 1, that is spent after it.
     """
 
     epoch: int
@@ -34,12 +36,12 @@ class StepRecord:
 
     @property
     def active_share(self) -> float | None:
-        """Of the tuples that the miner chose, the share that is active."""
+        """The fraction of the chosen tuples that is active."""
         return share(self.active, self.tuples)
 
     @property
     def chosen_share(self) -> float | None:
-        """Of the possible tuples, the share that the miner chose."""
+        """The fraction of the possible tuples that the miner chose."""
         return share(self.tuples, self.possible)
 
 
@@ -47,10 +49,10 @@ class StepRecord:
 class EpochRecord:
     """One epoch: its mean loss, the scores on validation classes, whether they are the best.
 
-    `validation_loss` and `validation_accuracy` are those of `held_out`, None where there are none;
-    `validation_loss_failed` says why, where one was tried.
-    The shares are those of all its tuples together. `spread` and `effective_rank` are those of
-    its last embeddings (see `health`), None where there are too few of them.
+    `validation_loss` and `validation_accuracy` are those of `held_out`, None if there are none;
+    `validation_loss_failed` is the reason, if computing them failed. The fractions are over all its
+    tuples. `spread` and `effective_rank` are those of its last embeddings (see `health`), None if
+    there are too few of them.
     """
 
     epoch: int
@@ -73,6 +75,49 @@ class EpochRecord:
 Record = StepRecord | EpochRecord
 
 
+@dataclass
+class EpochSums:
+    """The sums of the steps of an epoch, and its newest embeddings."""
+
+    loss_sum: float = 0.0
+    steps: int = 0
+    empty: int = 0
+    active: int = 0
+    judged: int = 0
+    chosen: int = 0
+    possible: int = 0
+    seconds: float = 0.0
+    sample: Sample = field(default_factory=Sample)
+
+    def add(self, record: StepRecord) -> None:
+        """Count a step."""
+        self.loss_sum += record.loss
+        self.seconds += record.seconds
+        self.steps += 1
+        self.empty += record.tuples == 0
+        if record.tuples is not None and record.active is not None:
+            self.active += record.active
+            self.judged += record.tuples
+        if record.tuples is not None and record.possible is not None:
+            self.chosen += record.tuples
+            self.possible += record.possible
+
+    @property
+    def loss(self) -> float:
+        """The mean over the steps."""
+        return self.loss_sum / max(self.steps, 1)
+
+    @property
+    def active_share(self) -> float | None:
+        """The fraction of active tuples, of steps whose loss counts them."""
+        return share(self.active, self.judged)
+
+    @property
+    def chosen_share(self) -> float | None:
+        """The fraction of the possible tuples that the miner chose."""
+        return share(self.chosen, self.possible)
+
+
 def share(part: int | None, whole: int | None) -> float | None:
-    """What part of a whole there is, 0 to 1; None where that is unknown, or there is no whole."""
+    """A part as a fraction of a whole, 0 to 1; None if one is unknown, or the whole is 0."""
     return part / whole if part is not None and whole else None

@@ -1,4 +1,4 @@
-"""One step of a training: embed, mine, score, and, where all is finite, go down the gradient."""
+"""One step of a training: embed, mine, score, and, if all is finite, descend the gradient."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metricforge.contracts import Miner, Sampler, Tuples
-from metricforge.errors import DivergedError
-from metricforge.pairwise import Classes
-from metricforge.runtime import Runtime, generator, seed_torch
-from metricforge.training.blame import blaming, telling_of_memory
-from metricforge.training.conduct import (
+from metricforge.contracts import Counting, Loss, Miner, Remembering, Sampler, Tuples
+from metricforge.enforcement import (
     check_active,
-    check_active_form,
+    check_counted,
     check_labels,
     check_loss,
     check_memory,
     check_tuples,
     miner_of_step,
 )
-from metricforge.training.counting import Count, chosen, possible
-from metricforge.training.mining import anchored, at_work, give_margin, mine
-from metricforge.training.passes import Part, Passes
-from metricforge.training.task import Position, Task
+from metricforge.errors import DivergedError
+from metricforge.pairwise import Classes
+from metricforge.plugin_errors import blaming, telling_of_memory
+from metricforge.runtime import Runtime, generator, seed_torch
+from metricforge.training.grad_cache import Part, Passes
+from metricforge.training.mining import anchored, at_work, margin_of, mine
+from metricforge.training.setup import TrainingSetup, TrainState
+from metricforge.training.tuple_counts import Count, chosen, possible
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: loss, counts of tuples (see `StepRecord`), embeddings [B, D].
+    """The results of a step: loss, counts of tuples (see `StepRecord`), embeddings [B, D].
 
-    `norm` is that of the gradient, where it is clipped and finite.
+    `norm` is that of the gradient, if it is clipped and finite.
     """
 
     loss: float
@@ -45,80 +45,98 @@ class Outcome:
     norm: float | None = None
 
 
-def take_step(task: Task, parts: Sequence[Part], position: Position, runtime: Runtime) -> Outcome:
-    """Train on the parts of a step, the one that comes next at `position`.
+def take_step(
+    setup: TrainingSetup, parts: Sequence[Part], state: TrainState, runtime: Runtime
+) -> Outcome:
+    """Train on the parts of the next step after `state`.
 
-    Raises DivergedError before the weights change when the loss, an embedding or its gradient is
-    not finite.
+    Raises DivergedError before the weights change if the loss, an embedding or its gradient is not
+    finite.
     """
-    task.optimizer.zero_grad(set_to_none=True)
+    setup.optimizer.zero_grad(set_to_none=True)
     images = sum(len(part.batch) for part in parts)
     with telling_of_memory(images, runtime):
         found = [
-            _compare(task, part, number, len(part.batch) / images, position, runtime)
+            _compare(setup, part, number, len(part.batch) / images, state, runtime)
             for number, part in enumerate(parts)
         ]
-        norm = _descend(task, runtime)
+        norm = _descend(setup, runtime)
     return replace(_together(found), norm=norm)
 
 
 def _compare(
-    task: Task, part: Part, number: int, weight: float, position: Position, runtime: Runtime
+    setup: TrainingSetup,
+    part: Part,
+    number: int,
+    weight: float,
+    state: TrainState,
+    runtime: Runtime,
 ) -> Outcome:
     """Embed a batch, mine, score, and add `weight` times its gradient to the parameters."""
-    batch, labels_cpu = part.batch, task.labels[part.batch]
+    batch, labels_cpu = part.batch, setup.labels[part.batch]
     labels = labels_cpu.to(runtime.device)
-    # What miners and losses ask of the labels, they need not wait for the device to tell.
+    # Miners and losses then need the labels without waiting for the device.
     Classes.remember(labels, labels_cpu)
-    passes = Passes(task, part, number, position, runtime)
+    passes = Passes(setup, part, number, state, runtime)
     embeddings = passes.forward()
-    # Once more, for the ranks' networks have drawn each for itself.
-    seed_torch(task.seed, position.epoch, position.step, number)
-    compared, labels = _with_memory(task.sampler, embeddings, labels, batch)
-    tuples = _mined(task, compared.detach(), labels, len(batch), position, number)
-    with blaming(task.loss):
-        loss = task.loss(compared, labels, tuples)
-        active = getattr(task.loss, "active", None)
-    check_loss(task.loss, loss)
-    check_active_form(task.loss, active)
-    # Counting on the CPU what is known there leaves the device alone.
+    # Seeded again, because the ranks' networks drew separately.
+    seed_torch(setup.seed, state.epoch, state.step, number)
+    compared, labels = _with_memory(setup.sampler, embeddings, labels, batch)
+    tuples = _mined(setup, compared.detach(), labels, len(batch), state, number)
+    loss, active = _scored(setup.loss, compared, labels, tuples)
+    # Labels on the CPU are counted there, without the device.
     counts = _counts(tuples, labels_cpu if len(labels) == len(batch) else labels, len(batch))
     finite = loss.isfinite() & embeddings.isfinite().all()
-    with blaming(task.loss):
-        task.scaler.scale(loss * weight).backward()
+    with blaming(setup.loss):
+        setup.scaler.scale(loss * weight).backward()
     gradient = torch.zeros_like(embeddings) if embeddings.grad is None else embeddings.grad
     steep = gradient.isfinite().all()
     value, sound, slope, active, there, most = _fetched(loss, finite, steep, active, *counts)
     if not (sound and slope):
-        raise _diverged(task, batch, value, bool(sound))
-    check_active(task.loss, active, there)
+        raise _diverged(setup, batch, value, bool(sound))
+    check_active(setup.loss, active, there)
     passes.backward(gradient)
     return Outcome(value, _whole(there), _whole(most), _whole(active), embeddings.detach())
 
 
-def _descend(task: Task, runtime: Runtime) -> float | None:
+def _scored(
+    loss: Loss, embeddings: Tensor, labels: Tensor, tuples: Tuples | None
+) -> tuple[Tensor, Count | None]:
+    """The loss of a batch, and how many of its tuples contribute to it, if the loss counts."""
+    if not isinstance(loss, Counting):
+        with blaming(loss):
+            value = loss(embeddings, labels, tuples)
+        check_loss(loss, value)
+        return value, None
+    with blaming(loss):
+        found = loss.counted(embeddings, labels, tuples)
+    check_counted(loss, found)
+    return found.value, found.active
+
+
+def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
     """Change the weights by the gradients of all ranks; their norm, if clipped and finite."""
-    learning = task.loss.parameters() if isinstance(task.loss, nn.Module) else ()
+    learning = setup.loss.parameters() if isinstance(setup.loss, nn.Module) else ()
     runtime.ranks.sum_gradients(
-        (p for p in task.model.parameters() if p.requires_grad),
+        (p for p in setup.model.parameters() if p.requires_grad),
         (p for p in learning if p.requires_grad),
     )
     norm = None
-    if task.clip is not None:
-        task.scaler.unscale_(task.optimizer)
-        every = [p for group in task.optimizer.param_groups for p in group["params"]]
-        found = float(nn.utils.clip_grad_norm_(every, task.clip))
-        # Infinite where the loss was scaled too far for fp16: the scaler skips that step.
+    if setup.clip is not None:
+        setup.scaler.unscale_(setup.optimizer)
+        every = [p for group in setup.optimizer.param_groups for p in group["params"]]
+        found = float(nn.utils.clip_grad_norm_(every, setup.clip))
+        # Infinite if the loss was scaled too far for fp16: the scaler skips that step.
         norm = found if math.isfinite(found) else None
-    task.scaler.step(task.optimizer)
-    task.scaler.update()
-    if task.average is not None:
-        task.average.update_parameters(task.model)
+    setup.scaler.step(setup.optimizer)
+    setup.scaler.update()
+    if setup.average is not None:
+        setup.average.update_parameters(setup.model)
     return norm
 
 
 def _together(found: Sequence[Outcome]) -> Outcome:
-    """What the batches of one step found: the mean loss of their images, sums, embeddings."""
+    """The results of all batches of one step: the mean loss of their images, sums, embeddings."""
     if len(found) == 1:
         return found[0]
     sizes = [len(one.embeddings) for one in found]
@@ -139,32 +157,35 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 def _with_memory(
     sampler: Sampler, embeddings: Tensor, labels: Tensor, batch: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The batch, followed by what the sampler remembers to compare it with."""
-    remember = getattr(sampler, "remember", None)
-    if remember is None:
+    """The batch, followed by the embeddings that the sampler remembers to compare it with."""
+    if not isinstance(sampler, Remembering):
         return embeddings, labels
     with torch.no_grad(), blaming(sampler):
-        memory = remember(embeddings.detach(), labels, batch)
+        memory = sampler.remember(embeddings.detach(), labels, batch)
     check_memory(sampler, memory, embeddings)
     return torch.cat([embeddings, memory[0]]), torch.cat([labels, memory[1]])
 
 
 def _mined(
-    task: Task, embeddings: Tensor, labels: Tensor, anchors: int, position: Position, number: int
+    setup: TrainingSetup,
+    embeddings: Tensor,
+    labels: Tensor,
+    anchors: int,
+    state: TrainState,
+    number: int,
 ) -> Tuples | None:
     """The tuples of the batch and its memory [B + M, D] whose anchors are in the batch."""
-    miner: Miner = task.miner
-    if task.miner_at is not None:
-        step = position.step * task.accumulate + number
-        miner = miner_of_step(task.sampler, task.miner_at, position.epoch, step, miner)
-    give_margin(miner, task.loss)
+    miner: Miner = setup.miner
+    if setup.miner_at is not None:
+        step = state.step * setup.accumulate + number
+        miner = miner_of_step(setup.sampler, setup.miner_at, state.epoch, step, miner)
     with blaming(miner):
-        miner = at_work(miner, task.loss)
-    rng = generator(task.seed, position.epoch, position.step * task.accumulate + number)
+        miner = at_work(miner, setup.loss)
+    rng = generator(setup.seed, state.epoch, state.step * setup.accumulate + number)
     with torch.no_grad(), blaming(miner):
-        tuples = mine(miner, embeddings, labels, rng)
+        tuples = mine(miner, embeddings, labels, rng, margin_of(setup.loss))
     check_tuples(miner, tuples, labels)
-    if position.step == 0:
+    if state.step == 0:
         check_labels(miner, tuples, labels)
     return anchored(tuples, anchors) if len(labels) > anchors else tuples
 
@@ -172,17 +193,17 @@ def _mined(
 def _counts(
     tuples: Tuples | None, labels: Tensor, anchors: int
 ) -> tuple[Count | None, Count | None]:
-    """How many tuples there are, and how many are possible."""
+    """The numbers of chosen and of possible tuples."""
     if tuples is None:
         return None, None
     return chosen(tuples, labels, anchors), possible(tuples, labels, anchors)
 
 
 def _fetched(*values: Any) -> list[Any]:
-    """The same with numbers in the place of 0-d tensors, which are waited for all at once."""
+    """The same with numbers in place of 0-d tensors, which are fetched all at once."""
     tensors = [value.detach() for value in values if isinstance(value, Tensor)]
     device = tensors[0].device
-    # What MPS lacks; only counts beyond 16 million are then rounded.
+    # MPS lacks float64; only counts above 16 million are then rounded.
     exact = torch.float32 if device.type == "mps" else torch.float64
     numbers = iter(torch.stack([tensor.to(device, exact) for tensor in tensors]).tolist())
     return [next(numbers) if isinstance(value, Tensor) else value for value in values]
@@ -192,11 +213,11 @@ def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _diverged(task: Task, batch: Tensor, loss: float, sound: bool) -> DivergedError:
-    rows = ", ".join(str(int(i) // task.views) for i in task.train[batch][:16])
+def _diverged(setup: TrainingSetup, batch: Tensor, loss: float, sound: bool) -> DivergedError:
+    rows = ", ".join(str(int(i) // setup.views) for i in setup.train[batch][:16])
     more = ", ..." if len(batch) > 16 else ""
     what = f"the loss is {loss}" if not sound else f"the loss is {loss}, without finite gradient,"
     return DivergedError(
         f"{what} for the batch of images {rows}{more}; no step was taken. "
-        f"Try a lower learning rate (--optimizer {type(task.optimizer).__name__.lower()}:lr=...)."
+        f"Try a lower learning rate (--optimizer {type(setup.optimizer).__name__.lower()}:lr=...)."
     )

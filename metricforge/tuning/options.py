@@ -1,50 +1,50 @@
-"""What can be searched: fields of a recipe, and options of its components."""
+"""The search space: fields of a recipe, and options of its components."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from metricforge import Recipe, Registry, Spec, options_of
 from metricforge.errors import UsageError, unknown
-from metricforge.spec import Factory, Option
+from metricforge.recipes.option import Option as RecipeOption
+from metricforge.recipes.recipe import Recipe, options
+from metricforge.registry import Registry
+from metricforge.spec import Factory, Option, Spec, options_of
 from metricforge.training.optimizer import OPTIMIZERS, SCHEDULES
 from metricforge.tuning.space import Choice, Dimension, dimension
 
 OWN = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-"""The components that are the core's own, and in no registry."""
+"""The components of the core itself, which are in no registry."""
 
-COMPONENTS = ("sampler", "miner", "loss", "backbone", "head", *OWN)
 
-PLAIN: Mapping[str, type] = {
-    "dim": int,
-    "orientations": int,
-    "epochs": int,
-    "precision": str,
-    "batch_norm": str,
-    "clip": float,
-    "ema": float,
-    "freeze": int,
-    "accumulate": int,
-    "channels_last": bool,
-}
+def _searchable() -> Mapping[str, RecipeOption]:
+    """The options of a recipe that may be searched, by name."""
+    return {name: each for name, each in options().items() if each.about.tunable}
 
-SAME_FOR_ALL = ("dataset", "split", "protocols", "validation", "select", "seed", "device",
-                "data_root", "test", "patience", "rates", "chunk", "compile", "save_steps",
-                "save_minutes", "keep", "workers", "images", "seconds")  # fmt: skip
-"""What decides how a trial is measured: with another one, two trials could not be compared."""
 
-LISTS = ("augment", "hooks")
-"""Fields of several components in order, which have no one name to search by; all trials share."""
+def _components() -> list[str]:
+    """The searchable options that name a component, which has options of its own."""
+    return [name for name, each in _searchable().items() if each.type is Spec]
 
 
 def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tuple[Dimension, ...]:
     """The search space that KEY=VALUES texts describe, checked against `recipe`.
 
     Whole components are read first: an option must be one of every component that may be chosen.
-    Raises UsageError for unknown components, options and fields with the nearest, for values of
-    another type, and for a key given twice.
+
+    Args:
+        texts: E.g. "sampler.per_class=2,4" (choices) or "loss.margin=0.05..0.5" (a range).
+        recipe: The recipe to search from.
+        registry: Registry of components.
+
+    Returns:
+        A dimension for each key, in order.
+
+    Raises:
+        UsageError: A component, option or field is unknown (with the nearest), a value has another
+            type, or a key is given twice.
     """
     given: dict[str, str | None] = {}
     for text in texts:
@@ -60,36 +60,45 @@ def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tu
 
 
 def carried_out(recipe: Recipe, chosen: Mapping[str, str]) -> Recipe:
-    """The recipe with the chosen values, each as text by its key."""
+    """The recipe with the chosen values.
+
+    Args:
+        recipe: The recipe to search from.
+        chosen: Values as text, by key.
+
+    Returns:
+        The recipe of a trial.
+    """
     fields = {key: _value(key, text) for key, text in chosen.items() if "." not in key}
     recipe = recipe.but(**fields)
     for key, text in chosen.items():
         component, _, option = key.partition(".")
         if option:
-            spec = Spec.parse(getattr(recipe, component))
-            changed = Spec(spec.name, {**spec.options, option: text}, spec.distribution)
-            recipe = recipe.but(**{component: str(changed)})
+            spec = getattr(recipe, component)
+            recipe = recipe.but(
+                **{component: replace(spec, options={**spec.options, option: text})}
+            )
     return recipe
 
 
 def _value(field: str, text: str) -> Any:
-    return _plain(field).read(text) if field in PLAIN else text
+    return text if field in _components() else _plain(field).read(text)
 
 
 def _plain(field: str) -> Option:
-    return Option(field, PLAIN[field], None)
+    return Option(field, options()[field].type, None)
 
 
 def _field(key: str, values: str | None, registry: Registry) -> Dimension:
     """A field of the recipe: a whole component by its specs, or a plain value."""
-    if key in LISTS:
-        raise UsageError(f"'{key}' can't be searched: it is a list; give it with the recipe.")
-    if key in SAME_FOR_ALL:
+    if key not in _searchable():
+        if key not in options():
+            raise unknown("option to search", key, _searchable())
+        if options()[key].several and key != "protocols":
+            raise UsageError(f"'{key}' can't be searched: it is a list; give it with the recipe.")
         raise UsageError(f"option {key}: all trials must have the same {key} to be compared.")
-    if key in PLAIN:
+    if key not in _components():
         return _of_option(key, _plain(key), values)
-    if key not in COMPONENTS:
-        raise unknown("option to search", key, [*COMPONENTS, *PLAIN])
     if values is None:
         raise UsageError(f"option {key} needs values, as in {key}=NAME,NAME.")
     found = dimension(key, values, None, str, "specs")
@@ -106,29 +115,31 @@ def _part(
     recipe: Recipe,
     registry: Registry,
 ) -> Dimension:
-    """An option of a component, which each spec that the component may have must take."""
+    """An option of a component, which each candidate for the component must have."""
     component, _, name = key.partition(".")
-    if component not in COMPONENTS:
-        raise unknown("component to search", component, COMPONENTS)
+    if component not in _components():
+        raise unknown("component to search", component, _components())
     found = None
     for spec in _candidates(component, whole, recipe):
-        options = options_of(_factory(component, spec, registry))
-        if name not in options:
-            raise unknown(f"option of {component} '{spec.name}':", name, options)
-        found = _of_option(key, options[name], values)
+        known = options_of(_factory(component, spec, registry))
+        if name not in known:
+            raise unknown(f"option of {component} '{spec.name}':", name, known)
+        found = _of_option(key, known[name], values)
     assert found is not None, "a component has at least one candidate"
     return found
 
 
 def _candidates(component: str, whole: Mapping[str, Dimension], recipe: Recipe) -> tuple[Spec, ...]:
     chosen = whole.get(component)
-    texts = chosen.values if isinstance(chosen, Choice) else (getattr(recipe, component),)
-    if texts == (None,):
+    if isinstance(chosen, Choice):
+        return tuple(Spec.parse(text) for text in chosen.values)
+    named = getattr(recipe, component)
+    if named is None:
         raise UsageError(
             f"the recipe names no {component}, so its options are not known; name one in it, or "
             f"as an option, {component}=NAME."
         )
-    return tuple(Spec.parse(text) for text in texts)
+    return (named,)
 
 
 def _factory(component: str, spec: Spec, registry: Registry) -> Factory:
@@ -151,7 +162,7 @@ def _of_option(key: str, option: Option, values: str | None) -> Dimension:
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
-    """The types of a union without None, which says "as suits" and is one of the others."""
+    """The types of a union without None, which means "as suits" and is one of the others."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return tuple(part for part in parts if part is not type(None))
 

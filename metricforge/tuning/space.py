@@ -1,4 +1,4 @@
-"""What a search may choose: the values of one option each, and how a trial picks one."""
+"""The dimensions of a search: the values of one option each, and how a trial picks one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Read: TypeAlias = Callable[[str], object]
 
 
 class Chooser(Protocol):
-    """What picks values, one of each option; optuna's trials are such."""
+    """Picks values, one of each option, e.g. one of optuna's trials."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
     def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = ...) -> int: ...
@@ -28,13 +28,18 @@ LOGARITHMIC = 10
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these values, as a spec writes them."""
+    """One of several values, as a spec writes them.
+
+    Args:
+        key: The option, e.g. "sampler.per_class".
+        values: The values, as text.
+    """
 
     key: str
     values: tuple[str, ...]
 
     def pick(self, chooser: Chooser) -> str:
-        """The value that a trial shall have, as text."""
+        """The value for a trial, as text."""
         return str(chooser.suggest_categorical(self.key, self.values))
 
     def holds(self, text: str) -> bool:
@@ -47,14 +52,20 @@ class Choice:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number from `low` to `high`, by its logarithm when they lie far apart."""
+    """A whole number from `low` to `high`, by its logarithm if they are far apart.
+
+    Args:
+        key: The option, e.g. "sampler.per_class".
+        low: Lowest value.
+        high: Highest value.
+    """
 
     key: str
     low: int
     high: int
 
     def pick(self, chooser: Chooser) -> str:
-        """The value that a trial shall have, as text."""
+        """The value for a trial, as text."""
         log = _far_apart(self.low, self.high)
         return str(chooser.suggest_int(self.key, self.low, self.high, log=log))
 
@@ -68,14 +79,20 @@ class Whole:
 
 @dataclass(frozen=True)
 class Real:
-    """A number from `low` to `high`, by its logarithm when they lie far apart."""
+    """A number from `low` to `high`, by its logarithm if they are far apart.
+
+    Args:
+        key: The option, e.g. "loss.margin".
+        low: Lowest value.
+        high: Highest value.
+    """
 
     key: str
     low: float
     high: float
 
     def pick(self, chooser: Chooser) -> str:
-        """The value that a trial shall have, as text of four digits."""
+        """The value for a trial, as text of four digits."""
         log = _far_apart(self.low, self.high)
         drawn = chooser.suggest_float(self.key, self.low, self.high, log=log)
         # Rounding must not lead out of the range.
@@ -93,11 +110,21 @@ Dimension: TypeAlias = Choice | Whole | Real
 
 
 def dimension(key: str, text: str, numeric: type | None, read: Read, takes: str) -> Dimension:
-    """`a,b,c` or `low..high` to the values of the option `key`.
+    """Parse `a,b,c` or `low..high` as the values of an option.
 
-    `numeric` is int or float where the option takes such numbers, `read` reads one of its values
-    and `takes` names its type. Raises UsageError for a value of another type, a range of what is
-    no number or that is empty, and a value given twice.
+    Args:
+        key: The option.
+        text: Its values.
+        numeric: int or float if the option takes such numbers, or None.
+        read: Parses one of its values.
+        takes: Name of its type, for errors.
+
+    Returns:
+        The dimension.
+
+    Raises:
+        UsageError: A value has another type or is given twice, or a range is empty or not of
+            numbers.
     """
     if numeric is not None and ".." in text:
         return _range(key, text, numeric, takes)
@@ -110,7 +137,7 @@ def dimension(key: str, text: str, numeric: type | None, read: Read, takes: str)
 
 
 def _listed(key: str, text: str) -> tuple[str, ...]:
-    """Values between commas; one that has commas of its own stands in double quotes."""
+    """Values between commas; one that has commas of its own is in double quotes."""
     try:
         values = next(csv.reader([text], strict=True)) or [""]
     except csv.Error as error:

@@ -16,13 +16,21 @@ METRICFORGE_API = 1
 class Timm(nn.Module):
     """Any of timm's image networks without its last layer, by its name there.
 
-    Images [B, C, H, W] to features [B, F]. The core resizes images to `size` pixels a side
-    (default: what the network was made for). `pretrained` starts from timm's weights, and gives
-    the network images normalised as it was trained; a tag behind a dot chooses among several
-    weights. `drop_path` is the rate of stochastic depth (Huang 2016).
+    Images [B, C, H, W] to features [B, F]. With `pretrained` the core normalises images as they
+    were in the training of the weights.
 
-    Raises UsageError for a name, a tag or options that timm does not have, ResourceError when
-    the weights can't be fetched.
+    Args:
+        in_channels: C, the channels of an image.
+        model: timm's name of the network; a tag after a dot selects one of several weights.
+        pretrained: Whether to start from timm's weights, which are downloaded.
+        size: Side to which the core resizes images, 1 or more pixels; none: that of the network.
+        drop_path: Rate of stochastic depth, 0 to below 1 (Huang 2016).
+
+    Raises:
+        UsageError: timm does not have the name, the tag or the options.
+        ResourceError: The weights can't be downloaded.
+
+    Reference: Huang et al., Deep Networks with Stochastic Depth, 2016.
     """
 
     def __init__(
@@ -68,7 +76,7 @@ def _check(model: str, pretrained: bool, size: int | None, drop_path: float) -> 
 
 
 def _has_fixed_size(model: str) -> bool:
-    """Whether the network is built for one size, as transformers are, or takes images of any."""
+    """Whether the network is built for one size, like transformers, or takes images of any."""
     from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(model)
@@ -96,7 +104,7 @@ def _network(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module
 
 
 def _preprocessing(network: nn.Module, pretrained: bool, size: int | None) -> Preprocessing:
-    """What the network wants: its own statistics only where its weights know them."""
+    """What the network requires: its own statistics only if its weights were trained with them."""
     from timm.data import resolve_model_data_config
 
     config = resolve_model_data_config(network)
@@ -110,7 +118,7 @@ def _preprocessing(network: nn.Module, pretrained: bool, size: int | None) -> Pr
 
 
 def _features(network: nn.Module, model: str, channels: int, wanted: Preprocessing) -> int:
-    """How many features the network gives, by trying: what families call that differs."""
+    """The number of features of the network, measured: families name it differently."""
     assert wanted.size is not None, "a timm network always has a size"
     height, width = wanted.size
     network.eval()

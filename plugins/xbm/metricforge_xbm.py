@@ -20,17 +20,24 @@ METRICFORGE_API = 1
 class XBM:
     """Another sampler's batches, compared with a memory of past embeddings too (Wang 2020).
 
-    `sampler` is the spec of the sampler that makes the batches and brings the miner, which must
-    choose among all images it is shown, as those of P x K samplers do. `size` is how many images
-    the memory holds: the newest embedding of each of the last `size`. `warmup` is how many steps
-    it only fills, while the network still drifts fast (none: until every image was seen once).
-    The embedding that an image of the batch left behind is never compared with it.
+    The memory has the newest embedding of each of the last `size` images. The embedding that an
+    image of the batch left in it is never compared with that image.
+
+    Args:
+        labels: int64 [N], the class of each image of the train set.
+        sampler: Spec of the sampler that makes the batches; its miner must choose among all images
+            that it is shown, as those of P x K samplers do.
+        size: Images in the memory, 1 or more.
+        warmup: Steps in which the memory is only filled, while the network still drifts fast; none:
+            until every image was seen once.
+
+    Reference: Wang et al., Cross-Batch Memory for Embedding Learning, 2020.
     """
 
     def __init__(
         self,
         labels: Tensor,
-        build: Build,
+        build: Build[Sampler],
         *,
         sampler: InnerSpec = "metricforge:hard-triplet",
         size: int = 1024,
@@ -38,7 +45,7 @@ class XBM:
     ) -> None:
         if size < 1 or (warmup is not None and warmup < 0):
             raise UsageError("xbm needs size >= 1 and warmup >= 0, or none.")
-        self._inner: Sampler = build(sampler)
+        self._inner = build(sampler)
         if hasattr(self._inner, "remember"):
             raise UsageError(f"xbm can't wrap '{sampler}', which has a memory of its own.")
         self.miner: Miner = self._inner.miner
@@ -73,9 +80,9 @@ class XBM:
         return bool(self._seen.all()) if self.warmup is None else self._steps >= self.warmup
 
     def remember(self, embeddings: Tensor, labels: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the batch [B, D] is compared with, [M, D] and [M]; M is 0 while warming up.
+        """The memory to compare the batch [B, D] with, [M, D] and [M]; M is 0 while warming up.
 
-        The batch is then put into the memory, in the place of what it holds of its images.
+        The batch is then put into the memory, and replaces what it holds of the same images.
         """
         device = embeddings.device
         images = images.to(device)
@@ -100,7 +107,7 @@ class XBM:
         return self._fitting(inner.miner_at(epoch, step))
 
     def _fitting(self, miner: Miner) -> Miner:
-        """The same miner, if it chooses among all the images it is shown."""
+        """The same miner, if it chooses among all the images that it is shown."""
         if not any(miner is fit for fit in self._fit):
             if not _chooses(miner):
                 raise UsageError(
@@ -112,7 +119,7 @@ class XBM:
         return miner
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The memory and how far the warm-up is, and the wrapped sampler's own state."""
+        """The memory, the progress of the warm-up, and the state of the wrapped sampler."""
         state = {"steps": torch.tensor(self._steps), "seen": self._seen}
         if self._embeddings is not None:
             state["embeddings"] = self._embeddings
@@ -122,7 +129,7 @@ class XBM:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self._steps, self._seen = int(state["steps"]), state["seen"]
         self._embeddings = state.get("embeddings")
         if self._embeddings is not None:
@@ -134,7 +141,7 @@ class XBM:
 
 
 def _chooses(miner: Miner) -> bool:
-    """Whether a miner takes any number of images: one that pairs places up would not."""
+    """Whether a miner takes any number of images: one that pairs indices does not."""
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
     embeddings = torch.nn.functional.one_hot(torch.arange(len(labels))).float()
     # A copy, so that what the miner keeps from batch to batch knows nothing of this one.
@@ -151,6 +158,6 @@ def _chooses(miner: Miner) -> bool:
 
 
 def _first_places(images: Tensor) -> Tensor:
-    """Where each image [B] first stands in its batch, in order."""
+    """The first index of each image [B] in its batch, in order."""
     _, first = np.unique(images.cpu().numpy(), return_index=True)
     return torch.from_numpy(np.sort(first)).to(images.device)

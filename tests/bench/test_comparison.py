@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metricforge.bench.comparison import compare
-from metricforge.bench.records import append
+from metricforge.bench.result_file import append
 from metricforge.errors import DataError
 from tests.bench.test_table import record
 

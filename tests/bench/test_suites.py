@@ -12,10 +12,10 @@ import pytest
 from metricforge.bench import read_suite
 from metricforge.bench.suite import Approach, Suite
 from metricforge.errors import UsageError
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.assembly import assemble
-from metricforge.runs.recipe import Recipe
-from tests.cli.process import metricforge
+from metricforge.runs.build import assemble
+from tests.cli.process import metricforge, wrapped
 from tests.standard.layouts import make_cub, make_older_cars, make_sop
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
@@ -127,9 +127,9 @@ def test_a_suite_of_photographs_runs_on_a_folder_of_that_layout(
     for large, small in SMALL.items():
         text = text.replace(large, small)
     (tmp_path / f"{name}.toml").write_text(text)
-    done = metricforge(
-        "bench", "run", tmp_path / f"{name}.toml", "--out", tmp_path / "out", "--seeds", 1,
-        "--data-root", tmp_path, *only,
+    done = wrapped(
+        f"cars={tmp_path}", "bench", "run", tmp_path / f"{name}.toml", "--out", tmp_path / "out",
+        "--seeds", 1, "--data-root", tmp_path, *only,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = records(tmp_path / "out")

@@ -16,7 +16,7 @@ from scipy import stats
 from metricforge.bench import Record, Suite, grids, tabulate
 from metricforge.bench.formats import as_csv, as_json, html, markdown, on_terminal
 from metricforge.bench.suite import Approach
-from metricforge.cli.bench.places import show
+from metricforge.cli.bench.suite_paths import show
 from metricforge.errors import UsageError
 
 SUITE = Suite("s", "A title", {}, (Approach("a"), Approach("b"), Approach("c")), "a", seeds=3)

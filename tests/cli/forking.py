@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 # What the commands load when they are called; none of it may start a thread.
 LIBRARIES = (
     "torch", "torchvision", "faiss", "sklearn.datasets", "matplotlib.figure", "PIL.Image",
-    "pytorch_metric_learning.losses", "metricforge.runs.train", "metricforge.runs.evaluate",
+    "pytorch_metric_learning.losses", "metricforge.runs.train", "metricforge.judging.evaluate",
 )  # fmt: skip
 
 

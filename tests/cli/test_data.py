@@ -19,8 +19,8 @@ from metricforge.cli import cli
 from metricforge.data.images import fingerprint
 from metricforge.data.split import split_dataset
 from metricforge.errors import ArtefactError, DataError, UsageError
+from metricforge.recipes.dataset_spec import open_dataset
 from metricforge.registry import Registry
-from metricforge.runs.sources import open_dataset
 from tests.cli.process import COMMAND, metricforge, on_a_terminal, uncoloured
 from tests.covering import covering
 

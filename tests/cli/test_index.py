@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 import pytest
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import Reading
 from metricforge.model import load
 from tests.cli.process import metricforge, wrapped

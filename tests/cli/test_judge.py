@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import metricforge as mf
-from metricforge.data.arrays import read_embeddings, read_labels
+from metricforge.data.embedding_files import read_embeddings, read_labels
 from metricforge.errors import MetricForgeError
 from tests.cli.forked import ranked
 from tests.cli.process import metricforge

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metricforge.data.naming import lookalikes
+from metricforge.data.class_names import lookalikes
 from tests.cli.process import metricforge
 
 PARTS = ("train", "validation", "test")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from metricforge_standard.datasets.folder import folder
 
-from metricforge.runs.recipe import Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.runs.train import run_name
+from metricforge.spec import Spec
 from tests.cli.process import metricforge
 from tests.cli.small_model import make_model
 from tests.cli.small_run import make_files, words
@@ -79,7 +80,7 @@ def test_a_run_is_named_by_where_its_images_lie(tmp_path: Path) -> None:
         (f"csv:path={tmp_path}/list.csv", "list"),
         ("digits", "digits"),
     ):
-        assert run_name(Recipe(dataset=dataset)) == f"{name}-hard-triplet"
+        assert run_name(Recipe(dataset=Spec.parse(dataset))) == f"{name}-hard-triplet"
 
 
 def test_a_class_with_files_of_common_names_is_no_output(photos: Path) -> None:

@@ -100,7 +100,9 @@ def test_the_list_of_one_kind_is_a_table(word: str) -> None:
     head, *rows = done.stdout.splitlines()
     assert head == "samplers"
     (row,) = (row for row in rows if row.startswith("  hard-triplet "))
-    assert re.search(r"hard-triplet +metricforge \d\S+ +ok +P x K batches; for each anchor", row)
+    assert re.search(
+        r"hard-triplet +metricforge \d\S+ +not imported +P x K batches; for each anchor", row
+    )
     starts = {re.match(r"  \S+ +", row).end() for row in rows}  # type: ignore[union-attr]
     assert len(starts) == 1, "the columns are aligned"
 
@@ -114,7 +116,7 @@ def test_the_records_say_all_of_it() -> None:
         "kind": "loss",
         "name": "triplet",
         "distribution": "metricforge",
-        "status": "ok",
+        "status": "not imported",
         "reason": "",
         "location": "metricforge_standard.losses.triplet:Triplet",
         "summary": "Wants the negative farther than the positive by a margin (Schroff 2015, "
@@ -149,7 +151,7 @@ def test_import_finds_what_the_source_does_not_tell(added: Command) -> None:
     words = ("plugins", "list", "command", "--json")
     before = {r["name"]: r["status"] for r in records(added(*words, broken=True))}
     after = {r["name"]: r for r in records(added(*words, "--import", broken=True))}
-    assert before["say"] == "ok"
+    assert before["say"] == "not imported"
     assert (after["say"]["status"], after["say"]["reason"]) == ("broken", "RuntimeError: no luck")
 
 
@@ -170,9 +172,11 @@ def test_show_as_json() -> None:
     done = metricforge("plugins", "show", "dataset", "folder", "--json")
     (record,) = records(subprocess.CompletedProcess([], 0, f"[{done.stdout}]", done.stderr))
     options = {option["name"]: option for option in record["options"]}  # type: ignore[index]
+    assert options["path"].pop("help").startswith("Folder of class folders")
     assert options["path"] | {"type": "-"} == {
         "name": "path", "type": "-", "required": True, "default": None,
     }  # fmt: skip
+    assert record["fault"] == ""
     assert record["asks"] == []
     assert record["example"] == "metricforge train --dataset folder:path=PATH"
     assert Path(record["file"]).name == "folder.py"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.atomic_files import read_folder, write_folder
 from metricforge.errors import ResourceError
 from tests.cli.forked import LONGEST
 from tests.cli.killing import ending

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metricforge.image_index import ImageIndex
 from metricforge.model import load
-from metricforge.runs.image_index import ImageIndex
 from tests.cli.process import COMMAND, metricforge
 from tests.cli.small_model import make_model
 from tests.cli.small_run import make_files

@@ -2,6 +2,7 @@
 
     python -m tests.cli.wrapped WHAT WORDS...
 
+- `cars=FOLDER`: the annotations of `cars` there are taken for the published ones.
 - `decoding`: image files are never kept in memory, as in a run whose images don't fit.
 - `dying=N`: the second of two ranks is killed before its N-th step.
 - `killed=N`: this process is.
@@ -13,17 +14,21 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import metricforge.cli
 import metricforge.data.images
 from tests.cli.killing import arm
+from tests.standard.layouts import publish
 
 
 def befall(what: str) -> None:
     """Have it happen in this process."""
     name, _, number = what.partition("=")
-    if name == "decoding":
+    if name == "cars":
+        publish(Path(number))
+    elif name == "decoding":
         metricforge.data.images.open_images.__defaults__ = (0, None)
     elif name == "killed" or (name == "dying" and os.environ.get("RANK") == "1"):
         arm("step", int(number))

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from metricforge.data import members as members_module
-from metricforge.data import tar_archive
+from metricforge.data import archive_members, tar_archive
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
 from metricforge.data.decode import read_image
 from metricforge.errors import DataError
@@ -115,11 +114,11 @@ def test_bombs_are_refused_by_size_ratio_and_count(
     many = {f"a/{n}.bmp": bytes(1 << 20) for n in range(20)}
     with pytest.raises(DataError, match=r"all that it holds unpacks to .* decompression bomb"):
         read_archive(zipped(tmp_path / "whole.zip", many))
-    monkeypatch.setattr(members_module, "LARGEST_FILE", 1_000)
+    monkeypatch.setattr(archive_members, "LARGEST_FILE", 1_000)
     for name in ("size.zip", "size.tar", "size.tar.gz"):
         with pytest.raises(DataError, match="unpacks to 2,000 bytes, more than any image"):
             read_archive(packed(tmp_path, name, {"a/1.bmp": bytes(2_000)}))
-    monkeypatch.setattr(members_module, "MOST_FILES", 5)
+    monkeypatch.setattr(archive_members, "MOST_FILES", 5)
     for name in ("count.zip", "count.tar"):
         with pytest.raises(DataError, match="more than 5 files"):
             read_archive(packed(tmp_path, name, FILES))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metricforge.artefact import partial_of
+from metricforge.atomic_files import partial_of
 from metricforge.contracts import Dataset
 from metricforge.data.images import MappedImages, MemoryImages, open_images
 from metricforge.errors import ArtefactError, DataError, ResourceError

@@ -38,8 +38,8 @@ def dataset(
     )
 
 
-def split(data: Dataset, spec: str) -> Split:
-    return split_dataset(data, Spec.parse(spec))
+def split(data: Dataset, spec: str | Spec) -> Split:
+    return split_dataset(data, Spec.parse(spec) if isinstance(spec, str) else spec)
 
 
 def sets(result: Split, data: Dataset) -> list[set[str]]:
@@ -79,7 +79,7 @@ def test_random_keeps_the_shares_of_ten_classes() -> None:
     data = dataset([*range(10)] * 3)
     result = split_dataset(data)
     assert [len(names) for names in sets(result, data)] == [5, 2, 3]
-    assert result.rule == "random:validation=0.2,test=0.3,seed=0"
+    assert str(result.rule) == "random:validation=0.2,test=0.3,seed=0"
     drawn = {split(data, f"random:seed={seed}").classes("test", data) for seed in range(20)}
     assert len(drawn) > 10
 
@@ -137,7 +137,7 @@ def test_classes_takes_names_and_ranges() -> None:
     result = split(data, "classes:train=0-3+9,validation=4,test=6-7+5")
     assert sets(result, data) == [set("01239"), {"4"}, set("567")]
     assert result.train.tolist() == [0, 1, 2, 3, 9, 10, 11, 12, 13, 19]
-    assert result.rule == "classes:train=0-3+9,validation=4,test=6-7+5"
+    assert str(result.rule) == "classes:train=0-3+9,validation=4,test=6-7+5"
 
 
 def test_a_class_name_wins_over_reading_it_as_a_range_or_a_sum() -> None:
@@ -199,7 +199,7 @@ def test_official_draws_whole_groups_to_validate() -> None:
         assert sum(len(result.part(part)) for part in PARTS) == len(data)
         seen.add(held)
     assert len(seen) > 1
-    assert split_dataset(data).rule == "official:validation=0.1,seed=0"
+    assert str(split_dataset(data).rule) == "official:validation=0.1,seed=0"
 
 
 @pytest.mark.parametrize("groups", [None, [0] * 24, [0] * 12 + [1] * 12])
@@ -225,7 +225,7 @@ def test_official_draws_images_of_each_class_of_a_closed_set() -> None:
     assert result.test.tolist() == [34, 35, 36, 37, 38]
     assert split(data, "official:seed=1").hash != result.hash
     # Nothing that it saw in training may be tested by default.
-    assert split_dataset(data).rule == "random:validation=0.2,test=0.3,seed=0"
+    assert str(split_dataset(data).rule) == "random:validation=0.2,test=0.3,seed=0"
 
 
 def test_official_keeps_a_validation_part_of_the_dataset() -> None:

@@ -108,7 +108,7 @@ def retrieval(case):
         "per_query": columns,
         "mean": means,
     }
-    told = Retrieval(k="+".join(map(str, ks))).evaluate(
+    told = Retrieval(k=tuple(ks)).evaluate(
         torch.from_numpy(points).float(),
         labelled(small(labels), **{k: flags(rows, len(labels)) for k, rows in given.items()}),
     )
@@ -122,7 +122,7 @@ def verification(case):
     roc = Ranked(distances_of(points, pairs), pairs).roc()
     found = {"auc": roc.area, "eer": roc.equal_error[0]}
     found |= {f"tar@far={rate}": roc.accepted_at(float(rate)) for rate in rates}
-    told = Verification(far="+".join(rates)).evaluate(
+    told = Verification(far=tuple(map(float, rates))).evaluate(
         torch.from_numpy(points).float(), labelled(labels)
     )
     assert found == pytest.approx({name: told.estimates[name].value for name in found})
@@ -282,7 +282,7 @@ def given_by_the_protocols():
         OneShot(episodes=5).evaluate(points, images),
         OneShot(way=5, shot=2, within="group", episodes=5).evaluate(points, images),
         OneShot(official="omniglot").evaluate(points, images),
-        Verification(far="0.1+0.01+0.00001").evaluate(points, images, other),
+        Verification(far=(0.1, 0.01, 0.00001)).evaluate(points, images, other),
         Clustering(seeds=2).evaluate(points, images),
         KNN(repeats=2).evaluate(points, images),
     ]
@@ -485,7 +485,7 @@ def test_differs_lone_queries():
     theirs = pml(points, labels)
     assert_agree(theirs, ours(points, labels))
     assert theirs.keys() == set(RANKING)  # and no count
-    notes = Retrieval(k="1").evaluate(torch.from_numpy(points).float(), labelled(labels)).notes
+    notes = Retrieval(k=(1,)).evaluate(torch.from_numpy(points).float(), labelled(labels)).notes
     assert "1 of 5 images are the only one of their class" in notes[0]
     assert all(np.isnan(value) for value in pml(points, np.arange(5)).values())
     with pytest.raises(DataError):

@@ -12,10 +12,10 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from metricforge.evaluation import (
     map_at_r,
     ndcg_at_r,
+    neighbor_search,
     r_precision,
     recall_at,
     score_retrieval,
-    search,
 )
 
 HITS = np.array([[1, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0]], dtype=bool)
@@ -107,7 +107,7 @@ def test_agrees_with_naive_loops(seed):
 @pytest.mark.parametrize("deep", [256, 0], ids=["faiss", "deep"])
 @pytest.mark.parametrize("shared", [0, 10], ids=["apart", "overlapping"])
 def test_queries_and_a_gallery_agree_with_naive_loops(monkeypatch, deep, shared):
-    monkeypatch.setattr(search, "DEEP", deep)
+    monkeypatch.setattr(neighbor_search, "DEEP", deep)
     # Classes of 2 to 40 images, so that R differs.
     rng = np.random.default_rng(5)
     labels = np.repeat(np.arange(8), [2, 2, 3, 5, 9, 20, 30, 40])
@@ -129,7 +129,7 @@ def naive_answered(points, labels, queries, gallery):
 @pytest.mark.parametrize("deep", [256, 0], ids=["faiss", "deep"])
 def test_one_query_in_the_gallery_takes_nothing_from_another(monkeypatch, deep):
     """Small galleries, of which all is searched: who is in them has one image less to find."""
-    monkeypatch.setattr(search, "DEEP", deep)
+    monkeypatch.setattr(neighbor_search, "DEEP", deep)
     rng = np.random.default_rng(8)
     for _ in range(60):
         labels = rng.integers(0, 3, 9)
@@ -156,14 +156,14 @@ def test_classes_of_hundreds_of_images_are_counted_right():
 def test_what_an_index_does_not_find_is_no_hit(monkeypatch):
     """faiss's -1 must not become the last image or its class."""
     points, labels = clustered(2, classes=4, each=6)
-    real = search.ask
+    real = neighbor_search.ask
 
     def forgetful(index, queries, k):
         places = real(index, queries, k)
         places[:, 2:] = -1
         return places
 
-    monkeypatch.setattr(search, "ask", forgetful)
+    monkeypatch.setattr(neighbor_search, "ask", forgetful)
     scores = score_retrieval(points, labels, [1, 5], index="hnsw")
     assert (scores.r_precision <= 2 / 5 + 1e-12).all()
     assert (scores.recall[5] <= np.minimum(1, scores.r_precision * 5)).all()
@@ -212,7 +212,7 @@ def test_agrees_with_pytorch_metric_learning(seed):
 def test_tiles_change_nothing(monkeypatch):
     points, labels = clustered(4)
     whole = score_retrieval(points, labels, [1, 8])
-    monkeypatch.setattr(search, "QUERIES_PER_TILE", 25)
+    monkeypatch.setattr(neighbor_search, "QUERIES_PER_TILE", 25)
     tiled = score_retrieval(points, labels, [1, 8])
     assert tiled.map_at_r.tolist() == whole.map_at_r.tolist()
     assert tiled.queries.tolist() == whole.queries.tolist()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from metricforge.contracts import AllPairs, Pairs
+from metricforge.contracts import AllPairs, Counted, Pairs
 from metricforge.testing import check_loss
 from tests.kit.breaking import assert_all_are_broken, assert_ends
 
@@ -28,6 +28,21 @@ class Sound:
     def of(self, first, second, same):
         squared = (first - second).square().sum(1)
         return torch.where(same, squared, 1 / (1 + squared)).mean()
+
+
+class Miscounts(Sound):
+    def counted(self, embeddings, labels, tuples):
+        return Counted(self(embeddings, labels, tuples) + 1, 0)
+
+
+class Overcounts(Sound):
+    def counted(self, embeddings, labels, tuples):
+        return Counted(self(embeddings, labels, tuples), 10**6)
+
+
+class CountsInWords(Sound):
+    def counted(self, embeddings, labels, tuples):
+        return self(embeddings, labels, tuples), "3"
 
 
 class Proxies(nn.Module):
@@ -180,6 +195,7 @@ BROKEN = {
     "builds": [NeedsClasses],
     "says-what-it-accepts": [AcceptsWords, MarginOfWords],
     "gives-a-scalar-with-a-graph": [Detached, Vector],
+    "counted-gives-the-value": [Miscounts, Overcounts, CountsInWords],
     "gradient-reaches-what-learns": [IgnoresEmbeddings, IdleProxies],
     "gradient-is-the-derivative": [HalfDetached],
     "steps-follow-each-other": [KeepsTheGraph],

@@ -92,11 +92,6 @@ class Constant(Sound):
         return super().told(0.5, count)
 
 
-class HidesNaN(Sound):
-    def evaluate(self, embeddings, images):
-        return super().evaluate(embeddings.nan_to_num(), images)
-
-
 class DividesByLength(Sound):
     def told(self, value, count):
         return super().told(value, count)
@@ -143,7 +138,6 @@ BROKEN = {
     "global-generators-stay": [Seeds],
     "input-stays": [Normalises],
     "tells-classes-from-noise": [Constant],
-    "refuses-not-a-number": [HidesNaN],
     "collapsed-embeddings-stay-finite": [DividesByLength],
     "small-sets-are-measured-or-refused": [NeedsTwo],
     "groups-are-optional": [NeedsGroups],

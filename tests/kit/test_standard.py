@@ -12,7 +12,8 @@ from metricforge.contracts import KINDS
 from metricforge.evaluation import statistics
 from metricforge.registry import Registry
 from metricforge.spec import Spec, options_of
-from metricforge.testing import CHECKS, backbones, check, check_dataset, conformance
+from metricforge.testing import CHECKS, check, check_dataset, conformance
+from metricforge.testing.network import backbone_checks
 
 REGISTRY = Registry.installed()
 OURS = [e for e in REGISTRY.entries() if e.distribution == "metricforge" and e.kind in KINDS]
@@ -89,7 +90,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         kept = tuple(check for check in checks if check.name != "growth")
         monkeypatch.setitem(conformance.CHECKS, kind, kept)
     monkeypatch.setattr(statistics, "RESAMPLES", 20)
-    monkeypatch.setattr(backbones, "SHAPES", ((1, 28, 28), (3, 32, 32)))
+    monkeypatch.setattr(backbone_checks, "SHAPES", ((1, 28, 28), (3, 32, 32)))
 
 
 def members() -> list[tuple[str, str]]:

@@ -19,10 +19,10 @@ from metricforge.cli.train import _given
 from metricforge.cli.train import command as train
 from metricforge.contracts import COMMANDS, KINDS
 from metricforge.errors import PluginError, UsageError
-from metricforge.plugins.description import Description, describe
+from metricforge.plugin_tools.description import Description, describe
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.assembly import assemble
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.build import assemble
 from metricforge.spec import Spec
 from tests.test_registry import Installed
 

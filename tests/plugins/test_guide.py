@@ -13,13 +13,21 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from metricforge import pairwise
+from metricforge import Recipe, Registry, pairwise
 from metricforge.cli.plugins import COMMANDS
 from metricforge.cli.plugins import command as plugins
 from metricforge.contracts import API_VERSION, KINDS
 from metricforge.contracts import COMMANDS as COMMAND_GROUP
-from metricforge.installed import RESTRICTION
-from metricforge.testing import CHECKS, check_backbone, check_head, check_miner, check_sampler
+from metricforge.entry_points import GROUPS, RESTRICTION
+from metricforge.testing import (
+    CHECKS,
+    check,
+    check_backbone,
+    check_head,
+    check_miner,
+    check_sampler,
+)
+from metricforge.tuning.options import read_options
 from tests.plugins.environment import ROOT, Environment
 
 GUIDE = (ROOT / "plugins" / "README.md").read_text()
@@ -32,7 +40,21 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
-NEAREST, NEAREST_TEST, COMMAND, NETWORKS, TILES = blocks("python")
+(NEAREST, NEAREST_TEST, SAMPLER, MINER, LOSS, HEAD, BACKBONE, NETWORKS, DATASET, AUGMENTATION,
+ PROTOCOL, HOOK, COMMAND, SEARCH, TILES) = blocks("python")  # fmt: skip
+PLUGINS = {
+    "sampler": SAMPLER,
+    "miner": MINER,
+    "loss": LOSS,
+    "head": HEAD,
+    "backbone": BACKBONE,
+    "dataset": DATASET,
+    "augmentation": AUGMENTATION,
+    "protocol": PROTOCOL,
+    "hook": HOOK,
+    "command": COMMAND,
+    "search": SEARCH,
+}
 (PROJECT,) = blocks("toml")
 TO_A_TRAINING, WITH_NEAREST, TO_PUBLISH = blocks("console")
 
@@ -46,7 +68,7 @@ def namespace(source: str) -> dict[str, Any]:
 
 def test_no_block_goes_unrun() -> None:
     # Those named above, by language, are all there are.
-    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (5 + 1 + 3)
+    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (15 + 1 + 3)
 
 
 def test_the_plugin_has_eleven_lines() -> None:
@@ -94,6 +116,38 @@ def test_every_command_does_what_it_says(desk: Path) -> None:
     assert re.search(r"^map@r 0\.\d{3}$", done.stdout, re.MULTILINE)
 
 
+def test_each_kind_has_a_heading_with_its_plugin_beneath() -> None:
+    assert set(PLUGINS) == set(GROUPS.values())
+    for kind, plugin in PLUGINS.items():
+        section = GUIDE.partition(f"\n### {kind.capitalize()}\n")[2].partition("\n### ")[0]
+        assert section.partition("```python\n")[2].startswith(plugin), kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plugin_of_each_kind_holds(kind: str) -> None:
+    found = namespace(PLUGINS[kind])
+    report = check(kind, found["my_idea" if kind == "dataset" else "MyIdea"])
+    assert [finding for finding in report.findings if finding.outcome == "failed"] == []
+
+
+def test_the_search_chooses_what_can_be_tried() -> None:
+    space = read_options(
+        ("sampler.per_class=2,4", "dim=32,64", "optimizer.lr=1e-4..1e-2", "loss.margin=0.05..0.5"),
+        Recipe(loss="triplet"),
+        Registry.installed(),
+    )
+    tried = []
+    for _ in range(2):
+        search = namespace(SEARCH)["MyIdea"](seed=3)
+        for _ in range(5):
+            chooser = search.ask()
+            options = {dimension.key: dimension.pick(chooser) for dimension in space}
+            assert all(dimension.holds(options[dimension.key]) for dimension in space)
+            tried.append(options)
+            search.tell(chooser, 0.5)
+    assert tried[:5] == tried[5:]
+
+
 def test_the_networks_hold() -> None:
     found = namespace(NETWORKS)
     assert found["Plain"](3, 2).unit_length is False
@@ -109,13 +163,24 @@ def test_every_kind_and_what_it_may_ask_for_is_documented() -> None:
     assert f"| `{COMMAND_GROUP}` |" in GUIDE
 
 
-def looked_for() -> set[str]:
-    """The attributes of a component that the core asks whether it has them."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_member_that_a_component_may_have_is_documented(kind: str) -> None:
+    members, types = KINDS[kind].members, KINDS[kind].optional
+    assert len(members) >= len(types)
+    for name in members:
+        assert f"`{name}" in GUIDE, name
+    for each in types:
+        assert f"`{each.__name__}`" in GUIDE, each
+
+
+def test_the_core_looks_for_members_by_their_types() -> None:
+    """By no name in a string, which no type checker and no near-miss check would see."""
     files = [ROOT / "metricforge" / "model.py"]
-    for package in ("training", "runs"):
+    for package in ("training", "recipes", "scoring", "runs", "judging"):
         files += (ROOT / "metricforge" / package).glob("*.py")
-    return {
-        node.args[1].value
+    members = {name for kind in KINDS.values() for name in kind.members}
+    by_name = {
+        (path.name, node.args[1].value)
         for path in files
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
@@ -123,14 +188,14 @@ def looked_for() -> set[str]:
         and node.func.id in ("getattr", "hasattr")
         and isinstance(node.args[1], ast.Constant)
     }
-
-
-def test_whatever_the_core_looks_for_is_documented() -> None:
-    found = looked_for()
-    assert {"refresh", "remember", "preprocessing", "accepts"} <= found
-    python_own = {"forward"} | {name for name in found if name.startswith("__")}
-    for name in found - python_own:
-        assert f"`{name}" in GUIDE, name
+    # What must be there, and whose absence is an error with a sentence of its own.
+    required = {
+        ("build.py", "miner"),
+        ("model.py", "out_features"),
+        ("components.py", "out_features"),
+        ("mining.py", "kind"),
+    }
+    assert {found for found in by_name if found[1] in members} <= required
 
 
 def test_every_command_and_its_options_are_documented() -> None:

@@ -63,7 +63,7 @@ def test_help_and_listing_answer_whatever_is_installed(run: Command) -> None:
     assert helped.returncode == 0
     assert re.search(r"echo +Say a word. \(some-commands\)", helped.stdout)
     records = listed(run)
-    assert records["good", "good-plugin"]["status"] == "ok"
+    assert records["good", "good-plugin"]["status"] == "not imported"
     assert records["good", "good-plugin"]["version"] == "1.2"
     assert records["good", "good-plugin"]["summary"] == "Batches in random order."
 
@@ -92,16 +92,15 @@ def test_what_only_importing_tells_is_told_by_importing(
     statically = listed(run)
     assert {
         statically[name, name]["status"] for name in ("at-import-raises", "at-import-dies")
-    } == {"ok"}
+    } == {"not imported"}
     program = (
         "import json\n"
-        "from metricforge.plugins.trial import tried\n"
+        "from metricforge.plugin_tools.importing import imported\n"
         "from metricforge.registry import Registry\n"
         "registry = Registry.installed()\n"
-        # The one that hangs would take its minute.
         "names = {'at-import-dies', 'at-import-exits', 'at-import-raises', 'good'}\n"
         "entries = [e for e in registry.entries('sampler') if e.name in names]\n"
-        "found = tried({e: registry.status(e) for e in entries})\n"
+        "found = imported({e: registry.status(e) for e in entries})\n"
         "print(json.dumps({e.name: [s.word, s.reason] for e, s in found.items()}))\n"
     )
     done = environment.run("python", "-c", program)
@@ -203,7 +202,7 @@ def test_a_distribution_picks_among_two_of_a_name(run: Command, tmp_path: Path) 
     ("words", "message"),
     [
         ("--sampler lists", "wrong_values:Lists of wrong-values 1.2 must yield 1-D "
-         "int64 tensors of indices; it gave list."),
+         "int64 tensors or arrays of indices; it gave list."),
         ("--sampler beyond", "wrong_values:Beyond of wrong-values 1.2 must yield "
          "indices from 0 to"),
         ("--sampler liar", "wrong_values:Mislabelled of wrong-values 1.2 must return positives of "
@@ -308,6 +307,6 @@ def test_damaged_metadata_of_one_costs_no_other(run: Command, environment: Envir
     (nameless / "METADATA").unlink()
     records = listed(run)
     assert ("twice", "clash-two") not in records
-    assert records["twice", "clash-one"]["status"] == "ok"
+    assert records["twice", "clash-one"]["status"] == "not imported"
     assert ("random-pairs", "unknown") in records
     assert run("train", "--help").returncode == 0

@@ -100,6 +100,17 @@ def test_more_dimensions_are_drawn_by_their_principal_components(tmp_path, monke
     assert share == pytest.approx([100 * 16 / 21, 100 * 4 / 21], abs=2)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_strongest_weight_of_a_component_is_positive(sign, tmp_path, monkeypatch):
+    figures = recorded(monkeypatch)
+    away = np.random.default_rng(0).exponential(size=500)
+    points = away[:, None] * [3.0 * sign, 1.0, -0.5] + 7
+    scatter(points, np.zeros(500, dtype=int), ["a"], tmp_path / "x", "pca")
+    drawn = np.asarray(figures[0].axes[0].collections[0].get_offsets())[:, 0]
+    # The long tail lies where it lies along the first dimension.
+    assert np.sign((drawn**3).mean()) == sign
+
+
 def axes_labels(axes):
     return axes.get_xlabel(), axes.get_ylabel()
 

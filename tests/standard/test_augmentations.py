@@ -13,7 +13,7 @@ from torch import Tensor
 from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.spec import Spec
-from metricforge.testing.augmentations import augmented
+from metricforge.testing.augmentation_checks import augmented
 
 REGISTRY = Registry.installed()
 MANY = 400

@@ -228,8 +228,8 @@ def test_mining_within_the_loss_is_mining_before_it():
     pairs = MultiSimilarityMiner(epsilon=0.1)(embeddings.detach(), labels)
     before = MultiSimilarity()(embeddings, labels, pairs)
     within = MultiSimilarity(epsilon=0.1)
-    value = within(embeddings, labels, AllPairs())
-    assert int(within.active) == len(pairs.anchor)
+    value, active = within.counted(embeddings, labels, AllPairs())
+    assert int(active) == len(pairs.anchor)
     # Anchors that lose all their pairs are none of the listed: the means are over others.
     listed = len(pairs.anchor.unique())
     assert float(value.detach()) * 30 == pytest.approx(float(before.detach()) * listed)
@@ -378,8 +378,10 @@ def test_multi_similarity_counts_the_pairs_that_count(epsilon):
     rng = torch.Generator().manual_seed(0)
     rows, labels = torch.randn(24, 5, generator=rng, dtype=torch.float64), torch.arange(24) % 4
     rows.requires_grad_()
-    described, listed = (MultiSimilarity(epsilon=epsilon) for _ in range(2))
-    described(rows, labels, AllPairs())
-    listed(rows, labels, AllPairs().listed(labels))
-    assert int(described.active) == int(listed.active)
-    assert epsilon is not None or int(described.active) == 24 * 23
+    loss = MultiSimilarity(epsilon=epsilon)
+    described, listed = (
+        int(loss.counted(rows, labels, tuples).active)
+        for tuples in (AllPairs(), AllPairs().listed(labels))
+    )
+    assert described == listed
+    assert epsilon is not None or described == 24 * 23

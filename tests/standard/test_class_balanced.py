@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex
-from metricforge_standard.samplers.deal import NONE, deal
+from metricforge_standard.samplers._class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex
+from metricforge_standard.samplers._deal import NONE, deal
 
 from metricforge.errors import DataError, UsageError
 from tests.standard.trainsets import build, epoch, labels_of, quick, seeds, sizes

@@ -15,8 +15,9 @@ from PIL import Image
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data.images import open_images
 from metricforge.errors import DataError, UsageError
+from metricforge.recipes.components import make_dataset
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset
+from metricforge.spec import Spec
 from tests.cli.process import metricforge
 
 REGISTRY = Registry.installed()
@@ -44,7 +45,7 @@ def write(root: Path, *lines: str) -> Path:
 
 
 def opened(path: Path, options: str = "") -> Dataset:
-    return make_dataset(REGISTRY, f"csv:path={path}{options}", "nowhere")
+    return make_dataset(REGISTRY, Spec.parse(f"csv:path={path}{options}"), "nowhere")
 
 
 def read(root: Path, *lines: str) -> Dataset:

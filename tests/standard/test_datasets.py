@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from metricforge.contracts import TEST, TRAIN, Dataset
-from metricforge.data.inputs import batches
+from metricforge.data.model_inputs import batches
 from metricforge.errors import DataError, UsageError
 from metricforge.spec import Spec, bind
 

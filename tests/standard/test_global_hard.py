@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from metricforge_standard.samplers import confusion
-from metricforge_standard.samplers.confusion import NOBODY, Confusion
-from metricforge_standard.samplers.deal import NONE, deal
-from metricforge_standard.samplers.gathering import gathered
+from metricforge_standard.samplers import _confusion
+from metricforge_standard.samplers._confusion import NOBODY, Confusion
+from metricforge_standard.samplers._deal import NONE, deal
+from metricforge_standard.samplers._gathering import gathered
 from metricforge_standard.samplers.global_hard import GlobalHard
 from torch import Tensor
 
@@ -132,8 +132,8 @@ def test_neighbours_are_the_nearest_of_other_classes(exact: bool, monkeypatch):
     rows = torch.randn(600, 6, generator=torch.Generator().manual_seed(2)).numpy()
     labels = np.arange(600) % 60
     if not exact:
-        monkeypatch.setattr(confusion, "EXACT", 100)
-        monkeypatch.setattr(confusion, "BLOCK", 64)
+        monkeypatch.setattr(_confusion, "EXACT", 100)
+        monkeypatch.setattr(_confusion, "BLOCK", 64)
     found = Confusion.of(rows, labels, 5)
     hits = [
         len(set(found.neighbours[i].tolist()) & set(naive_neighbours(rows, labels, i, 5)))
@@ -151,9 +151,9 @@ def test_neighbours_are_the_nearest_of_other_classes(exact: bool, monkeypatch):
 def test_a_search_visits_few_rows_even_where_all_lie_in_one_place(monkeypatch):
     rng = np.random.default_rng(0)
     rows = rng.normal(scale=[[1e-6]] * 2000 + [[1.0]] * 200, size=(2200, 8)).astype(np.float32)
-    monkeypatch.setattr(confusion, "EXACT", 100)
-    monkeypatch.setattr(confusion, "MOST_VISITED", 60)
-    search = confusion._Search(rows, 5)
+    monkeypatch.setattr(_confusion, "EXACT", 100)
+    monkeypatch.setattr(_confusion, "MOST_VISITED", 60)
+    search = _confusion._Search(rows, 5)
     visited = faiss.cvar.indexIVF_stats
     visited.reset()
     found = search(0, 200)

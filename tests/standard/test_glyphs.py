@@ -82,7 +82,7 @@ def test_whole_scripts_are_tested_a_third_of_the_classes(dataset: Dataset) -> No
     assert not set(tested) & set(trained)
     assert 0.28 < (dataset.official == TEST).float().mean() < 0.38
     split = split_dataset(dataset)
-    assert split.rule.startswith("official")
+    assert split.rule.name == "official"
     assert not split.closed_set
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metricforge_standard.losses import all_triplets
+from metricforge_standard.losses import _all_triplets
 from metricforge_standard.losses.contrastive import Contrastive
 from metricforge_standard.losses.margin import Margin
 from metricforge_standard.losses.triplet import Triplet
@@ -365,19 +365,18 @@ def test_tiles_and_anchors_count_like_what_is_listed(case, classes, anchors, man
     loss, described = case
     monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 7)
     monkeypatch.setattr(tiling, "ON_CPU", 1)
-    monkeypatch.setattr(all_triplets, "MANY", many)
+    monkeypatch.setattr(_all_triplets, "MANY", many)
     rng = torch.Generator().manual_seed(1)
     rows = torch.randn(60, 5, generator=rng, dtype=torch.float64)
     # The last are in one place, with others of their class and without: they have no slope.
     rows[50:] = rows[50]
     labels = torch.randint(classes, (60,), generator=rng)
     first, second = (rows.clone().requires_grad_() for _ in range(2))
-    value = loss(first, labels, described(anchors))
-    active = int(loss.active)
-    expected = loss(second, labels, described(anchors).listed(labels))
+    value, active = loss.counted(first, labels, described(anchors))
+    expected, listed = loss.counted(second, labels, described(anchors).listed(labels))
     assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
     # A distance of zero, squared and rooted, may be 1e-16: what counts as pulled then differs.
-    assert active == pytest.approx(int(loss.active), abs=100)
+    assert int(active) == pytest.approx(int(listed), abs=100)
     value.backward()
     expected.backward()
     assert torch.allclose(first.grad, second.grad, atol=1e-10)
@@ -431,9 +430,10 @@ def test_beta_of_the_margin_loss_has_the_same_gradient_from_all_triplets():
     slopes, active = [], []
     for tuples in (AllTriplets(), AllTriplets().listed(labels)):
         loss = Margin(margin=0.5, beta=2.0).double()
-        loss(rows.clone().requires_grad_(), labels, tuples).backward()
+        value, count = loss.counted(rows.clone().requires_grad_(), labels, tuples)
+        value.backward()
         slopes.append(float(loss.beta.grad))
-        active.append(int(loss.active))
+        active.append(int(count))
     assert slopes[0] == pytest.approx(slopes[1], rel=1e-9)
     assert active[0] == active[1] > 0
 

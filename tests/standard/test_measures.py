@@ -48,11 +48,11 @@ def test_separate_classes_are_told_without_error():
     assert verified["auc"].value == verified["tar@far=0.1"].value == 1
     assert verified["eer"].value == 0
     assert Clustering().evaluate(points, images).estimates["ami"].value > 0.9
-    assert KNN(shots="1").evaluate(points, images).estimates["accuracy@1-labelled"].value == 1
+    assert KNN(shots=(1,)).evaluate(points, images).estimates["accuracy@1-labelled"].value == 1
 
 
 def test_more_labelled_images_help():
-    estimates = KNN(shots="1+5").evaluate(*clusters(12, 12, noise=1.5)).estimates
+    estimates = KNN(shots=(1, 5)).evaluate(*clusters(12, 12, noise=1.5)).estimates
     assert estimates["accuracy@5-labelled"].low > estimates["accuracy@1-labelled"].high
 
 
@@ -62,7 +62,7 @@ def test_what_is_collapsed_is_chance_and_said():
     verified = Verification().evaluate(points, images)
     assert verified.estimates["auc"].value == 0.5
     assert any("collapsed" in note for note in verified.notes)
-    told = KNN(shots="1").evaluate(points, images).estimates["accuracy@1-labelled"]
+    told = KNN(shots=(1,)).evaluate(points, images).estimates["accuracy@1-labelled"]
     assert told.value < 0.2
     assert Clustering().evaluate(points, images).estimates["ami"].value < 0.1
 
@@ -75,7 +75,7 @@ def test_few_pairs_and_drawn_pairs_are_said():
 
 
 def test_shots_beyond_every_class_are_said():
-    result = KNN(shots="1+12+20").evaluate(*clusters(4, 12))
+    result = KNN(shots=(1, 12, 20)).evaluate(*clusters(4, 12))
     assert list(result.estimates) == ["accuracy@1-labelled"]
     assert result.notes == ("No class has more than 12, 20 images: so many can't be labelled.",)
 
@@ -92,13 +92,13 @@ def test_too_little_is_a_data_error(protocol, classes, each):
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Verification(far="0.1+x"), "'far'"),
-        (lambda: Verification(far="0"), "'far'"),
-        (lambda: Verification(far="0.1+0.1"), "'far'"),
+        (lambda: Verification(far=()), "far between 0 and 1"),
+        (lambda: Verification(far=(0.0,)), "far between 0 and 1"),
+        (lambda: Verification(far=(0.1, 0.1)), "different rates far"),
         (lambda: Verification(pairs=1), "pairs >= 2"),
         (lambda: Clustering(seeds=0), "seeds >= 1"),
-        (lambda: KNN(shots="0"), "'shots'"),
-        (lambda: KNN(shots="1+1"), "'shots'"),
+        (lambda: KNN(shots=(0,)), "different shots"),
+        (lambda: KNN(shots=(1, 1)), "different shots"),
         (lambda: KNN(repeats=0), "repeats >= 1"),
     ],
 )

@@ -11,14 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metricforge_standard.losses.triplet import Triplet
+from metricforge_standard.miners._laid_out import LaidOutPairs, LaidOutTriplets
 from metricforge_standard.miners.all_pairs import AllPairs
 from metricforge_standard.miners.all_triplets import AllTriplets
 from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_standard.miners.distance_weighted import DistanceWeighted
 from metricforge_standard.miners.easy_positive import EasyPositive
 from metricforge_standard.miners.hard_pairs import HardPairs
-from metricforge_standard.miners.laid_out import LaidOutPairs, LaidOutTriplets
 from metricforge_standard.miners.multi_similarity import MultiSimilarity
 from metricforge_standard.miners.n_hard import NHard
 from metricforge_standard.miners.paced_hard import PacedHard
@@ -29,8 +28,8 @@ from metricforge_standard.miners.whole_batch import WholeBatch
 from metricforge import contracts
 from metricforge.contracts import Pairs, Triplets
 from metricforge.errors import UsageError
-from metricforge.pairwise import search, tiling
-from metricforge.training.mining import give_margin
+from metricforge.pairwise import row_search, tiling
+from metricforge.training.mining import mine
 from tests.covering import covering
 
 quick = settings(deadline=None, max_examples=60)
@@ -62,7 +61,7 @@ def tiles(request, monkeypatch):
         monkeypatch.setattr(tiling, "FEWEST_ANCHORS", 3)
         monkeypatch.setattr(tiling, "ON_CPU", 1)
     if request.param.endswith("sorted"):
-        monkeypatch.setattr(search, "MANY", 1)
+        monkeypatch.setattr(row_search, "MANY", 1)
 
 
 def batch_of(rows, dtype=torch.float64):
@@ -243,7 +242,7 @@ def random_hard(rows, margin, power):
 
 
 def check_random_hard(rows, margin, squared=False):
-    miner = RandomHard(margin, squared=squared)
+    miner = RandomHard(margin=margin, squared=squared)
     triplets = miner(*batch_of(rows), np.random.default_rng(0))
     allowed = random_hard(rows, margin, 2 if squared else 1)
     found = {}
@@ -276,7 +275,7 @@ def test_random_hard_draws_each_violating_negative_as_often():
     rows = [(0, 0, 0), (2, 0, 0), *((1, y, 1) for y in range(5)), (50, 0, 2)]
     counts = Counter()
     for seed in range(600):
-        triplets = RandomHard(1.0)(*batch_of(rows), np.random.default_rng(seed))
+        triplets = RandomHard(margin=1.0)(*batch_of(rows), np.random.default_rng(seed))
         counts.update(triplets.negative[triplets.anchor == 0].tolist())
     # Nearer than 2 + 1 are three of the five, with 200 draws expected of each (deviation 12).
     assert set(counts) == {2, 3, 4}
@@ -287,14 +286,10 @@ def test_random_hard_takes_the_margin_of_the_loss_or_a_default():
     rows, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
     rng = np.random.default_rng(0)
     # The second image's negative lies 0.5 nearer than its positive, the first's 0.5 farther.
-    assert RandomHard(None)(rows, labels, rng).anchor.tolist() == [1]
-    assert RandomHard(0.7)(rows, labels, rng).anchor.tolist() == [0, 1]
-    miner = RandomHard(None)
-    give_margin(miner, Triplet(margin=0.7))
-    assert miner(rows, labels, rng).anchor.tolist() == [0, 1]
-    given = RandomHard(0.1)
-    give_margin(given, Triplet(margin=0.7))
-    assert given.margin == 0.1
+    assert RandomHard()(rows, labels, rng).anchor.tolist() == [1]
+    assert RandomHard(margin=0.7)(rows, labels, rng).anchor.tolist() == [0, 1]
+    assert mine(RandomHard(), rows, labels, rng, 0.7).anchor.tolist() == [0, 1]
+    assert mine(RandomHard(margin=0.1), rows, labels, rng, 0.7).anchor.tolist() == [1]
 
 
 def check_hard_pairs(rows, dtype=torch.float64):
@@ -557,7 +552,7 @@ def test_nan_is_no_threshold_of_random_hard(per_class):
     rows = torch.randn(120, 3, generator=torch.Generator().manual_seed(0))
     rows[5] = torch.nan
     labels = torch.arange(120) // per_class
-    triplets = RandomHard(0.2)(rows, labels, np.random.default_rng(0))
+    triplets = RandomHard(margin=0.2)(rows, labels, np.random.default_rng(0))
     assert (labels[triplets.negative] != labels[triplets.anchor]).all()
 
 

@@ -20,8 +20,8 @@ from metricforge_standard.datasets.npz import npz
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data.split import split_dataset
 from metricforge.errors import DataError, UsageError
+from metricforge.recipes.components import make_dataset
 from metricforge.registry import Registry
-from metricforge.runs.components import make_dataset
 from metricforge.spec import Spec
 from metricforge.testing import check_dataset
 
@@ -62,7 +62,7 @@ def test_images_and_labels_are_those_of_the_arrays(tmp_path: Path) -> None:
 
 def test_it_is_named_in_a_spec_and_passes_the_kit(tmp_path: Path) -> None:
     path = save(tmp_path, x=IMAGES, y=LABELS)
-    dataset = make_dataset(Registry.installed(), f"npz:path={path},size=9", "nowhere")
+    dataset = make_dataset(Registry.installed(), Spec.parse(f"npz:path={path},size=9"), "nowhere")
     assert dataset.shape == (1, 9, 9)
     assert check_dataset("npz", path=path).passed
 
@@ -150,7 +150,7 @@ def test_groups_split_and_flags_are_read(tmp_path: Path) -> None:
     assert dataset.gallery is not None
     assert dataset.queries.tolist() == query.tolist()
     assert dataset.gallery.tolist() == (~query).tolist()
-    assert split_dataset(dataset).rule.startswith("official")
+    assert split_dataset(dataset).rule.name == "official"
     assert read(tmp_path, groups=np.zeros(N, int)).groups is None
 
 
@@ -352,7 +352,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     assert path.stat().st_size < 5000
     assert npz(path=path).shape == (1, 400, 300)
     monkeypatch.setattr(archive_module, "MAX_BYTES", 900_000)
-    monkeypatch.setattr(archive_module.npy, "read_array", None)  # it is not come to
+    monkeypatch.setattr(archive_module.np, "load", None)  # it is not come to
     with pytest.raises(DataError, match=r"960,064 bytes, of which 'images' the most.* 900,000 are"):
         npz(path=path)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from metricforge.contracts import Dataset, Labelled, Trials
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import draw
-from metricforge.runs.selection import labelled_part
+from metricforge.scoring.apply import labelled_part
 
 
 def test_the_table_is_the_official_task(omniglot_root):

@@ -10,10 +10,10 @@ import torch
 from metricforge_standard._pml import LOSSES, MINERS, UNUSABLE
 
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
+from metricforge.enforcement import check_loss, check_tuples
 from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of, complete, options_of
-from metricforge.training.conduct import check_loss, check_tuples
 
 REGISTRY = Registry.installed()
 CLASSES, DIM, BATCH = 4, 8, 16

@@ -43,7 +43,7 @@ def test_retrieval_gives_every_metric_with_an_interval():
 
 
 def test_a_few_classes_are_said_to_speak_for_themselves():
-    result = Retrieval(k="1").evaluate(*clusters(4, 10, noise=1.2))
+    result = Retrieval(k=(1,)).evaluate(*clusters(4, 10, noise=1.2))
     assert {e.over for e in result.estimates.values()} == {"queries"}
     assert "With 4 classes" in result.notes[0]
 
@@ -56,7 +56,7 @@ def test_images_alone_in_their_class_are_counted():
 
 
 def test_a_k_beyond_the_gallery_is_said():
-    result = Retrieval(k="1+99").evaluate(*clusters(2, 3))
+    result = Retrieval(k=(1, 99)).evaluate(*clusters(2, 3))
     assert result.estimates["recall@99"].value == 1.0
     assert any("recall@99 looks at all 5 other images" in note for note in result.notes)
 
@@ -66,10 +66,10 @@ def test_nothing_to_retrieve_is_a_data_error():
         Retrieval().evaluate(torch.randn(6, 2), labelled(range(6)))
 
 
-@pytest.mark.parametrize("k", ["", "0", "1+", "1,2", "-1", "two", "1+1", "1.5", "²"])
+@pytest.mark.parametrize("k", ["", "0", "1+", "-1", "two", "1+1", "1.5", "1+0"])
 def test_a_list_of_depths_that_is_none_is_refused(k):
-    with pytest.raises(UsageError, match="option 'k'"):
-        Retrieval(k=k)
+    with pytest.raises(UsageError, match=r"'k'|depths k"):
+        Retrieval(**bind(Retrieval, Spec.parse(f"retrieval:k={k}"), "protocol 'retrieval'"))
 
 
 def test_options_come_from_a_spec():

@@ -116,12 +116,12 @@ def test_a_blended_epoch_goes_on_from_its_state():
     }  # fmt: skip
 
 
-def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path):
+def test_resuming_anywhere_ends_in_the_same_bytes(make_setup, tmp_path):
     stages = '0=random-triplets:triplets=4,1="global-hard:classes=3,per_class=3"'
 
     def made():
-        task = make_task(sampler="schedule:blend=2," + stages)
-        return replace(task, miner_at=task.sampler.miner_at)
+        setup = make_setup(sampler="schedule:blend=2," + stages)
+        return replace(setup, miner_at=setup.sampler.miner_at)
 
     middles, epochs = same_from_everywhere(made, tmp_path)
     assert (middles >= 12, epochs) == (True, 2)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from metricforge.runtime import Ranks, Runtime
 from metricforge.runtime.normalization import share_statistics
-from metricforge.training.loop import Position, fit
-from metricforge.training.task import Task
+from metricforge.training.loop import TrainState, fit
+from metricforge.training.setup import TrainingSetup
 from tests.conftest import TinyNet, small_task
 
 CASES: dict[str, dict[str, object]] = {
@@ -56,12 +56,12 @@ def steps(
     case: str, chunk: int | None, network: type[TinyNet], optimizer: str = "sgd:lr=0.1"
 ) -> Iterator[dict[str, Tensor]]:
     """After each step: its loss, its gradients and the weights, by name."""
-    task = task_of(case, network, optimizer)
+    setup = task_of(case, network, optimizer)
     runtime = Runtime(torch.device("cpu"), chunk=chunk, ranks=Ranks.here())
     if runtime.ranks.count > 1:
-        share_statistics(task.model.backbone)
-    modules = [task.model, *([task.loss] if isinstance(task.loss, nn.Module) else [])]
-    for record in fit(task, Position(), runtime):
+        share_statistics(setup.model.backbone)
+    modules = [setup.model, *([setup.loss] if isinstance(setup.loss, nn.Module) else [])]
+    for record in fit(setup, TrainState(), runtime):
         found = {"loss": torch.tensor(record.loss, dtype=torch.float64)}
         for number, module in enumerate(modules):
             for name, parameter in module.named_parameters():
@@ -72,7 +72,7 @@ def steps(
         yield {name: value.detach().clone() for name, value in found.items()}
 
 
-def task_of(case: str, network: type[TinyNet], optimizer: str = "sgd:lr=0.1") -> Task:
+def task_of(case: str, network: type[TinyNet], optimizer: str = "sgd:lr=0.1") -> TrainingSetup:
     """The small training of a case, in float64."""
     return small_task(
         **CASES[case], epochs=2, optimizer=optimizer, network=network, dtype=torch.float64

@@ -9,9 +9,9 @@ import torch
 from metricforge_standard.miners.whole_batch import WholeBatch
 
 from metricforge.runtime import Runtime, generator
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 from metricforge.training.records import StepRecord
-from metricforge.training.task import Validated
+from metricforge.training.setup import Validated
 from tests.conftest import small_task
 from tests.training.ranked import Plain
 
@@ -29,13 +29,13 @@ class Split:
 
 
 def stepped(sampler, accumulate, loss):
-    task = small_task(
+    setup = small_task(
         sampler=sampler, loss=loss, epochs=1, optimizer="sgd:lr=0.1", network=Plain,
         dtype=torch.float64,
     )  # fmt: skip
-    task = replace(task, accumulate=accumulate)
-    steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
-    return steps, [p.detach().clone() for p in task.model.parameters()]
+    setup = replace(setup, accumulate=accumulate)
+    steps = [r for r in fit(setup, TrainState(), CPU) if isinstance(r, StepRecord)]
+    return steps, [p.detach().clone() for p in setup.model.parameters()]
 
 
 @pytest.mark.parametrize("sizes", [(12, 12), (20, 4), (8, 8, 8)])
@@ -49,18 +49,18 @@ def test_a_loss_of_proxies_has_the_gradient_of_one_large_batch(sizes):
         assert one.allclose(other, rtol=1e-9)
 
 
-def test_what_is_left_over_makes_a_step_of_its_own(make_task):
-    task = replace(make_task(epochs=1), accumulate=4)
-    batches = len(list(task.sampler.epoch(generator(0, 0))))
-    steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
+def test_what_is_left_over_makes_a_step_of_its_own(make_setup):
+    setup = replace(make_setup(epochs=1), accumulate=4)
+    batches = len(list(setup.sampler.epoch(generator(0, 0))))
+    steps = [r for r in fit(setup, TrainState(), CPU) if isinstance(r, StepRecord)]
     assert {r.steps_in_epoch for r in steps} == {len(steps)} == {-(-batches // 4)}
     assert sum(r.images for r in steps) == 48
     assert steps[-1].spent == pytest.approx(1)
 
 
-def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_task):
-    task = make_task(epochs=1)
-    norm = task.model.backbone.norm
+def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_setup):
+    setup = make_setup(epochs=1)
+    norm = setup.model.backbone.norm
     seen, forward = [], norm.forward
 
     def noted(images):
@@ -69,7 +69,7 @@ def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_task
         return forward(images)
 
     norm.forward = noted
-    next(iter(fit(task, Position(), replace(CPU, chunk=3))))
+    next(iter(fit(setup, TrainState(), replace(CPU, chunk=3))))
     expected = torch.zeros(8)
     for mean in seen:
         expected = expected.lerp(mean, norm.momentum)
@@ -77,11 +77,11 @@ def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_task
     assert norm.running_mean.allclose(expected)
 
 
-def test_patience_ends_a_training_that_gets_no_better(make_task):
+def test_patience_ends_a_training_that_gets_no_better(make_setup):
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
     validate = lambda _: Validated({"score": next(scores)})  # noqa: E731
-    task = replace(make_task(epochs=6), validate=validate, patience=3)
-    position = Position()
-    list(fit(task, position, CPU))
-    assert (position.epoch, position.best_epoch) == (5, 2)
-    assert task.done(position)
+    setup = replace(make_setup(epochs=6), validate=validate, patience=3)
+    state = TrainState()
+    list(fit(setup, state, CPU))
+    assert (state.epoch, state.best_epoch) == (5, 2)
+    assert setup.done(state)

@@ -12,7 +12,7 @@ from metricforge.data.orientations import Oriented
 from metricforge.errors import PluginError
 from metricforge.runtime import Runtime
 from metricforge.training.augmentation import Chain
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 
 PHOTO = torch.arange(2 * 3 * 4 * 6, dtype=torch.uint8).view(2, 3, 4, 6)
 INDICES = torch.tensor([4, 9])
@@ -127,7 +127,7 @@ class Noise:
         return images + 20 * draws.normal(*images.shape[1:])
 
 
-def test_the_loop_augments_by_seed_epoch_and_image(make_task: Callable[..., Any]) -> None:
+def test_the_loop_augments_by_seed_epoch_and_image(make_setup: Callable[..., Any]) -> None:
     """Each step's network input is a function of its own images: batches may be cut anywhere."""
     seen: list[tuple[int, torch.Tensor, torch.Tensor]] = []
 
@@ -137,15 +137,15 @@ def test_the_loop_augments_by_seed_epoch_and_image(make_task: Callable[..., Any]
             seen.append((epoch, indices, shown))
             return shown
 
-    task = make_task(epochs=2)
-    object.__setattr__(task, "augment", Watch([Noise()], 3, [0]))
-    list(fit(task, Position(), Runtime.resolve("cpu")))
+    setup = make_setup(epochs=2)
+    object.__setattr__(setup, "augment", Watch([Noise()], 3, [0]))
+    list(fit(setup, TrainState(), Runtime.resolve("cpu")))
     assert {epoch for epoch, _, _ in seen} == {0, 1}
     by_image: dict[tuple[int, int], torch.Tensor] = {}
     for epoch, indices, shown in seen:
         for index, image in zip(indices.tolist(), shown, strict=True):
             plain = Chain([Noise()], 3, [0])(
-                task.images.take(torch.tensor([index])), epoch, torch.tensor([index])
+                setup.images.take(torch.tensor([index])), epoch, torch.tensor([index])
             )
             assert torch.equal(image, plain[0])
             by_image[epoch, index] = image
@@ -153,8 +153,8 @@ def test_the_loop_augments_by_seed_epoch_and_image(make_task: Callable[..., Any]
     assert not torch.equal(by_image[0, first], by_image[1, first])
 
 
-def test_views_of_an_image_draw_apart(make_task: Callable[..., Any]) -> None:
-    images = Oriented(make_task().images, 4)
+def test_views_of_an_image_draw_apart(make_setup: Callable[..., Any]) -> None:
+    images = Oriented(make_setup().images, 4)
     views = torch.arange(4)
     plain = images.take(views).float()
     noise = Chain([Noise()], 0, [0])(images.take(views), 0, views) - plain

@@ -11,26 +11,26 @@ import pytest
 import torch
 from torch import nn
 
-from metricforge.artefact import read_folder, write_folder
+from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import Dataset, Triplets
 from metricforge.errors import ArtefactError
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.assembly import assemble
-from metricforge.runs.recipe import Recipe
+from metricforge.runs.build import assemble
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
-from metricforge.training.average import averaged
 from metricforge.training.checkpoint import Checkpoints, restore
-from metricforge.training.loop import EpochRecord, Position, fit
+from metricforge.training.ema import averaged
+from metricforge.training.loop import EpochRecord, TrainState, fit
 from metricforge.training.optimizer import make_schedule
-from metricforge.training.task import Validated
+from metricforge.training.setup import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
 
-def weights(task):
+def weights(setup):
     """The bytes of all that a training changes in model and loss, by name."""
-    modules = {"model": task.model, "loss": task.loss, "average": task.average}
+    modules = {"model": setup.model, "loss": setup.loss, "average": setup.average}
     return {
         f"{part}.{name}": value.contiguous().numpy().tobytes()
         for part, module in modules.items()
@@ -39,33 +39,33 @@ def weights(task):
     }
 
 
-def run(task, position=None, runtime=CPU, at_each=lambda record, position: None):
-    position = position or Position()
-    for record in fit(task, position, runtime):
-        at_each(record, position)
-    return position
+def run(setup, state=None, runtime=CPU, at_each=lambda record, state: None):
+    state = state or TrainState()
+    for record in fit(setup, state, runtime):
+        at_each(record, state)
+    return state
 
 
 def same_from_everywhere(make, tmp_path, runtime=CPU):
-    """Train once, saving after every record; go on from each of them in a fresh task."""
-    task, saved = make(), []
+    """Train once, saving after every record; go on from each of them in a fresh setup."""
+    setup, saved = make(), []
 
-    def save(record, position):
+    def save(record, state):
         folder = tmp_path / f"{len(saved)}"
-        Checkpoints(folder).save(task, position)
+        Checkpoints(folder).save(setup, state)
         saved.append(folder)
 
-    end = run(task, runtime=runtime, at_each=save)
-    expected = weights(task)
+    end = run(setup, runtime=runtime, at_each=save)
+    expected = weights(setup)
     middles = epochs = 0
     for folder in saved[:-1]:
         again = make()
-        position, damaged = Checkpoints(folder).restore_newest(again)
+        state, damaged = Checkpoints(folder).restore_newest(again)
         assert damaged == []
-        middles += position.step > 0
-        epochs += position.step == 0
-        assert run(again, position, runtime) == end
-        assert weights(again) == expected, f"differs when resumed from {position}"
+        middles += state.step > 0
+        epochs += state.step == 0
+        assert run(again, state, runtime) == end
+        assert weights(again) == expected, f"differs when resumed from {state}"
     return middles, epochs
 
 
@@ -83,8 +83,8 @@ def same_from_everywhere(make, tmp_path, runtime=CPU):
     ],
     ids=str,
 )
-def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path, options):
-    middles, epochs = same_from_everywhere(lambda: make_task(**options), tmp_path)
+def test_resuming_anywhere_ends_in_the_same_bytes(make_setup, tmp_path, options):
+    middles, epochs = same_from_everywhere(lambda: make_setup(**options), tmp_path)
     assert middles >= 6
     assert epochs == 2
 
@@ -95,21 +95,21 @@ def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path, options):
      {"frozen_norms": True}, {"average": 0.9}, {"average": 0.9, "frozen": 2, "accumulate": 2}],
     ids=str,
 )  # fmt: skip
-def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_task, tmp_path, options):
+def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_setup, tmp_path, options):
     def make():
-        task = make_task()
-        average = averaged(task.model, options["average"]) if "average" in options else None
-        return replace(task, **{**options, "average": average})
+        setup = make_setup()
+        average = averaged(setup.model, options["average"]) if "average" in options else None
+        return replace(setup, **{**options, "average": average})
 
     middles, epochs = same_from_everywhere(make, tmp_path)
     assert middles >= 3
     assert epochs == 2
 
 
-def test_resuming_on_a_plateau_ends_in_the_same_bytes(make_task, tmp_path):
+def test_resuming_on_a_plateau_ends_in_the_same_bytes(make_setup, tmp_path):
     def make():
         schedule = make_schedule(Spec.parse("plateau:patience=1,factor=0.5"))
-        return replace(make_task(epochs=4, optimizer="sgd:lr=0.5"), schedule=schedule)
+        return replace(make_setup(epochs=4, optimizer="sgd:lr=0.5"), schedule=schedule)
 
     assert run(make()).rate < 1, "the rate never fell"
     middles, epochs = same_from_everywhere(make, tmp_path)
@@ -118,39 +118,39 @@ def test_resuming_on_a_plateau_ends_in_the_same_bytes(make_task, tmp_path):
 
 
 @pytest.mark.parametrize("budget", [48, 70])
-def test_resuming_with_a_budget_of_images_ends_in_the_same_bytes(make_task, tmp_path, budget):
-    same_from_everywhere(lambda: replace(make_task(), images_budget=budget), tmp_path)
+def test_resuming_with_a_budget_of_images_ends_in_the_same_bytes(make_setup, tmp_path, budget):
+    same_from_everywhere(lambda: replace(make_setup(), images_budget=budget), tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_resuming_in_half_precision_ends_in_the_same_bytes(make_task, tmp_path, precision):
+def test_resuming_in_half_precision_ends_in_the_same_bytes(make_setup, tmp_path, precision):
     runtime = Runtime.resolve("cpu", precision)
-    make = lambda: replace(make_task(), scaler=runtime.scaler())  # noqa: E731
+    make = lambda: replace(make_setup(), scaler=runtime.scaler())  # noqa: E731
     middles, _ = same_from_everywhere(make, tmp_path, runtime)
     assert middles >= 6
 
 
-def test_resuming_in_chunks_ends_in_the_same_bytes(make_task, tmp_path):
-    middles, _ = same_from_everywhere(make_task, tmp_path, replace(CPU, chunk=2))
+def test_resuming_in_chunks_ends_in_the_same_bytes(make_setup, tmp_path):
+    middles, _ = same_from_everywhere(make_setup, tmp_path, replace(CPU, chunk=2))
     assert middles >= 6
 
 
-def test_how_a_loss_is_scaled_is_gone_on_with(make_task, tmp_path):
+def test_how_a_loss_is_scaled_is_gone_on_with(make_setup, tmp_path):
     def make():
         scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=4)
-        return replace(make_task(epochs=1), scaler=scaler)
+        return replace(make_setup(epochs=1), scaler=scaler)
 
-    task = make()
-    Checkpoints(tmp_path).save(task, run(task))
+    setup = make()
+    Checkpoints(tmp_path).save(setup, run(setup))
     again = make()
     Checkpoints(tmp_path).restore_newest(again)
-    assert again.scaler.state_dict() == task.scaler.state_dict()
+    assert again.scaler.state_dict() == setup.scaler.state_dict()
     assert again.scaler.get_scale() > 8
     assert again.scaler.state_dict()["_growth_tracker"] > 0
 
 
 def assembled():
-    """The task of a recipe, with its memory layout and its selection."""
+    """The setup of a recipe, with its memory layout and its selection."""
     rng = torch.Generator().manual_seed(0)
     labels = torch.arange(96) % 12
     images = torch.randint(0, 256, (96, 3, 8, 8), generator=rng).to(torch.uint8)
@@ -165,7 +165,7 @@ def assembled():
         device="cpu",
         protocols=("retrieval",),
     )
-    return assemble(recipe, Registry.installed()).task
+    return assemble(recipe, Registry.installed()).setup
 
 
 def test_resuming_an_assembled_run_ends_in_the_same_bytes(tmp_path):
@@ -176,8 +176,8 @@ def test_resuming_an_assembled_run_ends_in_the_same_bytes(tmp_path):
 
 def test_restored_moments_lie_in_memory_like_their_weights(tmp_path):
     """Else they are summed in another order: slower, and the last bits may differ."""
-    task = assembled()
-    Checkpoints(tmp_path).save(task, run(task))
+    setup = assembled()
+    Checkpoints(tmp_path).save(setup, run(setup))
     again = assembled()
     Checkpoints(tmp_path).restore_newest(again)
     laid_out = [p for p in again.model.parameters() if p.ndim == 4 and not p.is_contiguous()]
@@ -213,56 +213,56 @@ class AllFirst:
         return Triplets(torch.zeros_like(same), same, other[: len(same)])
 
 
-def test_resuming_with_a_sampler_that_is_refreshed_ends_in_the_same_bytes(make_task, tmp_path):
+def test_resuming_with_a_sampler_that_is_refreshed_ends_in_the_same_bytes(make_setup, tmp_path):
     def make():
-        return make_task(sampler=Refreshed(torch.arange(48)), loss="triplet:margin=1")
+        return make_setup(sampler=Refreshed(torch.arange(48)), loss="triplet:margin=1")
 
     same_from_everywhere(make, tmp_path)
 
 
-def test_different_seeds_end_in_different_bytes(make_task):
+def test_different_seeds_end_in_different_bytes(make_setup):
     # Otherwise the tests above could compare nothing with nothing.
-    first, second = make_task(seed=0), make_task(seed=0)
+    first, second = make_setup(seed=0), make_setup(seed=0)
     before = weights(first)
     run(first)
     run(second)
     assert weights(first) == weights(second) != before
-    other = make_task(seed=1)
+    other = make_setup(seed=1)
     run(other)
     assert weights(other) != weights(first)
 
 
-def test_the_last_two_checkpoints_and_the_best_are_kept(make_task, tmp_path):
-    task, checkpoints = make_task(epochs=5), Checkpoints(tmp_path)
+def test_the_last_two_checkpoints_and_the_best_are_kept(make_setup, tmp_path):
+    setup, checkpoints = make_setup(epochs=5), Checkpoints(tmp_path)
     steps, best = [], {}
 
-    def save(record, position):
+    def save(record, state):
         if isinstance(record, EpochRecord):
-            checkpoints.save(task, position)
-            steps.append(position.total_steps)
+            checkpoints.save(setup, state)
+            steps.append(state.total_steps)
             if record.best:
-                best.update(weights(task))
+                best.update(weights(setup))
 
-    position = run(task, at_each=save)
+    state = run(setup, at_each=save)
     assert [int(folder.name.split("-")[1]) for folder in checkpoints.all()] == steps[-2:]
     assert {p.name for p in tmp_path.iterdir()} == {*(f.name for f in checkpoints.all()), "best"}
-    fresh = make_task(seed=9)
+    fresh = make_setup(seed=9)
     checkpoints.restore_best(fresh)
     assert {k: v for k, v in weights(fresh).items() if k.startswith("model.")} == best
-    assert 1 <= position.best_epoch <= 5
+    assert 1 <= state.best_epoch <= 5
 
 
 @pytest.fixture
-def three(make_task, tmp_path):
-    """A task at its end, its checkpoints after each epoch, and the epoch of the newest two."""
-    task, checkpoints = make_task(), Checkpoints(tmp_path / "checkpoints")
+def three(make_setup, tmp_path):
+    """A setup at its end, its checkpoints after each epoch, and the epoch of the newest two."""
+    setup, checkpoints = make_setup(), Checkpoints(tmp_path / "checkpoints")
 
-    def save(record, position):
+    def save(record, state):
         if isinstance(record, EpochRecord):
-            checkpoints.save(task, position)
+            checkpoints.save(setup, state)
 
-    run(task, at_each=save)
-    return task, checkpoints
+    run(setup, at_each=save)
+    return setup, checkpoints
 
 
 def flip(path: Path) -> None:
@@ -279,29 +279,29 @@ def truncate(path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 )
-def test_a_damaged_newest_checkpoint_is_passed_over(make_task, three, damage, name):
-    task, checkpoints = three
+def test_a_damaged_newest_checkpoint_is_passed_over(make_setup, three, damage, name):
+    setup, checkpoints = three
     newest = checkpoints.all()[-1]
     damage(newest / name)
-    again = make_task()
-    position, damaged = checkpoints.restore_newest(again)
-    assert position.epoch == 2
+    again = make_setup()
+    state, damaged = checkpoints.restore_newest(again)
+    assert state.epoch == 2
     assert len(damaged) == 1
     assert newest.name in damaged[0]
-    run(again, position)
-    assert weights(again) == weights(task)
+    run(again, state)
+    assert weights(again) == weights(setup)
 
 
-def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(make_task, three):
+def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(make_setup, three):
     _, checkpoints = three
     newest, at = checkpoints.all()[-1], checkpoints.all()[-1].name
     flip(newest / "model.safetensors")
-    again = make_task()
-    position, _ = checkpoints.restore_newest(again)
+    again = make_setup()
+    state, _ = checkpoints.restore_newest(again)
     assert (checkpoints.folder / f"{at}.damaged").is_dir()
-    saved = checkpoints.save(again, position, keep=1)
+    saved = checkpoints.save(again, state, keep=1)
     assert checkpoints.all() == [saved]
-    assert checkpoints.restore_newest(make_task())[0].epoch == 2
+    assert checkpoints.restore_newest(make_setup())[0].epoch == 2
 
 
 def test_what_a_kill_has_begun_is_finished_first(three):
@@ -315,18 +315,18 @@ def test_what_a_kill_has_begun_is_finished_first(three):
     Checkpoints(checkpoints.folder / "nowhere").settle()
 
 
-def test_without_an_intact_checkpoint_all_are_named(make_task, three):
+def test_without_an_intact_checkpoint_all_are_named(make_setup, three):
     _, checkpoints = three
     for folder in checkpoints.all():
         flip(folder / "model.safetensors")
-    task = make_task()
-    before = weights(task)
+    setup = make_setup()
+    before = weights(setup)
     with pytest.raises(ArtefactError, match="no intact checkpoint") as caught:
-        checkpoints.restore_newest(task)
+        checkpoints.restore_newest(setup)
     assert all(folder.name in str(caught.value) for folder in checkpoints.all())
-    assert weights(task) == before
+    assert weights(setup) == before
     with pytest.raises(ArtefactError, match="there is none"):
-        Checkpoints(checkpoints.folder / "nowhere").restore_newest(task)
+        Checkpoints(checkpoints.folder / "nowhere").restore_newest(setup)
 
 
 def rewritten(folder: Path, **changes) -> None:
@@ -355,37 +355,37 @@ def rewritten(folder: Path, **changes) -> None:
     ],
     ids=str,
 )
-def test_a_checkpoint_of_other_things_is_refused(make_task, three, changes):
+def test_a_checkpoint_of_other_things_is_refused(make_setup, three, changes):
     """Whole by its manifest, yet not what this version writes."""
     _, checkpoints = three
     rewritten(checkpoints.all()[-1], **changes)
-    task = make_task()
+    setup = make_setup()
     with pytest.raises(ArtefactError, match="step-"):
-        restore(checkpoints.all()[-1], task)
-    assert checkpoints.restore_newest(task)[0].epoch == 2
+        restore(checkpoints.all()[-1], setup)
+    assert checkpoints.restore_newest(setup)[0].epoch == 2
 
 
-def test_a_newer_format_says_which_version_it_needs(make_task, three):
+def test_a_newer_format_says_which_version_it_needs(make_setup, three):
     newest = three[1].all()[-1]
     state = json.loads(read_folder(newest)["state.json"]) | {"format": 7}
     rewritten(newest, state__json=json.dumps(state).encode())
     with pytest.raises(ArtefactError, match=r"format 7 .* reads up to 2: upgrade metricforge"):
-        restore(newest, make_task())
+        restore(newest, make_setup())
 
 
-def test_an_older_format_says_what_to_do(make_task, three):
+def test_an_older_format_says_what_to_do(make_setup, three):
     newest = three[1].all()[-1]
     state = json.loads(read_folder(newest)["state.json"]) | {"format": 1}
     rewritten(newest, state__json=json.dumps(state).encode())
     with pytest.raises(ArtefactError, match=r"format 1, of an earlier metricforge"):
-        restore(newest, make_task())
+        restore(newest, make_setup())
 
 
-def test_a_checkpoint_of_another_network_is_refused(make_task, three):
-    task = make_task()
-    task.model.head = nn.Linear(8, 9)
+def test_a_checkpoint_of_another_network_is_refused(make_setup, three):
+    setup = make_setup()
+    setup.model.head = nn.Linear(8, 9)
     with pytest.raises(ArtefactError, match="another network"):
-        restore(three[1].all()[-1], task)
+        restore(three[1].all()[-1], setup)
 
 
 class Killed(BaseException):
@@ -394,7 +394,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("survived", range(5))
 def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
-    make_task, tmp_path, monkeypatch, survived
+    make_setup, tmp_path, monkeypatch, survived
 ):
     """Killed before one of the renames of the second save: resumed, it ends the same."""
     scores = {1: 1.0, 2: 2.0, 3: 0.0}
@@ -402,18 +402,18 @@ def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
     def task_of():
         epochs = iter(range(1, 4))
         validate = lambda _: Validated({"score": scores[next(epochs)]})  # noqa: E731
-        return replace(make_task(), validate=validate)
+        return replace(make_setup(), validate=validate)
 
-    def train(task, checkpoints, position, at_save=lambda position: None):
-        def save(record, position):
+    def train(setup, checkpoints, state, at_save=lambda state: None):
+        def save(record, state):
             if isinstance(record, EpochRecord):
-                at_save(position)
-                checkpoints.save(task, position)
+                at_save(state)
+                checkpoints.save(setup, state)
 
-        run(task, position, at_each=save)
+        run(setup, state, at_each=save)
 
     unbroken, checkpoints = task_of(), Checkpoints(tmp_path / "unbroken")
-    train(unbroken, checkpoints, Position())
+    train(unbroken, checkpoints, TrainState())
     expected = weights(unbroken)
     checkpoints.restore_best(unbroken)
     expected_best = weights(unbroken)
@@ -421,8 +421,8 @@ def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
 
     renames, rename = [], Path.rename
 
-    def kill_after_some(position):
-        if position.epoch == 2:
+    def kill_after_some(state):
+        if state.epoch == 2:
             monkeypatch.setattr(Path, "rename", counted)
 
     def counted(self, target):
@@ -433,13 +433,13 @@ def test_a_kill_while_saving_costs_neither_checkpoint_nor_best(
 
     checkpoints = Checkpoints(tmp_path / "killed")
     with contextlib.suppress(Killed):
-        train(task_of(), checkpoints, Position(), kill_after_some)
+        train(task_of(), checkpoints, TrainState(), kill_after_some)
     monkeypatch.undo()
 
     again = task_of()
-    position, _ = checkpoints.restore_newest(again)
-    scores = {1: scores[position.epoch + 1], 2: 0.0} if position.epoch < 3 else {}
-    train(again, checkpoints, position)
+    state, _ = checkpoints.restore_newest(again)
+    scores = {1: scores[state.epoch + 1], 2: 0.0} if state.epoch < 3 else {}
+    train(again, checkpoints, state)
     assert weights(again) == expected
     checkpoints.restore_best(again)
     assert weights(again) == expected_best

@@ -15,12 +15,12 @@ from PIL import Image
 
 from metricforge.contracts import Dataset
 from metricforge.errors import Interrupted
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
-from metricforge.runs.assembly import assemble
-from metricforge.runs.collapse import OF_TRIPLETS, collapse
-from metricforge.runs.recipe import Recipe
-from metricforge.runs.resumption import resume
+from metricforge.runs.build import assemble
+from metricforge.runs.collapse_advice import OF_TRIPLETS, collapse
+from metricforge.runs.resume import resume
 from metricforge.runs.train import run_recipe
 from metricforge.training.records import EpochRecord, StepRecord
 

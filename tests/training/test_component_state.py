@@ -11,13 +11,13 @@ from metricforge_standard.miners.batch_hard import BatchHard
 from metricforge_xbm import XBM
 from torch import nn
 
-from metricforge.artefact import read_folder
+from metricforge.atomic_files import read_folder
 from metricforge.contracts import Triplets
 from metricforge.errors import ArtefactError, PluginError
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.training.checkpoint import Checkpoints, restore
-from metricforge.training.loop import Position
+from metricforge.training.loop import TrainState
 from tests.training.test_checkpoint import CPU, rewritten, run, same_from_everywhere, weights
 
 LABELS = (torch.arange(60) % 6)[5:53]
@@ -104,75 +104,75 @@ PARTS = {
 }
 
 
-def made(make_task, parts):
+def made(make_setup, parts):
     parts = parts()
     miner = parts.pop("miner", None)
-    task = make_task(**parts)
-    return replace(task, miner=miner) if miner else task
+    setup = make_setup(**parts)
+    return replace(setup, miner=miner) if miner else setup
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_resuming_anywhere_ends_in_the_same_bytes(make_task, tmp_path, parts):
-    middles, epochs = same_from_everywhere(lambda: made(make_task, parts), tmp_path)
+def test_resuming_anywhere_ends_in_the_same_bytes(make_setup, tmp_path, parts):
+    middles, epochs = same_from_everywhere(lambda: made(make_setup, parts), tmp_path)
     assert middles >= 6
     assert epochs == 2
 
 
 @pytest.mark.parametrize("parts", [PARTS["sampler"], PARTS["miner"], PARTS["loss"], PARTS["xbm"]])
-def test_without_its_state_it_would_end_in_others(make_task, tmp_path, parts):
+def test_without_its_state_it_would_end_in_others(make_setup, tmp_path, parts):
     """Otherwise the test above could compare what no state can change."""
-    task, saved = made(make_task, parts), []
+    setup, saved = made(make_setup, parts), []
 
-    def save(record, position):
-        if position.total_steps == 2 and not saved:
-            saved.append(Checkpoints(tmp_path).save(task, position))
+    def save(record, state):
+        if state.total_steps == 2 and not saved:
+            saved.append(Checkpoints(tmp_path).save(setup, state))
 
-    run(task, at_each=save)
-    again = made(make_task, parts)
-    position = restore(saved[0], again)
+    run(setup, at_each=save)
+    again = made(make_setup, parts)
+    state = restore(saved[0], again)
     part = next(iter(parts()))
-    forgetful = replace(again, **{part: getattr(made(make_task, parts), part)})
+    forgetful = replace(again, **{part: getattr(made(make_setup, parts), part)})
     if part == "sampler":
         forgetful = replace(forgetful, miner=forgetful.sampler.miner)
-    run(forgetful, position)
-    assert weights(forgetful) != weights(task)
+    run(forgetful, state)
+    assert weights(forgetful) != weights(setup)
 
 
-def test_each_component_has_a_file_of_its_own(make_task, tmp_path):
-    task = made(make_task, PARTS["all"])
-    position = run(task)
-    files = read_folder(Checkpoints(tmp_path).save(task, position))
+def test_each_component_has_a_file_of_its_own(make_setup, tmp_path):
+    setup = made(make_setup, PARTS["all"])
+    state = run(setup)
+    files = read_folder(Checkpoints(tmp_path).save(setup, state))
     assert {"sampler.safetensors", "miner.safetensors", "loss.safetensors"} <= set(files)
     assert json.loads(files["state.json"])["format"] == 2
 
 
-def test_the_state_of_a_miner_that_the_sampler_brought_is_saved(make_task, tmp_path):
+def test_the_state_of_a_miner_that_the_sampler_brought_is_saved(make_setup, tmp_path):
     sampler = Remembering(LABELS)
     sampler.miner = Counting()
-    task = make_task(sampler=sampler)
-    assert task.miner is sampler.miner
-    files = read_folder(Checkpoints(tmp_path).save(task, run(task)))
+    setup = make_setup(sampler=sampler)
+    assert setup.miner is sampler.miner
+    files = read_folder(Checkpoints(tmp_path).save(setup, run(setup)))
     assert "miner.safetensors" in files
     assert "sampler.safetensors" in files
 
 
-def test_one_memory_under_two_names_is_saved_as_two(make_task, tmp_path):
+def test_one_memory_under_two_names_is_saved_as_two(make_setup, tmp_path):
     shared = torch.arange(5.0)
     state = {"rows": shared, "labels": shared, "part": shared[1:3], "turned": torch.ones(2, 3).T}
-    task = make_task(sampler=Remembering(LABELS, state))
-    folder = Checkpoints(tmp_path).save(task, Position())
-    again = make_task(sampler=Remembering(LABELS))
+    setup = make_setup(sampler=Remembering(LABELS, state))
+    folder = Checkpoints(tmp_path).save(setup, TrainState())
+    again = make_setup(sampler=Remembering(LABELS))
     restore(folder, again)
     assert again.sampler.last[0].equal(shared)
     assert again.sampler.last[1].equal(shared)
 
 
-def test_what_is_saved_is_what_it_was_then(make_task, tmp_path):
+def test_what_is_saved_is_what_it_was_then(make_setup, tmp_path):
     state = {"rows": torch.zeros(2), "labels": torch.zeros(2)}
-    task = make_task(sampler=Remembering(LABELS, state))
-    folder = Checkpoints(tmp_path).save(task, Position())
+    setup = make_setup(sampler=Remembering(LABELS, state))
+    folder = Checkpoints(tmp_path).save(setup, TrainState())
     state["rows"] += 1
-    again = make_task(sampler=Remembering(LABELS))
+    again = make_setup(sampler=Remembering(LABELS))
     restore(folder, again)
     assert again.sampler.last[0].equal(torch.zeros(2))
 
@@ -202,48 +202,48 @@ NO_STATE = {
 
 
 @pytest.mark.parametrize(("sampler", "told"), NO_STATE.values(), ids=NO_STATE)
-def test_a_state_that_can_not_be_kept_is_the_components_fault(make_task, tmp_path, sampler, told):
-    task = make_task(sampler=sampler)
+def test_a_state_that_can_not_be_kept_is_the_components_fault(make_setup, tmp_path, sampler, told):
+    setup = make_setup(sampler=sampler)
     with pytest.raises(PluginError) as caught:
-        Checkpoints(tmp_path).save(task, Position())
+        Checkpoints(tmp_path).save(setup, TrainState())
     assert type(sampler).__name__ in str(caught.value)
     assert told in str(caught.value)
     assert Checkpoints(tmp_path).all() == []
 
 
 @pytest.fixture
-def saved(make_task, tmp_path):
-    task = make_task(sampler=Remembering(LABELS))
-    return Checkpoints(tmp_path).save(task, run(task))
+def saved(make_setup, tmp_path):
+    setup = make_setup(sampler=Remembering(LABELS))
+    return Checkpoints(tmp_path).save(setup, run(setup))
 
 
 @pytest.mark.parametrize("content", [None, b"no safetensors", b""], ids=["gone", "other", "empty"])
-def test_a_state_that_is_damaged_is_refused_and_named(make_task, saved, content):
+def test_a_state_that_is_damaged_is_refused_and_named(make_setup, saved, content):
     rewritten(saved, sampler__safetensors=content)
     with pytest.raises(ArtefactError, match=r"step-.* has no state for .*:Remembering"):
-        restore(saved, make_task(sampler=Remembering(LABELS)))
+        restore(saved, make_setup(sampler=Remembering(LABELS)))
 
 
-def test_a_flipped_bit_in_a_state_is_refused(make_task, saved):
+def test_a_flipped_bit_in_a_state_is_refused(make_setup, saved):
     path = saved / "sampler.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"sampler\.safetensors"):
-        restore(saved, make_task(sampler=Remembering(LABELS)))
+        restore(saved, make_setup(sampler=Remembering(LABELS)))
 
 
-def test_a_component_that_can_not_take_its_state_back_is_at_fault(make_task, saved):
+def test_a_component_that_can_not_take_its_state_back_is_at_fault(make_setup, saved):
     with pytest.raises(PluginError, match="Raises failed: KeyError: 'lost'"):
-        restore(saved, make_task(sampler=Raises(LABELS)))
+        restore(saved, make_setup(sampler=Raises(LABELS)))
 
 
-def test_a_sampler_without_a_state_takes_a_checkpoint_with_one(make_task, saved):
-    task = make_task()
-    assert restore(saved, task) == run(make_task(sampler=Remembering(LABELS)))
+def test_a_sampler_without_a_state_takes_a_checkpoint_with_one(make_setup, saved):
+    setup = make_setup()
+    assert restore(saved, setup) == run(make_setup(sampler=Remembering(LABELS)))
 
 
-def test_a_module_as_a_miner_is_restored_by_its_weights(make_task, tmp_path):
+def test_a_module_as_a_miner_is_restored_by_its_weights(make_setup, tmp_path):
     class Learned(nn.Module):
         kind = Triplets
 
@@ -255,8 +255,8 @@ def test_a_module_as_a_miner_is_restored_by_its_weights(make_task, tmp_path):
             self.calls += 1
             return BatchHard()(embeddings, labels)
 
-    task = replace(make_task(epochs=1), miner=Learned())
-    folder = Checkpoints(tmp_path).save(task, run(task, runtime=CPU))
-    again = replace(make_task(epochs=1), miner=Learned())
+    setup = replace(make_setup(epochs=1), miner=Learned())
+    folder = Checkpoints(tmp_path).save(setup, run(setup, runtime=CPU))
+    again = replace(make_setup(epochs=1), miner=Learned())
     restore(folder, again)
-    assert again.miner.calls == task.miner.calls > 0
+    assert again.miner.calls == setup.miner.calls > 0

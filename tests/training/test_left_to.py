@@ -14,26 +14,24 @@ from metricforge_standard.miners.multi_similarity import MultiSimilarity as Mine
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import PluginError
 from metricforge.runtime import Runtime
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 
 CPU = Runtime(torch.device("cpu"))
 
 
-def seen(make_task, loss, **components):
+def seen(make_setup, loss, **components):
     """The kinds of tuples that a loss is given in the steps of an epoch."""
-    task, kinds = make_task(loss=loss, epochs=1, **components), set()
-    scored = task.loss
-
-    def watched(embeddings, labels, tuples):
-        kinds.add(type(tuples))
-        return scored(embeddings, labels, tuples)
+    setup, kinds = make_setup(loss=loss, epochs=1, **components), set()
+    scored = setup.loss
 
     class Watched(type(scored)):
-        __call__ = staticmethod(watched)
+        def counted(self, embeddings, labels, tuples):
+            kinds.add(type(tuples))
+            return super().counted(embeddings, labels, tuples)
 
     watching = Watched()
     vars(watching).update(vars(scored))
-    list(fit(replace(task, loss=watching), Position(), CPU))
+    list(fit(replace(setup, loss=watching), TrainState(), CPU))
     return kinds
 
 
@@ -54,14 +52,14 @@ def seen(make_task, loss, **components):
         ("contrastive", Pairs),
     ],
 )
-def test_pairs_are_listed_but_for_the_loss_that_chooses_the_same(make_task, sampler, loss, kind):
-    assert seen(make_task, loss, sampler=sampler) == {kind}
+def test_pairs_are_listed_but_for_the_loss_that_chooses_the_same(make_setup, sampler, loss, kind):
+    assert seen(make_setup, loss, sampler=sampler) == {kind}
 
 
-def test_a_miner_that_the_user_names_leaves_its_choice_too(make_task):
+def test_a_miner_that_the_user_names_leaves_its_choice_too(make_setup):
     loss = "multi-similarity:epsilon=0.3"
     named = {"sampler": "all-pairs", "miner": "multi-similarity:epsilon=0.3"}
-    assert seen(make_task, loss, **named) == {AllPairs}
+    assert seen(make_setup, loss, **named) == {AllPairs}
 
 
 def test_the_pairs_that_the_loss_chooses_are_those_that_are_mined():
@@ -70,8 +68,8 @@ def test_the_pairs_that_the_loss_chooses_are_those_that_are_mined():
     miner, loss = Miner(epsilon=-0.3), Loss(epsilon=-0.3)
     mined = miner(rows, labels)
     assert 0 < len(mined.anchor) < 40 * 39
-    loss(rows, labels, miner.left_to(loss)(rows, labels, np.random.default_rng(0)))
-    assert int(loss.active) == len(mined.anchor)
+    tuples = miner.left_to(loss)(rows, labels, np.random.default_rng(0))
+    assert int(loss.counted(rows, labels, tuples).active) == len(mined.anchor)
 
 
 class Leaves(Miner):
@@ -94,7 +92,7 @@ class Leaves(Miner):
         (lambda loss: loss.gone, "failed: AttributeError"),
     ],
 )
-def test_what_is_no_miner_of_its_kind_is_refused(make_task, other, said):
-    task = make_task(sampler="all-pairs", loss="contrastive", epochs=1)
+def test_what_is_no_miner_of_its_kind_is_refused(make_setup, other, said):
+    setup = make_setup(sampler="all-pairs", loss="contrastive", epochs=1)
     with pytest.raises(PluginError, match=f"Leaves.*{said}"):
-        list(fit(replace(task, miner=Leaves(other)), Position(), CPU))
+        list(fit(replace(setup, miner=Leaves(other)), TrainState(), CPU))

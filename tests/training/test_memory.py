@@ -11,7 +11,7 @@ from metricforge_standard.losses.triplet import Triplet
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
 from metricforge.errors import PluginError
 from metricforge.runtime import Runtime
-from metricforge.training.loop import Position, StepRecord, fit
+from metricforge.training.loop import StepRecord, TrainState, fit
 
 CPU = Runtime(torch.device("cpu"))
 BATCHES = [torch.arange(start, start + 12) for start in (0, 12, 24, 36)]
@@ -55,12 +55,12 @@ class Watched:
         return embeddings.square().sum() * 0 + embeddings[:, 0].sum()
 
 
-def trained(make_task, kind, tuples, memory=None, epochs=1):
+def trained(make_setup, kind, tuples, memory=None, epochs=1):
     watched = Watched(kind, tuples)
     sampler = Remembers(watched, memory)
-    task = replace(make_task(sampler=sampler, epochs=epochs), loss=watched.loss)
-    records = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
-    return task, sampler, watched, records
+    setup = replace(make_setup(sampler=sampler, epochs=epochs), loss=watched.loss)
+    records = [r for r in fit(setup, TrainState(), CPU) if isinstance(r, StepRecord)]
+    return setup, sampler, watched, records
 
 
 KINDS = {
@@ -73,13 +73,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("kind", "tuples"), KINDS.values(), ids=KINDS)
-def test_miner_and_loss_see_the_batch_and_then_the_memory(make_task, kind, tuples):
-    task, sampler, watched, _ = trained(make_task, kind, tuples, epochs=2)
+def test_miner_and_loss_see_the_batch_and_then_the_memory(make_setup, kind, tuples):
+    setup, sampler, watched, _ = trained(make_setup, kind, tuples, epochs=2)
     assert len(watched.mined) == len(watched.scored) == len(sampler.given) == 8
     for step in range(8):
         rows, classes, images = sampler.given[step]
         assert images.equal(BATCHES[step % 4])
-        assert classes.equal(task.labels[images])
+        assert classes.equal(setup.labels[images])
         before, of_before, _ = sampler.given[step - 1] if step else (rows[:0], classes[:0], None)
         compared, labels = torch.cat([rows, before]), torch.cat([classes, of_before])
         mined, scored = watched.mined[step], watched.scored[step]
@@ -92,8 +92,8 @@ def test_miner_and_loss_see_the_batch_and_then_the_memory(make_task, kind, tuple
 
 
 @pytest.mark.parametrize(("kind", "tuples"), KINDS.values(), ids=KINDS)
-def test_only_tuples_that_begin_in_the_batch_reach_the_loss(make_task, kind, tuples):
-    _, _, watched, records = trained(make_task, kind, tuples)
+def test_only_tuples_that_begin_in_the_batch_reach_the_loss(make_setup, kind, tuples):
+    _, _, watched, records = trained(make_setup, kind, tuples)
     for record, (_, labels, seen) in zip(records, watched.scored, strict=True):
         if kind is None:
             assert seen is None
@@ -109,14 +109,14 @@ def test_only_tuples_that_begin_in_the_batch_reach_the_loss(make_task, kind, tup
         assert last[1].max() >= 12, "the memory is compared with"
 
 
-def test_the_memory_has_no_gradient_and_the_batch_has(make_task):
-    _, sampler, watched, _ = trained(make_task, None, lambda labels: None)
+def test_the_memory_has_no_gradient_and_the_batch_has(make_setup):
+    _, sampler, watched, _ = trained(make_setup, None, lambda labels: None)
     for embeddings, _, _ in watched.scored:
         assert embeddings.grad[:12].abs().sum() > 0
     assert not any(rows.requires_grad for rows, _, _ in sampler.given)
 
 
-def test_the_gradient_is_that_of_constants_in_the_place_of_the_memory(make_task):
+def test_the_gradient_is_that_of_constants_in_the_place_of_the_memory(make_setup):
     """By hand: the same weights as with the memory written into the loss."""
 
     class Mining:
@@ -126,8 +126,8 @@ def test_the_gradient_is_that_of_constants_in_the_place_of_the_memory(make_task)
             return AllTriplets().listed(labels)
 
     sampler, loss = Remembers(Mining()), Triplet(margin=1.0)
-    task = make_task(sampler=sampler, loss=loss, epochs=1)
-    list(fit(task, Position(), CPU))
+    setup = make_setup(sampler=sampler, loss=loss, epochs=1)
+    list(fit(setup, TrainState(), CPU))
     constants = [rows for rows, _, _ in sampler.given]
 
     class Plain:
@@ -149,15 +149,15 @@ def test_the_gradient_is_that_of_constants_in_the_place_of_the_memory(make_task)
         kept = found.anchor < len(labels)
         return loss(rows, classes, Triplets(*(part[kept] for part in found)))
 
-    again = replace(make_task(sampler=Plain(), loss=loss, epochs=1), loss=with_constants)
-    list(fit(again, Position(), CPU))
-    for mine, theirs in zip(task.model.parameters(), again.model.parameters(), strict=True):
+    again = replace(make_setup(sampler=Plain(), loss=loss, epochs=1), loss=with_constants)
+    list(fit(again, TrainState(), CPU))
+    for mine, theirs in zip(setup.model.parameters(), again.model.parameters(), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-6)
 
 
-def test_an_empty_memory_is_as_none(make_task):
+def test_an_empty_memory_is_as_none(make_setup):
     _, _, watched, _ = trained(
-        make_task, Triplets, lambda labels: AllTriplets(), lambda e, c: (e[:0], c[:0])
+        make_setup, Triplets, lambda labels: AllTriplets(), lambda e, c: (e[:0], c[:0])
     )
     assert [seen for _, _, seen in watched.scored] == [AllTriplets()] * 4
     assert {len(rows) for rows, _ in watched.mined} == {12}
@@ -186,23 +186,23 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("memory", "told"), WRONG.values(), ids=WRONG)
-def test_what_is_no_memory_is_the_samplers_fault(make_task, memory, told):
+def test_what_is_no_memory_is_the_samplers_fault(make_setup, memory, told):
     with pytest.raises(PluginError, match="must remember") as caught:
-        trained(make_task, Triplets, lambda labels: AllTriplets(), memory)
+        trained(make_setup, Triplets, lambda labels: AllTriplets(), memory)
     assert "Remembers" in str(caught.value)
     assert told in str(caught.value)
 
 
-def test_an_error_while_remembering_is_the_samplers_fault(make_task):
+def test_an_error_while_remembering_is_the_samplers_fault(make_setup):
     def fails(embeddings, labels):
         raise KeyError("lost")
 
     with pytest.raises(PluginError, match="Remembers failed: KeyError: 'lost'"):
-        trained(make_task, Triplets, lambda labels: AllTriplets(), fails)
+        trained(make_setup, Triplets, lambda labels: AllTriplets(), fails)
 
 
-def test_labels_of_the_memory_that_no_batch_has_are_the_loss_matter(make_task):
+def test_labels_of_the_memory_that_no_batch_has_are_the_loss_matter(make_setup):
     _, _, watched, _ = trained(
-        make_task, None, lambda labels: None, lambda e, c: (e, torch.full_like(c, 99))
+        make_setup, None, lambda labels: None, lambda e, c: (e, torch.full_like(c, 99))
     )
     assert {int(labels.max()) for _, labels, _ in watched.scored} == {99}

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from metricforge.contracts import AllPairs, AllTriplets, Pairs, Triplets
 from metricforge.runtime import Runtime, generator
-from metricforge.training.loop import Position, fit
-from metricforge.training.mining import anchored, draws, mine
+from metricforge.training.loop import TrainState, fit
+from metricforge.training.mining import anchored, mine, takes
 
 ROWS, LABELS = torch.arange(8.0).view(4, 2), torch.tensor([0, 0, 1, 1])
 EMPTY = torch.zeros(0, dtype=torch.int64)
@@ -71,7 +71,7 @@ def plain_function(embeddings: Tensor, labels: Tensor) -> str:
     ids=lambda miner: getattr(miner, "__name__", type(miner).__name__),
 )
 def test_a_miner_that_asks_is_given_the_generator(miner: Any) -> None:
-    assert draws(miner)
+    assert takes(miner, "rng")
     assert mine(miner, ROWS, LABELS, generator(3, 1, 4)) == generator(3, 1, 4).random()
 
 
@@ -81,14 +81,14 @@ def test_a_miner_that_asks_is_given_the_generator(miner: Any) -> None:
     ids=lambda miner: getattr(miner, "__name__", type(miner).__name__),
 )
 def test_a_miner_that_does_not_ask_is_given_nothing(miner: Any) -> None:
-    assert not draws(miner)
+    assert not takes(miner, "rng")
     rng = generator(3, 1, 4)
     assert mine(miner, ROWS, LABELS, rng) == "plain"
     assert rng.random() == generator(3, 1, 4).random(), "it was drawn from"
 
 
 def test_what_has_no_signature_does_not_draw() -> None:
-    assert not draws(dict)
+    assert not takes(dict, "rng")
 
 
 class Drawing:
@@ -106,16 +106,16 @@ class Drawing:
         return Triplets(*(part[chosen] for part in found))
 
 
-def test_the_same_seed_epoch_and_step_draw_the_same(make_task: Any) -> None:
+def test_the_same_seed_epoch_and_step_draw_the_same(make_setup: Any) -> None:
     runtime = Runtime(torch.device("cpu"))
     drawn = []
     for state, seed in ((1, 4), (2, 4), (1, 5)):
         miner = Drawing()
-        task = make_task(miner="batch-hard", seed=seed, epochs=2)
-        object.__setattr__(task, "miner", miner)
+        setup = make_setup(miner="batch-hard", seed=seed, epochs=2)
+        object.__setattr__(setup, "miner", miner)
         torch.manual_seed(state)
         np.random.seed(state)
-        list(fit(task, Position(), runtime))
+        list(fit(setup, TrainState(), runtime))
         drawn.append(miner.drawn)
     assert drawn[0] == drawn[1] != drawn[2]
     steps = len(drawn[0]) // 2
@@ -222,7 +222,7 @@ def test_no_tuples_stay_no_tuples() -> None:
     assert pairs.same.dtype == torch.bool
 
 
-def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_task) -> None:
+def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_setup) -> None:
     """A generator of the epoch alone would give every batch the same draw."""
 
     class Drawing:
@@ -240,7 +240,7 @@ def test_what_a_miner_draws_differs_from_step_to_step_and_repeats(make_task) -> 
     for _ in range(2):
         miner = Drawing()
         runtime = Runtime(torch.device("cpu"))
-        for _ in fit(make_task(miner=miner, epochs=2), Position(), runtime):
+        for _ in fit(make_setup(miner=miner, epochs=2), TrainState(), runtime):
             pass
         seen.append(miner.drawn)
     assert seen[0] == seen[1]
@@ -251,7 +251,7 @@ def test_each_positive_of_an_anchor_has_a_draw_of_its_own() -> None:
     rng = torch.Generator().manual_seed(0)
     rows = torch.nn.functional.normalize(torch.randn(200, 8, generator=rng))
     labels = torch.arange(200) // 20
-    for miner in (RandomHard(2.0), DistanceWeighted(farthest=2.0)):
+    for miner in (RandomHard(margin=2.0), DistanceWeighted(farthest=2.0)):
         found = miner(rows, labels, np.random.default_rng(0))
         first = found.negative[found.anchor == 0]
         assert len(first) == 19
@@ -267,7 +267,7 @@ def test_a_draw_at_the_very_end_stays_in_the_batch() -> None:
 
     rows = torch.nn.functional.normalize(torch.randn(60, 8))
     labels = torch.arange(60) // 4
-    for miner in (RandomHard(2.0), DistanceWeighted()):
+    for miner in (RandomHard(margin=2.0), DistanceWeighted()):
         found = miner(rows, labels, Highest())  # type: ignore[arg-type]
         assert (found.negative < 60).all()
         assert (labels[found.negative] != labels[found.anchor]).all()

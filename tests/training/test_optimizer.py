@@ -11,18 +11,18 @@ from torch import nn
 from metricforge.errors import UsageError
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
-from metricforge.training.loop import Position, fit
+from metricforge.training.loop import TrainState, fit
 from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of, read_rates
 from metricforge.training.records import EpochRecord, StepRecord
-from metricforge.training.task import Validated
+from metricforge.training.setup import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
 
-def rated(task, text):
-    parts = parts_of(task.model, task.loss)
+def rated(setup, text):
+    parts = parts_of(setup.model, setup.loss)
     return replace(
-        task, optimizer=make_optimizer(Spec.parse("sgd:lr=0.1"), parts, read_rates(text))
+        setup, optimizer=make_optimizer(Spec.parse("sgd:lr=0.1"), parts, read_rates(text))
     )
 
 
@@ -42,41 +42,41 @@ def test_other_rates_are_refused(text, told):
         read_rates(text)
 
 
-def test_each_part_learns_at_its_own_rate(make_task):
-    task = make_task(sampler="balanced:classes=3,per_class=3", loss="pml.ProxyAnchorLoss")
-    task = rated(task, "backbone=0.5,loss=100")
-    record = next(iter(fit(task, Position(), CPU)))
-    rates = {group["name"]: group["lr"] for group in task.optimizer.param_groups}
+def test_each_part_learns_at_its_own_rate(make_setup):
+    setup = make_setup(sampler="balanced:classes=3,per_class=3", loss="pml.ProxyAnchorLoss")
+    setup = rated(setup, "backbone=0.5,loss=100")
+    record = next(iter(fit(setup, TrainState(), CPU)))
+    rates = {group["name"]: group["lr"] for group in setup.optimizer.param_groups}
     assert rates == {
         "backbone": pytest.approx(0.5 * record.lr),
         "head": pytest.approx(record.lr),
         "loss": pytest.approx(100 * record.lr),
     }
-    assert record.lr == pytest.approx(0.1 * task.schedule(record.spent / 2))
+    assert record.lr == pytest.approx(0.1 * setup.schedule(record.spent / 2))
 
 
-def test_a_part_of_rate_zero_stays_as_it_is_and_everything_frozen_is_refused(make_task):
-    task = rated(make_task(), "backbone=0")
-    before = {n: p.clone() for n, p in task.model.named_parameters()}
-    list(fit(replace(task, frozen=task.epochs), Position(), CPU))
-    same = {n for n, p in task.model.named_parameters() if p.equal(before[n])}
+def test_a_part_of_rate_zero_stays_as_it_is_and_everything_frozen_is_refused(make_setup):
+    setup = rated(make_setup(), "backbone=0")
+    before = {n: p.clone() for n, p in setup.model.named_parameters()}
+    list(fit(replace(setup, frozen=setup.epochs), TrainState(), CPU))
+    same = {n for n, p in setup.model.named_parameters() if p.equal(before[n])}
     assert same == {n for n in before if n.startswith("backbone.")}
     with pytest.raises(UsageError, match="nothing is left to train"):
-        rated(make_task(), "backbone=0,head=0")
+        rated(make_setup(), "backbone=0,head=0")
 
 
-def test_a_rate_of_what_has_no_parameters_is_refused(make_task):
+def test_a_rate_of_what_has_no_parameters_is_refused(make_setup):
     with pytest.raises(UsageError, match="rates has loss=100, and this loss has no parameters"):
-        rated(make_task(), "loss=100")
+        rated(make_setup(), "loss=100")
     with pytest.raises(UsageError, match="rates has loss=0"):
-        rated(make_task(), "loss=0")
-    rated(make_task(), "loss=1")
+        rated(make_setup(), "loss=0")
+    rated(make_setup(), "loss=1")
 
 
 @pytest.mark.parametrize("lr", ["0", "-1", "nan", "inf"])
-def test_a_rate_that_is_not_above_0_is_refused(make_task, lr):
+def test_a_rate_that_is_not_above_0_is_refused(make_setup, lr):
     with pytest.raises(UsageError, match="lr of optimizer 'adam' must be above 0"):
-        make_task(optimizer=f"adam:lr={lr}")
+        make_setup(optimizer=f"adam:lr={lr}")
 
 
 @pytest.mark.parametrize(
@@ -129,34 +129,34 @@ def test_a_schedule_of_steps_falls_at_each_fraction_and_rises_before():
         ("patience=3,factor=0.1", [0.1, 0.2, 0.3, 0.4], [1] * 4),
     ],
 )  # fmt: skip
-def test_the_rate_falls_on_a_plateau(make_task, spec, scores, factors):
+def test_the_rate_falls_on_a_plateau(make_setup, spec, scores, factors):
     values = iter(scores)
-    task = replace(
-        make_task(epochs=len(scores)),
+    setup = replace(
+        make_setup(epochs=len(scores)),
         schedule=make_schedule(Spec.parse(f"plateau:{spec}")),
         validate=lambda model: Validated({"score": next(values)}),
     )
     rates = {}
-    for record in fit(task, Position(), CPU):
+    for record in fit(setup, TrainState(), CPU):
         if isinstance(record, StepRecord):
             rates.setdefault(record.epoch, set()).add(record.lr)
-            for group in task.optimizer.param_groups:
+            for group in setup.optimizer.param_groups:
                 assert group["lr"] == pytest.approx(record.lr)
     assert [len(each) for each in rates.values()] == [1] * len(scores)
     assert [each.pop() for each in rates.values()] == pytest.approx([0.01 * f for f in factors])
 
 
-def test_an_error_that_falls_is_no_plateau(make_task):
+def test_an_error_that_falls_is_no_plateau(make_setup):
     values = iter([0.5, 0.4, 0.3, 0.2])
-    task = replace(
-        make_task(epochs=4),
+    setup = replace(
+        make_setup(epochs=4),
         schedule=make_schedule(Spec.parse("plateau:patience=1")),
         validate=lambda model: Validated({"error": next(values)}),
         lower_is_better=True,
     )
-    position = Position()
-    list(fit(task, position, CPU))
-    assert position.rate == 1
+    state = TrainState()
+    list(fit(setup, state, CPU))
+    assert state.rate == 1
 
 
 def test_a_plateau_rises_over_its_warmup():
@@ -164,51 +164,51 @@ def test_a_plateau_rises_over_its_warmup():
     assert [schedule(spent) for spent in (0.25, 0.5, 1.0)] == [0.5, 1.0, 1.0]
 
 
-def test_the_backbone_waits_while_it_is_frozen_its_batch_norm_too(make_task):
-    task = replace(make_task(epochs=3), frozen=2)
+def test_the_backbone_waits_while_it_is_frozen_its_batch_norm_too(make_setup):
+    setup = replace(make_setup(epochs=3), frozen=2)
     kept = []
 
     def backbone():
-        return [v.detach().clone() for v in task.model.backbone.state_dict().values()]
+        return [v.detach().clone() for v in setup.model.backbone.state_dict().values()]
 
     kept.append(backbone())
-    for record in fit(task, Position(), CPU):
+    for record in fit(setup, TrainState(), CPU):
         if isinstance(record, EpochRecord):
             kept.append(backbone())
     still = [all(a.equal(b) for a, b in zip(kept[i], kept[i + 1], strict=True)) for i in range(3)]
     assert still == [True, True, False]
 
 
-def test_frozen_norms_keep_their_statistics_and_learn_their_weights(make_task):
-    task = replace(make_task(epochs=1), frozen_norms=True)
-    norm = task.model.backbone.norm
+def test_frozen_norms_keep_their_statistics_and_learn_their_weights(make_setup):
+    setup = replace(make_setup(epochs=1), frozen_norms=True)
+    norm = setup.model.backbone.norm
     mean, weight = norm.running_mean.clone(), norm.weight.detach().clone()
-    list(fit(task, Position(), CPU))
+    list(fit(setup, TrainState(), CPU))
     assert norm.running_mean.equal(mean)
     assert not norm.weight.equal(weight)
 
 
-def test_gradients_are_cut_to_the_length_asked_for(make_task):
-    def lengths(task):
-        for record in fit(task, Position(), CPU):
+def test_gradients_are_cut_to_the_length_asked_for(make_setup):
+    def lengths(setup):
+        for record in fit(setup, TrainState(), CPU):
             if isinstance(record, StepRecord):
-                grads = [p.grad for p in task.model.parameters() if p.grad is not None]
+                grads = [p.grad for p in setup.model.parameters() if p.grad is not None]
                 yield record.gradient_norm, float(nn.utils.get_total_norm(grads))
 
-    found = list(lengths(replace(make_task(), clip=0.01)))
+    found = list(lengths(replace(make_setup(), clip=0.01)))
     assert any(before > 0.01 for before, _ in found)
     for before, after in found:
         assert after == pytest.approx(min(before, 0.01), rel=1e-3)
-    assert {before for before, _ in lengths(make_task())} == {None}
+    assert {before for before, _ in lengths(make_setup())} == {None}
 
 
-def test_a_scaled_loss_is_clipped_by_the_length_of_what_it_stands_for(make_task):
+def test_a_scaled_loss_is_clipped_by_the_length_of_what_it_stands_for(make_setup):
     """Scaled by a power of two, all is the same to the bit."""
 
     def trained(**options):
-        task = replace(make_task(), clip=0.01, **options)
-        steps = [r for r in fit(task, Position(), CPU) if isinstance(r, StepRecord)]
-        return [s.gradient_norm for s in steps], [p.detach() for p in task.model.parameters()]
+        setup = replace(make_setup(), clip=0.01, **options)
+        steps = [r for r in fit(setup, TrainState(), CPU) if isinstance(r, StepRecord)]
+        return [s.gradient_norm for s in steps], [p.detach() for p in setup.model.parameters()]
 
     norms, expected = trained()
     scaled, weights = trained(scaler=torch.amp.GradScaler("cpu", init_scale=8.0))
@@ -216,11 +216,11 @@ def test_a_scaled_loss_is_clipped_by_the_length_of_what_it_stands_for(make_task)
     assert all(one.equal(other) for one, other in zip(weights, expected, strict=True))
 
 
-def test_a_step_that_fp16_skips_has_no_length(make_task):
-    task = replace(make_task(), clip=1.0, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**40))
-    before = [p.detach().clone() for p in task.model.parameters()]
-    record = next(iter(fit(task, Position(), Runtime.resolve("cpu", "fp16"))))
+def test_a_step_that_fp16_skips_has_no_length(make_setup):
+    setup = replace(make_setup(), clip=1.0, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**40))
+    before = [p.detach().clone() for p in setup.model.parameters()]
+    record = next(iter(fit(setup, TrainState(), Runtime.resolve("cpu", "fp16"))))
     assert record.gradient_norm is None
-    assert task.scaler.get_scale() == 2.0**39
-    after = task.model.parameters()
+    assert setup.scaler.get_scale() == 2.0**39
+    after = setup.model.parameters()
     assert all(one.equal(other) for one, other in zip(before, after, strict=True))

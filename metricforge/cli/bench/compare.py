@@ -24,7 +24,7 @@ def command(first: Path, second: Path, as_json: bool) -> None:
     from rich.table import Table
 
     from metricforge.bench.comparison import compare
-    from metricforge.cli.results import difference
+    from metricforge.cli.run_table import difference
 
     compared = compare(first, second)
     if as_json:

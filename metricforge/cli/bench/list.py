@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.bench.places import described, suites
+from metricforge.cli.bench.suite_paths import described, suites
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.errors import UsageError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metricforge.cli.bench.places import OUT, current, find, results_of, show
+from metricforge.cli.bench.suite_paths import OUT, current, find, results_of, show
 from metricforge.cli.options import DATA_ROOT, JSON, debug, print_json
 from metricforge.errors import MetricForgeError, UsageError
 
@@ -47,11 +47,11 @@ def command(
     still does the exit code is 1.
     """
     from metricforge.bench import carry_out, tabulate
-    from metricforge.bench.carrying_out import RECORDS
-    from metricforge.bench.notes import not_there
-    from metricforge.bench.records import DONE, FAILED
+    from metricforge.bench.result_file import DONE, FAILED
+    from metricforge.bench.runner import RECORDS
+    from metricforge.bench.table_notes import not_there
     from metricforge.report.progress import RunsLine
-    from metricforge.runs.baselines import TRAINED
+    from metricforge.scoring.baselines import TRAINED
 
     found = find(suite)
     place = results_of(found, out)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.bench.places import OUT, current, find, results_of, show
+from metricforge.cli.bench.suite_paths import OUT, current, find, results_of, show
 from metricforge.cli.options import debug
 from metricforge.errors import UsageError
 
@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Print the table of what of SUITE has been carried out."""
     from metricforge.bench import grids, tabulate
-    from metricforge.bench.carrying_out import RECORDS
+    from metricforge.bench.runner import RECORDS
 
     found = find(suite)
     records = current(found, results_of(found, out) / RECORDS)

@@ -13,9 +13,9 @@ from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
 from metricforge.errors import DataError
 
 if TYPE_CHECKING:
-    from metricforge.runs.copies import Copies
-    from metricforge.runs.data_check import DataCheck
-    from metricforge.runs.sampler_trials import Verdict
+    from metricforge.inspection.copies import Copies
+    from metricforge.inspection.data_check import DataCheck
+    from metricforge.inspection.sampler_check import Verdict
 
 MOST_LINES = 5
 MOST_NAMES = 5
@@ -43,7 +43,7 @@ def command(
     Counts, sizes, broken images, copies, leaks between the parts, and what each sampler says, or
     those that are named. Exit code 3 when a training would fail.
     """
-    from metricforge.runs.data_check import check_data
+    from metricforge.inspection.data_check import check_data
 
     found = check_data(what, split, samplers, data_root)
     if as_json:
@@ -55,7 +55,7 @@ def command(
 
 
 def _print(found: DataCheck, commands: list[str]) -> None:
-    from metricforge.cli.data.sheet import tell, tell_all, tell_split
+    from metricforge.cli.data.report import tell, tell_all, tell_split
     from metricforge.data.split import left_out
 
     dataset = found.dataset
@@ -149,7 +149,7 @@ def _shown(copies: Copies) -> str:
 
 def _tell_samplers(verdicts: Sequence[Verdict]) -> None:
     """A line a sampler; what several say is said once, below, with their names."""
-    from metricforge.cli.data.sheet import tell
+    from metricforge.cli.data.report import tell
 
     width = max(len(verdict.spec) for verdict in verdicts) + 1
     heading = "samplers"

@@ -45,11 +45,11 @@ def command(
 
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
+    from metricforge.inspection.examples import draw_examples
+    from metricforge.recipes.dataset_spec import dataset_spec, open_dataset, refuse_inside
     from metricforge.registry import Registry
     from metricforge.report.mosaic import mosaic
     from metricforge.report.page import printable
-    from metricforge.runs.examples import draw_examples
-    from metricforge.runs.sources import dataset_spec, open_dataset, refuse_inside
 
     registry = Registry.installed()
     refuse_inside(out, dataset_spec(what, registry))

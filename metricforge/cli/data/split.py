@@ -26,13 +26,13 @@ def command(
 
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
-    from metricforge.artefact import write_file
-    from metricforge.cli.data.sheet import tell, tell_all, tell_split
+    from metricforge.atomic_files import write_file
+    from metricforge.cli.data.report import tell, tell_all, tell_split
     from metricforge.data.images import fingerprint
     from metricforge.data.split import left_out, split_dataset
+    from metricforge.recipes.dataset_spec import open_dataset
     from metricforge.registry import Registry
     from metricforge.report.page import printable
-    from metricforge.runs.sources import open_dataset
     from metricforge.spec import Spec
 
     dataset = open_dataset(what, Registry.installed(), data_root)

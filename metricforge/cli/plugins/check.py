@@ -14,7 +14,7 @@ from metricforge.contracts import KINDS
 from metricforge.errors import PluginError
 
 if TYPE_CHECKING:
-    from metricforge.plugins.examination import Examined
+    from metricforge.plugin_tools.checking import Examined
 
 COLOURS = {"passed": "green", "failed": "red"}
 
@@ -34,7 +34,7 @@ def command(what: str, kind: str | None, data_root: str | None, as_json: bool) -
 
     Exit code 4 when a check fails.
     """
-    from metricforge.plugins.examination import examine
+    from metricforge.plugin_tools.checking import examine
 
     found = []
     for each in examine(what, kind, data_root):

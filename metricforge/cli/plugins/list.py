@@ -12,7 +12,7 @@ from metricforge.cli import COMMANDS
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.contracts import KINDS
-from metricforge.installed import COMMAND, SEARCH
+from metricforge.entry_points import COMMAND, SEARCH
 from metricforge.registry import Entry, Registry, Status
 
 Statuses = Mapping[Entry, Status]
@@ -20,8 +20,8 @@ Statuses = Mapping[Entry, Status]
 
 @click.command("list")
 @click.argument("kind", required=False, type=KIND)
-@click.option("--import", "importing", is_flag=True, help="Import each, in a process of its own, "
-              "to tell which are broken.")  # fmt: skip
+@click.option("--import", "importing", is_flag=True, help="Import each in another process, to "
+              "see which are broken; Ctrl-C ends one that hangs.")  # fmt: skip
 @JSON
 @debug
 def command(kind: str | None, importing: bool, as_json: bool) -> None:
@@ -29,15 +29,17 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
 
     KIND narrows the list: sampler, miner, loss, head, backbone, dataset, augmentation, protocol,
     hook, command or search.
-    A state is ok, broken or shadowed; nothing is imported to tell, unless --import asks for it.
+    A state is "not imported" for one whose source reads well, ok for one that --import has
+    imported, broken or shadowed.
     """
     registry = Registry.installed()
     entries = registry.entries(kind)
     statuses = {entry: _status(registry, entry) for entry in entries}
     if importing:
-        from metricforge.plugins.trial import tried
+        from metricforge.plugin_tools.importing import imported
 
-        statuses = tried(statuses)
+        statuses = imported(statuses, _name)
+        _clear()
     for point in registry.misplaced:
         click.echo(f"note: {registry.told_of(point)}", err=True)
     if as_json:
@@ -47,6 +49,19 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
         _section(plural, [entry for entry in entries if entry.kind == name], statuses)
     for name, plural in ((COMMAND, "commands"), (SEARCH, "searches")):
         _section(plural, [entry for entry in entries if entry.kind == name], statuses)
+
+
+def _name(entry: Entry) -> None:
+    """On a terminal, what is being imported, should it hang."""
+    if sys.stderr.isatty():
+        click.echo(
+            f"\r\033[Kimporting {entry.kind} {entry.shown} ({entry.origin})", nl=False, err=True
+        )
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
 
 
 def _status(registry: Registry, entry: Entry) -> Status:
@@ -67,7 +82,7 @@ def _section(title: str, entries: list[Entry], statuses: Statuses) -> None:
 
 
 def _line(entry: Entry, status: Status) -> str:
-    return entry.summary() if status.word == "ok" else status.reason
+    return status.reason or entry.summary()
 
 
 def _fitted(line: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +13,10 @@ import click
 from metricforge.cli.completion import KIND, NameOfKind
 from metricforge.cli.options import JSON, debug, print_json
 from metricforge.registry import Registry
-from metricforge.spec import Option, Spec
+from metricforge.spec import Option, Spec, written
 
 if TYPE_CHECKING:
-    from metricforge.plugins.description import Description
+    from metricforge.plugin_tools.description import Description
 
 
 @click.command("show")
@@ -30,7 +31,7 @@ def command(kind: str, name: str, as_json: bool) -> None:
     metricforge plugins show sampler hard-triplet
     metricforge plugins show loss pml.            (the members of a family)
     """
-    from metricforge.plugins.description import describe
+    from metricforge.plugin_tools.description import describe
 
     found = describe(Registry.installed(), kind, _spec(name))
     if as_json:
@@ -56,8 +57,12 @@ def _print(found: Description) -> None:
         click.echo("\nOptions")
         rows = [_row(option) for option in found.options.values()]
         name_width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
-        for name, kind, default in rows:
+        for name, kind, default, sentence in rows:
             click.echo(f"  {name:{name_width}}  {kind:{type_width}}  {default}")
+            if sentence:
+                click.echo(click.wrap_text(sentence, width, "      ", "      "))
+    if found.fault:
+        click.secho(f"\nbroken     {found.fault}")
     if found.asks:
         click.echo(f"\nAsks the core for: {', '.join(found.asks)}")
     if found.file:
@@ -66,15 +71,13 @@ def _print(found: Description) -> None:
         click.echo(f"Try it:    {found.example}")
 
 
-def _row(option: Option) -> tuple[str, str, str]:
+def _row(option: Option) -> tuple[str, str, str, str]:
     default = "required" if option.required else f"default {_shown(option.default)}"
-    return option.name, option.type_name, default
+    return option.name, option.type_name, default, option.help
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else json.dumps(value) if isinstance(value, str) else (
-        str(value).lower() if isinstance(value, bool) else str(value)
-    )  # fmt: skip
+    return json.dumps(value) if isinstance(value, str) else written(value)
 
 
 def _record(found: Description) -> dict[str, Any]:
@@ -91,6 +94,7 @@ def _record(found: Description) -> dict[str, Any]:
                 "type": option.type_name,
                 "required": option.required,
                 "default": None if option.required else _plain(option.default),
+                "help": option.help,
             }
             for option in found.options.values()
         ],
@@ -98,8 +102,13 @@ def _record(found: Description) -> dict[str, Any]:
         "file": found.file,
         "line": found.line,
         "example": found.example,
+        "fault": found.fault,
     }
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
     return value if isinstance(value, int | float | str | bool | None) else str(value)

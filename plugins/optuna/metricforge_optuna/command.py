@@ -47,8 +47,8 @@ def command(
     """
     # Here, since they load torch and optuna: `metricforge --help` must not wait for them.
     from metricforge import Recipe, Registry
-    from metricforge.runs.lock import held
-    from metricforge.tuning.options import read_options
+    from metricforge.runs import held
+    from metricforge.tuning import read_options
     from metricforge_optuna import table
     from metricforge_optuna.record import Plan, SearchFolder
     from metricforge_optuna.search import Search

@@ -1,4 +1,4 @@
-"""The folder of a search: what it searches, each trial's record, and the recipe that was best."""
+"""The folder of a search: its plan, each trial's record, and the best recipe."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from metricforge import Recipe
 from metricforge.errors import ArtefactError, ResourceError, UsageError
-from metricforge.tuning.space import Dimension
+from metricforge.tuning import Dimension
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial: the options it had, and the scores on validation classes or why it failed.
+    """One trial: its options, and the scores on validation classes or why it failed.
 
-    `run` is its run's folder inside the search's; a trial with the options of an earlier one
-    names that one's.
+    `run` is its run's folder inside the search's. A trial with the options of an earlier one names
+    that one's.
     """
 
     number: int
@@ -32,14 +32,14 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search is of: a recipe, the values to try, the seed of the choices."""
+    """The plan of a search: a recipe, the values to try, the seed of the choices."""
 
     recipe: Recipe
     space: Sequence[Dimension]
     seed: int
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as `search.json` has it."""
+        """The plan as it is in `search.json`."""
         return {
             "format": 1,
             "recipe": self.recipe.to_toml(),
@@ -56,7 +56,7 @@ class SearchFolder:
 
     @property
     def journal(self) -> Path:
-        """Optuna's own record, JSON lines, from which a search goes on."""
+        """Optuna's own record, JSON lines, from which a search is resumed."""
         return self.path / "journal.jsonl"
 
     @property
@@ -68,9 +68,11 @@ class SearchFolder:
         return self.path / "trials" / f"{number:03d}"
 
     def begin(self, plan: Plan) -> None:
-        """Note the plan, or check that it is the one that the folder was begun with.
+        """Write the plan, or check that it is the one in the folder.
 
-        Raises UsageError for a folder of something else or another search, with the difference.
+        Raises:
+            UsageError: The folder holds something else, or another search; the error has the
+                difference.
         """
         record = self.path / "search.json"
         if record.is_file():
@@ -125,7 +127,7 @@ def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str
 
 
 def _unshared(first: list[str], second: list[str]) -> tuple[list[str], list[str]]:
-    """The lines of each that the other has not, filled up to one length."""
+    """The lines of each that the other does not have, filled up to one length."""
     mine = [line for line in first if line not in second]
     theirs = [line for line in second if line not in first]
     length = max(len(mine), len(theirs))

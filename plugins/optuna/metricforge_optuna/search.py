@@ -1,4 +1,4 @@
-"""The search: trials are trainings whose test classes stay closed; validation classes judge."""
+"""The search: trials are trainings without test classes; validation classes judge."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from metricforge import train
 from metricforge.errors import ArtefactError, Interrupted, MetricForgeError, UsageError
-from metricforge.runs.measure import goodness
-from metricforge.tuning.options import carried_out
+from metricforge.tuning import carried_out, goodness
 from metricforge_optuna.record import Plan, SearchFolder, TrialRecord
 
 Tell = Callable[[str], None]
@@ -29,10 +28,10 @@ RECORD = "record"
 
 
 class Search:
-    """A search in its folder, which is begun and held; one that was stopped goes on where it was.
+    """A search in its folder, which exists and is locked; a stopped search is resumed.
 
-    The options of a trial are a function of the plan and of the trials before it: a search that
-    stops and goes on tries what it would have tried.
+    The options of a trial are a function of the plan and of the trials before it: a resumed search
+    tries the same options as one that was not stopped.
     """
 
     def __init__(self, plan: Plan, folder: SearchFolder, tell: Tell, progress: bool) -> None:
@@ -45,15 +44,24 @@ class Search:
 
     @property
     def records(self) -> list[TrialRecord]:
-        """The trials that came to their end, in their order."""
+        """The finished trials, in order."""
         trials = self._study.get_trials(deepcopy=False)
         texts = [trial.user_attrs[RECORD] for trial in trials if RECORD in trial.user_attrs]
         return [TrialRecord(**json.loads(text)) for text in texts]
 
     def run(self, trials: int, timeout: float | None) -> list[TrialRecord]:
-        """Go on to so many trials, or until `timeout` seconds are over, and record the best.
+        """Run up to so many trials, or until `timeout` seconds are over, and record the best.
 
-        Raises UsageError when none could be trained, Interrupted when it is told to stop.
+        Args:
+            trials: Trials in all, with those that are finished.
+            timeout: Seconds after which no trial begins; the first one always does.
+
+        Returns:
+            The records of all finished trials.
+
+        Raises:
+            UsageError: No trial could be trained.
+            Interrupted: The search was stopped.
         """
         began = time.monotonic()
         while len(self.records) < trials:
@@ -81,7 +89,7 @@ class Search:
         self._close(trial, record)
 
     def _known(self, number: int, options: dict[str, str]) -> TrialRecord | None:
-        """What an earlier trial with the same options found: training is deterministic."""
+        """The record of an earlier trial with the same options: training is deterministic."""
         for record in self.records:
             if record.options == options:
                 fields = asdict(record) | {"number": number, "seconds": 0.0}
@@ -139,7 +147,7 @@ def _opened(journal: Path) -> optuna.Study:
 
 
 def _cut_to_whole_lines(journal: Path) -> None:
-    """Drop a last line that a crash cut short, or what follows would be written behind it."""
+    """Drop a last line that a crash cut short, or the next one would be written behind it."""
     if journal.is_file():
         content = journal.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -148,7 +156,7 @@ def _cut_to_whole_lines(journal: Path) -> None:
 
 
 def best_first(records: list[TrialRecord], select: str) -> list[TrialRecord]:
-    """The trials that have the number `select`, the best first; of equals the earlier."""
+    """The trials that have the metric `select`, the best first; of equals the earlier."""
     measured = [record for record in records if record.score is not None]
     return sorted(measured, key=lambda record: -goodness(select, record.score or 0.0))
 

@@ -9,7 +9,13 @@ METRICFORGE_API = 1
 
 
 class Tpe:
-    """Learns from the trials before where good options lie (Bergstra 2011); ten at random first."""
+    """Learns from earlier trials where good options are (Bergstra 2011); the first ten are random.
+
+    Args:
+        seed: Seed of the choices.
+
+    Reference: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011.
+    """
 
     def __init__(self, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -21,7 +27,7 @@ class Tpe:
         return self._study.ask()
 
     def tell(self, trial: Trial, score: float | None) -> None:
-        """How good they were; None where they could not be trained."""
+        """The score of a trial; None if it could not be trained."""
         if score is None:
             # As the worst of all: what has failed is left out, and would be tried on and on.
             self._study.tell(trial, state=TrialState.PRUNED)

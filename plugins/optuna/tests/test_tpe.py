@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from metricforge.registry import Registry
-from metricforge.tuning import Searching
-from metricforge.tuning.space import Real
+from metricforge.tuning import Real, Searching
 
 MARGIN = Real("loss.margin", 0.0, 1.0)
 

@@ -45,7 +45,11 @@ class Loss(nn.Module):
         self.margin = float(margin) if isinstance(margin, int | float) else None
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
-        value: Tensor = self.loss(embeddings, labels, _indices(tuples, labels))
+        indices = _indices(tuples, labels)
+        if indices is not None and not any(map(len, indices)):
+            # Some of its losses compare all images where they are given no tuples.
+            return embeddings[:0].sum()
+        value: Tensor = self.loss(embeddings, labels, indices)
         return value
 
 

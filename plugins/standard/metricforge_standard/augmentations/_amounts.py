@@ -1,4 +1,4 @@
-"""Checks of the numbers that say how strong an augmentation is."""
+"""Checks of the options that set how strong an augmentation is."""
 
 from __future__ import annotations
 

@@ -12,11 +12,16 @@ from metricforge_standard.augmentations._amounts import check_between
 
 
 class Affine:
-    """Turns, shears, scales and shifts each image, evenly up to the amounts given.
+    """Rotates, shears, scales and shifts each image, evenly up to the amounts given.
 
-    `rotate` and `shear` are the most degrees either way. `scale` of 0.2 makes an image up to 1.2
-    times as large or as small, each side by itself; `shift` of 0.1 moves it by up to a tenth of
-    a side. All are about the centre; what comes in at an edge has the colour that is usual there.
+    All are about the centre. Pixels that come in at an edge have the colour that is usual there.
+
+    Args:
+        rotate: Largest angle either way, 0 to 180 degrees.
+        shear: Largest angle either way, 0 to 60 degrees.
+        scale: Largest change of size, 0 to 10, for each side separately: 0.2 makes an image up to
+            1.2 times as large or as small.
+        shift: Largest shift, as a fraction of a side, 0 to 1.
     """
 
     def __init__(
@@ -30,7 +35,7 @@ class Affine:
         self.scale, self.shift = math.log1p(scale), 2 * shift  # a side is 2 long here
 
     def warp(self, grid: Tensor, draws: Draws) -> Tensor:
-        """Places [1 or B, H, W, 2] to those that the image is looked at in, [B, H, W, 2]."""
+        """Positions [1 or B, H, W, 2] to the positions to sample from, [B, H, W, 2]."""
         angle, slant, *zoom = (draws.uniform(4, low=-1) * self._amounts(grid)).unbind(1)
         across, down = (draws.uniform(2, low=-self.shift, high=self.shift)).unbind(1)
         # Angles keep their size in pixels, not in shares of the sides.

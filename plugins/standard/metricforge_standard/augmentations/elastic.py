@@ -16,10 +16,16 @@ USUAL = 0.08
 
 
 class Elastic:
-    """Bends each image smoothly, as a hand does that draws the same again (Simard 2003).
+    """Bends each image smoothly, like a hand that draws the same again (Simard 2003).
 
-    A net of `nodes` x `nodes` points is shifted at random, with a deviation of 4 % of a side times
-    `strength`, and the pixels between follow smoothly. More nodes make finer waves.
+    A grid of `nodes` x `nodes` points is shifted at random, and the pixels between follow smoothly.
+
+    Args:
+        strength: Standard deviation of a shift, 0 to 10, in units of 4 % of a side.
+        nodes: Points of the grid along a side, 2 to 64; more make finer waves.
+
+    Reference: Simard et al., Best Practices for Convolutional Neural Networks Applied to Visual
+        Document Analysis, 2003.
     """
 
     def __init__(self, *, strength: float = 1.0, nodes: int = 4) -> None:
@@ -28,7 +34,7 @@ class Elastic:
         self.strength, self.nodes = strength, nodes
 
     def warp(self, grid: Tensor, draws: Draws) -> Tensor:
-        """Places [1 or B, H, W, 2] to those that the image is looked at in, [B, H, W, 2]."""
+        """Positions [1 or B, H, W, 2] to the positions to sample from, [B, H, W, 2]."""
         net = draws.normal(2, self.nodes, self.nodes) * (USUAL * self.strength)
         down, across = (_between(side, self.nodes, grid.device) for side in grid.shape[1:3])
         return grid + (down @ net @ across.T).permute(0, 2, 3, 1)
@@ -36,7 +42,7 @@ class Elastic:
 
 @cache
 def _between(side: int, nodes: int, device: torch.device) -> Tensor:
-    """The share that each node has in each pixel of a side, [side, nodes], by cubic steps."""
+    """The weight of each node at each pixel of a side, [side, nodes], by cubic interpolation."""
     one_by_one = torch.eye(nodes)[None, :, :, None].expand(1, nodes, nodes, 2)
     shares = F.interpolate(one_by_one, (side, 2), mode="bicubic", align_corners=True)
     return shares[0, :, :, 0].T.to(device)

@@ -14,8 +14,12 @@ from metricforge_standard.augmentations._amounts import check_between
 class Erase:
     """Paints a rectangle over some of the images, in the mean colour of each (Zhong 2020).
 
-    `p` is the share of images it is done to, `most` the largest share of the area that is lost
-    (the least is a tenth of that), and `ratio` how much longer one side may be than the other.
+    Args:
+        p: Fraction of images that lose a rectangle, 0 to 1.
+        most: Largest rectangle, as a fraction of the area, 0 to 1; the smallest is a tenth of that.
+        ratio: Largest ratio of one side to the other, 1 to 100.
+
+    Reference: Zhong et al., Random Erasing Data Augmentation, 2020.
     """
 
     def __init__(self, *, p: float = 0.5, most: float = 0.25, ratio: float = 3.0) -> None:
@@ -38,6 +42,6 @@ class Erase:
 
 
 def _within(side: int, begin: Tensor, length: Tensor) -> Tensor:
-    """Which pixels of a side lie in [begin, begin + length), shares of it: bool [B, side]."""
+    """Which pixels of a side lie in [begin, begin + length), fractions of it: bool [B, side]."""
     places = (torch.arange(side, device=begin.device) + 0.5) / side
     return (places >= begin) & (places < begin + length)

@@ -12,7 +12,9 @@ from metricforge_standard.augmentations._amounts import check_between
 class Flip:
     """Mirrors some of the images, left to right; not for signs that have a direction.
 
-    `p` is the share that is mirrored; with `vertical` also upside down, drawn by itself.
+    Args:
+        p: Fraction of images that are mirrored, 0 to 1.
+        vertical: Whether to mirror upside down as well, with a draw of its own.
     """
 
     def __init__(self, *, p: float = 0.5, vertical: bool = False) -> None:

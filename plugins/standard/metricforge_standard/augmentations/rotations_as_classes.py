@@ -12,9 +12,13 @@ from metricforge.contracts import Draws
 class RotationsAsClasses:
     """Images turned by right angles count as further classes (Santoro 2016).
 
-    With `views=4` each class becomes four, turned by 0, 90, 180 and 270 degrees; with 8 also
-    mirrored. For drawings of signs, of which a turned one is another sign. The images themselves
-    are drawn from all views by the sampler, and stay as they are here.
+    For drawings of signs, of which a turned one is another sign. The sampler draws images from all
+    views; this augmentation does not change them.
+
+    Args:
+        views: Classes made of each: 4, turned by 0, 90, 180 and 270 degrees, or 8, also mirrored.
+
+    Reference: Santoro et al., Meta-Learning with Memory-Augmented Neural Networks, 2016.
     """
 
     def __init__(self, *, views: Literal[4, 8] = 4) -> None:

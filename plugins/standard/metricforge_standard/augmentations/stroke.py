@@ -14,9 +14,13 @@ MOST = 8
 class Stroke:
     """Makes the light strokes of drawings thicker or thinner, as another pen would.
 
-    Their edges are moved outwards by up to `thicker` pixels or inwards by up to `thinner`, evenly
-    (a dilation or an erosion by squares, with what lies between two of them for parts of a pixel).
-    Thin lines on a small image are soon gone: `thinner` is best left well below a pixel.
+    It moves their edges outwards by up to `thicker` pixels or inwards by up to `thinner`, evenly: a
+    dilation or an erosion by squares, interpolated for parts of a pixel. Thin lines on a small
+    image soon vanish: keep `thinner` well below a pixel.
+
+    Args:
+        thicker: Largest shift of an edge outwards, 0 to 8 pixels.
+        thinner: Largest shift of an edge inwards, 0 to 8 pixels.
     """
 
     def __init__(self, *, thicker: float = 1.0, thinner: float = 0.3) -> None:
@@ -32,7 +36,7 @@ class Stroke:
 
 
 def _widened(images: Tensor, pixels: Tensor, most: float) -> Tensor:
-    """Images whose light parts reach so many pixels [B, 1, 1, 1] further, none beyond `most`."""
+    """Images whose light parts extend by so many pixels [B, 1, 1, 1], at most `most`."""
     wide, step = images, 0
     while step < most:
         wider = F.max_pool2d(wide, 3, stride=1, padding=1)

@@ -26,7 +26,7 @@ NAMES = (
 LEFT_OUT = {"self", "policy", "interpolation", "fill", "inplace", "center", "value"}
 """Parameters that a spec can't write, or that nobody needs to."""
 
-Value = int | float | str | None
+Value = int | float | tuple[int, ...] | tuple[float, ...] | str | None
 
 _ASKED = [
     inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -35,10 +35,10 @@ _ASKED = [
 
 
 class EachImage:
-    """A transform of one uint8 image [C, H, W], called for each by a seed of its own.
+    """A transform of one uint8 image [C, H, W], called for each with a seed of its own.
 
     On a whole batch torchvision draws once for all. Its transforms draw from torch's global
-    generator, which is put back as it was.
+    generator, whose state is restored.
     """
 
     def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
@@ -77,7 +77,8 @@ def _factory(name: str) -> Callable[..., EachImage]:
     options = [_option(p) for p in parameters if p.name not in LEFT_OUT]
 
     def build(in_channels: int, image_size: tuple[int, int], **given: Value) -> EachImage:
-        named = {key: _numbers(value) for key, value in given.items()}
+        # It wants lists where a spec has tuples.
+        named = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
         try:
             made = transform(**named)
             # Some options are wrong for images of this size alone.
@@ -107,21 +108,8 @@ def _try_out(transform: Callable[[Tensor], Tensor], shape: tuple[int, int, int])
 
 def _option(parameter: inspect.Parameter) -> inspect.Parameter:
     """The parameter as an option; a list of numbers is written with '+', as in 0.8+1.2."""
-    default = parameter.default
-    kind: Any = bool if isinstance(default, bool) else Value
-    if isinstance(default, tuple):
-        default = "+".join(map(str, default))
-    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-
-
-def _numbers(value: Value) -> Value | list[float]:
-    if not isinstance(value, str):
-        return value
-    try:
-        numbers = [float(part) for part in value.split("+")]
-    except ValueError:
-        return value
-    return [int(number) if number.is_integer() else number for number in numbers]
+    kind: Any = bool if isinstance(parameter.default, bool) else Value
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)
 
 
 AUGMENTATIONS = _Family()

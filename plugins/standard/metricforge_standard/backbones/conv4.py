@@ -8,8 +8,16 @@ from torch import Tensor, nn
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch norm, ReLU and pooling: the few-shot standard.
 
-    Images [B, C, H, W] to features [B, channels * h * w] (Vinyals 2016, Snell 2017). A block
-    whose input is one pixel high or wide does not pool, so that small images work too.
+    Images [B, C, H, W] to features [B, channels * h * w] (Vinyals 2016, Snell 2017). A block whose
+    input is one pixel high or wide does not pool, so that it takes small images too.
+
+    Args:
+        in_channels: C, the channels of an image.
+        image_size: H and W, in pixels.
+        channels: Channels of each block's output.
+
+    Reference: Vinyals et al., Matching Networks for One Shot Learning, 2016. Snell et al.,
+        Prototypical Networks for Few-shot Learning, 2017.
     """
 
     def __init__(

@@ -12,9 +12,14 @@ SMALLEST = 16
 class LeNetPReLU(nn.Module):
     """The network of the siamese MNIST example: two 5x5 convolutions and two layers of 256.
 
-    Images [B, C, H, W] of at least 16 x 16 pixels to features [B, 256]. With `pool_first` each
-    convolution is pooled before its activation, which then has a quarter to do: the same function
-    while no slope is below 0 (they begin at 0.25), and the same weights.
+    Images [B, C, H, W] of at least 16 x 16 pixels to features [B, 256].
+
+    Args:
+        in_channels: C, the channels of an image.
+        image_size: H and W, in pixels, 16 or more each.
+        pool_first: Whether each convolution is pooled before its activation, which then computes a
+            quarter: the same function while no slope is below 0 (they begin at 0.25), and the same
+            weights.
     """
 
     out_features = 256

@@ -14,11 +14,21 @@ class ResNetSmall(nn.Module):
     """A residual network for small images: four stages of 3x3 convolutions, each twice as wide.
 
     Images [B, C, H, W] to features [B, 8 * width * pool^2] (He 2016, with blocks in the order of
-    2016b). The first stage sees all pixels, each further one half as many in height and width;
-    `blocks` are the residual blocks of a stage. `stem` is the stride of the convolution before
-    them, which looks as much further around: stem=2 takes images of twice the side for little more
-    time. What is left is averaged to `pool` x `pool`, so that the features still tell where a
-    stroke was.
+    2016b). The first stage sees all pixels; each further stage halves height and width. The last
+    stage's output is averaged to `pool` x `pool`, so that the features still contain where a stroke
+    was.
+
+    Args:
+        in_channels: C, the channels of an image.
+        image_size: H and W, in pixels.
+        width: Channels of the first stage, 1 or more; each further stage has twice as many.
+        blocks: Residual blocks of a stage, 1 or more.
+        pool: Side of the averaged output, in cells, 1 or more.
+        stem: Stride of the convolution before the stages, 1 or more, of 2 * stem + 1 pixels a side;
+            stem=2 takes images of twice the side for little more time.
+
+    Reference: He et al., Deep Residual Learning for Image Recognition, 2016. He et al., Identity
+        Mappings in Deep Residual Networks, 2016 (2016b).
     """
 
     def __init__(
@@ -53,7 +63,7 @@ class ResNetSmall(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions, each after batch norm and ReLU, added to what came in."""
+    """Two convolutions, each after batch norm and ReLU, added to the input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -21,8 +21,8 @@ UNUSABLE = frozenset({"googlenet", "inception_v3", "squeezenet1_0", "squeezenet1
 class Trunk(nn.Module):
     """A torchvision network without its last layer: images [B, C, H, W] to features [B, F].
 
-    A grey image is shown on all three channels. `rebuild` is the spec that makes the same
-    network without fetching weights, for a model that was saved with its own.
+    A grey image is repeated on all three channels. `rebuild` is the spec that makes the same
+    network without fetching weights, for a saved model, which has its own.
     """
 
     def __init__(self, network: nn.Module, pretrained: bool, rebuild: str) -> None:
@@ -42,12 +42,24 @@ class Trunk(nn.Module):
 
 
 def resnet18(*, weights: bool = False) -> nn.Module:
-    """torchvision's ResNet-18 (He 2016); `weights=true` starts from its ImageNet weights."""
+    """torchvision's ResNet-18 (He 2016).
+
+    Args:
+        weights: Whether to start from its ImageNet weights, which are downloaded.
+
+    Reference: He et al., Deep Residual Learning for Image Recognition, 2016.
+    """
     return _trunk("resnet18", weights)
 
 
 def resnet50(*, weights: bool = False) -> nn.Module:
-    """torchvision's ResNet-50 (He 2016); `weights=true` starts from its ImageNet weights."""
+    """torchvision's ResNet-50 (He 2016).
+
+    Args:
+        weights: Whether to start from its ImageNet weights, which are downloaded.
+
+    Reference: He et al., Deep Residual Learning for Image Recognition, 2016.
+    """
     return _trunk("resnet50", weights)
 
 
@@ -59,8 +71,8 @@ class _ByName(Mapping[str, Factory]):
         def backbone(*, weights: bool = False) -> nn.Module:
             return _trunk(name, weights)
 
-        start = "`weights=true` starts from its ImageNet weights."
-        backbone.__doc__ = f"torchvision's {name}; {start}"
+        weights = "weights: Whether to start from its ImageNet weights, which are downloaded."
+        backbone.__doc__ = f"torchvision's {name}.\n\nArgs:\n    {weights}"
         return backbone
 
     def __iter__(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from metricforge.contracts import TEST, TRAIN, Dataset
-from metricforge.data.files import Paths
+from metricforge.data.image_files import Paths
 from metricforge.errors import DataError
 from metricforge_standard.datasets._notes import of_one_image
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.files import Chosen, name_of
+from metricforge.data.image_files import Chosen, name_of
 from metricforge.data.images import unreadable
 from metricforge.errors import DataError
 from metricforge_standard.datasets._notes import counted

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION
-from metricforge.data.naming import Indexed, indexed_array
+from metricforge.data.class_names import Indexed, indexed_array
 from metricforge.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION
-from metricforge.data.naming import cleaned, lookalikes, natural_key, respelled
+from metricforge.data.class_names import cleaned, lookalikes, natural_key, respelled
 from metricforge.errors import DataError
 
 Label = Literal["auto", "path", "last", "first"]

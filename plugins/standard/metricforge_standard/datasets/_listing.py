@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION
-from metricforge.data.files import Paths, names_of
-from metricforge.data.table import (
+from metricforge.data.csv_table import (
     FLAG_PARSERS,
     Parser,
     Table,
@@ -21,6 +20,7 @@ from metricforge.data.table import (
     label,
     read_table,
 )
+from metricforge.data.image_files import Paths, names_of
 from metricforge.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from metricforge.data.decode import Header, read_header
-from metricforge.data.files import Encoded
+from metricforge.data.image_files import Encoded
 from metricforge.errors import DataError
 
 _SAMPLED = 64  # files whose headers are read

@@ -1,27 +1,26 @@
-"""The arrays of an .npz file, checked by their headers before anything is read."""
+"""The arrays of an .npz file, checked by their headers before numpy reads any."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from metricforge.data.members import check_ratio
+from metricforge.data.archive_members import check_ratio
 from metricforge.data.zip_archive import opened
 from metricforge.errors import DataError
 
 MAX_BYTES = 8 << 30
 """The most bytes that the arrays of one file may take together."""
 
-_SUFFIX = ".npy"
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -47,9 +46,11 @@ class Archive:
     @classmethod
     def open(cls, path: Path) -> Archive:
         """DataError, naming the array, for one that is damaged or too large."""
-        with _opened(path) as archive:
+        with _reading(f"'{path}' can't be read as an .npz file"):
+            archive = ZipFile(path)
+        with archive:
             members = archive.infolist()
-            names = [info.filename.removesuffix(_SUFFIX) for info in members]
+            names = [info.filename.removesuffix(".npy") for info in members]
             if len(set(names)) < len(names):
                 raise DataError(f"'{path}' has an array twice; save it anew with numpy.savez.")
             # Of all arrays and not of each: sorted labels may be packed to a thousandth.
@@ -57,7 +58,7 @@ class Archive:
             check_ratio(path, "all that it holds", together, path.stat().st_size)
             headers = {}
             for name, info in zip(names, members, strict=True):
-                with _naming(path, name), opened(archive, info) as file:
+                with _reading_array(path, name), opened(archive, info) as file:
                     headers[name] = _checked(_header(file), info.file_size - file.tell())
         together = sum(header.bytes for header in headers.values())
         if together > MAX_BYTES:
@@ -75,30 +76,18 @@ class Archive:
                 f"the array '{name}' of '{self.path}' holds Python objects, which are not "
                 "unpickled; save it as strings or numbers."
             )
-        with (
-            _opened(self.path) as archive,
-            _naming(self.path, name),
-            opened(archive, archive.getinfo(f"{name}{_SUFFIX}")) as file,
-        ):
-            array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-            if file.read(1):
-                raise BadZipFile("it unpacks to more than its directory says")
+        with _reading_array(self.path, name), np.load(self.path, allow_pickle=False) as arrays:
+            array: NDArray[Any] = arrays[name]
             return array
 
 
-def _opened(path: Path) -> ZipFile:
-    try:
-        return ZipFile(path)
-    # Its directory may be damaged in as many ways as its members.
-    except Exception as error:
-        raise DataError(
-            f"'{path}' can't be read as an .npz file ({_reason(error)}); save it with numpy.savez."
-        ) from error
+def _reading_array(path: Path, name: str) -> AbstractContextManager[None]:
+    return _reading(f"the array '{name}' of '{path}' can't be read")
 
 
 @contextmanager
-def _naming(path: Path, name: str) -> Iterator[None]:
-    """Whatever a damaged array raises, as one sentence that names it."""
+def _reading(what: str) -> Iterator[None]:
+    """Whatever damage raises, as one sentence that says `what` it is."""
     try:
         yield
     except MemoryError:
@@ -106,10 +95,8 @@ def _naming(path: Path, name: str) -> Iterator[None]:
     # zipfile, its decompressors and numpy's reader of headers, which parses them as Python,
     # raise whatever a damaged file drives them into.
     except Exception as error:
-        raise DataError(
-            f"the array '{name}' of '{path}' can't be read ({_reason(error)}); save it anew with "
-            "numpy.savez."
-        ) from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"{what} ({reason}); save it anew with numpy.savez.") from error
 
 
 def _header(file: IO[bytes]) -> Header:
@@ -126,7 +113,3 @@ def _checked(header: Header, held: int) -> Header:
     if not header.dtype.hasobject and (min(header.shape, default=0) < 0 or header.bytes != held):
         raise ValueError(f"its header asks for {header.bytes:,} bytes, and it holds {held:,}")
     return header
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from hashlib import file_digest, md5
 from pathlib import Path
+from typing import Any
 
 from metricforge.contracts import Dataset
 from metricforge.errors import DataError
-from metricforge_standard.datasets._benchmark import Benchmark, Listed, Row, halves
-from metricforge_standard.datasets._matlab import read_structs, read_texts
+from metricforge_standard.datasets._benchmark import Benchmark, Listed, halves
 from metricforge_standard.datasets._pixels import check_size
 
 _CARS = Benchmark(
@@ -19,7 +19,14 @@ _CARS = Benchmark(
 _META, _TRAIN = "devkit/cars_meta.mat", "devkit/cars_train_annos.mat"
 _TESTS = ("cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat")
 _ALL = "cars_annos.mat"
-_CLASSES, _TO_TRAIN = 196, 98
+_TO_TRAIN = 98
+PUBLISHED = {
+    "cars_meta.mat": "4591ba8ddb31503892280ed8c6ed1c16",
+    "cars_train_annos.mat": "7b154abe023e6274e597db035347ff56",
+    "cars_test_annos_withlabels.mat": "b0a2b23655a3edd16d84508592a98d10",
+    "cars_annos.mat": "b407c6086d669747186bd1d764ff9dbc",
+}
+"""The MD5 of each annotation file; those of the devkit are of 14 December 2013."""
 
 
 def cars(
@@ -27,15 +34,29 @@ def cars(
 ) -> Dataset:
     """Cars-196's 16,185 photographs of 196 models of cars; you fetch it yourself.
 
-    Of `stanford_cars/` below `root`, or below `path` or `path` itself, are read cars_train/,
-    cars_test/, devkit/ and cars_test_annos_withlabels.mat (there or in devkit/), as torchvision
-    has them; or else the older car_ims/ and cars_annos.mat (Krause et al. 2013). Images are
-    resized to [3, size, size], 224 as in the literature, whatever their proportions, and read
-    when they are needed; `cache` is a folder to keep the resized ones in. Bounding boxes are not
-    used. The official split is the literature's for
-    retrieval (Song et al. 2016; Musgrave et al. 2020): classes 1 to 98 train and 99 to 196 test,
-    not the authors' own, which has every class in both parts. Raises DataError, naming the row,
-    for what is not as in the archive.
+    It reads cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat (there or in
+    devkit/) of `stanford_cars/`, the layout of torchvision, or else the older car_ims/ and
+    cars_annos.mat (Krause et al. 2013). That folder is below `root`, or below `path`, or is `path`
+    itself. Images are resized to [3, size, size], whatever their proportions, when they are needed.
+    Bounding boxes are not used.
+
+    The official split is the literature's for retrieval (Song et al. 2016; Musgrave et al. 2020):
+    classes 1 to 98 train and 99 to 196 test. It is not the authors' own, which has every class in
+    both parts.
+
+    Args:
+        root: Folder of the datasets.
+        path: Folder that has the dataset, in place of `root`; none: `root`.
+        size: Side of the images, 1 to 4,096 pixels; 224 in the literature.
+        cache: Folder that keeps the resized images; none: they are decoded each time.
+
+    Raises:
+        DataError: An annotation file is not the published one, or an image is not there; the
+            error names the row.
+
+    Reference: Krause et al., 3D Object Representations for Fine-Grained Categorization, 2013. Oh
+        Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016. Musgrave et
+        al., A Metric Learning Reality Check, 2020.
     """
     check_size(size, "cars")
     layouts = [(_META, _TRAIN, test) for test in _TESTS]
@@ -44,23 +65,36 @@ def cars(
     if layout < len(_TESTS):
         names = _names(folder / _META)
         for file, images in ((_TRAIN, "cars_train"), (_TESTS[layout], "cars_test")):
-            _add(listed, folder / file, "fname", f"{images}/", names)
+            _add(listed, folder / file, "fname", f"{images}/")
     else:
         names = _names(folder / _ALL)
-        _add(listed, folder / _ALL, "relative_im_path", "", names)
+        _add(listed, folder / _ALL, "relative_im_path", "")
     return halves("cars", listed, names, _TO_TRAIN, size, cache, ("models", "groups"))
 
 
 def _names(file: Path) -> dict[int, str]:
-    return dict(enumerate(read_texts(file, "class_names"), 1))
+    return dict(enumerate(_read(file, "class_names").tolist(), 1))
 
 
-def _add(listed: Listed, file: Path, field: str, above: str, names: Mapping[int, str]) -> None:
+def _add(listed: Listed, file: Path, field: str, above: str) -> None:
     """The images of a file; `above` is the folder that its paths leave out."""
-    for place, cells in enumerate(read_structs(file, "annotations", (field, "class")), 1):
-        row = Row(f"{file}:{place}", cells)
-        number = row.number(1, _CLASSES)
-        if number not in names:
-            raise DataError(f"{row.where} is of class {number}, which has no name.")
+    for row, (name, number) in enumerate(_read(file, "annotations")[[field, "class"]].tolist(), 1):
         # Joined before it is checked: a path that leads out of the inner folder leads out.
-        listed.add(row.where, above + row.cells[0], number)
+        listed.add(f"{file}:{row}", above + name, number)
+
+
+def _read(file: Path, variable: str) -> Any:
+    """A variable of a published file; DataError for any other, which can end scipy's process."""
+    from scipy.io import loadmat
+
+    try:
+        with file.open("rb") as content:
+            found = file_digest(content, lambda: md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DataError(f"'{file}' can't be read ({error.strerror}); fetch it again.") from error
+    if found != PUBLISHED[file.name]:
+        raise DataError(
+            f"'{file}' is not the published file: its MD5 is {found}, not {PUBLISHED[file.name]}; "
+            f"fetch it again from {_CARS.source}."
+        )
+    return loadmat(file, squeeze_me=True)[variable]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TEST, VALIDATION, Dataset
-from metricforge.data.naming import indexed
-from metricforge.data.table import Table
+from metricforge.data.class_names import indexed
+from metricforge.data.csv_table import Table
 from metricforge.errors import DataError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
@@ -31,17 +31,31 @@ def csv(
 ) -> Dataset:
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
-    Its columns are `path`, in the file's folder or else in the folder `images`, out of which none
-    may lead, and `label`, a class name, which is read without blanks around it and in Unicode's
-    NFC; and if need be `split` (train, validation or test; where no row says test, the rows of
-    validation are the test part, as in OML), `group` (or OML's `category`), and both of `is_query`
-    and `is_gallery` (true, false, 1 or 0; empty is false). Other columns are passed over with a
-    note, but bounding boxes, x_1 to y_2, are refused.
-    Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
-    they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
-    read at the start, and those that can't be are counted and left out. Raises DataError, naming
-    the row, for a cell that can't be used and an image
-    that is not there or listed twice; and when there are not two classes of images.
+    Images are resized to [3, size, size], or [1, size, size] without `color`, when they are needed.
+    The columns are:
+
+    - `path`: the image file, relative to the CSV file's folder or to `images`, and not outside of
+      it;
+    - `label`: the class name, read without blanks around it and in Unicode's NFC;
+    - `split`, optional: train, validation or test; if no row says test, the rows of validation are
+      the test part, as in OML;
+    - `group` (or OML's `category`), optional;
+    - `is_query` and `is_gallery`, optional, both or neither: true, false, 1 or 0; empty is false.
+
+    Other columns are ignored with a note, but bounding boxes, x_1 to y_2, are an error.
+
+    Args:
+        path: The CSV file.
+        images: Folder that the paths are relative to; none: that of the CSV file.
+        size: Side of the images, 1 to 4,096 pixels.
+        color: Whether images have three channels; false: one, in grey.
+        broken: Images that can't be decoded: "refuse" fails at the first use of one, "skip" decodes
+            all at the start, skips these and counts them.
+        cache: Folder that keeps the resized images; none: they are decoded each time.
+
+    Raises:
+        DataError: A cell can't be used, an image does not exist or is listed twice (the error names
+            the row), or there are not two classes of images.
     """
     check_size(size, "csv")
     if not path.is_file():
@@ -84,7 +98,7 @@ def csv(
 
 
 def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The group of each image and the groups' names; one group around all would say nothing."""
+    """The group of each image and the groups' names; none if one group has all images."""
     found = indexed(listing.columns.get("group", []), "groups")
     names, groups = found.names, found.places
     if len(names) < 2:
@@ -96,7 +110,7 @@ def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
 
 
 def _official(listing: Table) -> Tensor | None:
-    """The part of each image; OML tests on validation, so without a test part that is it."""
+    """The part of each image; without a test part validation is it, as in OML."""
     if "split" not in listing.columns:
         return None
     return tested_parts(torch.tensor(listing.columns["split"], dtype=torch.int64))
@@ -126,7 +140,7 @@ def _notes(listing: Table) -> Iterator[str]:
 def _overlapping(
     path: Path, parts: Tensor | None, labels: Tensor, classes: Sequence[str]
 ) -> Iterator[str]:
-    """What to know of a split by the file that holds no class out."""
+    """A note on a split of the file in which parts share classes."""
     if parts is None:
         return
     of_class = torch.stack((labels, parts)).unique(dim=1)[0]
@@ -142,7 +156,7 @@ def _overlapping(
 def _unasked(
     path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
 ) -> Iterator[str]:
-    """What to know of images that may be tested and are neither query nor gallery."""
+    """Notes on images that may be tested and are neither query nor gallery."""
     if queries is None or gallery is None:
         return
     tested = torch.ones_like(queries) if official is None else official == TEST

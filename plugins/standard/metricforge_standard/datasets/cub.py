@@ -21,13 +21,27 @@ def cub(
 ) -> Dataset:
     """CUB-200-2011's 11,788 photographs of 200 species of birds; you fetch it yourself.
 
-    Of `CUB_200_2011/` below `root`, or below `path` or `path` itself, are read images.txt,
-    image_class_labels.txt, classes.txt and images/ (Wah et al. 2011). Images are resized to [3,
-    size, size], 224 as in the literature, whatever their proportions, and read when they are
-    needed; `cache` is a folder to keep the resized ones in. Bounding boxes are not used. The
-    official split is the literature's for retrieval (Song et al. 2016; Musgrave et al. 2020):
-    classes 1 to 100 train and 101 to 200 test, not the split of train_test_split.txt, which has
-    every class in both parts. Raises DataError, naming the row, for what is not as in the archive.
+    It reads images.txt, image_class_labels.txt, classes.txt and images/ of `CUB_200_2011/` (Wah et
+    al. 2011). That folder is below `root`, or below `path`, or is `path` itself. Images are resized
+    to [3, size, size], whatever their proportions, when they are needed. Bounding boxes are not
+    used.
+
+    The official split is the literature's for retrieval (Song et al. 2016; Musgrave et al. 2020):
+    classes 1 to 100 train and 101 to 200 test. It is not the split of train_test_split.txt, which
+    has every class in both parts.
+
+    Args:
+        root: Folder of the datasets.
+        path: Folder that has the dataset, in place of `root`; none: `root`.
+        size: Side of the images, 1 to 4,096 pixels; 224 in the literature.
+        cache: Folder that keeps the resized images; none: they are decoded each time.
+
+    Raises:
+        DataError: A row or file is not as in the archive; the error names the row.
+
+    Reference: Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, 2011. Oh Song et al., Deep
+        Metric Learning via Lifted Structured Feature Embedding, 2016. Musgrave et al., A Metric
+        Learning Reality Check, 2020.
     """
     check_size(size, "cub")
     folder, _ = _CUB.found(path or root, _FILES)
@@ -50,5 +64,5 @@ def cub(
 
 
 def _numbers(file: Path) -> dict[int, int]:
-    """The class number of each image's."""
+    """The class number of each image, by the image's number."""
     return {row.number(0): row.number(1, _CLASSES) for row in read_rows(file, 2)}

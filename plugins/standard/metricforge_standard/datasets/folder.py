@@ -14,11 +14,11 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
-from metricforge.data.asides import asides
-from metricforge.data.files import Chosen, Encoded, Paths
-from metricforge.data.naming import natural_key
-from metricforge.data.outputs import lies_among
-from metricforge.data.tree import walk
+from metricforge.data.class_names import natural_key
+from metricforge.data.folder_walk import walk
+from metricforge.data.image_files import Chosen, Encoded, Paths
+from metricforge.data.own_outputs import lies_among
+from metricforge.data.skipped_files import asides
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
@@ -40,24 +40,39 @@ def folder(
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
-    A class is the folder that holds the image, as its path below `path` and below the folders that
-    lie around all classes; its group is the folder around it, where there is more than one such.
-    Where most such folders have their name again in other folders (Greek/character01,
-    Latin/character01), `label` must say what the class is: `path`, the `last` folder's name,
-    wherever it lies, or the `first` folder's.
-    Where the outermost folders are named train, val, valid, validation or test, these are the parts
-    of the official split, and classes are read below them; where none is named test, val is the
-    test part. It is class-disjoint, or a closed set, which the notes tell. With `parts=none` they
-    are folders like any other. Names are read without blanks around them, in Unicode's NFC.
-    `path` may be a zip or tar file with such folders, which is not unpacked.
-    Images are resized to [3, size, size], or [1, size, size] without `color`, and read when
-    they are needed; `cache` is a folder to keep the resized ones in. With `broken=skip` all are
-    read at the start, and those that can't be are counted and left out. `index` is a file that
-    keeps the names and sizes of a large tree: folders that have not changed since are then not
-    read again. Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and their
-    like) are passed over and, without `index`, counted; runs, models and indexes of metricforge are
-    skipped and counted; any other file that is no image is refused, and
-    so are links that lead out of `path`. Raises DataError when there are not two classes of images.
+    A class is the folder that holds the image, named by its path below `path` and below the folders
+    that enclose all classes. Its group is the folder around it, if there is more than one such
+    folder. Names are read without blanks around them, in Unicode's NFC. If most class folders have
+    the same name as other ones (Greek/character01, Latin/character01), `label` must select what the
+    class is.
+
+    If the outermost folders are named train, val, valid, validation or test, these are the parts of
+    the official split, and classes are read below them. If none is named test, val is the test
+    part. The split is class-disjoint or a closed set; the notes report which.
+
+    Images are resized to [3, size, size], or [1, size, size] without `color`, when they are needed.
+    Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and the like) are skipped
+    and, without `index`, counted. Runs, models and indexes of metricforge are skipped and counted.
+    Any other file that is not an image is an error, and so is a link that leads out of `path`.
+
+    Args:
+        path: Folder of class folders, or a zip or tar file with such folders, which is not
+            unpacked.
+        size: Side of the images, 1 to 4,096 pixels.
+        color: Whether images have three channels; false: one, in grey.
+        broken: Images that can't be decoded: "refuse" fails at the first use of one, "skip" decodes
+            all at the start, skips these and counts them.
+        cache: Folder outside of `path` that keeps the resized images; none: they are decoded each
+            time.
+        index: File outside of `path` that keeps the names and sizes of a large tree, so that
+            folders that have not changed are not listed again; none: list all.
+        label: Class of an image: the "path" of its folder, the "last" folder's name, wherever it
+            lies, or the "first" folder's; "auto" is the path, and an error where most names recur.
+        parts: "auto" reads folders named train, val, ... as the parts of the official split, "none"
+            as folders like any other.
+
+    Raises:
+        DataError: There are not two classes of images.
     """
     check_size(size, "folder")
     if not path.exists():

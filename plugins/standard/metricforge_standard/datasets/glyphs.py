@@ -22,15 +22,23 @@ def glyphs(*, per_class: int = 20, size: int = 28, seed: int = 0) -> Dataset:
     """Some 500 printed characters of 15 scripts, 20 images of each, drawn here: no download.
 
     Light strokes on black, [1, size, size], from the upright faces that come with matplotlib
-    (DejaVu's sans, serif and mono, STIX; each in bold): every class has `per_class` images, by
-    turns in each face that has the character, which `seed` turns, slants, stretches, moves and
-    makes heavier or lighter; the same bytes each time. A class is a letter, digit or sign,
-    "Greek/small_alpha", a group its script. Characters that look the same are one class: each is
-    scaled to the same box, a narrow one at most doubled, and one whose outline has a cosine of
-    0.82 or more to that of an earlier one, in any two faces, is left out, so that C stands for c
-    and for Cyrillic's. Syllabics may be others turned: train without further orientations.
-    The official split tests on Armenian, Hebrew, Arabic, N'Ko, Lao, Georgian and Tifinagh, a
-    third of the classes, and trains on the others.
+    (DejaVu's sans, serif and mono, STIX; each in bold). The images of a class are drawn by turns in
+    each face that has the character, then turned, slanted, stretched, moved and made heavier or
+    lighter at random; the same bytes each time. A class is a letter, digit or sign,
+    "Greek/small_alpha"; a group is its script.
+
+    Characters that look the same are one class. To compare them, each is scaled to the same box, a
+    narrow one at most doubled. One whose outline has a cosine of 0.82 or more to that of an earlier
+    one, in any two faces, is dropped, so that C stands for c and for Cyrillic's. Syllabics may be
+    others turned: train without further orientations.
+
+    The official split tests on Armenian, Hebrew, Arabic, N'Ko, Lao, Georgian and Tifinagh, a third
+    of the classes, and trains on the others.
+
+    Args:
+        per_class: Images of each class, 1 or more.
+        size: Side of the images, 1 to 4,096 pixels.
+        seed: Seed of the random changes, 0 or more.
     """
     check_size(size, "glyphs")
     _check(per_class, seed)
@@ -55,7 +63,7 @@ def glyphs(*, per_class: int = 20, size: int = 28, seed: int = 0) -> Dataset:
 
 @dataclass(frozen=True)
 class Glyph:
-    """A character and how each face that has it draws it, uint8 [F, S, S]."""
+    """A character and its drawing in each face that has it, uint8 [F, S, S]."""
 
     character: Character
     drawings: Tensor

@@ -19,14 +19,25 @@ from metricforge_standard.datasets._pixels import check_size, resized
 def npz(*, path: Path, size: int | None = None) -> Dataset:
     """Your own images and labels, as arrays in one .npz file that numpy.savez wrote.
 
-    `images` (or x) are uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3: where both
-    fit, the channels are last. `labels` (or y) [N] are whole numbers or strings, each a class
-    name; gaps don't matter. If need be `groups` [N], like labels; `split` [N] of the strings
-    train, validation (val) and test; and both of `is_query` and `is_gallery`, bool [N]. Or else
-    x_train, y_train, x_test and y_test, as in Keras' mnist.npz, which give the official split.
-    Other arrays are passed over with a note. With `size` images are resized to [C, size, size].
-    `path` names the file, whose arrays' headers are checked before any is read: together they may
-    take 8 GiB, and nothing is unpickled. Raises DataError, naming the array and the place in it.
+    The arrays are:
+
+    - `images` (or x): uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3; where both
+      fit, the channels are last;
+    - `labels` (or y): [N] whole numbers or strings, each a class name; gaps don't matter;
+    - `groups`, optional: [N], like labels;
+    - `split`, optional: [N] the strings train, validation (val) and test;
+    - `is_query` and `is_gallery`, optional, both or neither: bool [N].
+
+    Or else x_train, y_train, x_test and y_test, as in Keras' mnist.npz, which give the official
+    split. Other arrays are ignored with a note. The headers of the arrays are checked before any
+    array is read: together they may take 8 GiB. Nothing is unpickled.
+
+    Args:
+        path: The .npz file.
+        size: Side to resize the images to, 1 to 4,096 pixels; none: as they are.
+
+    Raises:
+        DataError: An array can't be used; the error names it and the index in it.
     """
     if size is not None:
         check_size(size, "npz")
@@ -73,7 +84,7 @@ def _resized(images: Tensor, size: int | None) -> Tensor:
 
 
 def _groups(found: Arrays) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The group of each image and the groups' names; one group around all would say nothing."""
+    """The group of each image and the groups' names; none if one group has all images."""
     if "groups" not in found.extra:
         return None, ()
     groups = indexed(found.extra["groups"], found.what("groups"))

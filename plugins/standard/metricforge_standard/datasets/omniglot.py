@@ -50,22 +50,30 @@ def omniglot(
 ) -> Dataset:
     """Omniglot's 32,460 handwritten characters: 1,623 classes of 20 images, in 50 alphabets.
 
-    Light strokes on black (the originals are dark on white), 105 x 105 resized to
-    [1, size, size], from `root/omniglot-py`: `images_background.zip` and
-    `images_evaluation.zip`, or the folders that they unpack to, downloaded when they are
-    missing (Lake et al. 2015). A class is "Alphabet/character01", a group its alphabet. The
-    official split trains on the background alphabets, or on five of them ("small1", "small2"),
-    and tests on the evaluation alphabets. The 400 official one-shot trials are the trials
-    "omniglot", for the protocol oneshot:official=omniglot.
+    Light strokes on black (the originals are dark on white), 105 x 105 resized to [1, size, size],
+    from `root/omniglot-py`: `images_background.zip` and `images_evaluation.zip`, or the folders
+    that they unpack to. They are downloaded if they are missing (Lake et al. 2015). A class is
+    "Alphabet/character01", a group its alphabet.
 
-    A model that was trained on these takes files that are dark on white, too.
+    The official split trains on the background alphabets, and tests on the evaluation alphabets.
+    The 400 official one-shot trials are the trials "omniglot", for the protocol
+    oneshot:official=omniglot. A model that was trained on these images takes files that are dark on
+    white, too.
 
-    With `margin` each character fills its image, but for such a share of a side at every edge;
-    without, it is as large and lies where it was drawn.
+    Composed classes have images that are half one character and half another of the same alphabet.
+    They are for training only, by any split: in the train part if both of these are.
 
-    With `composed` each background alphabet has so many times as many further classes, whose images
-    are half one of its characters and half another. They are only to train on, by any split: where
-    both of these train.
+    Args:
+        root: Folder of the datasets.
+        size: Side of the images, 1 to 4,096 pixels.
+        background: Alphabets to train on: "all", or five of them, "small1" or "small2".
+        composed: Composed classes of a background alphabet, as a multiple of its own classes, 0 to
+            20.
+        margin: Space around a character that is scaled to fill its image, as a fraction of a side,
+            0 to 0.4; none: each is as large and lies where it was drawn.
+
+    Reference: Lake et al., Human-level Concept Learning through Probabilistic Program Induction,
+        2015.
     """
     check_size(size, "omniglot")
     if not 0 <= composed <= _MOST_COMPOSED:
@@ -107,7 +115,7 @@ def omniglot(
 
 
 def _names(pairs: Sequence[tuple[int, int]], classes: Sequence[str]) -> Iterator[str]:
-    """What composed classes are called: by their number, and what they are made of."""
+    """The names of composed classes: their components and a number."""
     for number, (first, second) in enumerate(pairs):
         yield f"{classes[first]}+{classes[second].rpartition('/')[2]} ({number})"
 

@@ -24,13 +24,23 @@ def sop(
 ) -> Dataset:
     """Stanford Online Products' 120,053 photographs of 22,634 products; you fetch it yourself.
 
-    Of `Stanford_Online_Products/` below `root`, or below `path` or `path` itself, are read
-    Ebay_train.txt, Ebay_test.txt and the images that they list (Song et al. 2016). A class is a
-    product, "bicycle/1", a group one of the 12 kinds of product, by the folder that the image is
-    in. Images are resized to [3, size, size], 224 as in the literature, whatever their proportions,
-    and read when they are needed; `cache` is a folder to keep the resized ones in. The official
-    split is that of the two files: classes 1 to 11,318 train and the others test. Raises DataError,
-    naming the row, for what is not as in the archive.
+    It reads Ebay_train.txt, Ebay_test.txt and the images that they list, of
+    `Stanford_Online_Products/` (Song et al. 2016). That folder is below `root`, or below `path`, or
+    is `path` itself. A class is a product, "bicycle/1"; a group is one of the 12 kinds of product,
+    by the folder of the image. Images are resized to [3, size, size], whatever their proportions,
+    when they are needed. The official split is that of the two files: classes 1 to 11,318 train and
+    the others test.
+
+    Args:
+        root: Folder of the datasets.
+        path: Folder that has the dataset, in place of `root`; none: `root`.
+        size: Side of the images, 1 to 4,096 pixels; 224 in the literature.
+        cache: Folder that keeps the resized images; none: they are decoded each time.
+
+    Raises:
+        DataError: A row or file is not as in the archive; the error names the row.
+
+    Reference: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016.
     """
     check_size(size, "sop")
     folder, _ = _SOP.found(path or root, _PARTS)

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 class Linear(nn.Module):
     """One linear layer to the embedding.
 
-    Features [B, F] to [B, D]. The embedding is scaled to unit length unless
-    `normalize=false`; `normalize=none`, the default, does so from three dimensions up, since
-    on a circle there is too little room for more than a few classes.
+    Features [B, F] to [B, D]. By default embeddings of three or more dimensions are scaled to unit
+    length; a circle has too little room for more than a few classes.
+
+    Args:
+        in_features: F, the features of the backbone.
+        dim: D, the dimensions of the embedding.
+        normalize: Whether embeddings are scaled to unit length; none: from three dimensions up.
     """
 
     def __init__(self, in_features: int, dim: int, *, normalize: bool | None = None) -> None:

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """A hidden layer with ReLU, then a linear layer to the embedding.
 
-    Features [B, F] to [B, D]. `hidden` is its width (default: F); `normalize` as in `linear`.
+    Features [B, F] to [B, D].
+
+    Args:
+        in_features: F, the features of the backbone.
+        dim: D, the dimensions of the embedding.
+        hidden: Width of the hidden layer, in features; none: F.
+        normalize: Whether embeddings are scaled to unit length; none: from three dimensions up.
     """
 
     def __init__(

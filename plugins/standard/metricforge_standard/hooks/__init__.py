@@ -1,1 +1,1 @@
-"""Who else is told of a training."""
+"""Hooks, which watch a training."""

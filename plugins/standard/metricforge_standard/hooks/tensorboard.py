@@ -18,10 +18,16 @@ OF_EPOCHS = (
 
 
 class TensorBoard:
-    """Writes the numbers of a training for TensorBoard, into `tensorboard/` of the run's folder.
+    """Writes the metrics of a training for TensorBoard, into `tensorboard/` of the run's folder.
 
-    Steps every `every` steps, epochs all, embeddings none. What a run had written after the step
-    that it goes on from, TensorBoard leaves out. Needs the package: metricforge[tensorboard].
+    It writes every `every`-th step and each epoch, and no embeddings. If a run is resumed,
+    TensorBoard hides what was written after the step that it resumes from. Requires the package:
+    metricforge[tensorboard].
+
+    Args:
+        folder: The run's folder.
+        step: The steps that are done when a run is resumed.
+        every: Steps from one written step to the next, 1 or more.
     """
 
     def __init__(self, folder: Path, step: int, *, every: int = 1) -> None:
@@ -39,7 +45,7 @@ class TensorBoard:
         self.writer = SummaryWriter(str(written), purge_step=step + 1)
 
     def on_step(self, record: Mapping[str, Any], embeddings: Tensor) -> None:
-        """Loss, rate, shares and speed of a step."""
+        """Write the loss, learning rate, fractions and speed of a step."""
         if record["step"] % self.every:
             return
         speed = record["images"] / max(record["seconds"], 1e-9)
@@ -47,12 +53,12 @@ class TensorBoard:
         self._write("step", told, record["step"])
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
-        """Means and health of an epoch, and its scores on validation classes."""
+        """Write the means and health of an epoch, and its scores on validation classes."""
         self._write("epoch", {name: record[name] for name in OF_EPOCHS}, record["step"])
         self._write("validation", record["validation"], record["step"])
 
     def on_end(self) -> None:
-        """Whatever is left is written."""
+        """Write what is left, and close the file."""
         self.writer.close()
 
     def _write(self, part: str, numbers: Mapping[str, float | None], step: int) -> None:
@@ -62,9 +68,9 @@ class TensorBoard:
 
 
 def _wait_for_a_later_second(written: Path) -> None:
-    """Let the next file of events be named after those that are there.
+    """Wait until the next file of events gets a name after those that exist.
 
-    TensorBoard reads them in the order of their names, which begin with a second and go on with
+    TensorBoard reads them in the order of their names, which begin with a second and continue with
     a process's number as text: of two begun in one second, the later may be read first.
     """
     second = int(time.time())

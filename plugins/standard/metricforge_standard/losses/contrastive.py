@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metricforge.contracts import AllPairs, Pairs
+from metricforge.contracts import AllPairs, Counted, Pairs
 from metricforge.errors import UsageError
 from metricforge.pairwise import Gradient, Tiling, distances, precise, scored
 
@@ -16,15 +16,20 @@ from metricforge.pairwise import Gradient, Tiling, distances, precise, scored
 class Contrastive:
     """Pulls pairs of a class together and pushes others beyond a margin (Hadsell 2006).
 
-    The mean over pairs of d^2 / 2 for a pair of one class and max(0, margin - d)^2 / 2 for
-    another, with d the euclidean distance. With `reduction` sum it is their sum, each pair of two
-    images once, also where a miner lists it from either side; it grows with the number of pairs,
-    as does the gradient. All pairs of a batch are gone through in tiles. No pairs give zero, with
-    a graph.
+    The mean over pairs of d^2 / 2 for a pair of one class and of max(0, margin - d)^2 / 2 for any
+    other, with d the euclidean distance. With reduction=sum it is their sum. The sum counts each
+    pair of two images once, also where a miner lists it from either side; it grows with the number
+    of pairs, and so does the gradient. All pairs of a batch are computed in tiles. Without pairs
+    the loss is zero, with a graph.
+
+    Args:
+        margin: Distance above 0 beyond which pairs of two classes cost nothing.
+        reduction: "mean" over pairs, or their "sum", each pair once.
+
+    Reference: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, 2006.
     """
 
     accepts = (Pairs,)
-    active: Tensor | None = None
 
     def __init__(self, *, margin: float = 1.0, reduction: Literal["mean", "sum"] = "mean") -> None:
         if not margin > 0:
@@ -34,18 +39,25 @@ class Contrastive:
         self.margin, self.reduction = margin, reduction
 
     def __call__(self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs) -> Tensor:
+        return self.counted(embeddings, labels, tuples).value
+
+    def counted(self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs) -> Counted:
+        """The loss, and the number of pairs that add to it.
+
+        A pair of a class does if it is apart, a pair of two if it is within the margin.
+        """
         if isinstance(tuples, AllPairs):
             return self._of_all(embeddings, labels, tuples.anchors)
         distance = distances(embeddings, tuples.anchor, tuples.other)
         apart = torch.where(tuples.same, distance, (self.margin - distance).clamp(min=0))
-        self.active = (apart.detach() > 0).sum()
+        active = (apart.detach() > 0).sum()
         if len(distance) == 0:
-            return embeddings[:0].sum()
+            return Counted(embeddings[:0].sum(), active)
         if self.reduction == "mean":
-            return apart.square().mean() / 2
-        return (apart.square() / _listings(tuples, len(labels))).sum() / 2
+            return Counted(apart.square().mean() / 2, active)
+        return Counted((apart.square() / _listings(tuples, len(labels))).sum() / 2, active)
 
-    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+    def _of_all(self, embeddings: Tensor, labels: Tensor, anchors: int | None) -> Counted:
         tiling = Tiling(embeddings, labels, anchors)
         gradient = Gradient(tiling)
         loss, active = torch.zeros(2, dtype=precise(embeddings.device), device=embeddings.device)
@@ -63,17 +75,16 @@ class Contrastive:
             active += torch.sign(slopes, out=scratch).abs_().sum(1).to(loss.dtype).sum()
             slopes = slopes if once is None else slopes.mul_(once)
             gradient.of_distances(tile, slopes, distance, symmetric)
-        self.active = active
         count = max(len(tiling.anchors) * (len(labels) - 1), 1)
         if self.reduction == "sum":
             # From either side each pair was added twice; `once` has halved that already.
             count = 2 if once is None else 1
         value, slope = loss / (2 * count), gradient.in_batch_order() / count
-        return scored(embeddings, value.to(slope.dtype), slope)
+        return Counted(scored(embeddings, value.to(slope.dtype), slope), active)
 
 
 def _once(tiling: Tiling) -> Tensor:
-    """What an anchor's pair with each sorted row [B] counts, so that each pair counts once."""
+    """The weight of an anchor's pair with each sorted row [B], so that each pair counts once."""
     counts = np.ones(len(tiling.rows), dtype=np.float32)
     # Two anchors have their pair from either side.
     counts[tiling.anchors] = 0.5

@@ -6,25 +6,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import AllPairs, Pairs
+from metricforge.contracts import AllPairs, Counted, Pairs
 from metricforge.errors import UsageError
 from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
-from metricforge_standard.losses.by_anchor import highest, log_sum_exp
+from metricforge_standard.losses._by_anchor import highest, log_sum_exp
 
 
 class MultiSimilarity:
     """Weighs each pair by its similarity and by those of its anchor's other pairs (Wang 2019).
 
     The mean over anchors with pairs of log(1 + sum of exp(-alpha (s - base))) / alpha over their
-    positives plus log(1 + sum of exp(beta (s - base))) / beta over their negatives, s the cosine
-    of two embeddings. `epsilon` leaves to each anchor only the negatives with s above that of its
-    farthest positive - epsilon, and the positives with s below that of its nearest negative +
-    epsilon, as the paper's mining does; none: all. All pairs, or a whole batch, are gone through
-    in tiles. No pairs give zero, with a graph.
+    positives plus log(1 + sum of exp(beta (s - base))) / beta over their negatives, s the cosine of
+    two embeddings.
+
+    With `epsilon` each anchor has only the negatives with s above that of its farthest positive -
+    epsilon, and only the positives with s below that of its nearest negative + epsilon, as in the
+    paper's mining. All pairs, or a whole batch, are computed in tiles. Without pairs the loss is
+    zero, with a graph.
+
+    Args:
+        alpha: Sharpness over the positives, above 0.
+        beta: Sharpness over the negatives, above 0.
+        base: Cosine around which pairs are weighed.
+        epsilon: Slack of the choice of hard pairs, a difference of cosines; none: all pairs count.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+        Learning, 2019.
     """
 
     accepts = (Pairs, None)
-    active: Tensor | None = None
 
     def __init__(
         self,
@@ -41,12 +51,18 @@ class MultiSimilarity:
     def __call__(
         self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
     ) -> Tensor:
+        return self.counted(embeddings, labels, tuples).value
+
+    def counted(
+        self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
+    ) -> Counted:
+        """The loss, and the number of pairs that are weighed."""
         rows = F.normalize(embeddings if embeddings.dtype.itemsize > 2 else embeddings.float())
         if isinstance(tuples, Pairs):
             return self._of_listed(rows, tuples)
         return self._of_all(rows, labels, tuples.anchors if tuples else None)
 
-    def _of_listed(self, rows: Tensor, pairs: Pairs) -> Tensor:
+    def _of_listed(self, rows: Tensor, pairs: Pairs) -> Counted:
         similarity, count = dot_products(rows, pairs.anchor, pairs.other), len(rows)
         chosen = torch.ones_like(pairs.same)
         if self.epsilon is not None:
@@ -57,16 +73,15 @@ class MultiSimilarity:
             farthest = -highest(farthest, pairs.anchor, count, hidden)[pairs.anchor]
             close, far = known > farthest - self.epsilon, known < nearest + self.epsilon
             chosen = torch.where(pairs.same, far, close)
-        self.active = chosen.sum()
         anchors = torch.zeros(count, device=rows.device).index_fill_(0, pairs.anchor, 1.0).sum()
         loss = rows.new_zeros(())
         for wanted, scale in ((pairs.same, -self.alpha), (~pairs.same, self.beta)):
             kept = (wanted & chosen).nonzero().squeeze(1)
             powers = scale * (similarity[kept] - self.base)
             loss = loss + log_sum_exp(powers, pairs.anchor[kept], count, 0.0).sum() / abs(scale)
-        return (loss + rows[:0].sum()) / anchors.clamp(min=1)
+        return Counted((loss + rows[:0].sum()) / anchors.clamp(min=1), chosen.sum())
 
-    def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
+    def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Counted:
         tiling = Tiling(rows, labels, anchors)
         gradient = Gradient(tiling)
         loss, active = torch.zeros(2, dtype=precise(rows.device), device=rows.device)
@@ -74,10 +89,9 @@ class MultiSimilarity:
             found, count, slopes = self._of_tile(tiling, tile)
             loss, active = loss + found.to(loss.dtype).sum(), active + count.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
-        self.active = active
         anchored = max(len(tiling.anchors), 1)
         value, slope = loss / anchored, gradient.in_batch_order() / anchored
-        return scored(rows, value.to(slope.dtype), slope)
+        return Counted(scored(rows, value.to(slope.dtype), slope), active)
 
     def _of_tile(self, tiling: Tiling, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
         """The loss [R] of each anchor, its pairs that count [R], and the slopes [R, B]."""

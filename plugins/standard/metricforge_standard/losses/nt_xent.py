@@ -9,15 +9,21 @@ from torch import Tensor
 from metricforge.contracts import AllPairs, Pairs
 from metricforge.errors import UsageError
 from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
-from metricforge_standard.losses.by_anchor import log_sum_exp
+from metricforge_standard.losses._by_anchor import log_sum_exp
 
 
 class NTXent:
-    """Picks each positive out from among the negatives of its anchor (Sohn 2016, Chen 2020).
+    """Classifies each positive against the negatives of its anchor (Sohn 2016, Chen 2020).
 
-    The mean over positive pairs of -log(exp(s_p / t) / (exp(s_p / t) + sum of exp(s_n / t))),
-    the sum over the anchor's negatives, s the cosine of two embeddings, t the `temperature`. All
-    pairs, or a whole batch, are gone through in tiles. No positives give zero, with a graph.
+    The mean over positive pairs of -log(exp(s_p / t) / (exp(s_p / t) + sum of exp(s_n / t))), the
+    sum over the anchor's negatives, s the cosine of two embeddings, t the `temperature`. All pairs,
+    or a whole batch, are computed in tiles. Without positives the loss is zero, with a graph.
+
+    Args:
+        temperature: Divisor t of the cosines, above 0.
+
+    Reference: Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective, 2016.
+        Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020.
     """
 
     accepts = (Pairs, None)

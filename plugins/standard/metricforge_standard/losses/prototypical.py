@@ -14,9 +14,16 @@ class Prototypical:
     """Classifies queries by the nearest class mean of the support (Snell 2017).
 
     A batch is an episode: of each class the first `shot` images are the support, whose mean is the
-    class's prototype, and the others are queries. The mean over queries of the cross-entropy of
-    -d^2 / temperature over all prototypes, d the euclidean distance; unit-length embeddings want a
-    `temperature` well under 1. No queries give zero, with a graph.
+    class's prototype, and the others are queries. The loss is the mean over queries of the
+    cross-entropy of -d^2 / temperature over all prototypes, d the euclidean distance. Without
+    queries it is zero, with a graph.
+
+    Args:
+        shot: Support images of each class, 1 or more.
+        temperature: Divisor of the squared distances, above 0; for embeddings of unit length well
+            below 1.
+
+    Reference: Snell et al., Prototypical Networks for Few-shot Learning, 2017.
     """
 
     accepts = (None,)

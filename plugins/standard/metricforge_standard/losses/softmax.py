@@ -13,11 +13,20 @@ from metricforge.errors import UsageError
 class Softmax(nn.Module):
     """Classifies each image by a linear layer on its embedding: the baseline of most papers.
 
-    The mean over images of the cross-entropy of softmax(scale W x + b) with the class of the
-    image, W [num_classes, dim] and b learned and left behind after the training. Embeddings of
-    unit length want a `scale` well above 1 (Ranjan 2017), free ones none. `smoothing` is the
-    share of the label that is spread over all classes (Szegedy 2016). No images give zero, with
-    a graph.
+    The mean over images of the cross-entropy of softmax(scale W x + b) with the class of the image.
+    W [num_classes, dim] and b are learned, and discarded after training. Without images the loss is
+    zero, with a graph.
+
+    Args:
+        dim: D, the dimensions of an embedding.
+        num_classes: Training classes.
+        scale: Factor of the embedding, above 0; well above 1 for unit length (Ranjan 2017), 1
+            otherwise.
+        smoothing: Fraction of the label that is spread over all classes, 0 to below 1 (Szegedy
+            2016).
+
+    Reference: Ranjan et al., L2-constrained Softmax Loss for Discriminative Face Verification,
+        2017. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016.
     """
 
     accepts = (None,)
@@ -37,7 +46,7 @@ class Softmax(nn.Module):
         return total / max(len(labels), 1)
 
     def predict(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] to the classes [B] that the classifier takes the images for."""
+        """Embeddings [B, D] to the classes [B] that the classifier predicts."""
         return self._logits(embeddings).argmax(1)
 
     def _logits(self, embeddings: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from metricforge.contracts import Build, InnerSpec, Pairs, Triplets, Tuples
+from metricforge.contracts import Build, InnerSpec, Loss, Pairs, Triplets, Tuples
 from metricforge.errors import UsageError
 
 EXAMPLE = 'sum:a="pml.CosFaceLoss:scale=20,margin=0.2",b=supcon,weights=1+0.5'
@@ -15,16 +15,25 @@ EXAMPLE = 'sum:a="pml.CosFaceLoss:scale=20,margin=0.2",b=supcon,weights=1+0.5'
 class Sum(nn.Module):
     """Several losses of the same tuples, added up: a=supcon,b="triplet:margin=0.3",weights=1+0.5.
 
-    Each option but `weights` is the spec of a loss, by any name; one with a comma goes in quotes.
-    `weights` are their factors, in the same order with a plus between them; without, each is 1.
-    A loss of proxies and one of the batch's own images is a usual sum.
+    Each option but `weights` is the spec of a loss, under any name. A spec with a comma goes in
+    quotes. A loss of proxies and one of the batch's own images is a usual sum.
+
+    Args:
+        weights: Factors of the losses, above 0, in the same order; none: each is 1.
+        losses: Spec of a loss, under any name; two or more.
     """
 
-    def __init__(self, build: Build, *, weights: str | None = None, **losses: InnerSpec) -> None:
+    def __init__(
+        self, build: Build[Loss], *, weights: tuple[float, ...] | None = None, **losses: InnerSpec
+    ) -> None:
         super().__init__()
         if len(losses) < 2:
             raise UsageError(f"sum needs two losses or more, as in {EXAMPLE}.")
-        self.weights = _factors(weights, len(losses))
+        self.weights = (1.0,) * len(losses) if weights is None else weights
+        # Said this way round, the comparison is false for NaN.
+        above = all(0 < weight < float("inf") for weight in self.weights)
+        if len(self.weights) != len(losses) or not above:
+            raise UsageError(f"sum needs weights of {len(losses)} numbers above 0, as 1+0.5.")
         self._each: list[Any] = [build(spec) for spec in losses.values()]
         # Those that learn, by the names that they were given.
         self.learning = nn.ModuleDict(
@@ -49,17 +58,3 @@ class Sum(nn.Module):
         )
         total: Tensor = sum(found, start=embeddings.new_zeros(()))
         return total
-
-
-def _factors(weights: str | None, count: int) -> tuple[float, ...]:
-    """The factors that "1+0.5" names."""
-    if weights is None:
-        return (1.0,) * count
-    try:
-        factors = tuple(float(part) for part in weights.split("+"))
-    except ValueError:
-        factors = ()
-    # Said this way round, the comparison is false for NaN.
-    if len(factors) != count or not all(0 < factor < float("inf") for factor in factors):
-        raise UsageError(f"sum: weights={weights} must be {count} numbers above 0, as 1+0.5.")
-    return factors

@@ -14,9 +14,14 @@ from metricforge.pairwise.classes import Indices
 class AllPairs:
     """Every pair of the batch, from either side; a loss with a closed form never lists them.
 
-    With `balanced` all positive pairs and as many of the negative ones, drawn at random without
-    replacement, all of them where there are fewer. Each is then listed once, from the image that
-    comes first in the batch. Labels [B] alone decide; memory is that of the pairs.
+    `balanced` chooses all positive pairs and as many negative pairs, drawn at random without
+    replacement, or all of them if there are fewer. Each pair is then listed once, from the image
+    that comes first in the batch. The choice depends on labels [B] alone; memory is that of the
+    pairs.
+
+    Args:
+        balanced: Whether to choose as many negative as positive pairs, at random, instead of every
+            pair.
     """
 
     kind = Pairs

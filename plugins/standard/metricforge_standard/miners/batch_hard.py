@@ -11,8 +11,10 @@ from metricforge.pairwise import ChosenTriplets, Tiling, hardest
 class BatchHard:
     """For each anchor its farthest positive and its nearest negative in the batch (Hermans 2017).
 
-    Embeddings [B, D] and labels [B] to at most B triplets: an anchor without a positive or
-    without a negative in the batch has none. Distances are euclidean; memory is O(tile x B).
+    Embeddings [B, D] and labels [B] to at most B triplets: an anchor without a positive or without
+    a negative in the batch has none. Distances are euclidean; memory is O(tile x B).
+
+    Reference: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017.
     """
 
     kind = Triplets

@@ -16,14 +16,21 @@ BEYOND = 1e30
 
 
 class DistanceWeighted:
-    """For each positive pair a negative drawn so that all distances are as likely (Wu 2017).
+    """For each positive pair a negative drawn so that all distances are equally likely (Wu 2017).
 
-    On a sphere most distances lie near the square root of 2; a negative at distance d is drawn
-    with a weight of one over the density of d there. Distances under `nearest` count as `nearest`,
-    so that a few noisy ones don't take all draws, and negatives farther than `farthest` are not
-    drawn, unless an anchor has no others: then all are as likely. Embeddings [B, D], scaled to
-    unit length for this, and labels [B] to as many triplets as there are ordered pairs of a
-    class; memory is O(tile x B).
+    On a sphere most distances are near the square root of 2. A negative at distance d is drawn with
+    a weight of one over the density of d there. Distances below `nearest` count as `nearest`, so
+    that a few noisy ones don't take all draws. Negatives farther than `farthest` are not drawn,
+    unless an anchor has no others: then all are equally likely.
+
+    Embeddings [B, D], which it scales to unit length, and labels [B] to as many triplets as there
+    are ordered pairs of a class; memory is O(tile x B).
+
+    Args:
+        nearest: Smallest distance in the weights, above 0; a nearer negative counts as this far.
+        farthest: Distance beyond which no negative is drawn, above `nearest` and at most 2.
+
+    Reference: Wu et al., Sampling Matters in Deep Embedding Learning, 2017.
     """
 
     kind = Triplets

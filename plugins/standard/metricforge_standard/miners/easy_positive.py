@@ -15,9 +15,14 @@ class EasyPositive:
     """For each anchor its nearest positive, and a hard or semi-hard negative (Xuan 2020).
 
     A class need not gather in one place, as long as each image has one of its own nearby.
-    `negative` is "semihard", the nearest that is farther than the positive, or "hard", the
-    nearest. Embeddings [B, D] and labels [B] to at most B triplets. Distances are euclidean;
-    memory is O(tile x B).
+    Embeddings [B, D] and labels [B] to at most B triplets. Distances are euclidean; memory is
+    O(tile x B).
+
+    Args:
+        negative: Negative of a triplet: "semihard" is the nearest beyond the positive, "hard" the
+            nearest.
+
+    Reference: Xuan et al., Improved Embeddings with Easy Positive Triplet Mining, 2020.
     """
 
     kind = Triplets

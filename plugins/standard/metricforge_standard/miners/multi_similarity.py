@@ -13,12 +13,19 @@ from metricforge_standard.miners.all_pairs import AllPairs
 
 
 class MultiSimilarity:
-    """The pairs that are hard beside the other pairs of their anchor (Wang 2019).
+    """The pairs that are hard compared with the other pairs of their anchor (Wang 2019).
 
-    A negative more similar than the anchor's farthest positive - epsilon, a positive less similar
-    than its nearest negative + epsilon; similarity is the cosine. Embeddings [B, D] and labels
-    [B] to the pairs, listed: early in a training nearly all B(B-1) of them. To the loss
-    `multi-similarity` of the same `epsilon` it leaves the choice, and lists none.
+    A negative is chosen if it is more similar than the anchor's farthest positive - epsilon, a
+    positive if it is less similar than the anchor's nearest negative + epsilon; similarity is the
+    cosine. Embeddings [B, D] and labels [B] to a list of pairs: early in training nearly all B(B-1)
+    of them. The loss `multi-similarity` with the same `epsilon` makes this choice itself; the miner
+    leaves it to that loss and lists no pairs.
+
+    Args:
+        epsilon: Slack of the comparison, a difference of cosines; larger chooses more pairs.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+        Learning, 2019.
     """
 
     kind = Pairs
@@ -40,6 +47,6 @@ class MultiSimilarity:
         return chosen.pairs()
 
     def left_to(self, loss: Loss) -> AllPairs | None:
-        """All pairs, for the loss that chooses as this would; its mean is then over all anchors."""
+        """All pairs, for a loss that makes the same choice; its mean is then over all anchors."""
         same = isinstance(loss, MultiSimilarityLoss) and loss.epsilon == self.epsilon
         return AllPairs() if same else None

@@ -13,9 +13,12 @@ from metricforge.pairwise import ChosenTriplets, Tiling
 class NHard:
     """For each anchor its farthest positives and its nearest negatives, all with all.
 
-    `positives` and `negatives` say how many of each; with one of each it is `batch-hard`.
-    Embeddings [B, D] and labels [B] to at most B * positives * negatives triplets. Distances are
-    euclidean; memory is O(tile x B).
+    With one positive and one negative it is `batch-hard`. Embeddings [B, D] and labels [B] to at
+    most B * positives * negatives triplets. Distances are euclidean; memory is O(tile x B).
+
+    Args:
+        positives: Farthest positives of each anchor, 1 or more.
+        negatives: Nearest negatives of each anchor, 1 or more.
     """
 
     kind = Triplets

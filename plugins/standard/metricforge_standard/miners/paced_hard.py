@@ -14,11 +14,20 @@ class PacedHard:
     """The hardest triplets that a network can learn from by now: semi-hard first, then hard.
 
     For each anchor its farthest positive and its nearest negative, as `batch-hard` (Hermans 2017).
-    While more than the fraction `above` of a batch's anchors have a negative that is no farther
-    than their positive, these take the nearest one beyond it (Schroff 2015), or none: of a young
-    network the nearest negative is chance, and pulls all embeddings onto one point. With above=1
-    the choice is batch-hard's. Embeddings [B, D] and labels [B] to at most B triplets. Distances
-    are euclidean; memory is O(tile x B).
+    An anchor is violated if that negative is no farther than that positive. While more than the
+    fraction `above` of a batch's anchors are violated, these take the nearest negative beyond their
+    positive (Schroff 2015), or none. The reason: for a young network the nearest negative is
+    chance, and pulls all embeddings onto one point.
+
+    Embeddings [B, D] and labels [B] to at most B triplets. Distances are euclidean; memory is
+    O(tile x B).
+
+    Args:
+        above: Fraction of violated anchors, 0 to 1, above which their negatives are semi-hard; 1:
+            always as batch-hard.
+
+    Reference: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017.
+        Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering, 2015.
     """
 
     kind = Triplets

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class WholeBatch:
-    """Chooses nothing: the loss compares the whole batch as it sees fit."""
+    """Chooses nothing: the loss compares the whole batch."""
 
     kind = None
 

@@ -20,8 +20,11 @@ DEFINITIONS = {
 class Clustering:
     """k-means with as many clusters as classes: NMI, AMI and pairwise F1.
 
-    The mean over `seeds` runs of k-means from different starts; the interval is over these, and
-    speaks of the starts alone, not of other images or classes.
+    The mean over `seeds` runs of k-means from different starts. The interval is over these runs: it
+    covers the starts alone, not other images or classes.
+
+    Args:
+        seeds: Runs of k-means, 1 or more, with the seeds 0, 1, ...
     """
 
     def __init__(self, *, seeds: int = 5) -> None:
@@ -32,7 +35,9 @@ class Clustering:
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to nmi, ami and f1.
 
-        Raises DataError for fewer than two classes, DivergedError for NaN or infinity.
+        Raises:
+            DataError: There are fewer than two classes.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         count = len(np.unique(labels))

@@ -11,16 +11,25 @@ from metricforge.evaluation import label_some, nearest_label, over_seeds, warnin
 
 
 class KNN:
-    """All classes at once, told by the nearest of n labelled images of each: a learning curve.
+    """Classifies among all classes by the nearest of n labelled images of each: a learning curve.
 
-    `shots` lists the n, joined by "+". For each, `repeats` times other images are labelled, by
-    `seed`, and all others are asked; the mean over classes of the share answered rightly, and the
-    interval is over the repeats, which speaks of the choice of the labelled images alone.
-    Classes without an image to ask are answers all the same.
+    For each n of `shots`, `repeats` choices of the labelled images are drawn, and all other images
+    are queries. The metric is the mean over classes of the fraction of correct answers. The
+    interval is over the repeats: it covers the choice of the labelled images alone. A class without
+    an image to query can still be an answer.
+
+    Args:
+        shots: Labelled images n of each class, 1 or more each.
+        repeats: Choices of the labelled images for each n, 1 or more.
+        seed: Seed of the choices, 0 or more.
     """
 
-    def __init__(self, *, shots: str = "1+2+5+10", repeats: int = 10, seed: int = 0) -> None:
-        self.shots = _shots(shots)
+    def __init__(
+        self, *, shots: tuple[int, ...] = (1, 2, 5, 10), repeats: int = 10, seed: int = 0
+    ) -> None:
+        if not shots or min(shots) < 1 or len(set(shots)) < len(shots):
+            raise UsageError("knn needs different shots, each 1 or more, such as shots=1+2+5.")
+        self.shots = tuple(sorted(shots))
         if repeats < 1 or seed < 0:
             raise UsageError("knn needs repeats >= 1 and seed >= 0.")
         self.repeats, self.seed = repeats, seed
@@ -28,8 +37,9 @@ class KNN:
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to accuracy@n-labelled for every n that the classes allow.
 
-        Raises DataError where no class has an image more than the fewest shots, DivergedError
-        for NaN or infinity.
+        Raises:
+            DataError: No class has more images than the fewest shots.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         largest = int(np.unique(labels, return_counts=True)[1].max(initial=0))
@@ -73,14 +83,3 @@ class KNN:
         right = nearest_label(vectors, labels, known, asked) == labels[asked]
         _, inverse, count = np.unique(labels[asked], return_inverse=True, return_counts=True)
         return float((np.bincount(inverse, weights=right) / count).mean())
-
-
-def _shots(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split("+")]
-    shots = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    if len(shots) < len(parts) or min(shots) < 1 or len(set(shots)) < len(shots):
-        raise UsageError(
-            "option 'shots' of protocol 'knn' takes different whole numbers from 1 up, joined by "
-            f"'+', such as 1+2+5, not '{text}'."
-        )
-    return tuple(sorted(shots))

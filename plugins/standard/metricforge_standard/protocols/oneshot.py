@@ -26,19 +26,31 @@ USUAL_QUERIES = 5
 
 
 class OneShot:
-    """N-way K-shot episodes: tell new classes apart from K images of each.
+    """N-way K-shot episodes: classify images of new classes from K labelled images of each.
 
-    `way` none means 20, or as many classes as have shot + queries images when they are fewer
-    (a note says so). `queries` are asked of each class, none means 5 or, with a note, as many as
-    two classes (or `way`) have beside their shots, in `episodes` drawn from `seed`; with
-    `within` "group" the classes of an episode are all of one group, an alphabet, which is harder.
-    Of the values of `classifier`, `prototype` answers with the nearest mean of a class (Snell
-    2017), `nearest` with the class of the nearest support image. The estimate is named after the
-    task, as in accuracy@20way1shot; its interval is over episodes.
+    Each episode asks `queries` images of each of its `way` classes. The metric is named after the
+    task, e.g. accuracy@20way1shot; its interval is over episodes.
 
-    `official` takes the episodes that a dataset brings, by their name, and nothing is drawn:
-    official=omniglot are the 400 trials of Lake et al. 2015. The estimate is then the error,
-    error@omniglot, with an interval over the 20 runs.
+    With `official` the episodes are those of the dataset, and nothing is drawn: official=omniglot
+    are the 400 trials of Lake et al. 2015. The metric is then the error, error@omniglot, with an
+    interval over the 20 runs.
+
+    Args:
+        way: Classes in an episode, 2 or more; none: 20, or as many as have shot + queries images,
+            with a note.
+        shot: Labelled images of each class, 1 or more.
+        queries: Queries of each class, 1 or more; none: 5, or with a note as many as two classes
+            (or `way`) have beside their shots.
+        episodes: Episodes to draw, 1 or more.
+        classifier: "prototype" answers with the nearest class mean (Snell 2017), "nearest" with the
+            class of the nearest support image.
+        within: "group" draws the classes of an episode from one group, e.g. an alphabet, which is
+            harder; none: from all.
+        official: Name of episodes that the dataset has, e.g. omniglot; none: draw them.
+        seed: Seed of the episodes, 0 or more.
+
+    Reference: Snell et al., Prototypical Networks for Few-shot Learning, 2017. Lake et al.,
+        Human-level Concept Learning through Probabilistic Program Induction, 2015.
     """
 
     def __init__(
@@ -67,8 +79,10 @@ class OneShot:
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to the mean accuracy of the episodes.
 
-        Raises DataError when too few classes have shot + queries images, or images have no
-        groups or official episodes that are asked for, DivergedError for NaN or infinity.
+        Raises:
+            DataError: Too few classes have shot + queries images, or the images lack the groups or
+                the official episodes that an option requires.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors = embeddings.detach().cpu().numpy()
         if self.official:

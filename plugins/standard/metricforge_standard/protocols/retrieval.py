@@ -39,29 +39,40 @@ DEFINITIONS = {
 
 
 class Retrieval:
-    """Each image looks for the others of its class: recall@k, R-precision, MAP@R, NDCG@R, MRR.
+    """Each image retrieves the others of its class: recall@k, R-precision, MAP@R, NDCG@R, MRR.
 
-    By euclidean distance, leave-one-out over all images given (Musgrave 2020), or where the
-    dataset says which are queries and which the gallery, so. `k` is the list of depths for
-    recall@k, joined by "+". Images that are the only one of their class ask nothing; they are
-    counted in a note. Means are over queries, those that end in -macro over classes. Intervals:
-    see `metricforge.evaluation.over_queries`.
+    By euclidean distance, leave-one-out over all images (Musgrave 2020), or with the queries and
+    the gallery that the dataset flags. An image that is the only one of its class is no query; a
+    note counts them. Means are over queries, those of metrics that end in -macro over classes.
+    Intervals: see `metricforge.evaluation.over_queries`.
 
-    For millions of queries, `index` "ivf" or "hnsw" looks at a part of the images for each; a note
-    says what share of the nearest that finds, measured by an exact search for some queries. Fewer
-    than 20,000 images are searched exactly all the same.
+    For millions of queries, `index` "ivf" or "hnsw" searches a part of the images for each. A note
+    reports the fraction of the nearest images that it finds, measured by an exact search for some
+    queries. Fewer than 20,000 images are always searched exactly.
+
+    Args:
+        k: Depths of recall@k, different and 1 or more each.
+        index: "exact" compares each query with all images, "ivf" and "hnsw" with a part.
+
+    Reference: Musgrave et al., A Metric Learning Reality Check, 2020.
     """
 
     def __init__(
-        self, *, k: str = "1+2+4+8", index: Literal["exact", "ivf", "hnsw"] = "exact"
+        self,
+        *,
+        k: tuple[int, ...] = (1, 2, 4, 8),
+        index: Literal["exact", "ivf", "hnsw"] = "exact",
     ) -> None:
-        self.ks, self.index = _depths(k), index
+        if not k or min(k) < 1 or len(set(k)) < len(k):
+            raise UsageError("retrieval needs different depths k, each 1 or more, such as k=1+5.")
+        self.ks, self.index = tuple(sorted(k)), index
 
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:
         """Embeddings float32 [N, D] to recall@k (for every k) and the other means.
 
-        Raises DataError when no query has an image of its class to find, DivergedError for NaN or
-        infinity.
+        Raises:
+            DataError: No query has an image of its class to retrieve.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors = embeddings.detach().cpu().numpy()
         labels = images.labels.cpu().numpy()
@@ -158,14 +169,3 @@ def _reach(over: str, classes: int) -> tuple[str, ...]:
         f"With {classes} {'class' if classes == 1 else 'classes'} the intervals are over queries: "
         "they speak of other images of these classes, not of other classes.",
     )
-
-
-def _depths(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split("+")]
-    depths = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    if len(depths) < len(parts) or min(depths) < 1 or len(set(depths)) < len(depths):
-        raise UsageError(
-            f"option 'k' of protocol 'retrieval' takes different whole numbers from 1 up, joined "
-            f"by '+', such as 1+2+4+8, not '{text}'."
-        )
-    return tuple(sorted(depths))

@@ -29,19 +29,32 @@ Measure = tuple[Callable[[Roc], float], str]
 class Verification:
     """Are two images of one class? ROC AUC, EER, and TAR at given FARs, over pairs of images.
 
-    A pair is accepted when its embeddings are near enough. `far` lists the shares of falsely
-    accepted pairs, joined by "+", at which the share of rightly accepted ones is told. All pairs,
-    or beyond `pairs` as many drawn from `seed`, half of one class and half of two. Intervals are
-    by a bootstrap over classes, or over images where there are fewer than ten classes.
+    A pair is accepted when its embeddings are near enough. TAR is the fraction of pairs of one
+    class that are accepted, FAR that of pairs of two classes. Intervals are by a bootstrap over
+    classes, or over images if there are fewer than ten classes.
 
-    Where there are validation classes, a threshold is chosen on them, at their EER, and error, FAR
-    and FRR of the test classes are told at that distance: what one who uses the model would see.
+    If there are validation classes, a threshold is chosen on them, at their EER. Error, FAR and FRR
+    of the test classes at that distance are what a user of the model would see.
+
+    Args:
+        far: FARs at which TAR is reported, different, above 0 and below 1.
+        pairs: Most pairs to compare, 2 or more: all, or so many drawn, half of one class and half
+            of two.
+        seed: Seed of the pairs and of the bootstrap, 0 or more.
     """
 
     def __init__(
-        self, *, far: str = "0.1+0.01+0.001+0.0001", pairs: int = 1_000_000, seed: int = 0
+        self,
+        *,
+        far: tuple[float, ...] = (0.1, 0.01, 0.001, 0.0001),
+        pairs: int = 1_000_000,
+        seed: int = 0,
     ) -> None:
-        self.rates = _rates(far)
+        if not far or not all(0 < rate < 1 for rate in far) or len(set(far)) < len(far):
+            raise UsageError(
+                "verification needs different rates far between 0 and 1, such as far=0.01+0.001."
+            )
+        self.rates = tuple(sorted(far, reverse=True))
         if pairs < 2 or seed < 0:
             raise UsageError("verification needs pairs >= 2 and seed >= 0.")
         self.pairs, self.seed = pairs, seed
@@ -51,7 +64,9 @@ class Verification:
     ) -> Result:
         """Embeddings float32 [N, D] to auc, eer, tar@far for every rate, error@calibrated.
 
-        Raises DataError without pairs of either kind, DivergedError for NaN or infinity.
+        Raises:
+            DataError: There are no pairs of one class, or none of two.
+            DivergedError: The embeddings have NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         pairs = draw_pairs(labels, self.pairs, seed=self.seed)
@@ -158,16 +173,3 @@ def _both_kinds(pairs: ImagePairs) -> bool:
 def _estimate(value: float, resamples: list[float], count: int, over: str) -> Estimate:
     low, high = np.quantile(resamples, (0.025, 0.975))
     return Estimate(value, min(float(low), value), max(float(high), value), count, over)
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    try:
-        rates = [float(part) for part in text.split("+")]
-    except ValueError:
-        rates = []
-    if not rates or not all(0 < rate < 1 for rate in rates) or len(set(rates)) < len(rates):
-        raise UsageError(
-            "option 'far' of protocol 'verification' takes different rates between 0 and 1, "
-            f"joined by '+', such as 0.01+0.001, not '{text}'."
-        )
-    return tuple(sorted(rates, reverse=True))

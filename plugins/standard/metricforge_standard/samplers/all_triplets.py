@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-from torch import Tensor
-
 from metricforge_standard.miners.all_triplets import AllTriplets as Miner
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class AllTriplets:
-    """P x K batches; every triplet of a batch, none of them listed where the loss is `triplet`.
+class AllTriplets(PKSampler):
+    """P x K batches; every triplet of a batch, listed only for a loss that has no closed form.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    The losses `triplet` and `margin` have one.
+
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
     """
 
     default_loss = "triplet"
-
-    def __init__(
-        self,
-        labels: Tensor,
-        *,
-        classes: int | None = None,
-        per_class: int | None = 4,
-    ) -> None:
-        self.miner = Miner()
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)
+    miner = Miner()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.whole_batch import WholeBatch
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class Balanced:
-    """P x K batches that the loss sees whole, for losses that compare all with all.
+class Balanced(PKSampler):
+    """P x K batches that the loss compares whole, without a miner.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: a batch of about 128).
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more. Default: 128 / P, at least 4.
     """
 
     default_loss = "supcon"
@@ -22,10 +21,5 @@ class Balanced:
     def __init__(
         self, labels: Tensor, *, classes: int | None = None, per_class: int | None = None
     ) -> None:
+        super().__init__(labels, classes=classes, per_class=per_class)
         self.miner = WholeBatch()
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)

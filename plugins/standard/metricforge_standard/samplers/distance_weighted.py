@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.distance_weighted import DistanceWeighted as Miner
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class DistanceWeighted:
-    """P x K batches; negatives drawn so that all distances are as likely (Wu 2017).
+class DistanceWeighted(PKSampler):
+    """P x K batches; negatives drawn so that all distances are equally likely (Wu 2017).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). Distances under
-    `nearest` count as `nearest`; negatives beyond `farthest` are not drawn.
+    The miner is `distance-weighted`, which scales embeddings to unit length.
+
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        nearest: Smallest distance in the weights, above 0; a nearer negative counts as this far.
+        farthest: Distance beyond which no negative is drawn, above `nearest` and at most 2.
+
+    Reference: Wu et al., Sampling Matters in Deep Embedding Learning, 2017.
     """
 
     default_loss = "margin"
@@ -29,10 +33,5 @@ class DistanceWeighted:
         nearest: float = 0.5,
         farthest: float = 1.4,
     ) -> None:
+        super().__init__(labels, classes=classes, per_class=per_class)
         self.miner = Miner(nearest=nearest, farthest=farthest)
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)

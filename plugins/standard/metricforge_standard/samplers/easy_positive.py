@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
-import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.easy_positive import EasyPositive as Miner
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class EasyPositive:
+class EasyPositive(PKSampler):
     """P x K batches; each anchor's nearest positive with a semi-hard negative (Xuan 2020).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `negative` is
-    "semihard", the nearest beyond the positive, or "hard", the nearest.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        negative: Negative of a triplet: "semihard" is the nearest beyond the positive, "hard" the
+            nearest.
+
+    Reference: Xuan et al., Improved Embeddings with Easy Positive Triplet Mining, 2020.
     """
 
     default_loss = "triplet"
@@ -29,10 +32,5 @@ class EasyPositive:
         per_class: int | None = 4,
         negative: Literal["semihard", "hard"] = "semihard",
     ) -> None:
+        super().__init__(labels, classes=classes, per_class=per_class)
         self.miner = Miner(negative=negative)
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)

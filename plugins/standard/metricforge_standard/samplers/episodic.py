@@ -9,18 +9,25 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.whole_batch import WholeBatch
-from metricforge_standard.samplers.class_balanced import USUAL_CLASSES, ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, have
+from metricforge_standard.samplers._class_balanced import USUAL_CLASSES, ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex, have
 
 
 class Episodic:
     """Each batch is an N-way K-shot episode, for prototypes (Snell 2017).
 
-    `way` classes (default: all, up to 32) with about `shot` + `queries` images each. Of each
-    class, the first `shot` images of the batch are its support and the others are queries, as the
-    loss `prototypical` takes them. An epoch shows every image exactly once: the number of queries
-    gives way, but to none only in a class of too few images. More ways than at test time are said
-    to help: Snell trains 60-way.
+    Of each class, the first `shot` images of the batch are its support and the others are queries,
+    as the loss `prototypical` takes them. An epoch shows every image exactly once. To do so it
+    varies the number of queries; only a class with too few images has none. Training with more ways
+    than at test time is reported to help: Snell et al. train 60-way.
+
+    Args:
+        way: Classes in an episode, 2 or more. Default: all, up to 32.
+        shot: Support images of each class, 1 or more.
+        queries: Query images of each class, 1 or more; about as many where the images of a class
+            are no multiple of `shot` + `queries`.
+
+    Reference: Snell et al., Prototypical Networks for Few-shot Learning, 2017.
     """
 
     def __init__(

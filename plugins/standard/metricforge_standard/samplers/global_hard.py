@@ -10,26 +10,30 @@ from torch import Tensor
 
 from metricforge.errors import UsageError
 from metricforge_standard.miners.paced_hard import PacedHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, Indices, have
-from metricforge_standard.samplers.confusion import EVIDENCE, NOBODY, Confusion, Suspects
-from metricforge_standard.samplers.gathering import gathered
+from metricforge_standard.samplers._class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex, Indices, have
+from metricforge_standard.samplers._confusion import EVIDENCE, NOBODY, Confusion, Suspects
+from metricforge_standard.samplers._gathering import gathered
 
 
 class GlobalHard:
     """P x K batches of images that the network confuses right now, over the whole train set.
 
-    Between epochs, the nearest images of other classes are looked up among the embeddings of all
-    images, as they are by then; the next epoch's batches bring together those that are too near.
-    `classes` is P (default: all, up to 32), `per_class` is K; `hard` is the share of a batch that
-    is chosen so, the rest is random; `neighbours` is how many are looked up of each image.
+    Between epochs it searches the embeddings of all images for the nearest images of other classes.
+    The batches of the next epoch bring together images that are too near. The first epoch is
+    random. The miner is `paced-hard`.
 
-    An image that lies in the midst of another class, or where an image of another class does,
-    may have a wrong label: it is shown as any other, but does not choose. `suspected` has them
-    after each `refresh`. To find one in the midst of another class takes 4 neighbours, and 4 other
-    images of its own. The first epoch is random.
+    An image in the midst of another class, or at the same point as an image of another class, may
+    have a wrong label. It is shown like any other, but brings no images into its batch. `suspected`
+    has these images after each `refresh`. To detect one in the midst of another class requires 4
+    neighbours, and 4 other images of its own class.
 
-    Triplets are paced, see the miner `paced-hard`.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more.
+        hard: Fraction of a batch that is chosen by confusion, 0 to 1; the rest is random.
+        neighbours: Nearest images of other classes to search for each image, 1 or more; 4 or more
+            detect mislabelled images.
     """
 
     default_loss = "triplet"
@@ -54,7 +58,7 @@ class GlobalHard:
         self._confusion: Confusion | None = None
 
     def refresh(self, embeddings: Tensor) -> None:
-        """Find out who is confused with whom, from the embeddings [N, D] of the train set."""
+        """Find the images that are confused, from the embeddings [N, D] of the train set."""
         rows = embeddings.detach().float().cpu().numpy()
         self._confusion = Confusion.of(rows, self._labels, self.neighbours)
         self.suspected = self._confusion.suspects

@@ -9,20 +9,28 @@ from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.miners.batch_hard import BatchHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
-from metricforge_standard.samplers.class_index import ClassIndex, Indices
-from metricforge_standard.samplers.deal import NONE, deal
+from metricforge_standard.samplers._class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_index import ClassIndex, Indices
+from metricforge_standard.samplers._deal import NONE, deal
 
 USUAL_CLASSES = 16
 
 
 class Grouped:
-    """P x K batches whose classes are of one group, an alphabet or a category: hard negatives.
+    """P x K batches with the classes of one group, e.g. an alphabet or a category: hard negatives.
 
-    `classes` is P (default: all, up to 16), `per_class` is K. With `groups_per_batch` G a batch has
-    P / G classes of each of G groups, for a loss that wants near and far ones. A group of fewer
-    classes than that shares its batches with the next larger one. A class with images in several
-    groups counts for that of its first image. DataError where the dataset has no groups.
+    A group with too few classes for a batch shares its batches with the next larger group. A class
+    with images in several groups counts for the group of its first image.
+
+    Args:
+        groups: int64 [N], the group of each image of the train set.
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 16.
+        per_class: Images of each class in a batch (K), 2 or more.
+        groups_per_batch: Groups in a batch (G), each with P / G classes, at least 2; for a loss
+            that needs near and far negatives.
+
+    Raises:
+        DataError: The dataset has no groups.
     """
 
     # Classes of one group look alike: a loss of plain distances would fall by shrinking them all.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.multi_similarity import MultiSimilarity as Miner
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class MultiSimilarity:
-    """P x K batches; pairs that are hard beside the others of their anchor (Wang 2019).
+class MultiSimilarity(PKSampler):
+    """P x K batches; pairs that are hard compared with the others of their anchor (Wang 2019).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4), `epsilon` that of the
-    miner of this name, which leaves the choice to the default loss: no pair is listed.
+    The miner `multi-similarity` leaves its choice to the default loss, so that no pair is listed.
+
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        epsilon: Slack of the comparison, a difference of cosines; larger chooses more pairs.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+        Learning, 2019.
     """
 
     def __init__(
@@ -26,11 +30,6 @@ class MultiSimilarity:
         per_class: int | None = 4,
         epsilon: float = 0.1,
     ) -> None:
+        super().__init__(labels, classes=classes, per_class=per_class)
         self.miner = Miner(epsilon=epsilon)
         self.default_loss = f"multi-similarity:epsilon={epsilon}"
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 from torch import Tensor
 
 from metricforge_standard.miners.n_hard import NHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class NHardTriplet:
+class NHardTriplet(PKSampler):
     """P x K batches; each anchor's farthest positives with each of its nearest negatives.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `positives` and
-    `negatives` say how many of each.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        positives: Farthest positives of each anchor, 1 or more.
+        negatives: Nearest negatives of each anchor, 1 or more.
     """
 
     default_loss = "triplet:margin=0,soft=1,log=true"
@@ -29,10 +29,5 @@ class NHardTriplet:
         positives: int = 2,
         negatives: int = 2,
     ) -> None:
+        super().__init__(labels, classes=classes, per_class=per_class)
         self.miner = NHard(positives=positives, negatives=negatives)
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)

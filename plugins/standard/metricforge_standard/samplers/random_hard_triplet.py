@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 from torch import Tensor
 
 from metricforge.errors import UsageError
 from metricforge_standard.miners.random_hard import RandomHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class RandomHardTriplet:
+class RandomHardTriplet(PKSampler):
     """P x K batches; for each positive pair a random negative that violates the margin.
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4). `margin` is by
-    default that of the loss, and without a named loss that of its triplet loss (0.2). `squared`
-    compares squared distances, and so does the loss where none is named.
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        margin: Distance above 0 by which a negative must be farther than the positive; none: that
+            of the loss, or 0.2 if it has none.
+        squared: Whether to compare squared distances; the default loss then does, too.
     """
 
     def __init__(
@@ -31,13 +31,8 @@ class RandomHardTriplet:
     ) -> None:
         if margin is not None and not margin > 0:
             raise UsageError("random-hard-triplet needs margin > 0.")
-        self.miner = RandomHard(margin, squared=squared)
+        super().__init__(labels, classes=classes, per_class=per_class)
+        self.miner = RandomHard(margin=margin, squared=squared)
         self.default_loss = f"triplet:margin={0.2 if margin is None else margin}"
         if squared:
             self.default_loss += ",squared=true"
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)

@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from metricforge.errors import UsageError
-from metricforge_standard.miners.laid_out import LaidOutPairs
-from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices, have
-from metricforge_standard.samplers.partners import Partners
+from metricforge_standard.miners._laid_out import LaidOutPairs
+from metricforge_standard.samplers._class_index import SLAB, ClassIndex, Indices, have
+from metricforge_standard.samplers._partners import Partners
 
 
 class RandomPairs:
     """Every image once as an anchor, paired at random with one of its class or of another.
 
-    `pairs` is the number of pairs a batch (two images each), `positive` the share of pairs of
-    one class. An image that is alone in its class only ever gets a negative partner.
+    An image that is alone in its class is only paired with negatives.
+
+    Args:
+        pairs: Pairs in a batch, of two images each, 1 or more.
+        positive: Fraction of pairs of one class, 0 to 1.
     """
 
     default_loss = "contrastive"

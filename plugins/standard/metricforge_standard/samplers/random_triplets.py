@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 
 from metricforge.errors import DataError, UsageError
-from metricforge_standard.miners.laid_out import LaidOutTriplets
-from metricforge_standard.samplers.class_index import SLAB, ClassIndex, Indices, have
-from metricforge_standard.samplers.partners import Partners
+from metricforge_standard.miners._laid_out import LaidOutTriplets
+from metricforge_standard.samplers._class_index import SLAB, ClassIndex, Indices, have
+from metricforge_standard.samplers._partners import Partners
 
 
 class RandomTriplets:
     """Every image once as an anchor, with a random image of its class and one of another.
 
-    `triplets` is their number a batch (three images each). An image that is alone in its class
-    is no anchor; it is shown as the negative of one instead.
+    An image that is alone in its class is never an anchor; it is shown as a negative instead.
+
+    Args:
+        triplets: Triplets in a batch, of three images each, 1 or more.
     """
 
     default_loss = "triplet"

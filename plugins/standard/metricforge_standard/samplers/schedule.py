@@ -21,20 +21,26 @@ EXAMPLE = "schedule:0=random-triplets,5=hard-triplet"
 class Schedule:
     """Other samplers one after the other, by epoch: 0=random-triplets,5=hard-triplet.
 
-    Each option names the epoch, from 0, at which a stage begins, and is the spec of its sampler;
-    one with a comma goes in quotes, 5="hard-triplet:classes=8,per_class=2". Easy stages first are
-    a cure for collapse. In the `blend` epochs from each change on, batches of both stages mix, and
-    the share of the new one rises linearly; whichever has the larger share shows every image. The
-    other gives as many batches as make its share, or all it has if those are fewer. A stage that
-    is blended into must last that long.
+    An option is named for the epoch, from 0, at which a stage begins; its value is the spec of the
+    stage's sampler. A spec with a comma goes in quotes, 5="hard-triplet:classes=8,per_class=2".
+    Easy stages first are a cure for collapse.
 
-    The miners of all stages must be of one kind, for one loss takes them all: by default that of
-    the last stage that names one, since it decides how the training ends. With a stage that is
-    refreshed, as global-hard is, the train set is embedded after every epoch.
+    In the `blend` epochs from each change on, batches of both stages mix, and the fraction of the
+    new stage rises linearly. The stage with the larger fraction shows every image. The other yields
+    as many batches as make its fraction, or all it has if those are fewer. A stage that is blended
+    into must last `blend` epochs.
+
+    The miners of all stages must choose tuples of one kind, because one loss takes them all. The
+    default loss is that of the last stage that names one, since it decides how the training ends.
+    If a stage has `refresh`, e.g. global-hard, the train set is embedded after every epoch.
+
+    Args:
+        blend: Epochs from each change on in which both stages mix, 0 or more.
+        stages: Spec of the sampler of a stage, under the epoch at which it begins; one begins at 0.
     """
 
     def __init__(
-        self, labels: Tensor, build: Build, *, blend: int = 0, **stages: InnerSpec
+        self, labels: Tensor, build: Build[Sampler], *, blend: int = 0, **stages: InnerSpec
     ) -> None:
         if blend < 0:
             raise UsageError("schedule needs blend >= 0.")
@@ -76,14 +82,14 @@ class Schedule:
         return miner
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Whose the batches of a blended epoch are, and what the stages and their miners keep."""
+        """The stage of each batch of a blended epoch, and the states of stages and miners."""
         state = {"blended": torch.tensor(self._blended), "owners": self._owners}
         for prefix, part in self._parts():
             state |= {prefix + name: value for name, value in part.state_dict().items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self._blended, self._owners = int(state["blended"]), state["owners"]
         for prefix, part in self._parts():
             names = [name for name in state if name.startswith(prefix)]
@@ -100,17 +106,17 @@ class Schedule:
         self._embeddings = embeddings
 
     def _stage(self, number: int) -> int:
-        """The place of the stage that an epoch belongs to."""
+        """The index of the stage that an epoch belongs to."""
         return bisect_right(self._starts, number) - 1
 
     def _share(self, number: int) -> float:
-        """The share of an epoch's batches that its stage has; the one before has the others."""
+        """The fraction of an epoch's batches from its stage; the rest are of the previous one."""
         stage = self._stage(number)
         since = number - self._starts[stage]
         return 1.0 if stage == 0 or since >= self.blend else (since + 1) / (self.blend + 1)
 
     def _drawn(self, place: int, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
-        """The batches of the stage at a place, for epoch `number`."""
+        """The batches of the stage of an index, for epoch `number`."""
         stage = self._stages[place]
         if self._embeddings is not None and hasattr(stage, "refresh"):
             stage.refresh(self._embeddings)
@@ -133,7 +139,7 @@ def _by_epoch(stages: Mapping[str, str]) -> dict[int, str]:
 
 
 def _check_blend(blend: int, starts: tuple[int, ...]) -> None:
-    """UsageError for a stage that ends before it is blended in: its share would fall again."""
+    """UsageError for a stage that ends before it is blended in: its fraction would fall again."""
     for start, end in pairwise(starts[1:]):
         if end - start < blend:
             raise UsageError(
@@ -171,8 +177,8 @@ def _gives(kind: TupleKind) -> str:
 def _mixed(old: int, new: int, share: float, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Whose (0 old, 1 new) and which batch comes at each step of a blended epoch, at random.
 
-    The one with the larger share comes whole; of the other's batches, as many as make its share
-    or as there are.
+    All batches of the one with the larger fraction come; of the other's, as many as make its
+    fraction, or as there are.
     """
     if share >= 0.5:
         old_shown, new_shown = min(old, round(new * (1 - share) / share)), new

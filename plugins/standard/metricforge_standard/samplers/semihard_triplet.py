@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-from torch import Tensor
-
 from metricforge_standard.miners.semihard import SemiHard
-from metricforge_standard.samplers.class_balanced import ClassBalanced
+from metricforge_standard.samplers._class_balanced import PKSampler
 
 
-class SemiHardTriplet:
+class SemiHardTriplet(PKSampler):
     """P x K batches; for each positive pair the nearest negative beyond it (Schroff 2015).
 
-    `classes` is P (default: all, up to 32), `per_class` is K (default: 4).
+    Args:
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+
+    Reference: Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering,
+        2015.
     """
 
     default_loss = "triplet"
-
-    def __init__(
-        self,
-        labels: Tensor,
-        *,
-        classes: int | None = None,
-        per_class: int | None = 4,
-    ) -> None:
-        self.miner = SemiHard()
-        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
-        self.notes = self._batches.notes
-
-    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of int64 indices [about P * K] that show every image once."""
-        return self._batches.epoch(rng)
+    miner = SemiHard()

@@ -12,6 +12,11 @@ class RandomSearch:
     """Tries options at random, evenly, or by their logarithm where a range is wide.
 
     As good as most in few trials (Bergstra 2012).
+
+    Args:
+        seed: Seed of the choices.
+
+    Reference: Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, 2012.
     """
 
     def __init__(self, seed: int) -> None:
@@ -21,11 +26,11 @@ class RandomSearch:
         return AtRandom(self._rng)
 
     def tell(self, chooser: AtRandom, score: float | None) -> None:
-        """It does not learn."""
+        """Ignore the score: a random search does not learn."""
 
 
 class AtRandom:
-    """Picks values for one trial."""
+    """Chooses values for one trial."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng

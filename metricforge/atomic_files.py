@@ -1,0 +1,254 @@
+"""Folders of files that are whole or absent: checkpoints and models.
+
+A folder is written beside its place, synced, and renamed into it; `manifest.json` holds the
+sha256 of each file, and nothing is used before it was checked. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from filelock import lock_descriptor
+
+from metricforge.errors import ArtefactError, ResourceError, UsageError
+
+MANIFEST = "manifest.json"
+
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)(-\d+)?\.partial")
+_CALLS = count()
+
+Content: TypeAlias = bytes | Callable[[IO[bytes]], object]
+"""What a file holds, or what writes it."""
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put `files` (name to content) and their manifest into `folder`, replacing it as a whole.
+
+    Of processes that write it at once, the last one's files stay, all of them. Raises ResourceError
+    when the disk is full or read-only; what stood there before is then untouched.
+    """
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
+    partial = partial_of(folder)
+    try:
+        clear_partials(folder.parent, folder.name)
+        partial.mkdir(parents=True)
+        for name, content in {**files, MANIFEST: manifest}.items():
+            _write_synced(partial / name, content)
+        _sync_folder(partial)
+        with _alone_in(folder.parent):
+            _replace(partial, folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a folder that :func:`write_folder` made, each checked by its sha256.
+
+    Raises ArtefactError for anything else: a missing folder, a file in its place (a pickled
+    checkpoint is not opened), a missing, truncated or altered file.
+    """
+    if folder.is_file():
+        raise ArtefactError(
+            f"{folder} is a file, and a model or checkpoint here is a folder with a "
+            f"{MANIFEST}; it was not opened (a pickle can run code when it is)."
+        )
+    _take_back(folder)
+    sums = _manifest(folder)
+    files = {}
+    for name, expected in sums.items():
+        path = folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ArtefactError(f"{path} is damaged: its sha256 is not the manifest's.")
+        files[name] = content
+    return files
+
+
+def settle(parent: Path) -> None:
+    """Finish what a process that was killed had begun with :func:`write_folder` in `parent`."""
+    for path in [*parent.glob(".*.old"), *parent.glob(".*.partial")]:
+        if path.suffix == ".old":
+            _take_back(path.with_name(path.name[1:].removesuffix(".old")))
+        # Gone, if it was taken back.
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_file(path: Path, content: str) -> None:
+    """Write a text file so that a crash leaves the old or the new content, never a part.
+
+    Of processes that write it at once, the last one's content stays.
+    """
+    write_files({path: content.encode()})
+
+
+def write_files(files: Mapping[Path, Content]) -> None:
+    """Write files of one folder that belong together, as :func:`write_file` writes one.
+
+    Where one can't be written, none is changed; they are renamed one after the other, and a kill
+    between can leave one of them new. Raises UsageError for what is no regular file, such as a
+    folder or a device, ResourceError when the disk is full or read-only.
+    """
+    partials = {path: partial_of(_behind_links(path)) for path in files}
+    path = next(iter(files))
+    try:
+        for path, content in files.items():
+            clear_partials(partials[path].parent, _behind_links(path).name)
+            _write_synced(partials[path], content)
+        with _alone_in(partials[path].parent):
+            for path, partial in partials.items():
+                partial.replace(_behind_links(path))
+    except OSError as error:
+        raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+    finally:
+        for partial in partials.values():
+            with suppress(OSError):
+                partial.unlink()
+
+
+def _behind_links(path: Path) -> Path:
+    """The file that `path` names, as :func:`refuse_taken` allows it."""
+    refuse_taken(path)
+    return path.resolve() if path.is_symlink() else path
+
+
+def refuse_taken(path: Path) -> None:
+    """UsageError for what a new file must not take the place of: a folder, a device."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise UsageError(f"{path} is {what}; name another place for the file.")
+
+
+def partial_of(path: Path) -> Path:
+    """Where this call, and no other, writes a file or a folder before it is renamed to `path`."""
+    own = f"{_machine()}-{os.getpid()}-{next(_CALLS)}"
+    return path.with_name(f".{path.name}.{own}.partial")
+
+
+def begun(name: str) -> str | None:
+    """The name of what one of this name is a part of, by :func:`partial_of`; else None."""
+    found = _PARTIAL.fullmatch(name)
+    return found["name"] if found else None
+
+
+def clear_partials(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes have left of files and folders, or of the one of this name."""
+    with suppress(OSError):  # who can't tidy up may still be able to write
+        for path in folder.iterdir():
+            found = _PARTIAL.fullmatch(path.name)
+            # Of a process on another machine nobody knows here whether it still writes.
+            ours = found and found["machine"] == _machine() and name in (None, found["name"])
+            if found and ours and not _is_alive(int(found["process"])):
+                remove = shutil.rmtree if path.is_dir() else os.unlink
+                remove(path)
+
+
+def parsed(text: str | bytes) -> Any:
+    """What a JSON text says; ValueError for what is none, however deep it is nested."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _machine() -> str:
+    # A number for the name, which may be long: that of a file may have 255 bytes.
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _take_back(folder: Path) -> None:
+    """After a crash between the two renames of a replacement what was there still is."""
+    if folder.exists() or not _aside(folder).is_dir():
+        return
+    with _alone_in(folder.parent):  # else a writer is at work, who is between the two
+        if not folder.exists() and _aside(folder).is_dir():
+            _aside(folder).rename(folder)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder against others who rename in it, for so long as that takes."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks; there the rename of one of two fails.
+        with suppress(OSError):
+            lock_descriptor(handle, poll_interval=0.001)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    path = folder / MANIFEST
+    try:
+        sums = parsed(path.read_bytes())["sha256"]
+        named = {str(name): str(value) for name, value in sums.items()}
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder} holds no {MANIFEST} ({error.strerror}): it is not one of our folders, "
+            "or it was not written to its end."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtefactError(f"{path} is damaged: it is not a manifest.") from error
+    for name in named:
+        if Path(name).name != name:
+            raise ArtefactError(f"{path} names '{name}', which lies outside its folder.")
+    return named
+
+
+def _write_synced(path: Path, content: Content) -> None:
+    with path.open("wb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    # A folder can't be renamed over another that has files: the old one steps aside first.
+    old = _aside(folder)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(folder.parent)

@@ -1,0 +1,70 @@
+"""Which records a suite asks for, as it is by now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+from metricforge.bench.result_file import DONE, Record
+from metricforge.bench.suite import Approach, Suite
+from metricforge.bench.tuner import score_of, searched_by, space_of
+from metricforge.registry import Registry
+from metricforge.tuning import Dimension
+
+
+def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """Those of the records that the suite asks for, not of what it once was.
+
+    Trials count whose options are among those to be searched, and runs that have what these
+    trials have chosen; seeds beyond the suite's own are more of the same.
+    """
+    trials = _trials_of(suite, records)
+    asked = {record.id for record in trials}
+    best: dict[tuple[str, int | None], Record] = {}
+    for record in sorted(trials, key=lambda one: one.trial or 0):
+        key = (record.approach, record.fold)
+        if record.outcome == DONE and (
+            key not in best or score_of(suite, record) > score_of(suite, best[key])
+        ):
+            best[key] = record
+    seeds = {record.seed for record in records if record.trial is None} | set(range(suite.seeds))
+    for approach, fold, seed in product(suite.approaches, suite.each_fold, sorted(seeds)):
+        key = (approach.name, fold)
+        if not suite.tuning or key in best:
+            options = best[key].tuned if suite.tuning else {}
+            asked.add(suite.identity(suite.run_of(approach, seed, fold, options)))
+    return [record for record in records if record.id in asked]
+
+
+def _trials_of(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """The trials among the records that are some of the suite's, as it is."""
+    if suite.tuning is None:
+        return []
+    search = suite.tuning.search or searched_by(records)
+    tried: dict[str, list[Record]] = {}
+    for record in records:
+        if record.trial is not None and record.search == search:
+            tried.setdefault(record.approach, []).append(record)
+    registry = Registry.installed()
+    return [
+        record
+        for approach in suite.approaches
+        if approach.name in tried
+        for space in [space_of(suite, approach, registry)]
+        for record in tried[approach.name]
+        if _is_of(suite, approach, space, record)
+    ]
+
+
+def _is_of(suite: Suite, approach: Approach, space: Sequence[Dimension], trial: Record) -> bool:
+    """Whether a trial tries what the suite would, and nothing else is different."""
+    assert suite.tuning is not None
+    assert trial.trial is not None
+    if trial.trial > suite.tuning.trials or trial.fold not in suite.each_fold:
+        return False
+    if list(trial.tuned) != [dimension.key for dimension in space]:
+        return False
+    if not all(dimension.holds(trial.tuned[dimension.key]) for dimension in space):
+        return False
+    again = suite.trial_of(approach, trial.fold, trial.trial, trial.tuned, trial.search)
+    return suite.identity(again) == trial.id

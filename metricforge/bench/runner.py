@@ -1,0 +1,130 @@
+"""Carrying out the runs of a suite, in processes side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from metricforge.bench.name_checks import check_names
+from metricforge.bench.result_file import DONE, REFUSED, Record, append, read_records
+from metricforge.bench.suite import Planned, Suite
+from metricforge.bench.tuner import Tuner, searched_by
+from metricforge.bench.worker import run_one
+from metricforge.errors import Interrupted, ResourceError
+from metricforge.runs.lock import held
+
+RECORDS = "results.jsonl"
+
+
+def carry_out(
+    suite: Suite,
+    out: Path,
+    *,
+    seeds: int | None = None,
+    jobs: int = 1,
+    only: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[int, int, Record]]:
+    """Carry out what of a suite has not been, and yield each record with its number of how many.
+
+    `out` gets the records, in `results.jsonl`, and a folder for each run; a run that was killed
+    goes on from its newest checkpoint. Where a suite tunes its approaches, their trials come first.
+    `jobs` are processes side by side, among which the cores are shared out; inside
+    `joblib.parallel_config` they are whatever that says, such as a Dask cluster. `options`
+    (data_root, device) are put into every recipe, and have no share in what a run is known by.
+    """
+    suite = suite if seeds is None else replace(suite, seeds=seeds)
+    out = out.resolve()  # Workers of a cluster may have begun in another folder.
+    approaches = suite.matching(only)
+    check_names(suite, approaches, (options or {}).get("data_root"))
+    with held(out), _terminated():
+        work = _Work(suite, out, jobs, options or {})
+        tuner = Tuner(suite, approaches, work.searched_by)
+        count = tuner.trials + len(suite.plan(only))
+        number = 0
+        for trials in tuner.rounds():
+            yield from work.carried_out(trials, number, count)
+            number += len(trials)
+            tuner.learn(work.record_of)
+        yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """While entered, SIGTERM stops as Ctrl-C does, with an exit code of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _stopped(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(exit_code: int) -> Interrupted:
+    stopped = Interrupted("interrupted; go on with the same command and --resume.")
+    stopped.exit_code = exit_code
+    return stopped
+
+
+class _Work:
+    """The runs of a suite that are done, and those that are being done."""
+
+    def __init__(self, suite: Suite, out: Path, jobs: int, options: Mapping[str, Any]) -> None:
+        self._suite, self._out, self._options = suite, out, dict(options)
+        self._jobs = jobs
+        self._records = out / RECORDS
+        known = read_records(self._records) if self._records.exists() else []
+        # What failed is tried again, and what was refused: it may be that a plugin was not there.
+        self._finished = {record.id: record for record in known if record.outcome == DONE}
+        self._refused = {record.id: record.error for record in known if record.outcome == REFUSED}
+        self.searched_by = searched_by(known)
+
+    def record_of(self, planned: Planned) -> Record | None:
+        return self._finished.get(self._suite.identity(planned))
+
+    def carried_out(
+        self, planned: Sequence[Planned], before: int, count: int
+    ) -> Iterator[tuple[int, int, Record]]:
+        """The records of what is left of these, numbered behind those `before` and those done."""
+        # Two trials may be of the same options.
+        left = {
+            self._suite.identity(one): one for one in planned if self.record_of(one) is None
+        }.values()
+        threads = max(1, cpu_count() // self._jobs) if self._jobs > 1 else None
+        tasks = (delayed(run_one)(self._suite, one, self._out, self._options, threads, os.getpid())
+                 for one in left)  # fmt: skip
+        workers = Parallel(
+            n_jobs=self._jobs, return_as="generator_unordered", pre_dispatch="n_jobs"
+        )
+        first = before + len(planned) - len(left) + 1
+        try:
+            for number, record in enumerate(workers(tasks), first):
+                if record.outcome != REFUSED or self._refused.get(record.id) != record.error:
+                    append(self._records, record)
+                self._finished[record.id] = record
+                yield number, count, record
+        except TerminatedWorkerError as error:
+            raise ResourceError(
+                "one of the processes was killed, for which a lack of memory is the usual reason; "
+                "go on with the same command and --resume, and fewer --jobs."
+            ) from error
+        except KeyboardInterrupt as error:
+            raise _stopped(Interrupted.exit_code) from error
+        except Interrupted as error:
+            raise _stopped(error.exit_code) from error

@@ -1,0 +1,145 @@
+"""One run of a suite, in whatever process it is asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metricforge.bench.result_file import DONE, FAILED, REFUSED, Record
+from metricforge.bench.suite import Elsewhere, Planned, Suite
+from metricforge.errors import (
+    Interrupted,
+    InUseError,
+    MetricForgeError,
+    UnfitError,
+    UsageError,
+    told,
+)
+from metricforge.judging.evaluate import evaluate
+from metricforge.recipes.recipe import Recipe, options
+from metricforge.runs.run import Run
+from metricforge.runs.train import run_recipe
+
+PRIVATE = ("command", "platform")
+"""What a run knows of its machine and tells nobody: records are made to be published."""
+
+_AT_WORK = threading.Lock()
+
+
+def run_one(
+    suite: Suite,
+    planned: Planned,
+    out: Path,
+    options: Mapping[str, Any],
+    threads: int | None,
+    asked_by: int,
+) -> Record:
+    """One run from its recipe to its record; whatever goes wrong is in the record.
+
+    `threads` to train with (None: as torch likes), `asked_by` the process that waits for it.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Inside of a cluster others started this process, and end it.
+    if asked_by != os.getppid():
+        return _recorded(suite, planned, out, options)
+    _end_with(asked_by)
+    with _AT_WORK:
+        return _recorded(suite, planned, out, options)
+
+
+def _recorded(suite: Suite, planned: Planned, out: Path, options: Mapping[str, Any]) -> Record:
+    began, name = time.perf_counter(), suite.identity(planned)
+    about: dict[str, Any] = {
+        "id": name, "suite": suite.name, "approach": planned.approach, "seed": planned.seed,
+        "fold": planned.fold, "trial": planned.trial, "tuned": dict(planned.tuned),
+        "search": planned.search,
+    }  # fmt: skip
+    try:
+        recipe = Recipe.from_values({**planned.options, **options}, suite.name)
+        path = out / "runs" / f"{_slug(planned)}-{name[:8]}"
+        run = run_recipe(recipe, out=path, auto_resume=True)
+        about |= _told(run, () if planned.trial else suite.elsewhere)
+        # Larger than all else, and of use only to what is to go on.
+        shutil.rmtree(run.folder.checkpoints.folder, ignore_errors=True)
+        outcome = DONE
+    except (Interrupted, InUseError):
+        raise
+    except (UsageError, UnfitError) as error:
+        about["error"], outcome = str(error), REFUSED
+    except Exception as error:  # whatever it is, it must not cost the other runs
+        known = isinstance(error, MetricForgeError)
+        about["error"], outcome = str(error) if known else told(error), FAILED
+    # A run that was gone on with was begun before this.
+    wall = round(max(time.perf_counter() - began, about.get("seconds", 0.0)), 3)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(**about, outcome=outcome, wall_seconds=wall, finished=now)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Stop, as by SIGTERM, soon after the process that this one works for is gone.
+
+    Nobody takes what is found then, and whoever goes on would find the folder in use.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with _AT_WORK:  # until it has saved itself
+            os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
+    """What a run found, on its own test classes and elsewhere."""
+    summary, environment = run.summary, run.folder.read("env")
+    results: dict[str, dict[str, Any]] = summary["results"]
+    for other in elsewhere:
+        found = evaluate(
+            run,
+            other.dataset,
+            protocols=other.protocols,
+            untrained=True,
+            data_root=run.recipe.data_root,
+            device=run.recipe.device,
+        )
+        for subject, numbers in found.results.items():
+            named = {f"{other.name} {name}": asdict(one) for name, one in numbers.items()}
+            results.setdefault(subject, {}).update(named)
+    return {
+        "recipe": {
+            key: value
+            for key, value in run.recipe.record().items()
+            if not options()[key].about.aside
+        },
+        "results": results,
+        "validation": summary["validation"],
+        "environment": {key: value for key, value in environment.items() if key not in PRIVATE},
+        **{
+            key: summary[key]
+            for key in ("split_hash", "closed_set", "selected_epoch", "images_seen", "seconds")
+        },
+    }
+
+
+def _slug(planned: Planned) -> str:
+    """A folder's name for a run."""
+    fold = "" if planned.fold is None else f"-fold{planned.fold}"
+    short = re.sub(r"[^A-Za-z0-9.]+", "-", planned.approach).strip("-.")[:60] or "approach"
+    which = f"seed{planned.seed}" if planned.trial is None else f"trial{planned.trial}"
+    return f"{short}-{which}{fold}"

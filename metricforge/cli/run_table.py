@@ -1,0 +1,158 @@
+"""The table of held-out numbers in the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from metricforge.contracts import Estimate
+from metricforge.judging.evaluate import Evaluation
+from metricforge.report.page import printable
+from metricforge.runs.run import Run
+from metricforge.scoring.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
+from metricforge.scoring.measure import Measured
+
+MOST_CLASSES = 8
+MEANINGS = {
+    UNTRAINED: "the network before training",
+    PRETRAINED: "features of the pretrained backbone, without head",
+    GIVEN: "features of the backbone as it was given, without head",
+    PIXELS: "the raw images, without a network",
+}
+
+
+def print_run(run: Run, all_metrics: bool = False) -> None:
+    """A run's held-out metrics, its folder, and the next command to try."""
+    summary = run.summary
+    if not summary["results"]:
+        _print_untested(run)
+        return
+    measured = Measured.from_json(summary)
+    tested = summary.get("tested_on") or shortened(summary["test_classes"])
+    title = f"{summary['dataset']}: {tested} ({summary['test_images']:,} images)"
+    print_measured(measured, title, all_metrics, _chosen(summary), "--all, or the report")
+    click.echo(f"\nrun     {run.path}")
+    click.echo(f"report  {run.folder.report}")
+    way = min(5, len(summary["test_classes"]))
+    words = ("metricforge", "evaluate", str(run.path), "--protocol", f"oneshot:way={way},shot=5")
+    click.echo(f"next    {shlex.join(words)}")
+
+
+def _chosen(summary: Mapping[str, Any]) -> str:
+    """Which epoch is tested, and the score on validation classes that chose it."""
+    epoch, epochs = summary["selected_epoch"], summary["epochs"]
+    scores = summary["validation"]
+    name = summary["selected_by"].partition(" ")[0]
+    if name not in scores:
+        return f"Epoch {epoch} of {epochs}: no class validates."
+    return f"Epoch {epoch} of {epochs}, by {name} {scores[name]:.3f} on validation classes."
+
+
+def _print_untested(run: Run) -> None:
+    judged = "validation classes, which chose the epoch" if run.validation else "nothing is judged"
+    click.secho(f"{judged}; the test classes stay closed", bold=True)
+    for name, value in run.validation.items():
+        click.echo(f"{name:12} {value:.3f}")
+    click.echo(f"\nrun     {run.path}")
+    click.echo(f"next    {shlex.join(('metricforge', 'evaluate', str(run.path)))}")
+
+
+def print_measured(
+    measured: Measured,
+    title: str,
+    all_metrics: bool = False,
+    remark: str = "",
+    others: str = "--all",
+) -> None:
+    """Estimates by approach, a row a metric, and the notes below.
+
+    Without `all_metrics` those of the headline are shown, and how many `others` shows besides.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 100)
+    every = _names(measured.results)
+    shown = [name for name in every if all_metrics or name in measured.headline] or every
+    console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
+    console.print(_table(measured.results, shown))
+    hidden = len(every) - len(shown)
+    lines = [remark, _legend(measured.results), spoken_of(measured.results, shown)]
+    lines += [f"{hidden} more metrics: {others}."] if hidden else []
+    lines += [f"note: {escape(printable(note))}" for note in measured.notes]
+    for line in filter(None, lines):
+        console.print(line, style="dim", soft_wrap=not console.is_terminal)
+
+
+def _legend(results: Mapping[str, object]) -> str:
+    """What the baselines are, in the order of their columns."""
+    told = [f"{name}: {MEANINGS[name]}" for name in results if name in MEANINGS]
+    return f"{'; '.join(told)}." if told else ""
+
+
+def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for approach in results:
+        style = "bold" if approach == TRAINED else ""
+        table.add_column(approach, justify="right", style=style, no_wrap=True)
+    for name in names:
+        table.add_row(name, *(interval(found.get(name)) for found in results.values()))
+    return table
+
+
+def spoken_of(
+    results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str] | None = None
+) -> str:
+    """What the intervals are over: of most metrics at first, and then of the others by name."""
+    over: dict[str, list[str]] = {}
+    for name in _names(results) if names is None else names:
+        estimate = next(found[name] for found in results.values() if name in found)
+        over.setdefault(f"over {estimate.n:,} {estimate.over}", []).append(name)
+    most, *others = sorted(over, key=lambda what: -len(over[what])) or ["of nothing"]
+    rest = "".join(f"; {', '.join(over[what])} {what}" for what in others)
+    return escape(printable(f"95 % intervals in brackets, {most}{rest}."))
+
+
+def kind_of_classes(evaluation: Evaluation) -> str:
+    """Whether a model was tested on classes it had not seen."""
+    if evaluation.closed_set:
+        return "closed set"
+    if not evaluation.seen:
+        return "held-out classes"
+    count = f"{len(evaluation.seen)} of {len(evaluation.classes)}"
+    return f"classes, {count} of which it was trained or selected on,"
+
+
+def interval(estimate: Estimate | None) -> str:
+    """An estimate as 0.912 [.900, .924], at most 18 characters: three fit 80 columns."""
+    if estimate is None:
+        return "-"
+    low, high = (f"{end:.3f}".removeprefix("0")[:4] for end in (estimate.low, estimate.high))
+    return f"{estimate.value:.3f} [dim]\\[{low}, {high}][/dim]"
+
+
+def difference(estimate: Estimate | None) -> str:
+    """A difference as +0.012 [+.003, +.021], and whether zero lies in its interval."""
+    if estimate is None:
+        return "-"
+    low, high = (f"{end:+.3f}".replace("0.", ".", 1) for end in (estimate.low, estimate.high))
+    sure = "" if estimate.low <= 0 <= estimate.high else "  sure"
+    return f"{estimate.value:+.3f} [dim]\\[{low}, {high}][/dim]{sure}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    shown = ", ".join(names[:MOST_CLASSES])
+    more = len(names) - MOST_CLASSES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _names(results: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """The numbers that any approach has, in the order they were measured."""
+    return list(dict.fromkeys(name for estimates in results.values() for name in estimates))

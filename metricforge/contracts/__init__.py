@@ -1,0 +1,127 @@
+"""What a plugin and the core promise each other; a component imports this and `errors`, no more.
+
+Importing it loads no torch, so that listing plugins takes no time. Each kind has a module of its
+own; all names are here as well.
+
+Shapes: B images in a batch, N images in a dataset, F features, D embedding dimensions.
+"""
+
+from metricforge.contracts.augmentation import Augmentation, Draws, TurningIntoClasses, Warping
+from metricforge.contracts.dataset import (
+    AS_IT_LIES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Dataset,
+    EncodedImage,
+    Reading,
+    Trials,
+)
+from metricforge.contracts.hook import Hook, OnEnd, OnEpoch, OnStep
+from metricforge.contracts.kinds import (
+    API_VERSION,
+    COMMANDS,
+    KINDS,
+    SEARCHES,
+    Build,
+    InnerSpec,
+    Kind,
+)
+from metricforge.contracts.loss import (
+    Accepting,
+    Counted,
+    Counting,
+    Loss,
+    Predicting,
+    WithMargin,
+)
+from metricforge.contracts.miner import LeavingChoice, Miner
+from metricforge.contracts.network import (
+    Backbone,
+    Head,
+    Preprocessed,
+    Preprocessing,
+    Pretrained,
+    Rebuildable,
+    ScalingItself,
+)
+from metricforge.contracts.protocol import (
+    Answers,
+    Estimate,
+    EvaluationProtocol,
+    Labelled,
+    Result,
+    Scored,
+    Validation,
+)
+from metricforge.contracts.sampler import (
+    Noting,
+    Refreshing,
+    Remembering,
+    Sampler,
+    Scheduled,
+    SuggestingLoss,
+)
+from metricforge.contracts.state import Stateful
+from metricforge.contracts.tuples import AllPairs, AllTriplets, Pairs, Triplets, TupleKind, Tuples
+
+__all__ = [
+    "API_VERSION",
+    "AS_IT_LIES",
+    "COMMANDS",
+    "KINDS",
+    "SEARCHES",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "Accepting",
+    "AllPairs",
+    "AllTriplets",
+    "Answers",
+    "Augmentation",
+    "Backbone",
+    "Build",
+    "Counted",
+    "Counting",
+    "Dataset",
+    "Draws",
+    "EncodedImage",
+    "Estimate",
+    "EvaluationProtocol",
+    "Head",
+    "Hook",
+    "InnerSpec",
+    "Kind",
+    "Labelled",
+    "LeavingChoice",
+    "Loss",
+    "Miner",
+    "Noting",
+    "OnEnd",
+    "OnEpoch",
+    "OnStep",
+    "Pairs",
+    "Predicting",
+    "Preprocessed",
+    "Preprocessing",
+    "Pretrained",
+    "Reading",
+    "Rebuildable",
+    "Refreshing",
+    "Remembering",
+    "Result",
+    "Sampler",
+    "ScalingItself",
+    "Scheduled",
+    "Scored",
+    "Stateful",
+    "SuggestingLoss",
+    "Trials",
+    "Triplets",
+    "TupleKind",
+    "Tuples",
+    "TurningIntoClasses",
+    "Validation",
+    "Warping",
+    "WithMargin",
+]

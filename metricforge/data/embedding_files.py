@@ -1,0 +1,144 @@
+"""Embeddings and labels that another program wrote to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.class_names import indexed_array
+from metricforge.data.csv_table import FLAG_PARSERS, FLAGS, group, label, read_table
+from metricforge.errors import ArtefactError, DataError
+
+
+def read_embeddings(path: Path) -> NDArray[np.float32]:
+    """Embeddings float32 [N, D] from a .npy file of any real numbers.
+
+    Raises:
+        DataError: The array has another shape or kind.
+        ArtefactError: The file can't be read.
+    """
+    rows = _array(path)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
+        raise DataError(
+            f"{path} holds {rows.dtype} {list(rows.shape)}: embeddings are numbers [N, D]."
+        )
+    return np.asarray(rows, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of N embeddings, with the further columns of a CSV.
+
+    Args:
+        names: [N] names or numbers, a sequence, array or tensor.
+        groups: Group of each embedding, or None.
+        queries: bool [N], the embeddings that are queries in retrieval, or None.
+        gallery: bool [N], the embeddings that can be retrieved; None if `queries` is None.
+    """
+
+    names: Any
+    groups: list[str] | None = None
+    queries: NDArray[np.bool_] | None = None
+    gallery: NDArray[np.bool_] | None = None
+
+
+def read_labels(path: Path) -> Labels:
+    """N labels from a .npy file of whole numbers or strings, a text file with one a line, or a CSV.
+
+    A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`.
+
+    Raises:
+        DataError: A label is empty or of another kind.
+        ArtefactError: The file can't be read.
+    """
+    if path.suffix.lower() == ".csv":
+        return _table(path)
+    if path.suffix != ".npy":
+        return Labels(_lines(path))
+    labels = _array(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
+        raise DataError(
+            f"{path} holds {labels.dtype} {list(labels.shape)}: labels are whole numbers or "
+            "strings [N]."
+        )
+    return Labels(labels)
+
+
+def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
+    """Labels as a dataset without images; DataError if they are not those of the embeddings."""
+    if given is None:
+        raise DataError("embeddings [N, D] need their N labels as the second argument.")
+    labels = given if isinstance(given, Labels) else Labels(given)
+    known = np.asarray(labels.names)
+    if embeddings.ndim != 2 or known.ndim != 1:
+        shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
+        raise DataError(f"embeddings are [N, D] and their labels [N], not {shapes}.")
+    flags = {"query flags": labels.queries, "gallery flags": labels.gallery}
+    for what, each in {"labels": known, "groups": labels.groups, **flags}.items():
+        if each is not None and len(each) != len(embeddings):
+            raise DataError(f"{len(embeddings)} embeddings have {len(each)} {what}; give each one.")
+    if known.dtype.kind == "f" and np.isnan(known).any():
+        raise DataError("some labels are NaN; leave those rows out.")
+    if (labels.queries is None) != (labels.gallery is None):
+        raise DataError("queries come with a gallery: flag both, or none.")
+    classes = indexed_array(known)
+    groups = None if labels.groups is None else indexed_array(np.asarray(labels.groups), "groups")
+    return Dataset(
+        "embeddings",
+        (),
+        classes.places,
+        classes.names,
+        (1, 1, 1),
+        groups=None if groups is None else groups.places,
+        group_names=() if groups is None else groups.names,
+        notes=classes.notes,
+        warnings=classes.warnings,
+        queries=None if labels.queries is None else torch.from_numpy(labels.queries),
+        gallery=None if labels.gallery is None else torch.from_numpy(labels.gallery),
+    )
+
+
+def _table(path: Path) -> Labels:
+    _check_there(path)
+    columns = read_table(path, {"label": label, "group": group, **FLAG_PARSERS}).columns
+    flags = [np.array(columns[name], dtype=bool) for name in FLAGS if name in columns]
+    return Labels(np.array(columns["label"]), columns.get("group"), *flags)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    _check_there(path)
+    try:
+        # Without pickles a file of objects is refused unopened.
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ArtefactError(
+            f"{path} is no .npy file of numbers or strings; write one by numpy.save(path, array), "
+            "an array of objects as array.astype(str)."
+        ) from error
+    if not isinstance(loaded, np.ndarray):
+        raise ArtefactError(f"{path} is no .npy file, but an archive of several.")
+    return loaded
+
+
+def _lines(path: Path) -> NDArray[Any]:
+    _check_there(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise ArtefactError(f"{path} can't be read as text ({error}).") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise DataError(f"{path}:{number} is empty: give each image its label.")
+    return np.array([line.strip() for line in lines])
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists() or path.is_dir():
+        raise DataError(f"{path} is not a file.")

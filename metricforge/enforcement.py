@@ -1,0 +1,341 @@
+"""What plugins hand to the loop, checked where it costs next to nothing; errors name the plugin."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from numbers import Real
+from types import FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import (
+    KINDS,
+    AllPairs,
+    AllTriplets,
+    Counted,
+    Counting,
+    Estimate,
+    EvaluationProtocol,
+    Loss,
+    Miner,
+    Noting,
+    Pairs,
+    Result,
+    Sampler,
+    Triplets,
+    TupleKind,
+)
+from metricforge.errors import PluginError, UsageError
+from metricforge.plugin_errors import blame_of, blaming, broken, described, name_of
+
+# No sampler shows an image a hundred times an epoch; one that never ends does.
+MOST_VISITS, LEAST_LIMIT = 100, 100_000
+
+
+def taken_batches(
+    sampler: Sampler, rng: np.random.Generator, images: int, number: int = 0
+) -> list[Tensor]:
+    """The batches of epoch `number` over `images` images, checked; there must be some, and an end.
+
+    Raises PluginError for what :func:`check_batch` refuses, for an index that no image has, and
+    for an epoch without end.
+    """
+    batches: list[Tensor] = []
+    shown, limit = 0, max(MOST_VISITS * images, LEAST_LIMIT)
+    with blaming(sampler):
+        asked: Any = {"number": number} if asks(sampler.epoch, "number") else {}
+        for batch in sampler.epoch(rng, **asked):
+            batches.append(as_batch(sampler, batch))
+            shown += len(batch)
+            if shown > limit:
+                raise broken(sampler, "must end its epoch", f"{shown} indices and more")
+        if not batches:
+            raise broken(sampler, "must yield batches", "none")
+        # Once for all of them: asked of each, it would take longer than to draw it.
+        lowest, highest = (int(end) for end in torch.cat(batches).aminmax())
+    if lowest < 0 or highest >= images:
+        wanted = f"must yield indices from 0 to {images - 1}"
+        raise broken(sampler, wanted, f"{lowest} to {highest}")
+    return batches
+
+
+def as_batch(sampler: Sampler, batch: Any) -> Tensor:
+    """A batch as a tensor; it must be one, or an array, non-empty, 1-D and int64."""
+    if isinstance(batch, np.ndarray) and batch.dtype == np.int64:
+        # A copy: the sampler may go on with its own.
+        batch = torch.from_numpy(batch.copy())
+    if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.ndim != 1:
+        wanted = "must yield 1-D int64 tensors or arrays of indices"
+        raise broken(sampler, wanted, described(batch))
+    if len(batch) == 0:
+        raise broken(sampler, "must yield batches of images", "an empty batch")
+    return batch
+
+
+def check_memory(sampler: Sampler, memory: Any, embeddings: Tensor) -> None:
+    """What a sampler remembers must be embeddings and labels like those of the batch."""
+    wanted = "must remember (embeddings [M, D], labels int64 [M])"
+    if not isinstance(memory, tuple) or len(memory) != 2:
+        raise broken(sampler, wanted, described(memory))
+    rows, labels = memory
+    like = (
+        isinstance(rows, Tensor)
+        and rows.shape[1:] == embeddings.shape[1:]
+        and (rows.dtype, rows.device) == (embeddings.dtype, embeddings.device)
+        and not rows.requires_grad
+    )
+    if not like:
+        wanted = f"must remember embeddings like {described(embeddings)}, without gradient"
+        raise broken(sampler, wanted, described(rows))
+    counts = isinstance(labels, Tensor) and labels.shape == rows.shape[:1]
+    if not counts or labels.dtype != torch.int64 or labels.device != rows.device:
+        raise broken(sampler, wanted, described(labels))
+
+
+def check_tuples(miner: Miner, tuples: Any, labels: Tensor) -> None:
+    """Tuples must be of the miner's kind, of one length, lie in the batch and on its device."""
+    kinds: dict[Any, tuple[type, ...]] = {
+        Pairs: (Pairs, AllPairs),
+        Triplets: (Triplets, AllTriplets),
+        None: (type(None),),
+    }
+    if not any(miner.kind is kind for kind in kinds):
+        raise broken(miner, "must have the kind Pairs, Triplets or None", f"{miner.kind!r}")
+    if not isinstance(tuples, kinds[miner.kind]):
+        expected = miner.kind.__name__ if miner.kind else "None"
+        raise broken(miner, f"must return {expected}", described(tuples))
+    if isinstance(tuples, Pairs | Triplets):
+        _check_listed(miner, tuples, labels)
+
+
+def _check_listed(miner: Miner, tuples: Pairs | Triplets, labels: Tensor) -> None:
+    dtypes = (torch.int64, torch.int64, torch.bool if isinstance(tuples, Pairs) else torch.int64)
+    for part, dtype in zip(tuples, dtypes, strict=True):
+        if not isinstance(part, Tensor) or part.dtype != dtype or part.ndim != 1:
+            raise broken(miner, f"must return 1-D {dtype} tensors", described(part))
+        if part.device != labels.device:
+            raise broken(miner, f"must return tensors on {labels.device}", f"{part.device}")
+    lengths = {len(part) for part in tuples}
+    if len(lengths) > 1:
+        raise broken(miner, "must return parts of one length", f"{sorted(lengths)}")
+    places = torch.cat(tuples[:2] if isinstance(tuples, Pairs) else list(tuples))
+    if len(places) and not bool((places.min() >= 0) & (places.max() < len(labels))):
+        lowest, highest = int(places.min()), int(places.max())
+        expected = f"must return places from 0 to {len(labels) - 1}"
+        raise broken(miner, expected, f"{lowest} to {highest}")
+
+
+def check_labels(miner: Miner, tuples: Any, labels: Tensor) -> None:
+    """Tuples must be what they claim: positives of the anchor's class, negatives of another."""
+    if isinstance(tuples, Pairs):
+        true = tuples.same.equal(labels[tuples.anchor] == labels[tuples.other])
+        wanted = "must return `same` true where two labels agree"
+    elif isinstance(tuples, Triplets):
+        of_anchor = labels[tuples.anchor]
+        positives = bool((labels[tuples.positive] == of_anchor).all())
+        true = positives and bool((labels[tuples.negative] != of_anchor).all())
+        wanted = "must return positives of the anchor's class and negatives of others"
+    else:
+        return
+    if not true:
+        raise broken(miner, wanted, "other labels; `metricforge plugins check` tells more")
+
+
+def check_loss(loss: Loss, value: Any) -> None:
+    """A loss must be a scalar with a graph."""
+    if not isinstance(value, Tensor) or value.ndim != 0 or not value.requires_grad:
+        raise broken(loss, "must return a scalar tensor with a graph", described(value))
+
+
+def check_counted(loss: Loss, found: Any) -> None:
+    """What a loss counts must be a Counted of a loss and a number, an int or a 0-d tensor."""
+    if not isinstance(found, Counted):
+        wanted = "must give by counted() a metricforge.contracts.Counted"
+        raise broken(loss, wanted, described(found))
+    check_loss(loss, found.value)
+    active = found.active
+    number = isinstance(active, Tensor) and active.ndim == 0 and active.dtype != torch.bool
+    count = isinstance(active, int) and not isinstance(active, bool)
+    if not (number or count):
+        wanted = "must give in `active` how many tuples have a share in the loss"
+        raise broken(loss, wanted, described(active))
+
+
+def check_active(loss: Loss, active: float | None, tuples: float | None) -> None:
+    """The active tuples must be none or more, and no more than there are tuples, where known."""
+    most = math.inf if tuples is None else tuples
+    # Said this way round, the comparison is false for NaN.
+    if active is not None and not (0 <= active <= most and active < math.inf):
+        wanted = "must give in `active` how many tuples have a share in the loss"
+        raise broken(loss, wanted, f"{active:g}" + ("" if tuples is None else f" of {most:g}"))
+
+
+def check_result(protocol: EvaluationProtocol, result: Any) -> None:
+    """What a protocol measures must be finite numbers within their intervals, by name."""
+    if not isinstance(result, Result):
+        raise broken(protocol, "must give a metricforge.contracts.Result", described(result))
+    if not isinstance(result.estimates, Mapping):
+        raise broken(protocol, "must give estimates by name", described(result.estimates))
+    for name, estimate in result.estimates.items():
+        if not isinstance(result.definitions.get(name), str):
+            wanted = f"must say in Result.definitions what '{name}' is"
+            raise broken(protocol, wanted, described(result.definitions.get(name)))
+        if not isinstance(estimate, Estimate) or not _in_numbers(estimate):
+            raise broken(protocol, f"must give '{name}' as an Estimate", described(estimate))
+        # Said this way round, the comparison is false for NaN.
+        if not -math.inf < estimate.low <= estimate.value <= estimate.high < math.inf:
+            given = f"{estimate.value} in [{estimate.low}, {estimate.high}]"
+            raise broken(protocol, f"must give '{name}' finite and in its interval", given)
+
+
+def _in_numbers(estimate: Estimate) -> bool:
+    return all(isinstance(n, Real) for n in (estimate.low, estimate.value, estimate.high))
+
+
+def check_state(component: object, state: Any) -> None:
+    """What a component has a checkpoint keep must be tensors by name: nothing is pickled."""
+    if not isinstance(state, Mapping):
+        raise broken(component, "must give a state_dict of tensors by name", described(state))
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            wanted = "must give a state_dict of tensors by name"
+            raise broken(component, wanted, f"{name!r}: {described(value)}")
+
+
+def sentences(sampler: Sampler) -> tuple[str, ...]:
+    """What a sampler has to say of its train set."""
+    notes = sampler.notes if isinstance(sampler, Noting) else ()
+    if not isinstance(notes, tuple | list) or not all(isinstance(note, str) for note in notes):
+        raise broken(sampler, "must have notes that are a tuple of sentences", described(notes))
+    return tuple(notes)
+
+
+def check_miner(sampler: Sampler, miner: Any) -> None:
+    """There must be a miner, and it must say its kind."""
+    if miner is None:
+        raise broken(sampler, "must bring a miner", "none")
+    if not hasattr(miner, "kind"):
+        raise broken(miner, "must have a kind: Pairs, Triplets or None", "none")
+
+
+def miner_of_step(
+    sampler: Sampler, miner_at: Callable[[int, int], Miner], epoch: int, step: int, first: Miner
+) -> Miner:
+    """The miner of an epoch and step; it is of the kind of the first, which the loss takes."""
+    with blaming(sampler):
+        miner = miner_at(epoch, step)
+    check_miner(sampler, miner)
+    if miner.kind is not first.kind:
+        wanted = f"must give by miner_at miners of one kind, {first.kind!r}"
+        raise broken(sampler, wanted, f"{miner.kind!r} at epoch {epoch}, step {step}")
+    return miner
+
+
+def accepted_kinds(loss: Any) -> tuple[TupleKind, ...] | None:
+    """The kinds of tuples that a loss, or its class, says it takes; None: all of them."""
+    kinds = getattr(loss, "accepts", None)
+    if kinds is None:
+        return None
+    whole = isinstance(kinds, tuple | list | set | frozenset)
+    if not whole or not all(kind is None or kind in (Pairs, Triplets) for kind in kinds):
+        raise broken(loss, "must have in `accepts` a tuple of Pairs, Triplets, None", repr(kinds))
+    return tuple(kinds)
+
+
+def check_fit(
+    miner: Miner, loss: Loss, fitting: Callable[[], str], names: tuple[str, str] | None = None
+) -> None:
+    """Refuse a miner and a loss that don't fit, before the first step.
+
+    For the message, `fitting` lists the losses that do fit, and `names` are what the user calls
+    the two.
+    """
+    accepts = accepted_kinds(loss)
+    if accepts is not None and miner.kind not in accepts:
+        gives = miner.kind.__name__.lower() if miner.kind else "the whole batch"
+        wants = " or ".join(kind.__name__.lower() if kind else "whole batches" for kind in accepts)
+        by_miner, by_loss = names or (name_of(miner), name_of(loss))
+        raise UsageError(
+            f"loss {by_loss} compares {wants} and the miner {by_miner} gives {gives}; "
+            f"losses that fit: {fitting()}."
+        )
+
+
+def asks(call: Any, name: str) -> bool:
+    """Whether what a plugin has the core call takes an argument by this name."""
+    if isinstance(call, MethodType):
+        return name in _parameters(call.__func__)
+    if isinstance(call, FunctionType):
+        return name in _parameters(call)
+    return name in _parameters(type(call).__call__)
+
+
+# A step asks this of its miner again and again, and reading a signature takes longer than mining.
+@lru_cache(maxsize=64)
+def _parameters(function: Any) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (ValueError, TypeError):  # built in C: it has no names to read
+        return frozenset()
+
+
+# What once was a member, and what has taken its place.
+REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
+
+
+def refuse_near_misses(kind: str, component: object) -> None:
+    """Refuse a public name that is one edit from a member of the contract, which it then lacks.
+
+    Nobody would call `refesh`: a component has what it offers by the right name, or not at all.
+    """
+    _check_call(component)
+    known = KINDS[kind].members
+    has = {name for name in dir(component) if not name.startswith("_")}
+    own = has - {*dir(nn.Module), *dir(tuple)}
+    for name in sorted(own - {*known}):
+        if said := REPLACED.get((kind, name)):
+            raise PluginError(f"{blame_of(component)} has `{name}`, which nothing reads: {said}.")
+        for meant in known:
+            if meant not in has and _one_edit(name, meant):
+                raise PluginError(
+                    f"{blame_of(component)} has `{name}`, which nothing calls; did you mean "
+                    f"`{meant}`? Otherwise begin the name with an underscore, or take another."
+                )
+
+
+def _check_call(loss: object) -> None:
+    """Refuse a loss that inherits `counted` and changes the call alone: nothing would call that."""
+    if not isinstance(loss, Counting):
+        return
+    lines = type(loss).__mro__
+    counted, *calls = (
+        next((place for place, each in enumerate(lines) if name in vars(each)), len(lines))
+        for name in ("counted", "__call__", "forward")
+    )
+    if min(calls) < counted:
+        raise PluginError(
+            f"{blame_of(loss)} changes the call of a loss that has `counted`, which a training "
+            "calls in its place: override `counted`, and let the call return its value."
+        )
+
+
+def _one_edit(first: str, second: str) -> bool:
+    """Whether a letter added, left out, exchanged for another or swapped makes one of the other."""
+    if first == second or abs(len(first) - len(second)) > 1:
+        return False
+    short, long = sorted((first, second), key=len)
+    start = next(
+        (i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
+    )
+    if len(short) < len(long):
+        return short[start:] == long[start + 1 :]
+    if short[start + 1 :] == long[start + 1 :]:
+        return True
+    swapped = long[start + 1 : start + 2] + long[start : start + 1] + long[start + 2 :]
+    return short[start:] == swapped

@@ -1,0 +1,51 @@
+"""Nearest-neighbour classification from some labelled images of every class."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from metricforge.evaluation.neighbor_search import Floats, Ints, centred
+
+
+def label_some(labels: Ints, shots: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Choose random labelled images of each class; the others are queries.
+
+    A class with no more images than `shots` is labelled as a whole, and has no queries.
+
+    Args:
+        labels: int64 [N].
+        shots: Labelled images of each class.
+        rng: Source of the choice.
+
+    Returns:
+        The labelled rows in random order, and all other rows.
+    """
+    shuffled = rng.permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    _, start, inverse = np.unique(labels[order], return_index=True, return_inverse=True)
+    place = np.arange(len(order)) - start[inverse]
+    # Of two at one distance the search takes the earlier, which must not always be of one class.
+    return rng.permutation(order[place < shots]), np.sort(order[place >= shots])
+
+
+def nearest_label(embeddings: Floats, labels: Ints, known: Ints, asked: Ints) -> Ints:
+    """The label of the nearest labelled image, by euclidean distance.
+
+    Args:
+        embeddings: [N, D].
+        labels: int64 [N].
+        known: Labelled rows.
+        asked: Rows of the queries [Q].
+
+    Returns:
+        int64 [Q].
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
+    """
+    points = centred(embeddings)
+    index = faiss.IndexFlatL2(points.shape[1])
+    index.add(points[known])
+    places = index.search(points[asked], 1)[1].ravel()
+    return np.asarray(labels[known[places]], dtype=np.int64)

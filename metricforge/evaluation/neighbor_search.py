@@ -1,0 +1,251 @@
+"""Nearest neighbours by euclidean distance, in bounded memory.
+
+Euclidean distance ranks unit-length embeddings exactly as cosine similarity does.
+Shapes: N embeddings of D dimensions, Q queries in a tile, k neighbours of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricforge.errors import DivergedError
+from metricforge.evaluation.ann_index import IndexKind, ask, build_index
+from metricforge.evaluation.exact_search import deepest, each_part
+from metricforge.evaluation.gpu_search import lowest, search_device
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Ints: TypeAlias = NDArray[np.int64]
+T = TypeVar("T")
+
+# About 100 MB: a neighbour takes 12 bytes in faiss and some 40 in the caller.
+ENTRIES_PER_TILE = 2_000_000
+QUERIES_PER_TILE = 4_096
+# For each thread: what a caller computes of so many fits a core's cache.
+DEEP_ENTRIES_PER_TILE = 2**18
+# Beyond so many neighbours faiss takes longer than sorting the nearest.
+DEEP = 256
+NOBODY = -1
+
+
+def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
+    """The k nearest others of every embedding, nearest first, one tile of queries at a time.
+
+    A tile holds fewer queries the larger k is. See :class:`Gallery`.
+
+    Args:
+        embeddings: [N, D].
+        k: Neighbours of each.
+        seed: Order of exact ties.
+
+    Returns:
+        Pairs of rows [Q], in order, and the rows of their neighbours [Q, min(k, N-1)].
+    """
+    gallery = Gallery(embeddings, seed=seed)
+    rows = np.arange(len(embeddings))
+    return gallery.nearest(rows, k, lambda part, found: (part, found))
+
+
+class Gallery:
+    """Embeddings to search, exactly unless `kind` is another.
+
+    An image is never its own neighbour, even among exact duplicates: it is removed by its index.
+    Exact ties are ordered by `seed`, not by the order of the embeddings. Raises DivergedError for
+    NaN or infinite embeddings.
+    """
+
+    def __init__(
+        self,
+        embeddings: Floats,
+        members: Ints | None = None,
+        *,
+        kind: IndexKind = "exact",
+        seed: int = 0,
+    ) -> None:
+        """Build the gallery.
+
+        Args:
+            embeddings: [N, D], those of the queries included.
+            members: Rows [G] that can be retrieved. Default: all.
+            kind: A kind other than "exact" misses some of the nearest: see :func:`build_index`.
+            seed: Order of exact ties, and of the index.
+        """
+        self.kind, self.seed = kind, seed
+        self.points = centred(embeddings)
+        rows = np.arange(len(self.points)) if members is None else np.unique(members)
+        # Searches keep the earlier of two equal distances. Data is usually ordered by class, so in
+        # its own order a model that maps all images to one point would retrieve its own class. In a
+        # shuffled gallery a tie goes to any class in proportion to its size: a collapsed model
+        # scores chance.
+        self.rows: Ints = np.random.default_rng(seed).permutation(rows)
+        """The row at each index of the gallery [G]."""
+        self.place: Ints = np.full(len(self.points), -1)
+        """The index in the gallery of each row [N], -1 for one that is not a member."""
+        self.place[self.rows] = np.arange(len(self.rows))
+        self._shown = self.points[self.rows]
+
+    def nearest(self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]) -> Iterator[T]:
+        """Apply `then` to the nearest others of some rows, tile by tile in the order of `queries`.
+
+        A tile holds fewer queries the larger k is.
+
+        Args:
+            queries: Rows [M].
+            k: Neighbours of each.
+            then: Called with rows [Q] and the rows of their K nearest others [Q, K], nearest first,
+                maybe in threads. K is k, or the number of others; if that is one less for some
+                queries, because they are in the gallery themselves, it is for all. -1 is one that
+                an index that is not exact did not find.
+
+        Returns:
+            The results of `then`.
+        """
+        if len(queries) == 0:
+            return iter(())
+        k = self._there(queries, k)
+        if self.kind == "exact" and (k > DEEP or (search_device() is not None and k > 0)):
+            return self.nearest_exactly(queries, k, then)
+        return (then(*tile) for tile in self._shallow(queries, k))
+
+    def nearest_exactly(
+        self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]
+    ) -> Iterator[T]:
+        """As `nearest`, but exact for any index."""
+        k = self._there(queries, k)
+        points, own = self.points[queries], self.place[queries]
+
+        def told(part: slice, places: Ints) -> T:
+            return then(queries[part], self.rows[places])
+
+        device = search_device()
+        if device is not None:
+            return lowest(device, points, own, self._shown, k, told, _most(k + 1))
+        most = max(1, DEEP_ENTRIES_PER_TILE // max(1, k))
+        return deepest(points, own, self._shown, k, told, most)
+
+    def _there(self, queries: Ints, k: int) -> int:
+        """k, or the number of others if that is less."""
+        return min(k, len(self.rows) - int((self.place[queries] >= 0).any()))
+
+    def _shallow(self, queries: Ints, k: int) -> Iterator[tuple[Ints, Ints]]:
+        # faiss's -1 is "none found"; as an index into the rows it would name the last of them.
+        rows = np.append(self.rows, NOBODY)
+        for part in _tiles(queries, k + 1):
+            places = ask(self._index, self.points[part], min(k + 1, len(self.rows)))
+            assert self.kind != "exact" or (places >= 0).all(), "a finite query found too few"
+            yield part, _others(rows[places], part, k)
+
+    @cached_property
+    def _index(self) -> Any:
+        return build_index(self._shown, self.kind, self.seed)
+
+    def found_share(self, queries: Ints, k: int) -> float:
+        """The fraction of the k nearest that an index that is not exact finds.
+
+        Args:
+            queries: Rows [Q].
+            k: Neighbours of each.
+
+        Returns:
+            The mean over the queries, 0 to 1.
+        """
+        sure = self.nearest_exactly(queries, k, lambda part, found: found)
+        near = self.nearest(queries, k, lambda part, found: found)
+        pairs = zip(np.concatenate(list(near)), np.concatenate(list(sure)), strict=True)
+        return float(np.mean([np.isin(right, found).mean() for found, right in pairs]))
+
+    def rank_of_first(self, queries: Ints, labels: Ints) -> Ints:
+        """The rank, from 1, of the nearest other of a query's class.
+
+        Args:
+            queries: Rows [Q], each with another member of its class.
+            labels: int64 [N].
+
+        Returns:
+            int64 [Q].
+        """
+        of_place = labels[self.rows]
+        by_class = np.argsort(of_place, kind="stable")
+        ordered = of_place[by_class]
+        first = np.searchsorted(ordered, labels[queries], side="left")
+        beyond = np.searchsorted(ordered, labels[queries], side="right")
+
+        def ranks(part: slice, distances: NDArray[np.float32]) -> Ints:
+            rows = zip(distances, first[part], beyond[part], strict=True)
+            return np.array([_rank(row, by_class[a:b]) for row, a, b in rows])
+
+        parts = each_part(self.points[queries], self.place[queries], self._shown, ranks)
+        return np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
+
+
+def _rank(distances: NDArray[np.float32], places: Ints) -> int:
+    """The rank of the nearest of some indices, after those before it at the same distance."""
+    among = distances[places]
+    nearest = among.min()
+    before = places[among == nearest].min()
+    return 1 + int((distances < nearest).sum() + (distances[:before] == nearest).sum())
+
+
+def _tiles(queries: Ints, k: int) -> Iterator[Ints]:
+    step = _most(k)
+    for start in range(0, len(queries), step):
+        yield queries[start : start + step]
+
+
+def _most(k: int) -> int:
+    """The most queries whose k neighbours are in memory at a time."""
+    return max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, k)))
+
+
+def _others(found: Ints, rows: Ints, k: int) -> Ints:
+    """The first k results of each row without itself, which may be absent among duplicates."""
+    keep = found != rows[:, None]
+    if found.shape[1] > k:
+        keep[keep.all(axis=1), -1] = False
+    return np.asarray(found[keep].reshape(len(rows), -1))
+
+
+def centred(embeddings: Floats) -> NDArray[np.float32]:
+    """Embeddings moved and scaled to a mean near 0 and a size near 1.
+
+    Neither changes which of two distances is larger, and both keep precision: faiss expands |x -
+    y|^2, which loses the digits of a small distance far from the origin and overflows for large
+    embeddings (a neighbour is then lost without an error). Equal rows stay equal.
+
+    Args:
+        embeddings: [N, D].
+
+    Returns:
+        float32 [N, D].
+
+    Raises:
+        DivergedError: A row has NaN or infinity; the error has the first such rows.
+    """
+    points = np.ascontiguousarray(embeddings, dtype=np.float32)
+    refuse_not_finite(points)
+    if points.size == 0:
+        return points
+    points = _sized(points)
+    return _sized(points - points.mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points divided by a power of two, which rounds nothing, so that the largest is near 1."""
+    _, exponent = np.frexp(np.abs(points).max())
+    sized: NDArray[np.float32] = np.ldexp(points, -exponent)
+    return sized
+
+
+def refuse_not_finite(points: Floats) -> None:
+    """Raise DivergedError, with the first such rows, for NaN or infinity in points [N, D]."""
+    rows = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(rows):
+        shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        raise DivergedError(
+            f"{len(rows)} of {len(points)} embeddings are NaN or infinite (rows {shown}): "
+            "the model has diverged; train it with a smaller learning rate or in float32."
+        )

@@ -1,0 +1,196 @@
+"""Whether a dataset is fit to train and test on, before any time is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from metricforge.contracts import Dataset
+from metricforge.data.images import open_images
+from metricforge.data.split import Split, left_out, split_dataset
+from metricforge.errors import DataError, MetricForgeError
+from metricforge.inspection.copies import CopySets
+from metricforge.inspection.near_duplicates import likeness
+from metricforge.inspection.sampler_check import Verdict, try_samplers
+from metricforge.inspection.survey import Survey, survey
+from metricforge.recipes.components import make_protocol
+from metricforge.recipes.dataset_spec import dataset_spec, open_dataset
+from metricforge.recipes.recipe import Recipe
+from metricforge.registry import Registry
+from metricforge.runs.build import REHEARSED_IMAGES
+from metricforge.scoring.apply import apply_protocol, labelled_part
+from metricforge.scoring.failures import image_name
+from metricforge.spec import Spec
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """All that was found about a dataset: `spec` is how training would name it.
+
+    `crowded` is how many images may have more copies. `split` is None where the dataset can't be
+    split, and `faults` says why, as it does of all that would stop a training but broken images
+    and samplers.
+    """
+
+    spec: str
+    dataset: Dataset
+    survey: Survey
+    copies: CopySets
+    crowded: int
+    split: Split | None
+    samplers: tuple[Verdict, ...]
+    faults: tuple[str, ...]
+
+    @cached_property
+    def class_sizes(self) -> dict[str, Any]:
+        """How many images the classes have that have any, and the names of those of one or none."""
+        sizes = self.dataset.labels.bincount(minlength=len(self.dataset.classes)).numpy()
+        used = sizes[sizes > 0]
+
+        def of(size: int) -> list[str]:
+            return [self.dataset.classes[place] for place in np.flatnonzero(sizes == size)]
+
+        return {
+            "smallest": int(used.min()),
+            "median": float(np.median(used)),
+            "largest": int(used.max()),
+            "of_one_image": of(1),
+            "of_no_image": of(0),
+        }
+
+    @cached_property
+    def broken(self) -> dict[str | int, str]:
+        """The images that can't be used, and why, in the order of the dataset."""
+        found = sorted(self.survey.broken.items())
+        return {image_name(self.dataset, place): why for place, why in found}
+
+    @property
+    def failures(self) -> list[str]:
+        """Sentences: why training would fail; none where it would not."""
+        refused = [
+            f"sampler {verdict.spec}: {verdict.why}"
+            for verdict in self.samplers
+            if verdict.decides and verdict.outcome != "ok"
+        ]
+        return [*self._broken_sentences(), *self.faults, *refused]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences: what makes the numbers of a training say less than they seem to."""
+        return list(self._warnings())
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values; images are named by their file, or their place in a tensor."""
+        sizes = zip(("smallest", "median", "largest"), self.survey.sizes(), strict=False)
+        return {
+            "dataset": self.spec,
+            "name": self.dataset.name,
+            "images": len(self.dataset),
+            "classes": len(self.dataset.classes),
+            "groups": len(self.dataset.group_names),
+            "shape": list(self.dataset.shape),
+            "notes": list(self.dataset.notes),
+            "class_sizes": self.class_sizes,
+            "formats": dict(self.survey.formats),
+            "modes": dict(self.survey.modes),
+            "sizes": {name: list(size) for name, size in sizes},
+            "broken": [{"image": image, "why": why} for image, why in self.broken.items()],
+            **self.copies.to_json(),
+            "crowded": self.crowded,
+            "split": None if self.split is None else self.split.to_json(self.dataset),
+            "left_out": list(left_out(self.split, self.dataset)) if self.split else [],
+            "samplers": [vars(verdict) for verdict in self.samplers],
+            "warnings": self.warnings,
+            "failures": self.failures,
+            "ok": not self.failures,
+        }
+
+    def _broken_sentences(self) -> Iterator[str]:
+        if self.broken:
+            more = len(self.broken) - 1
+            first = next(iter(self.broken.values()))
+            counted = f"{more} more can't be used either." if more else ""
+            yield " ".join(filter(None, (first, counted, self.dataset.advice)))
+
+    def _warnings(self) -> Iterator[str]:
+        yield from self.dataset.warnings
+        if self.copies.leaks:
+            count = _counted(len(self.copies.leaks), "set")
+            yield f"{count} of copies in more than one part: what is tested is not unseen."
+        if self.copies.of_two_classes:
+            count = _counted(len(self.copies.of_two_classes), "set")
+            yield f"{count} of copies with more than one label: some labels are wrong."
+        if single := len(self.class_sizes["of_one_image"]):
+            count = _counted(single, "class", "classes")
+            yield f"{count} of one image, which no other can match."
+        if self.crowded:
+            yield (
+                f"{self.crowded:,} images resemble so many others that not all of these "
+                "were compared: there may be more copies."
+            )
+
+
+def check_data(
+    what: str,
+    split: str | None = None,
+    samplers: Sequence[str] = (),
+    data_root: str | None = None,
+    registry: Registry | None = None,
+) -> DataCheck:
+    """Look at every image of a dataset, given as a spec or a path, and try what training would.
+
+    `split` and `samplers` are specs, by default those of a training. Raises DataError where there
+    is no dataset to look at, and UsageError for names and options that are not there.
+    """
+    registry = registry or Registry.installed()
+    dataset = open_dataset(what, registry, data_root)
+    # Nothing is decoded yet: this only compares the images' form with what the dataset claims.
+    open_images(replace(dataset, cache=None), memory_limit=-1)
+    parts, faults = _split(dataset, split)
+    verdicts: tuple[Verdict, ...] = ()
+    if parts is not None:
+        verdicts = tuple(try_samplers(dataset, parts, registry, samplers))
+        faults = (*faults, *_rehearsed(dataset, parts, registry))
+    found = survey(dataset.images)
+    alike = likeness(found)
+    return DataCheck(
+        spec=str(dataset_spec(what, registry)),
+        dataset=dataset,
+        survey=found,
+        copies=CopySets.of(alike, dataset, parts),
+        crowded=alike.crowded,
+        split=parts,
+        samplers=verdicts,
+        faults=faults,
+    )
+
+
+def _split(dataset: Dataset, rule: str | None) -> tuple[Split | None, tuple[str, ...]]:
+    try:
+        return split_dataset(dataset, Spec.parse(rule) if rule else None), ()
+    except DataError as error:
+        return None, (str(error),)
+
+
+def _rehearsed(dataset: Dataset, split: Split, registry: Registry) -> Iterator[str]:
+    """What the default protocols refuse of the parts that choose and test a model."""
+    recipe = Recipe()
+    for part, protocols in (("validation", (recipe.validation,)), ("test", recipe.protocols)):
+        images = split.part(part)
+        if not 0 < len(images) <= REHEARSED_IMAGES:
+            continue
+        rows = torch.rand(len(images), 2, generator=torch.Generator().manual_seed(0))
+        for spec in protocols:
+            try:
+                apply_protocol(make_protocol(registry, spec), rows, labelled_part(dataset, images))
+            except MetricForgeError as error:
+                yield f"{part} part: {error}"
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

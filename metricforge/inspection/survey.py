@@ -1,0 +1,185 @@
+"""One pass over the images of a dataset: how they are kept, which are broken, how they look."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.data.decode import Header, read_header, read_image
+from metricforge.data.image_files import Encoded
+from metricforge.errors import DataError
+
+SIDE = 16
+"""Height and width of a thumbnail."""
+
+_CHUNK = 2_048  # images whose results wait for each other
+_FINE = 2  # a thumbnail averages this many pixels each way, or a resized copy's would be another's
+_DIGEST_BYTES = 16  # of a sha256: enough to tell more images apart than there are
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What N images are found to be; some 300 bytes of each, whatever its size.
+
+    - `kept`: how many there are of each format ("" in a tensor), mode and size.
+    - `broken`: by place, the sentence that says why an image can't be used.
+    - `digests`: uint64 [N, 2], equal where two files hold the same bytes, or two images of a
+      tensor the same pixels; and `thumbnails`: grey uint8 [N, SIDE, SIDE]. Both are zero for an
+      image that is broken.
+    """
+
+    kept: Mapping[Header, int]
+    broken: Mapping[int, str]
+    digests: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @property
+    def sound(self) -> NDArray[np.int64]:
+        """The places of the images that are not broken, in order."""
+        return np.setdiff1d(np.arange(len(self)), list(self.broken))
+
+    @property
+    def formats(self) -> Mapping[str, int]:
+        """How many images have each format, the most frequent first; none in a tensor."""
+        return _counted((kept.format, count) for kept, count in self.kept.items() if kept.format)
+
+    @property
+    def modes(self) -> Mapping[str, int]:
+        """How many images have each of Pillow's modes, the most frequent first."""
+        return _counted((kept.mode, count) for kept, count in self.kept.items())
+
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of the smallest, the median and the largest image, by their area.
+
+        Empty where no image can be read.
+        """
+        counts: Counter[tuple[int, int]] = Counter()
+        for kept, count in self.kept.items():
+            counts[kept.width, kept.height] += count
+        order = sorted(counts, key=lambda size: (size[0] * size[1], size))
+        if not order:
+            return ()
+        up_to = np.cumsum([counts[size] for size in order])
+        middle = int(np.searchsorted(up_to, (up_to[-1] + 1) // 2))
+        return order[0], order[middle], order[-1]
+
+
+def survey(images: Tensor | Sequence[Encoded]) -> Survey:
+    """Look at every image once: uint8 [N, C, H, W], or files, which are read and decoded once.
+
+    Files are decoded by a thread a core. What can't be is told of, not raised.
+    """
+    return _of_tensor(images) if isinstance(images, Tensor) else _of_files(images)
+
+
+def _of_files(files: Sequence[Encoded]) -> Survey:
+    digests, thumbnails = _blank(len(files))
+    kept: Counter[Header] = Counter()
+    broken = {}
+
+    def look(place: int) -> Header | str:
+        try:
+            image = _Read.of(files[place])
+            # The decoder that training uses decides what is broken.
+            pixels = read_image(image, (1, SIDE * _FINE, SIDE * _FINE))
+            header = read_header(image)
+        except DataError as error:
+            return str(error)
+        thumbnails[place] = _averaged(pixels.numpy())[0]
+        digests[place] = _digest(image.content)
+        return header
+
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="survey") as pool:
+        for begin in range(0, len(files), _CHUNK):
+            places = range(begin, min(begin + _CHUNK, len(files)))
+            for place, found in zip(places, pool.map(look, places), strict=True):
+                if isinstance(found, str):
+                    broken[place] = found
+                else:
+                    kept[found] += 1
+    return Survey(kept, broken, digests, thumbnails)
+
+
+def _of_tensor(images: Tensor) -> Survey:
+    count, channels, height, width = images.shape
+    digests, thumbnails = _blank(count)
+    for place, pixels in enumerate(images.cpu()):
+        digests[place] = _digest(pixels.contiguous().numpy().tobytes())
+    for begin in range(0, count, _CHUNK):
+        thumbnails[begin : begin + _CHUNK] = _shrunk(images[begin : begin + _CHUNK].cpu())
+    mode = {1: "L", 3: "RGB"}.get(channels, f"{channels} channels")
+    return Survey({Header("", mode, width, height): count}, {}, digests, thumbnails)
+
+
+def _blank(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    return np.zeros((count, 2), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An encoded image that is read once, for all that look at it."""
+
+    name: str
+    content: bytes
+
+    @classmethod
+    def of(cls, file: Encoded) -> _Read:
+        if not isinstance(file, Path):
+            return cls(file.name, file.read())
+        try:
+            return cls(str(file), file.read_bytes())
+        except OSError as error:
+            raise DataError(
+                f"image '{file}' can't be opened ({error.strerror}); check its path and "
+                "permissions."
+            ) from error
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def read(self) -> bytes:
+        return self.content
+
+
+def _digest(content: bytes) -> NDArray[np.uint64]:
+    return np.frombuffer(hashlib.sha256(content).digest()[:_DIGEST_BYTES], np.uint64)
+
+
+def _shrunk(images: Tensor) -> NDArray[np.uint8]:
+    """Thumbnails [n, SIDE, SIDE] of uint8 [n, C, H, W], as `read_image` makes them of files."""
+    pixels = images.float()
+    grey = pixels.mean(1, keepdim=True)
+    if pixels.shape[1] == 3:
+        grey = (pixels * pixels.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    fine = F.interpolate(grey, (SIDE * _FINE, SIDE * _FINE), mode="bilinear", antialias=True)
+    return _averaged(fine[:, 0].clamp(0, 255).numpy())
+
+
+def _averaged(fine: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey images [n, SIDE * _FINE, SIDE * _FINE] as thumbnails."""
+    cells = fine.reshape(len(fine), SIDE, _FINE, SIDE, _FINE)
+    thumbnails: NDArray[np.uint8] = cells.mean((2, 4), dtype=np.float32).round().astype(np.uint8)
+    return thumbnails
+
+
+def _counted(pairs: Iterator[tuple[str, int]]) -> Mapping[str, int]:
+    counts: Counter[str] = Counter()
+    for name, count in pairs:
+        counts[name] += count
+    return dict(counts.most_common())

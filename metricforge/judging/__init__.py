@@ -1,0 +1,1 @@
+"""Trained models tested again: `evaluate` for one, `compare` for several on the same questions."""

@@ -1,0 +1,267 @@
+"""Evaluating a model on a dataset, its own or another, on classes that it has not seen."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.embedding_files import bare_dataset
+from metricforge.errors import ArtefactError, DataError, UsageError
+from metricforge.judging.held_out import ALL, Tested, is_own, own_dataset, own_split, seen_message
+from metricforge.judging.protocols import Questions
+from metricforge.model import EmbeddingModel, build, load
+from metricforge.recipes.components import make_dataset
+from metricforge.recipes.dataset_spec import dataset_spec
+from metricforge.recipes.recipe import Component, Given
+from metricforge.registry import Registry
+from metricforge.runs.run import Run
+from metricforge.runtime import Ranks, Runtime, seed_torch
+from metricforge.scoring.baselines import TRAINED, before_training
+from metricforge.scoring.embed import embed, how_read
+from metricforge.scoring.measure import SELECT, Embedded, Measured, measure
+
+ELSEWHERE = {"cache", "index", "images"}
+"""Options of a dataset that name further paths, which a moved dataset does not keep."""
+
+Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Measured):
+    """Metrics, and what they were measured on: the dataset, its part, the classes.
+
+    The fields of :class:`Measured` come first.
+
+    Args:
+        dataset: Name of the dataset.
+        part: "train", "validation", "test" or "all".
+        classes: Names of the classes.
+        images: Number of images.
+        seen: Classes that the model was trained or selected on, if that was allowed.
+        closed_set: Whether all classes are training classes, by design.
+    """
+
+    dataset: str = ""
+    part: str = ALL
+    classes: tuple[str, ...] = ()
+    images: int = 0
+    seen: tuple[str, ...] = ()
+    closed_set: bool = False
+
+    def _told(self) -> Iterator[str]:
+        images, classes = f"{self.images:,} images", f"{len(self.classes):,} classes"
+        yield f"{self.dataset}, {self.part}: {images} of {classes}"
+        yield from super()._told()
+
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | {
+            "dataset": self.dataset,
+            "part": self.part,
+            "classes": list(self.classes),
+            "images": self.images,
+            "seen_classes": list(self.seen),
+            "closed_set": self.closed_set,
+        }
+
+
+def evaluate(
+    subject: Subject,
+    dataset: Any = None,
+    *,
+    protocols: Sequence[str] | None = None,
+    part: str | None = None,
+    allow_seen: bool = False,
+    baselines: bool = True,
+    untrained: bool = False,
+    episodes: str | Path | None = None,
+    episodes_out: str | Path | None = None,
+    cosine: bool = False,
+    data_root: str | None = None,
+    device: str = "auto",
+    registry: Registry | None = None,
+) -> Evaluation:
+    """Evaluate a run, a model (or its folder), or bare embeddings, on a dataset.
+
+    Under `torchrun` all ranks embed, and the first alone evaluates; the others return no results.
+
+    Args:
+        subject: A run, a model, the folder of one, or embeddings float32 [N, D].
+        dataset: A spec, a path or a Dataset. Default: the run's own, whose split also applies to a
+            given dataset with the same images and labels. For embeddings: their labels [N], or
+            :class:`Labels`.
+        protocols: Specs of the protocols. Default: retrieval and oneshot.
+        part: "train", "validation", "test" or "all". Default: the run's test part on its own
+            dataset; on another the official test part, or all of it if it has none.
+        allow_seen: Whether to include classes whose names the model was trained or selected on.
+        baselines: Whether to evaluate raw pixels as well.
+        untrained: Whether to evaluate the network at the start of the run's training as well.
+        episodes: File of episodes to answer, by default nothing else.
+        episodes_out: New file for the episodes that are drawn.
+        cosine: Whether to scale bare embeddings to unit length, so that they are compared by
+            cosine.
+        data_root: Folder of the datasets. Default: that of the run's recipe.
+        device: "auto", "cpu", "cuda" or "mps".
+        registry: Registry of components. Default: what is installed.
+
+    Returns:
+        The metrics of the model and of its baselines.
+
+    Raises:
+        DataError: The model has seen the classes, or there are too few of them.
+        MetricForgeError: As `load` and plugins raise.
+    """
+    registry = registry or Registry.installed()
+
+    def questions(made: Dataset) -> Questions:
+        return Questions.of(made, protocols, episodes, episodes_out, registry)
+
+    if isinstance(subject, list | tuple):
+        subject = np.asarray(subject, dtype=np.float32)
+    if isinstance(subject, Tensor | np.ndarray):
+        if part or allow_seen or untrained:
+            raise UsageError("part, allow_seen and untrained are for models, not for embeddings.")
+        if Runtime.resolve(device).device.type == "cuda":
+            torch.cuda.init()
+        return _of_arrays(subject, questions(bare_dataset(subject, dataset)), cosine)
+    run = _run_of(subject)
+    model = (
+        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
+    )
+    tested = _tested(run, dataset, part, data_root, registry)
+    seen = tested.seen_by(model)
+    if seen and not (tested.closed_set and tested.name == "test") and not allow_seen:
+        raise DataError(seen_message(seen, tested.dataset, model))
+    asked = questions(tested.dataset)
+    models = {TRAINED: model}
+    if untrained:
+        name, before = _before_training(model, run, registry)
+        models[name] = before
+    embeddings = embed(models, asked.dataset, tested.indices, baselines)
+    validation = None
+    if asked.want_validation and tested.validation is not None:
+        validation = embed(models, asked.dataset, tested.validation, baselines)
+    if not Ranks.here().first:
+        return Evaluation({})
+    select = run.recipe.select if run else SELECT
+    measured = measure(embeddings, asked.protocols, asked.dataset, validation, select)
+    asked.keep(measured)
+    if run is not None and tested.split is not None and tested.name == "test":
+        record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}
+        of_model = measured.to_json()["results"][TRAINED]
+        told = {"protocols": list(asked.protocols), "results": of_model}
+        run.folder.append(run.folder.evaluations, record | told)
+    notes = (*how_read(asked.dataset, model), *asked.dataset.warnings, *measured.notes)
+    return Evaluation(
+        **vars(measured) | {"notes": notes},
+        dataset=tested.dataset.name,
+        part=tested.name,
+        classes=tested.classes,
+        images=len(tested.indices),
+        seen=seen,
+        closed_set=tested.closed_set,
+    )
+
+
+def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions, cosine: bool) -> Evaluation:
+    if not Ranks.here().first:
+        return Evaluation({})
+    # A copy, as what lies in a file can't be written to, which torch warns of.
+    rows = torch.as_tensor(np.array(embeddings, dtype=np.float32))
+    rows = F.normalize(rows, dim=1) if cosine else rows
+    part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
+    measured = measure(part, asked.protocols, asked.dataset)
+    asked.keep(measured)
+    name, classes = asked.dataset.name, asked.dataset.classes
+    return Evaluation(**vars(measured), dataset=name, classes=classes, images=len(rows))
+
+
+def _tested(
+    run: Run | None, dataset: Any, part: str | None, data_root: str | None, registry: Registry
+) -> Tested:
+    """The part to evaluate on: of the run's own dataset, by its split, or of another.
+
+    A given dataset is the run's own if it holds the same, wherever it lies now.
+    """
+    if dataset is not None:
+        given: Component = (
+            dataset_spec(dataset, registry) if isinstance(dataset, str) else Given.of(dataset)
+        )
+        moved = _moved(run, given, registry, data_root or "data") if run else None
+        if run and moved is not None:
+            return Tested.of(moved, own_split(run, moved), part)
+        made = make_dataset(registry, given, data_root or "data")
+        own = run is not None and is_own(run, made)
+        return Tested.of(made, own_split(run, made) if run and own else None, part)
+    if run is None:
+        raise UsageError("this model has no run beside it that says on what: name a dataset.")
+    spec = own_dataset(run)
+    try:
+        made = make_dataset(registry, spec, data_root or run.recipe.data_root or "data")
+    except DataError as error:
+        raise DataError(
+            f"the dataset of {run.path} can't be opened: {error} Where it has been moved, name its "
+            "place, as in --dataset folder:path=NEW: if it holds the same, the run's own split is "
+            "taken."
+        ) from error
+    return Tested.of(made, own_split(run, made), part)
+
+
+def _moved(run: Run, given: Component, registry: Registry, data_root: str) -> Dataset | None:
+    """The run's own dataset at another path, with the other options of its training."""
+    if isinstance(given, Given) or isinstance(run.recipe.dataset, Given):
+        return None
+    own = own_dataset(run)
+    kept = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
+    asked = {**kept, **given.options}
+    if given.name != own.name or asked == given.options:
+        return None
+    made = make_dataset(registry, replace(given, options=asked), data_root)
+    return made if is_own(run, made) else None
+
+
+def _before_training(
+    model: EmbeddingModel, run: Run | None, registry: Registry
+) -> tuple[str, EmbeddingModel]:
+    """The network at the start of a run's training, and the name of its row."""
+    if run is None:
+        raise UsageError("no run says what this model began with: leave out --untrained.")
+    recipe, card = run.recipe, model.card
+    if isinstance(recipe.backbone, Given) or isinstance(recipe.head, Given):
+        raise UsageError("a network of your own can't be built anew: leave out --untrained.")
+    seed_torch(recipe.seed)
+    # By the recipe: the card has the backbone without the weights that it was begun with.
+    card = replace(card, backbone=str(recipe.backbone), head=str(recipe.head))
+    bare = build(registry, card, None, None)
+    name, bare = before_training(bare, bare.state_dict(), given=False)
+    return name, bare.to(next(model.parameters()).device).eval()
+
+
+def _run_of(subject: Subject) -> Run | None:
+    if isinstance(subject, Run):
+        return subject
+    if isinstance(subject, str | Path) and (Path(subject) / "config.toml").is_file():
+        return Run.open(subject)
+    return None
+
+
+def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
+    """The model of a run or in a folder; ArtefactError if there is none, or not yet."""
+    path = subject.path if isinstance(subject, Run) else Path(str(subject))
+    if not path.exists():
+        raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")
+    if (path / "config.toml").is_file() and not (path / "model").is_dir():
+        raise ArtefactError(
+            f"{path} has no model yet: its training has not ended; go on with "
+            f"metricforge train --resume {shlex.quote(str(path))}."
+        )
+    return load(path, device=device, registry=registry)

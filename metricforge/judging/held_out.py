@@ -1,0 +1,157 @@
+"""Which images of a dataset a model is tested on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.images import fingerprint
+from metricforge.data.split import Split, split_dataset
+from metricforge.data.split_rules import PARTS
+from metricforge.errors import DataError, UsageError, unknown
+from metricforge.model import EmbeddingModel
+from metricforge.recipes.recipe import Given
+from metricforge.runs.run import Run
+from metricforge.spec import Spec
+
+ALL = "all"
+
+
+def own_split(run: Run, dataset: Dataset) -> Split:
+    """The split of a run; DataError where the dataset is no longer what it was trained on."""
+    if is_own(run, dataset):
+        split = split_dataset(dataset, run.recipe.split)
+        if split.hash == run.folder.read("split").get("hash"):
+            return split
+    raise DataError(
+        f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its images "
+        "or classes have changed, so what was held out can't be told; "
+        f"{' and '.join(_instead(run))}."
+    )
+
+
+def _instead(run: Run) -> Iterator[str]:
+    """What to do with a dataset that has changed since a run."""
+    path, dataset = run.path, run.recipe.dataset
+    if isinstance(dataset, Given):
+        yield "put them back"
+        return
+    named = str(dataset)
+    words = ["metricforge", "evaluate", str(path), "--dataset", named, "--part", "all"]
+    yield f"{shlex.join([*words, '--allow-seen'])} measures all that is there now"
+    if not run.folder.read("split").get("closed_set"):
+        rule = str(Spec("saved", {"path": str(path / "split.json")}))
+        train = shlex.join(["metricforge", "train", "--dataset", named, "--split", rule])
+        yield f"{train} trains anew with the same classes held out"
+
+
+def own_dataset(run: Run) -> Spec:
+    """The spec of the dataset that a run was trained on; UsageError for an object."""
+    dataset = run.recipe.dataset
+    if isinstance(dataset, Given):
+        raise UsageError(
+            f"{run.path} was trained on a Dataset of your own ({dataset.name}): pass one, "
+            "evaluate(run, dataset)."
+        )
+    return Spec.parse(dataset) if isinstance(dataset, str) else dataset
+
+
+def is_own(run: Run, dataset: Dataset) -> bool:
+    """Whether a dataset holds what a run was trained on, wherever it lies."""
+    return bool(run.folder.read("split").get("dataset_fingerprint") == fingerprint(dataset))
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A part of a dataset by its name, and the indices of its images and of those that validate."""
+
+    dataset: Dataset
+    split: Split | None
+    name: str
+    indices: Tensor
+    validation: Tensor | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: Split | None, part: str | None) -> Tested:
+        """The part of that name or the usual one, by a run's split or the dataset's own."""
+        name, indices = _part(dataset, split, part)
+        validation = _validation(dataset, split) if name == "test" else None
+        return cls(dataset, split, name, indices, validation)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(
+            self.dataset.classes[int(c)] for c in self.dataset.labels[self.indices].unique()
+        )
+
+    @property
+    def closed_set(self) -> bool:
+        return self.split is not None and self.split.closed_set
+
+    def seen_by(self, model: EmbeddingModel) -> tuple[str, ...]:
+        """The classes whose names the model was trained or selected on.
+
+        A path of another dataset is also seen where one of its ends was, or where it is the end of
+        one: how many folders lie around the classes says nothing of what they are.
+        """
+        seen = set(model.card.seen_classes)
+        if self.split is not None:  # the run's own, whose names are exact
+            return tuple(sorted(seen & set(self.classes)))
+        ends = {end for name in seen for end in _ends(name)}
+        return tuple(
+            sorted(name for name in set(self.classes) if name in ends or seen & {*_ends(name)})
+        )
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path without its outermost folders, from none of them to all: a/b/c, b/c, c."""
+    while path:
+        yield path
+        path = path.partition("/")[2]
+
+
+def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:
+    everything = torch.arange(len(dataset))
+    if part is not None and part not in (*PARTS, ALL):
+        raise unknown("part", part, (*PARTS, ALL))
+    if part == ALL:
+        return ALL, everything
+    if split is None and dataset.official is None:
+        if part is not None:
+            raise DataError(f"dataset '{dataset.name}' has no parts of its own; take --part all.")
+        return ALL, everything
+    name = part or "test"
+    indices = _own(dataset, split, name)
+    if len(indices) == 0:
+        whose = "of its own" if split is None else "in this split"
+        raise DataError(f"dataset '{dataset.name}' has no {name} part {whose}.")
+    return name, indices
+
+
+def _validation(dataset: Dataset, split: Split | None) -> Tensor | None:
+    indices = _own(dataset, split, "validation")
+    return indices if len(indices) else None
+
+
+def _own(dataset: Dataset, split: Split | None, part: str) -> Tensor:
+    """The images of a part, by a split or by the dataset's own."""
+    if split is not None:
+        return split.part(part)
+    assert dataset.official is not None
+    return (dataset.official == PARTS[part]).nonzero().flatten()
+
+
+def seen_message(seen: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:
+    """Why classes that a model has seen are not measured."""
+    shown = ", ".join(seen[:8]) + (", ..." if len(seen) > 8 else "")
+    return (
+        f"{len(seen)} classes of '{dataset.name}' have names that the model was trained or "
+        f"selected on (on '{model.card.trained_on}'): {shown}; a held-out number can't be "
+        "measured on them. If they are other things, or you want it all the same, pass "
+        "--allow-seen."
+    )

@@ -1,0 +1,66 @@
+"""Whose fault it is: errors of plugins, with the class and the distribution to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from metricforge.entry_points import owner_of
+from metricforge.errors import MetricForgeError, PluginError, ResourceError, out_of_memory, told
+from metricforge.runtime import Runtime
+
+
+@contextmanager
+def blaming(plugin: object) -> Iterator[None]:
+    """Turn whatever a plugin raises in there into a PluginError that names it."""
+    try:
+        yield
+    except MetricForgeError:
+        raise
+    except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            what = f"out of memory in {name_of(plugin)}"
+            raise ResourceError(f"{what}; a smaller batch or smaller images take less.") from error
+        raise PluginError(f"{blame_of(plugin)} failed: {told(error)}.") from error
+
+
+@contextmanager
+def telling_of_memory(images: int, runtime: Runtime) -> Iterator[None]:
+    """Turn a lack of memory in a step of so many images into an error that says what to try."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        shown = min(runtime.chunk or images, images)
+        raise ResourceError(
+            f"out of memory with {shown} images at a time; try --chunk {max(shown // 2, 1)}, which "
+            "leaves the batch as it is, smaller images, or a smaller batch."
+        ) from error
+
+
+def name_of(plugin: object) -> str:
+    """The class of a component with its module: the one to look at when it misbehaves."""
+    owner = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    return f"{owner.__module__}:{owner.__qualname__}"
+
+
+def blame_of(plugin: object) -> str:
+    """The class of a component, and the distribution and version that it came with."""
+    origin = owner_of(plugin)
+    return f"{name_of(plugin)} of {origin}" if origin else name_of(plugin)
+
+
+def broken(plugin: object, contract: str, given: str) -> PluginError:
+    """The error that says what a component must do, and what it gave."""
+    return PluginError(f"{blame_of(plugin)} {contract}; it gave {given}.")
+
+
+def described(value: Any) -> str:
+    """A value as an error names it: a tensor by type, shape and device, else its class."""
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor {list(value.shape)} on {value.device}"
+    return f"{type(value).__name__}"

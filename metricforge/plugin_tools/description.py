@@ -1,0 +1,138 @@
+"""What one component is: its options, its text, where it is written, a command to try it with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from metricforge.contracts import InnerSpec, Pairs, Triplets
+from metricforge.entry_points import COMMAND, SEARCH
+from metricforge.errors import MetricForgeError, PluginError
+from metricforge.registry import Entry, Registry, load
+from metricforge.spec import Factory, Option, Spec, asks_of, further_of, options_of
+
+# The default sampler gives triplets and suggests a loss for them; for others, these suit.
+SAMPLER_FOR: Mapping[Any, str] = {Pairs: "random-pairs", None: "balanced"}
+LOSS_FOR: Mapping[Any, str] = {Pairs: "contrastive", None: "pml.SupConLoss"}
+# What a factory is offered that has to be asked, built, what it goes with.
+OFFERS: Mapping[str, Any] = {"margin": 0.2, "dim": 64, "num_classes": 10}
+
+
+@dataclass(frozen=True)
+class Description:
+    """One component, or a family of them (`members` then has their names).
+
+    `fault` says why it can't be used as it is; what can be told of it all the same is here.
+    """
+
+    entry: Entry
+    name: str
+    doc: str
+    asks: tuple[str, ...]
+    options: Mapping[str, Option]
+    members: tuple[str, ...]
+    file: str | None
+    line: int | None
+    example: str | None
+    fault: str = ""
+
+
+def describe(registry: Registry, kind: str, spec: Spec) -> Description:
+    """The component that `spec` names, imported; no other is.
+
+    Raises UsageError with the nearest name, PluginError when it can't be imported.
+    """
+    entry = _entry(registry, kind, spec)
+    loaded = load(entry)
+    if entry.family and spec.name in (entry.name, entry.shown):
+        members = tuple(loaded) if isinstance(loaded, Mapping) else ()
+        return Description(entry, entry.shown, entry.summary(), (), {}, members, None, None, None)
+    if kind == COMMAND:
+        doc = inspect.cleandoc(getattr(loaded, "help", None) or "")
+        file, line = _place(getattr(loaded, "callback", loaded))
+        example = f"metricforge {spec.name} --help"
+        return Description(entry, spec.name, doc, (), {}, (), file, line, example)
+    if kind == SEARCH:
+        doc = inspect.getdoc(loaded) or ""
+        file, line = _place(loaded)
+        example = f'metricforge bench run SUITE, with search = "{spec.name}" in its [tune]'
+        return Description(entry, spec.name, doc, (), {}, (), file, line, example)
+    if fault := _fault(registry, kind, spec):
+        file, line = _place(loaded)
+        doc = inspect.getdoc(loaded) or ""
+        return Description(entry, spec.name, doc, (), {}, (), file, line, None, fault)
+    factory = registry.factory(kind, spec)
+    options, further = options_of(factory), further_of(factory)
+    if further:
+        # Under its own name, which is no option's: any name will do.
+        options |= {further.name: replace(further, name="NAME")}
+    full = Spec(spec.name, _required(options), spec.distribution)
+    file, line = _place(factory)
+    return Description(
+        entry=entry,
+        name=spec.name,
+        doc=inspect.getdoc(factory) or "",
+        asks=asks_of(factory),
+        options=options,
+        members=(),
+        file=file,
+        line=line,
+        example=f"metricforge train {_example(registry, factory, kind, full)}",
+    )
+
+
+def _fault(registry: Registry, kind: str, spec: Spec) -> str:
+    """Why no component can be made by this name, such as an option of no type; "" if it can."""
+    try:
+        options_of(registry.factory(kind, spec))
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
+def _entry(registry: Registry, kind: str, spec: Spec) -> Entry:
+    family = spec.name.removesuffix("NAME")
+    name = family if family.endswith(".") else spec.name
+    return registry.find(kind, Spec(name, distribution=spec.distribution))
+
+
+def _place(thing: Any) -> tuple[str | None, int | None]:
+    """The file and the line where it is written; None where there is no source."""
+    while isinstance(thing, partial):
+        thing = thing.func
+    thing = inspect.unwrap(thing)
+    try:
+        return inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):
+        return None, None
+
+
+def _required(options: Mapping[str, Option]) -> dict[str, str]:
+    needed = [option for option in options.values() if option.required]
+    return {o.name: "SPEC" if o.type == InnerSpec else o.name.upper() for o in needed}
+
+
+def _example(registry: Registry, factory: Factory, kind: str, spec: Spec) -> str:
+    """The words of `metricforge train` that use the component and what must go with it."""
+    if kind == "miner":
+        loss = LOSS_FOR.get(_said(registry, factory, kind, spec, "kind"))
+        return f"--miner {spec} --loss {loss}" if loss else f"--miner {spec}"
+    if kind == "loss":
+        accepted = _said(registry, factory, kind, spec, "accepts") or (Triplets,)
+        sampler = None if Triplets in accepted else SAMPLER_FOR.get(accepted[0])
+        return f"--sampler {sampler} --loss {spec}" if sampler else f"--loss {spec}"
+    return f"--{'augment' if kind == 'augmentation' else kind} {spec}"
+
+
+def _said(registry: Registry, factory: Factory, kind: str, spec: Spec, name: str) -> Any:
+    """What a component says of itself, if its class does not then once it is built."""
+    said = getattr(factory, name, factory)
+    if said is not factory and not isinstance(said, property):
+        return said
+    try:
+        return getattr(registry.build(kind, spec, OFFERS), name, Triplets if name == "kind" else ())
+    except MetricForgeError:  # it wants options that only a user knows
+        return Triplets if name == "kind" else ()

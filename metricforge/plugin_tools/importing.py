@@ -1,0 +1,111 @@
+"""Importing components to see whether they can be: in processes of their own.
+
+A plugin that raises is broken, and so is one that ends its process. One that is slow is waited for:
+no clock tells a slow plugin on a busy machine from one that hangs, and Ctrl-C ends the wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from queue import Empty, Queue
+from threading import Thread
+
+from metricforge.entry_points import COMMAND
+from metricforge.errors import PluginError
+from metricforge.registry import Entry, Registry, Status, load
+from metricforge.spec import Spec, options_of
+
+LOOK_AGAIN = 1.0
+"""Seconds until a process that is silent is looked at again, whether it has ended."""
+
+
+def imported(
+    statuses: Mapping[Entry, Status], begin: Callable[[Entry], None] = lambda entry: None
+) -> dict[Entry, Status]:
+    """The statuses after each entry was imported: ok, or broken with the reason.
+
+    `begin` is called with each entry before it is imported.
+    """
+    found = dict(statuses)
+    waiting = [entry for entry, status in statuses.items() if status.word != "broken"]
+    while waiting:
+        reasons, ended = _import(waiting, begin)
+        for entry, reason in zip(waiting, reasons, strict=False):
+            shadowed = statuses[entry].word == "shadowed"
+            good = statuses[entry] if shadowed else Status("ok")
+            found[entry] = Status("broken", reason) if reason else good
+        if len(reasons) < len(waiting):
+            # The one that the process has ended with; the others are imported without it.
+            found[waiting[len(reasons)]] = Status("broken", ended)
+        waiting = waiting[len(reasons) + 1 :]
+    return found
+
+
+def _import(entries: list[Entry], begin: Callable[[Entry], None]) -> tuple[list[str], str]:
+    """What a process says of each entry, "" for a good one, and how it ended if it did."""
+    names = json.dumps([[entry.kind, entry.name, entry.distribution] for entry in entries])
+    words = [sys.executable, "-m", "metricforge.plugin_tools.importing", names]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True) as child:
+        assert child.stdout is not None
+        lines: Queue[str] = Queue()
+        # A process that a plugin has left behind may hold the pipe open for good.
+        Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
+        reasons: list[str] = []
+        try:
+            for entry in entries:
+                begin(entry)
+                reasons.append(json.loads(_next(lines, child)))
+        except Empty:
+            return reasons, f"importing it ends the process (exit {child.returncode})"
+        finally:
+            child.kill()
+    return reasons, ""
+
+
+def _next(lines: Queue[str], child: subprocess.Popen[str]) -> str:
+    """The next line; Empty when the process has ended without another."""
+    while child.poll() is None:
+        with suppress(Empty):
+            return lines.get(timeout=LOOK_AGAIN)
+    # Its last lines may still be on their way from the pipe.
+    return lines.get(timeout=LOOK_AGAIN)
+
+
+def _read(output: Iterable[str], lines: Queue[str]) -> None:
+    for line in output:
+        lines.put(line)
+
+
+def main(names: str) -> None:
+    """Load each of [kind, name, distribution] and print what was wrong with it, line by line."""
+    # A stdout of our own: what plugins print, close or leave to a process of theirs is another.
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    entries = {(e.kind, e.name, e.distribution): e for e in Registry.installed().entries()}
+    for key in json.loads(names):
+        try:
+            entry = entries[tuple(key)]
+            loaded = load(entry)
+            if not entry.family and entry.kind != COMMAND:
+                options_of(Registry.installed().factory(entry.kind, _named(entry)))
+            elif entry.kind == COMMAND and not callable(loaded):
+                raise PluginError(f"it is {type(loaded).__name__}, not a click.Command.")
+            reason = ""
+        except PluginError as error:
+            cause = error.__cause__
+            reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
+        print(json.dumps(reason), file=told, flush=True)
+
+
+def _named(entry: Entry) -> Spec:
+    return Spec(entry.name, distribution=entry.distribution)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,220 @@
+"""From specs, classes or finished objects to components, checked where a plugin may err."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import (
+    TEST,
+    Dataset,
+    EvaluationProtocol,
+    Preprocessed,
+    Preprocessing,
+    Rebuildable,
+)
+from metricforge.data.images import Images
+from metricforge.data.prefetch import read_ahead
+from metricforge.data.split import Split
+from metricforge.enforcement import refuse_near_misses
+from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
+from metricforge.model import Card, EmbeddingModel, build
+from metricforge.recipes.recipe import Component, Recipe
+from metricforge.registry import Registry
+from metricforge.spec import Spec, asks_of
+
+SAMPLED_FOR_STATISTICS = 2_000
+FILES_LOOKED_AT = 1_000
+
+
+def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
+    """A component from its spec, from a class (or a partial of one), or the object itself."""
+    made = _made(registry, kind, chosen, offers)
+    refuse_near_misses(kind, made)
+    return made
+
+
+def _made(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
+    if isinstance(chosen, Spec):
+        return registry.build(kind, chosen, offers)
+    if chosen.is_finished:
+        return chosen.value
+    offers = {**offers, "build": registry.builder(kind, offers)}
+    asked = [name for name in asks_of(chosen.value) if name in offers]
+    return chosen.value(**{name: offers[name] for name in asked})
+
+
+def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Dataset:
+    """The dataset that a spec names, or the given one; PluginError if it breaks the contract."""
+    made = component(registry, "dataset", dataset, {"root": Path(data_root).expanduser()})
+    name = f"dataset {dataset}"
+    if not isinstance(made, Dataset):
+        raise PluginError(f"{name} must give a Dataset, not {type(made).__name__}.")
+    if len(made) == 0:
+        raise DataError(f"{name} has no images.")
+    count = len(made.labels)
+    if isinstance(made.images, Tensor) and made.images.dtype != torch.uint8:
+        raise PluginError(f"{name}: images must be uint8, not {made.images.dtype}.")
+    if not isinstance(made.images, Tensor) and not all(
+        map(_is_file, made.images[:FILES_LOOKED_AT])
+    ):
+        raise PluginError(f"{name}: images must be one uint8 tensor or a sequence of Paths.")
+    for field, limit in (
+        ("labels", len(made.classes)),
+        ("groups", len(made.group_names)),
+        ("official", TEST + 1),
+    ):
+        values = getattr(made, field)
+        if values is not None and not _indexes(values, count, limit):
+            raise PluginError(f"{name}: {field} must be int64 [{count}] from 0 to {limit - 1}.")
+    known = range(len(made.classes))
+    if not all({index, *of} <= set(known) and of for index, of in made.made_of.items()):
+        raise PluginError(f"{name}: made_of must be of classes from 0 to {known[-1]}.")
+    for field in ("queries", "gallery"):
+        flags = getattr(made, field)
+        if flags is not None and (flags.dtype, flags.shape) != (torch.bool, (count,)):
+            raise PluginError(f"{name}: {field} must be bool [{count}].")
+    if (made.queries is None) != (made.gallery is None):
+        raise PluginError(f"{name}: give queries and gallery, or none of them.")
+    return made
+
+
+def _is_file(given: Any) -> bool:
+    return isinstance(given, Path) or callable(getattr(given, "read", None))
+
+
+def make_protocol(registry: Registry, spec: Spec) -> EvaluationProtocol:
+    """The protocol that a spec names."""
+    protocol: EvaluationProtocol = component(registry, "protocol", spec, {})
+    return protocol
+
+
+def build_model(
+    recipe: Recipe, registry: Registry, dataset: Dataset, split: Split, images: Images
+) -> EmbeddingModel:
+    """The untrained model of a recipe, drawn from torch's generator as it is now."""
+    channels, height, width = images.shape
+    offers = {"in_channels": channels, "image_size": (height, width)}
+    backbone = component(registry, "backbone", recipe.backbone, offers)
+    features = getattr(backbone, "out_features", None)
+    if not isinstance(backbone, nn.Module) or not isinstance(features, int):
+        raise PluginError(
+            f"backbone '{recipe.backbone}' must be an nn.Module with an int out_features."
+        )
+    head = component(registry, "head", recipe.head, {"in_features": features, "dim": recipe.dim})
+    wanted = preprocessing_of(backbone, str(recipe.backbone))
+    mean, std = _normalization(wanted, images, split.train)
+    card = Card(
+        # What is saved holds the weights: it must be built again without fetching them.
+        backbone=(
+            backbone.rebuild
+            if isinstance(backbone, Rebuildable)
+            else _recorded(registry, "backbone", recipe.backbone)
+        ),
+        head=_recorded(registry, "head", recipe.head),
+        dim=recipe.dim,
+        shape=images.shape,
+        mean=mean,
+        std=std,
+        input_size=wanted.size or images.shape[1:],
+        interpolation=wanted.interpolation,
+        reading=dataset.reading,
+        trained_on=dataset.name,
+        seen_classes=_seen(split, dataset),
+        split=split.hash,
+    )
+    model = build(registry, card, backbone, head)
+    _try_out(model, images, split.train, recipe)
+    return model
+
+
+def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
+    """What a backbone wants to be given; PluginError when it does not say it as agreed."""
+    wanted = backbone.preprocessing if isinstance(backbone, Preprocessed) else Preprocessing()
+    if not isinstance(wanted, Preprocessing):
+        raise PluginError(
+            f"backbone '{name}': preprocessing must be a metricforge.contracts.Preprocessing, not "
+            f"{type(wanted).__name__}."
+        )
+    return wanted
+
+
+def _recorded(registry: Registry, kind: str, chosen: Component) -> str:
+    """A component as a model's card names it: its spec with all defaults, or the object."""
+    return str(registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen)
+
+
+def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recipe) -> None:
+    """Two images through the network, before anything slow: its shapes must be as promised."""
+    shown = images.take(train[:2]).cpu()
+    model.eval()
+    with torch.inference_mode():
+        name = f"backbone {recipe.backbone}"
+        features = _tried(name, partial(model.features, shown), model.backbone.out_features)
+        _tried(f"head {recipe.head}", partial(model.head, features), recipe.dim)
+    model.train()
+
+
+def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
+    """What a module makes of two images, [2, width]; PluginError for anything else."""
+    try:
+        given = embed()
+    except Exception as error:
+        if out_of_memory(error):
+            raise ResourceError(f"out of memory in {name}; a smaller one takes less.") from error
+        reason = " ".join(str(error).split())
+        raise PluginError(f"{name} can't embed: {type(error).__name__}: {reason}") from error
+    if not isinstance(given, Tensor) or given.shape != (2, width):
+        got = f"{list(given.shape)} for 2" if isinstance(given, Tensor) else type(given).__name__
+        raise PluginError(f"{name} must give [B, {width}] for B images, not {got}.")
+    return given
+
+
+def _indexes(values: Any, count: int, limit: int) -> bool:
+    return (
+        isinstance(values, Tensor)
+        and values.dtype == torch.int64
+        and values.shape == (count,)
+        and bool((values >= 0).all() & (values < limit).all())
+    )
+
+
+def _seen(split: Split, dataset: Dataset) -> tuple[str, ...]:
+    seen = {*split.classes("train", dataset), *split.classes("validation", dataset)}
+    return tuple(name for name in dataset.classes if name in seen)
+
+
+Numbers = tuple[float, ...]
+
+
+def _normalization(wanted: Preprocessing, images: Images, train: Tensor) -> tuple[Numbers, Numbers]:
+    """Mean and deviation of each channel: those the backbone was trained with, or the train set's.
+
+    Measured on an even sample; a backbone's three channels are averaged for grey images.
+    """
+    channels = images.shape[0]
+    given = [part and _for_channels(part, channels) for part in (wanted.mean, wanted.std)]
+    if given[0] and given[1]:
+        return given[0], given[1]
+    sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
+    total = torch.zeros(2, channels, dtype=torch.float64)
+    for batch in read_ahead(images, sample.split(256)):
+        pixels = batch.cpu().double() / 255
+        total += torch.stack([pixels.mean((2, 3)).sum(0), pixels.square().mean((2, 3)).sum(0)])
+    mean, square = total / len(sample)
+    std = (square - mean.square()).clamp(min=1e-4).sqrt()
+    return given[0] or _rounded(mean), given[1] or _rounded(std)
+
+
+def _for_channels(numbers: Numbers, channels: int) -> Numbers:
+    values = torch.tensor(numbers, dtype=torch.float64)
+    return _rounded(values if len(values) == channels else values.mean().repeat(channels))
+
+
+def _rounded(values: Tensor) -> Numbers:
+    return tuple(round(float(value), 6) for value in values)

@@ -1,0 +1,77 @@
+"""What a user calls a dataset: its spec, or simply a folder or a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from metricforge.contracts import Dataset
+from metricforge.data.archive import SUFFIXES
+from metricforge.data.own_outputs import refuse_among
+from metricforge.errors import UsageError
+from metricforge.recipes.components import make_dataset
+from metricforge.recipes.recipe import Component, Recipe
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+
+FOLDER = "folder"
+"""The dataset that reads a folder or an archive."""
+
+OF_FILES = {".csv": "csv", ".npz": "npz"}
+"""The datasets that read a file, by its extension in lower case."""
+
+
+def open_dataset(what: str, registry: Registry, data_root: str | None = None) -> Dataset:
+    """The dataset that a spec, a folder or a file gives; `data_root` is where others lie."""
+    root = data_root or Recipe().data_root
+    return make_dataset(registry, dataset_spec(what, registry), root)
+
+
+def located(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with the spec of a dataset that was given by a text; see :func:`dataset_spec`."""
+    if not isinstance(recipe.dataset, str):
+        return recipe
+    return recipe.but(dataset=dataset_spec(recipe.dataset, registry))
+
+
+def dataset_spec(what: str, registry: Registry) -> Spec:
+    """The spec of a dataset that is given by one, or by the path of what holds it.
+
+    A folder or an archive is "folder:path=...", a .csv "csv:path=...", an .npz "npz:path=...".
+    The name of a dataset that is installed means that, whatever lies in the current folder: write
+    ./digits for a folder of that name. Raises UsageError for what is neither.
+    """
+    if _is_path(what, registry):
+        path = Path(what).expanduser()
+        return Spec(OF_FILES.get(path.suffix.lower(), FOLDER), {"path": str(path)})
+    name, colon, rest = what.partition(":")
+    if colon and "=" not in rest and name in {FOLDER, *OF_FILES.values()}:
+        raise UsageError(
+            f"can't read the dataset '{what}'; write {Spec(name, {'path': rest})}, with its option."
+        )
+    spec = Spec.parse(what)
+    try:
+        registry.find("dataset", spec)
+    except UsageError as error:
+        if colon or "=" in what:
+            raise
+        raise UsageError(
+            f"there is no folder or file '{what}' here, and as the name of a dataset: {error}"
+        ) from error
+    return spec
+
+
+def refuse_inside(out: Path, dataset: Component | str) -> None:
+    """UsageError for an output that would lie among the images of a dataset, given as its spec."""
+    path = dataset.options.get("path") if isinstance(dataset, Spec) else None
+    if path and Path(path).is_dir():
+        refuse_among(out, Path(path))
+
+
+def _is_path(what: str, registry: Registry) -> bool:
+    name = re.split("[:=]", what, maxsplit=1)[0]
+    if "/" in name or name.startswith((".", "~")):
+        return True
+    if name in {entry.name for entry in registry.entries("dataset")}:
+        return False
+    return name.lower().endswith((*OF_FILES, *SUFFIXES)) or Path(what).is_dir()

@@ -1,0 +1,156 @@
+"""The defaults that suit: those that depend on the data, and all of them written out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from metricforge.contracts import Dataset, SuggestingLoss
+from metricforge.data.images import Images
+from metricforge.data.photographs import are_photographs
+from metricforge.data.split import Split, complete_split
+from metricforge.enforcement import accepted_kinds
+from metricforge.entry_points import OWN
+from metricforge.errors import PluginError, UsageError
+from metricforge.plugin_errors import name_of
+from metricforge.recipes.recipe import Component, Given, Recipe, options
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+from metricforge.training.optimizer import complete_optimizer, complete_schedule
+
+# Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
+OF_DRAWINGS, OF_PHOTOGRAPHS = 50_000, 100_000
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
+# More than any time is enough for.
+MOST_EPOCHS_IN_TIME = 100_000
+# With fewer classes to train on, the network learns to tell those apart and little else: each
+# orientation of a drawing then counts as a further class.
+FEW_CLASSES = 20
+CROP_AND_FLIP = (Spec("crop", typed=False), Spec("flip", typed=False))
+
+
+def suited(
+    recipe: Recipe,
+    dataset: Dataset,
+    split: Split,
+    photographs: bool = False,
+    orientations: int | None = None,
+) -> Recipe:
+    """The recipe with the defaults that depend on the data.
+
+    These are the split, the augmentations, the epochs and, unless given here, the orientations.
+    """
+    few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
+    # A finished sampler or loss was made for the classes as they are.
+    parts = (recipe.sampler, recipe.loss)
+    made = any(isinstance(part, Given) and part.is_finished for part in parts)
+    usual_views = 8 if few and dataset.turns_into_classes and not made else 1
+    views = usual_views if orientations is None else orientations
+    if views > 1 and made:
+        raise UsageError("a finished sampler or loss object goes with orientations=1.")
+    budget = OF_PHOTOGRAPHS if photographs else OF_DRAWINGS
+    usual = _usual_epochs(recipe, len(split.train) * views, budget)
+    return recipe.but(
+        split=split.rule,
+        augment=usual_augmentations(recipe, photographs),
+        orientations=views,
+        epochs=recipe.epochs or usual,
+    )
+
+
+def of_photographs(source: Dataset, images: Images, split: Split) -> bool:
+    """Whether a dataset is of photographs; drawings, which a turn makes another thing, are not."""
+    return not source.turns_into_classes and are_photographs(images, split.train)
+
+
+def usual_augmentations(recipe: Recipe, photographs: bool) -> tuple[Component, ...]:
+    """The augmentations of a recipe, those that suit where none are given."""
+    if recipe.augment is not None:
+        return recipe.augment
+    return CROP_AND_FLIP if photographs else ()
+
+
+def in_a_line(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> str:
+    """What training on these images means, in one line: size, network and how it is trained."""
+    _, height, width = shape
+    names = [one.name if isinstance(one, Spec) else "your own" for one in recipe.augment or ()]
+    parts = (
+        *(("photographs",) if photographs else ()),
+        f"{height} x {width} pixels",
+        f"backbone {recipe.backbone}",
+        f"augmentation {' and '.join(names) or 'none'}",
+        str(complete_optimizer(recipe.optimizer)),
+        f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",
+    )
+    return f"{', '.join(parts)}."
+
+
+def _usual_epochs(recipe: Recipe, images: int, budget: int) -> int:
+    """How many passes over so many images, where that is not given."""
+    if recipe.images is not None:
+        # An epoch shows each image once or more: none of these comes too soon.
+        return math.ceil(recipe.images / images)
+    if recipe.seconds is not None:
+        return MOST_EPOCHS_IN_TIME
+    return min(max(math.ceil(budget / images), FEWEST_EPOCHS), MOST_EPOCHS)
+
+
+def completed(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with every default of every component filled in, for the record."""
+
+    def full(kind: str, chosen: Component) -> Component:
+        return registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen
+
+    changes: dict[str, Any] = {}
+    for name, kind, chosen in recipe.components():
+        one = full(kind, chosen)
+        changes[name] = (*changes.get(name, ()), one) if options()[name].several else one
+    return recipe.but(
+        **changes,
+        optimizer=complete_optimizer(recipe.optimizer),
+        schedule=complete_schedule(recipe.schedule),
+        split=recipe.split and complete_split(recipe.split),
+    )
+
+
+def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:
+    """The spec of the loss that a sampler suggests; UsageError with the choices if it does not.
+
+    `chosen` is how the user chose the sampler. Where two distributions have the suggested loss,
+    it means that of its own: an unrelated plugin must not come between.
+    """
+    suggested = sampler.default_loss if isinstance(sampler, SuggestingLoss) else None
+    if suggested is None:
+        names = ", ".join(entry.shown for entry in registry.entries("loss"))
+        raise UsageError(f"this sampler suggests no loss; name one with --loss: {names}.")
+    if not isinstance(suggested, str):
+        given = type(suggested).__name__
+        raise PluginError(f"{name_of(sampler)}: default_loss must be a spec, a str, not {given}.")
+    spec = Spec.parse(suggested)
+    owners = {entry.distribution for entry in registry.entries("loss") if entry.name == spec.name}
+    if len(owners) > 1 and spec.distribution is None and isinstance(chosen, Spec):
+        own = registry.find("sampler", chosen).distribution
+        spec = replace(spec, distribution=own if own in owners else OWN)
+    try:
+        registry.find("loss", spec)
+    except UsageError as error:
+        raise PluginError(f"{name_of(sampler)} suggests a loss by default_loss: {error}") from error
+    return spec
+
+
+def fitting_losses(registry: Registry, kind: Any) -> str:
+    """The names of the losses that take tuples of this kind; a loss that fails is passed over."""
+    fitting = []
+    for entry in registry.entries("loss"):
+        if entry.family:
+            fitting.append(entry.shown)
+            continue
+        try:
+            factory = registry.factory("loss", Spec(entry.name, {}, entry.distribution))
+            accepts = accepted_kinds(factory)
+        except PluginError:
+            continue
+        if accepts is None or kind in accepts:
+            fitting.append(entry.name)
+    return ", ".join(fitting) or "none"

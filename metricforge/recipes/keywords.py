@@ -1,0 +1,139 @@
+"""The options of `metricforge.train`, for editors and type checkers.
+
+Written by tests/keywords.py from the fields of `metricforge.Recipe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+
+class TrainOptions(TypedDict, total=False):
+    """Keyword arguments; a component is a spec, or a Python object."""
+
+    dataset: Any
+    """Dataset, or the path of a folder, archive, CSV or npz file."""
+
+    split: str | None
+    """random, groups, folds:k=4,fold=0, classes:train=0-4,..., images, official or saved:path=FILE.
+    Default: official, else random.
+    """
+
+    sampler: Any
+    """Which images meet in a batch."""
+
+    miner: Any
+    """Which tuples of the batch are compared. Default: the sampler's."""
+
+    loss: Any
+    """How the tuples are scored. Default: the sampler's."""
+
+    backbone: Any
+    """The network, image to features."""
+
+    head: Any
+    """Features to embedding."""
+
+    dim: int
+    """Dimensions of the embedding."""
+
+    orientations: int | None
+    """1, 4 or 8: each class turned, and mirrored, counts as further classes. Default: 8 for few
+    classes of drawings, else 1.
+    """
+
+    augment: Any
+    """Random changes of the training images, in order. Repeatable; none for none. Default: crop and
+    flip for photographs.
+    """
+
+    hooks: Any
+    """Hook to run during training, e.g. tensorboard. Repeatable."""
+
+    epochs: int | None
+    """Passes over the train set. Default: by its size."""
+
+    images: int | None
+    """Train until the network has seen this many images."""
+
+    seconds: float | None
+    """Train for this long; the result then depends on the machine."""
+
+    optimizer: str
+    """adam, adamw, nadam, radam or sgd, e.g. adamw:lr=1e-3,weight_decay=1e-4."""
+
+    schedule: str
+    """cosine, constant, step or plateau, e.g. cosine:warmup=0.05,end=0.1: rise over a twentieth,
+    fall to a tenth.
+    """
+
+    rates: str | None
+    """Factors on the learning rate of backbone, head and loss, e.g. backbone=0.1,loss=100; 0
+    freezes.
+    """
+
+    freeze: int
+    """Epochs at the start in which the backbone is not trained."""
+
+    batch_norm: str
+    """batch, or frozen: by its running statistics."""
+
+    clip: float | None
+    """Scale longer gradients to this length."""
+
+    ema: float | None
+    """Evaluate and save an exponential moving average of the weights with this decay, e.g. 0.999;
+    it is lower in the first steps.
+    """
+
+    patience: int | None
+    """Stop after this many epochs without a better score."""
+
+    chunk: int | None
+    """Images that the network embeds at a time; the loss still compares the whole batch."""
+
+    accumulate: int
+    """Batches of a step, each compared by itself."""
+
+    protocols: Sequence[str] | str
+    """How to test, e.g. oneshot:way=20,shot=1. Repeatable."""
+
+    validation: str
+    """Protocol on validation classes after each epoch."""
+
+    select: str
+    """Its metric that chooses the best epoch."""
+
+    seed: int
+    """Seed of the weights and the batches."""
+
+    device: str
+    """auto, cpu, cuda or mps."""
+
+    precision: str
+    """fp32, bf16 or fp16."""
+
+    channels_last: bool
+    """Memory layout of images."""
+
+    compile: bool
+    """Compile the network: slow to start, then faster."""
+
+    save_steps: int | None
+    """Also save a checkpoint every N steps."""
+
+    save_minutes: float
+    """Also save a checkpoint every N minutes."""
+
+    keep: int
+    """Number of newest checkpoints to keep."""
+
+    workers: int | None
+    """Threads that decode image files. Default: one per core."""
+
+    data_root: str
+    """Where datasets lie or are downloaded to."""
+
+    test: bool
+    """Evaluate the test classes at the end, or leave them closed."""

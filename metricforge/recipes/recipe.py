@@ -1,0 +1,394 @@
+"""A recipe: every option of a training, declared once, and its record as TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from metricforge.errors import UsageError, unknown
+from metricforge.recipes.option import (
+    COMPARED,
+    DATA,
+    JUDGING,
+    LEARNING,
+    MACHINE,
+    NETWORK,
+    RUN,
+    Option,
+    option,
+    options_of_recipe,
+)
+from metricforge.spec import Spec
+
+OBJECT = "object "
+"""The prefix in a record of a component that was passed as a Python object, not as a spec."""
+
+NONE = "none"
+"""The value for no augmentation, if the default would be some."""
+
+NO_COMPONENT = (int, float, list, tuple, dict, date)
+"""The types that can't be a component, which is a spec or an object."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A component that a program passed as an object: a class to build, or one to use as it is.
+
+    Args:
+        name: "module:name" of its class or function.
+        value: The object; None in a recipe that was read from a record, which has only its name.
+    """
+
+    name: str
+    value: Any = None
+
+    @classmethod
+    def of(cls, value: Any) -> Given:
+        owner = value.func if isinstance(value, partial) else value
+        owner = owner if hasattr(owner, "__qualname__") else type(owner)
+        return cls(f"{owner.__module__}:{owner.__qualname__}", value)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a record alone names it: only the program that made the run has the object."""
+        return self.value is None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is used as it is, and is not a class to build."""
+        return not isinstance(self.value, type | partial)
+
+    def __str__(self) -> str:
+        return f"{OBJECT}{self.name}"
+
+
+Component = Spec | Given
+"""A component: its spec, or a Python object."""
+
+
+def _own(name: str) -> Spec:
+    return Spec(name, typed=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The options of a training.
+
+    Components are specs ("hard-triplet:per_class=8") or Python objects: a class is built by the
+    core, which passes what its ordinary parameters require; any other object is used as it is. A
+    dataset may be the path of a folder or file, which is a text until it is looked up. None is the
+    suitable default, which the record of the run then contains. `metricforge train --help` has a
+    sentence on each option.
+
+    Raises:
+        UsageError: A value is out of bounds, or is no spec.
+    """
+
+    dataset: Component | str = option(
+        _own("glyphs"), "Dataset, or the path of a folder, archive, CSV or npz file.", DATA,
+        kind="dataset",
+    )  # fmt: skip
+    split: Spec | None = option(
+        None, "random, groups, folds:k=4,fold=0, classes:train=0-4,..., images, official or "
+        "saved:path=FILE.", DATA, usual="official, else random",
+    )  # fmt: skip
+    sampler: Component = option(
+        _own("hard-triplet"),
+        "Which images meet in a batch.",
+        COMPARED,
+        kind="sampler",
+        tunable=True,
+    )
+    miner: Component | None = option(
+        None, "Which tuples of the batch are compared.", COMPARED, usual="the sampler's",
+        kind="miner", tunable=True,
+    )  # fmt: skip
+    loss: Component | None = option(
+        None, "How the tuples are scored.", COMPARED, usual="the sampler's", kind="loss",
+        tunable=True,
+    )  # fmt: skip
+    backbone: Component = option(
+        _own("conv4"), "The network, image to features.", NETWORK, kind="backbone", tunable=True
+    )
+    head: Component = option(
+        _own("linear"), "Features to embedding.", NETWORK, kind="head", tunable=True
+    )
+    dim: int = option(64, "Dimensions of the embedding.", NETWORK, least=1, tunable=True)
+    orientations: int | None = option(
+        None, "1, 4 or 8: each class turned, and mirrored, counts as further classes.", DATA,
+        usual="8 for few classes of drawings, else 1", tunable=True,
+    )  # fmt: skip
+    augment: tuple[Component, ...] | None = option(
+        None, "Random changes of the training images, in order. Repeatable; none for none.", DATA,
+        usual="crop and flip for photographs", kind="augmentation",
+    )  # fmt: skip
+    hooks: tuple[Component, ...] = option(
+        (), "Hook to run during training, e.g. tensorboard. Repeatable.", RUN, kind="hook",
+        flag="hook", aside=True,
+    )  # fmt: skip
+    epochs: int | None = option(
+        None, "Passes over the train set.", LEARNING, usual="by its size", least=1, tunable=True
+    )
+    images: int | None = option(
+        None, "Train until the network has seen this many images.", LEARNING, least=1
+    )
+    seconds: float | None = option(
+        None, "Train for this long; the result then depends on the machine.", LEARNING, above=0
+    )
+    optimizer: Spec = option(
+        Spec("adamw"), "adam, adamw, nadam, radam or sgd, e.g. adamw:lr=1e-3,weight_decay=1e-4.",
+        LEARNING, tunable=True,
+    )  # fmt: skip
+    schedule: Spec = option(
+        Spec("cosine"), "cosine, constant, step or plateau, e.g. cosine:warmup=0.05,end=0.1: rise "
+        "over a twentieth, fall to a tenth.", LEARNING, tunable=True,
+    )  # fmt: skip
+    rates: str | None = option(
+        None, "Factors on the learning rate of backbone, head and loss, e.g. "
+        "backbone=0.1,loss=100; 0 freezes.", LEARNING, metavar="PART=FACTOR,...",
+    )  # fmt: skip
+    freeze: int = option(
+        0, "Epochs at the start in which the backbone is not trained.", LEARNING,
+        metavar="EPOCHS", least=0, tunable=True,
+    )  # fmt: skip
+    batch_norm: str = option(
+        "batch", "batch, or frozen: by its running statistics.", LEARNING, metavar="NAME",
+        choices=("batch", "frozen"), tunable=True,
+    )  # fmt: skip
+    clip: float | None = option(
+        None, "Scale longer gradients to this length.", LEARNING, metavar="NORM", above=0,
+        tunable=True,
+    )  # fmt: skip
+    ema: float | None = option(
+        None, "Evaluate and save an exponential moving average of the weights with this decay, "
+        "e.g. 0.999; it is lower in the first steps.", LEARNING, metavar="DECAY", above=0, below=1,
+        tunable=True,
+    )  # fmt: skip
+    patience: int | None = option(
+        None, "Stop after this many epochs without a better score.", LEARNING, metavar="EPOCHS",
+        least=1,
+    )  # fmt: skip
+    chunk: int | None = option(
+        None, "Images that the network embeds at a time; the loss still compares the whole batch.",
+        LEARNING, metavar="IMAGES", least=1,
+    )  # fmt: skip
+    accumulate: int = option(
+        1, "Batches of a step, each compared by itself.", LEARNING, metavar="BATCHES", least=1,
+        tunable=True,
+    )  # fmt: skip
+    protocols: tuple[Spec, ...] = option(
+        (_own("retrieval"), _own("oneshot")), "How to test, e.g. oneshot:way=20,shot=1. "
+        "Repeatable.", JUDGING, kind="protocol", flag="protocol",
+    )  # fmt: skip
+    validation: Spec = option(
+        _own("retrieval"), "Protocol on validation classes after each epoch.", JUDGING,
+        kind="protocol",
+    )  # fmt: skip
+    select: str = option(
+        "map@r", "Its metric that chooses the best epoch.", JUDGING, metavar="NAME"
+    )
+    seed: int = option(0, "Seed of the weights and the batches.", LEARNING, least=0)
+    device: str = option("auto", "auto, cpu, cuda or mps.", MACHINE, metavar="NAME")
+    precision: str = option("fp32", "fp32, bf16 or fp16.", MACHINE, metavar="NAME", tunable=True)
+    channels_last: bool = option(
+        True, "Memory layout of images.", MACHINE, switch="channels-last/channels-first",
+        tunable=True,
+    )  # fmt: skip
+    compile: bool = option(False, "Compile the network: slow to start, then faster.", MACHINE)
+    save_steps: int | None = option(
+        None, "Also save a checkpoint every N steps.", RUN, metavar="N", least=1, aside=True
+    )
+    save_minutes: float = option(
+        10.0, "Also save a checkpoint every N minutes.", RUN, metavar="N", least=0, aside=True
+    )
+    keep: int = option(
+        2, "Number of newest checkpoints to keep.", RUN, metavar="N", least=1, aside=True
+    )
+    workers: int | None = option(
+        None, "Threads that decode image files.", DATA, usual="one per core", metavar="N", least=1,
+        aside=True,
+    )  # fmt: skip
+    data_root: str = option(
+        "data", "Where datasets lie or are downloaded to.", DATA, metavar="DIR", aside=True,
+        envvar="METRICFORGE_DATA",
+    )  # fmt: skip
+    test: bool = option(
+        True, "Evaluate the test classes at the end, or leave them closed.", JUDGING
+    )
+
+    def __post_init__(self) -> None:
+        for name, each in options().items():
+            value = getattr(self, name)
+            if each.type is Spec:
+                value = _components(name, value) if each.several else _component(name, value)
+                object.__setattr__(self, name, value)
+            each.check(value)
+        if self.augment and any(str(one) == NONE for one in self.augment):
+            if len(self.augment) > 1:
+                raise UsageError("augment none goes alone: leave it out to take the others.")
+            object.__setattr__(self, "augment", ())
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, without what is None; an object is written as its name."""
+        return tomli_w.dumps(self.record(), multiline_strings=False)
+
+    def record(self) -> dict[str, Any]:
+        """The options as plain values, components as texts; without what is None."""
+        every = ((key, _recorded(value)) for key, value in vars(self).items())
+        return {key: value for key, value in every if value is not None}
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Recipe:
+        """Read a recipe from a TOML file.
+
+        A component that was a Python object remains the name in the record; :meth:`specs_only`
+        rejects it.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            UsageError: The file can't be read, or has an unknown key or a wrong type.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"can't read the config {path}: {error}.") from error
+        return cls.from_values(values, str(path))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], source: str) -> Recipe:
+        """Check named values and make a recipe of them.
+
+        Args:
+            values: Values by the option's name.
+            source: Where they come from, for errors.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            UsageError: A key is unknown, or a value has a wrong type.
+        """
+        known = options()
+        for key in values:
+            if key not in known:
+                raise unknown(f"key in {source}:", key, known)
+        return cls(**{key: _typed(known[key], value, source) for key, value in values.items()})
+
+    def specs_only(self, source: str) -> Recipe:
+        """This recipe, if it names no object, which only its program can pass.
+
+        Hooks are exempt: a run without one has the same result.
+
+        Args:
+            source: Where the recipe comes from, for the error.
+
+        Returns:
+            The same recipe.
+
+        Raises:
+            UsageError: It names an object.
+        """
+        for key, _, one in self.components():
+            if isinstance(one, Given) and one.is_lost and not options()[key].about.aside:
+                raise UsageError(
+                    f"{source} has {key} = '{one}', an object of the program that made the "
+                    "run: it can't be repeated from the config alone; repeat it from there."
+                )
+        return self
+
+    def components(self) -> Iterator[tuple[str, str, Component]]:
+        """Each component that the recipe names, with its option and its kind."""
+        for name, each in options().items():
+            value = getattr(self, name)
+            if each.about.kind and not isinstance(value, str):
+                parts = (value or ()) if each.several else (value,)
+                yield from ((name, each.about.kind, one) for one in parts if one is not None)
+
+    def but(self, **changes: Any) -> Recipe:
+        """The same recipe with some options changed."""
+        return dataclasses.replace(self, **changes)
+
+    def aside(self) -> dict[str, Any]:
+        """The options that may differ when a run is resumed, by name."""
+        return {key: getattr(self, key) for key, each in options().items() if each.about.aside}
+
+    def differences(self, other: Recipe) -> list[str]:
+        """The options in which two recipes differ, as "key: mine / theirs"."""
+        known = [key for key, each in options().items() if not each.about.aside]
+        pairs = {key: [_recorded(getattr(one, key)) for one in (self, other)] for key in known}
+        return [f"{key}: {mine} / {yours}" for key, (mine, yours) in pairs.items() if mine != yours]
+
+
+def options() -> dict[str, Option]:
+    """Every option of a recipe, by name."""
+    return options_of_recipe(Recipe)
+
+
+def _component(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value if isinstance(value, Spec | Given | None) else Given.of(value)
+    if value.startswith(OBJECT):
+        return Given(value.removeprefix(OBJECT))
+    # A path reads as no spec; which of both it is, only the installed datasets tell.
+    return value if name == "dataset" else Spec.parse(value)
+
+
+def _components(name: str, values: Any) -> Any:
+    if values is None:
+        return None
+    parts = values if isinstance(values, tuple | list) else (values,)
+    return tuple(_component(name, one) for one in parts)
+
+
+def _recorded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [str(one) for one in value]
+    return str(value) if isinstance(value, Spec | Given) else value
+
+
+def _typed(each: Option, value: Any, source: str) -> Any:
+    """A value from a file or a program; UsageError for one of another type."""
+    key = each.name
+    if each.several:
+        if value is None and each.default is None:
+            return None
+        parts = value if isinstance(value, tuple | list) else (value,)
+        for one in parts:
+            _check_part(key, one, source)
+        return tuple(parts)
+    if value is None and each.default is None:
+        return None
+    if each.type is Spec:
+        only_specs = not each.about.kind or each.about.kind == "protocol"
+        wrong = value is None or isinstance(value, NO_COMPONENT)
+        if wrong or (only_specs and not isinstance(value, str | Spec)):
+            raise UsageError(f"{source} has {key} = {value!r}; it takes str.")
+        return value
+    if each.type is float and type(value) in (int, float):
+        return float(value)
+    # A default is a text of its own kind; true is no number.
+    if not isinstance(value, each.type) or (isinstance(value, bool) and each.type is not bool):
+        raise UsageError(f"{source} has {key} = {value!r}; it takes {each.type.__name__}.")
+    return value
+
+
+def _check_part(key: str, part: Any, source: str) -> None:
+    if key == "protocols" and not isinstance(part, str | Spec):
+        raise UsageError(f"{source} has protocols with {part!r} in it; it takes str.")
+    if part is None or isinstance(part, NO_COMPONENT):
+        raise UsageError(
+            f"{source} has {key} with {part!r} in it; it takes a list of specs, and none is []."
+        )

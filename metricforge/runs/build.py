@@ -1,0 +1,256 @@
+"""From a recipe to finished objects: the one place where a training is put together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import Dataset, EvaluationProtocol, Scheduled
+from metricforge.data.images import Images, fingerprint, open_images
+from metricforge.data.orientations import Oriented, oriented_labels
+from metricforge.data.split import Split, left_out, split_dataset
+from metricforge.enforcement import check_fit, check_miner, sentences
+from metricforge.errors import UsageError
+from metricforge.model import EmbeddingModel
+from metricforge.recipes.augmentation import asked_orientations, chained
+from metricforge.recipes.components import build_model, component, make_dataset, make_protocol
+from metricforge.recipes.dataset_spec import located
+from metricforge.recipes.defaults import (
+    completed,
+    default_loss,
+    fitting_losses,
+    in_a_line,
+    of_photographs,
+    suited,
+    usual_augmentations,
+)
+from metricforge.recipes.recipe import Component, Recipe
+from metricforge.registry import Registry
+from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
+from metricforge.runtime.normalization import norms, share_statistics
+from metricforge.scoring.apply import apply_protocol, labelled_part
+from metricforge.scoring.measure import ERRORS
+from metricforge.scoring.validation import Selection
+from metricforge.training.ema import averaged
+from metricforge.training.mining import margin_of
+from metricforge.training.optimizer import (
+    Plateau,
+    make_optimizer,
+    make_schedule,
+    parts_of,
+    read_rates,
+)
+from metricforge.training.setup import TrainingSetup
+
+REHEARSED_IMAGES = 5_000
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A recipe with everything resolved and built, ready to train.
+
+    `initial` are its weights; `defaults` says in a line what suits these images.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    images: Images
+    fingerprint: str
+    split: Split
+    setup: TrainingSetup
+    initial: Mapping[str, Tensor]
+    protocols: Mapping[str, EvaluationProtocol]
+    runtime: Runtime
+    defaults: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What there is to train on: the dataset, its images on the device, its split."""
+
+    dataset: Dataset
+    images: Images
+    split: Split
+
+
+def assemble(recipe: Recipe, registry: Registry) -> Assembly:
+    """Everything that `recipe` names, built and checked before any training.
+
+    Raises what a user should hear: UsageError for names, options and things that don't fit,
+    DataError for images and splits, PluginError for plugins.
+    """
+    recipe = located(recipe, registry)
+    keep_large_blocks()
+    runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last, recipe.chunk)
+    rates = read_rates(recipe.rates)
+    protocols = {str(spec): make_protocol(registry, spec) for spec in recipe.protocols}
+    source = _open(recipe, registry, runtime)
+    photographs = of_photographs(source.dataset, source.images, source.split)
+    augment = usual_augmentations(recipe, photographs)
+    steps = _augmentations(augment, registry, source.images.shape)
+    views = asked_orientations(recipe, steps)
+    recipe = suited(recipe, source.dataset, source.split, photographs, views)
+    train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
+    offers = {"labels": labels, "groups": groups}
+    sampler = component(registry, "sampler", recipe.sampler, offers)
+    if recipe.miner is None:
+        check_miner(sampler, getattr(sampler, "miner", None))
+    recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
+    seed_torch(recipe.seed)
+    model = build_model(recipe, registry, source.dataset, source.split, source.images)
+    loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
+    _place(model, loss, runtime)
+    selection = _selection(recipe, registry, source, runtime)
+    selection.rehearse()
+    _rehearse(protocols, source)
+    setup = TrainingSetup(
+        model=model,
+        loss=loss,
+        sampler=sampler,
+        miner=miner,
+        images=Oriented(source.images, recipe.orientations or 1),
+        train=train,
+        labels=labels,
+        optimizer=make_optimizer(recipe.optimizer, parts_of(model, loss), rates),
+        schedule=make_schedule(recipe.schedule),
+        validate=selection,
+        epochs=recipe.epochs or 1,
+        seed=recipe.seed,
+        images_budget=recipe.images,
+        seconds_budget=recipe.seconds,
+        views=recipe.orientations or 1,
+        # A miner that the user names is that of every step.
+        miner_at=sampler.miner_at if isinstance(sampler, Scheduled) and not recipe.miner else None,
+        replaced=bool(recipe.miner),
+        augment=chained(steps, recipe.seed, source.images, source.split.train),
+        accumulate=recipe.accumulate,
+        clip=recipe.clip,
+        average=None if recipe.ema is None else averaged(model, recipe.ema),
+        frozen=recipe.freeze if rates["backbone"] else recipe.epochs or 1,
+        frozen_norms=recipe.batch_norm == "frozen",
+        patience=recipe.patience,
+        lower_is_better=recipe.select.startswith(ERRORS),
+        scaler=runtime.scaler(),
+    )
+    if recipe.compile:
+        # In place, so that its weights keep their names.
+        model.compile()
+    return Assembly(
+        recipe=completed(recipe, registry),
+        dataset=source.dataset,
+        images=source.images,
+        fingerprint=fingerprint(source.dataset),
+        split=source.split,
+        setup=setup,
+        initial=copy.deepcopy(model.state_dict()),
+        protocols=protocols,
+        runtime=runtime,
+        defaults=in_a_line(recipe, source.images.shape, photographs),
+        notes=(
+            *source.dataset.notes,
+            *source.dataset.warnings,
+            *left_out(source.split, source.dataset),
+            *_notes(setup, runtime, recipe.freeze),
+            *selection.notes,
+        ),
+    )
+
+
+def _open(recipe: Recipe, registry: Registry, runtime: Runtime) -> _Source:
+    assert not isinstance(recipe.dataset, str), "it is located"
+    dataset = make_dataset(registry, recipe.dataset, recipe.data_root)
+    split = split_dataset(dataset, recipe.split)
+    images = open_images(dataset, workers=recipe.workers)
+    return _Source(dataset, images.to(runtime.device) if images.in_memory else images, split)
+
+
+def train_set(dataset: Dataset, split: Split, views: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Indices, labels 0 .. C-1 and groups of the images to train on, in all orientations."""
+    train = split.train
+    labels = dataset.labels[train].unique(return_inverse=True)[1]
+    groups = None if dataset.groups is None else oriented_labels(dataset.groups[train], views)
+    return oriented_labels(train, views), oriented_labels(labels, views), groups
+
+
+def _augmentations(
+    chosen: tuple[Component, ...], registry: Registry, shape: tuple[int, int, int]
+) -> tuple[Any, ...]:
+    offers = {"in_channels": shape[0], "image_size": shape[1:]}
+    return tuple(component(registry, "augmentation", step, offers) for step in chosen)
+
+
+def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:
+    """The loss and the miner, which must fit each other."""
+    assert recipe.loss is not None, "the sampler has suggested one"
+    loss = component(registry, "loss", recipe.loss, {"dim": recipe.dim, "num_classes": classes})
+    miner: Any = getattr(sampler, "miner", None)
+    if recipe.miner:
+        miner = component(registry, "miner", recipe.miner, {"margin": margin_of(loss)})
+    check_miner(sampler, miner)
+    names = (str(recipe.miner) if recipe.miner else f"of {recipe.sampler}", str(recipe.loss))
+    check_fit(miner, loss, lambda: fitting_losses(registry, miner.kind), names)
+    return loss, miner
+
+
+def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
+    """Model and loss on the device; batch norm shares its statistics where ranks share batches."""
+    runtime.place(model)
+    if isinstance(loss, nn.Module):
+        loss.to(runtime.device)
+    if runtime.ranks.count > 1:
+        model.backbone = share_statistics(model.backbone)
+        model.head = share_statistics(model.head)
+
+
+def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime) -> Selection:
+    protocol = make_protocol(registry, recipe.validation)
+    plateau = recipe.schedule.name == "plateau"
+    what = "the schedule plateau" if plateau else "patience" if recipe.patience else ""
+    dataset, split, views = source.dataset, source.split, recipe.orientations or 1
+    found = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
+    if what and not len(found.indices):
+        count = len(dataset.labels[split.validation].unique())
+        raise UsageError(f"{what} needs two validation classes, and this split has {count}.")
+    return found
+
+
+def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ...]:
+    views, chunk, has_norms = setup.views, runtime.chunk, bool(norms(setup.model))
+    turned = f"each class is shown in {views} orientations, which count as {views} classes."
+    by_chunk = (
+        f"of a batch of more than {chunk} images batch norm goes by the chunk, not by the whole; "
+        "--batch-norm frozen goes by neither."
+    )
+    without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
+    halved = "on a CPU fp16 is slower than fp32 where it has no instructions for it; try bf16."
+    # The first epoch is better than none, and after the last there is none to fall in.
+    waits = setup.schedule.patience + 2 if isinstance(setup.schedule, Plateau) else 0
+    level = f"the rate never falls: it may after {waits - 1} epochs, and there are {setup.epochs}."
+    frozen = f"the backbone never trains: it is frozen in all {setup.epochs} epochs."
+    notes = {
+        turned: views > 1,
+        by_chunk: chunk is not None and has_norms and not setup.frozen_norms,
+        without_norms: setup.frozen_norms and not has_norms,
+        halved: runtime.precision == "fp16" and runtime.device.type == "cpu",
+        frozen: freeze > 0 and setup.frozen >= setup.epochs,
+        level: setup.epochs < waits,
+    }
+    return (*(note for note, holds in notes.items() if holds), *sentences(setup.sampler))
+
+
+def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> None:
+    """Refuse now what the test part can't answer: too few classes, too few images of each.
+
+    Only the labels of the test part are looked at; a large one has plenty of both.
+    """
+    test = source.split.test
+    if len(test) <= REHEARSED_IMAGES:
+        rows = torch.rand(len(test), 2, generator=torch.Generator().manual_seed(0))
+        for protocol in protocols.values():
+            apply_protocol(protocol, rows, labelled_part(source.dataset, test))

@@ -1,0 +1,130 @@
+"""What a run does once it is put together: train, test, record."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metricforge.atomic_files import write_file
+from metricforge.errors import Interrupted
+from metricforge.recipes.recipe import Given
+from metricforge.runs.build import Assembly
+from metricforge.runs.collapse_advice import collapse
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.held_out_phrase import held_out_phrase
+from metricforge.runs.metrics_log import best_scores, first_collapse
+from metricforge.runs.plots import draw_failures, draw_plots, train_sample
+from metricforge.runs.recorder import Recorder, ending
+from metricforge.runs.report import write_report
+from metricforge.runs.run import Run
+from metricforge.runs.signals import Interruption, exit_code
+from metricforge.scoring.apply import wants_validation
+from metricforge.scoring.baselines import PIXELS, TRAINED, before_training, pixels
+from metricforge.scoring.measure import Embedded, Measured, measure
+from metricforge.training.loop import embed_images, fit
+from metricforge.training.setup import TrainState
+
+
+def carry_out(
+    assembly: Assembly, folder: RunFolder, state: TrainState, recorder: Recorder | None
+) -> Run:
+    """Train from `state` on, test and record; ranks without one write nothing."""
+    setup, ranks = assembly.setup, assembly.runtime.ranks
+    with Interruption() as interruption, ending(recorder):
+        for record in fit(setup, state, assembly.runtime):
+            if recorder is not None:
+                recorder.keep(record, state)
+            # A signal may have reached one rank only, and all must stop at the same step.
+            stop = ranks.highest(interruption.signal or 0)
+            if stop and not setup.done(state):
+                stopped = Interrupted("interrupted.")
+                if recorder is not None:
+                    stopped = recorder.stop(state, exit_code(stop))
+                ranks.wait()
+                raise stopped
+    if recorder is not None and setup.tired(state) and state.epoch < setup.epochs:
+        recorder.tell(
+            f"ended after {state.epoch} of {setup.epochs} epochs: none was better in the last "
+            f"{setup.patience}."
+        )
+    _restore_best(assembly, folder)
+    measured, embeddings = _test(assembly)
+    shown = train_sample(assembly)
+    if recorder is not None:
+        setup.model.save(folder.model)
+        draw_plots(assembly, folder, embeddings, shown)
+        draw_failures(measured.failures, assembly.images, folder)
+        _record(assembly, folder, measured, state)
+        write_report(folder)
+    ranks.wait()
+    return Run(folder)
+
+
+def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
+    """The best epoch's weights, put into the model that is tested and saved."""
+    # It is there when the first rank has come here.
+    assembly.runtime.ranks.wait()
+    folder.checkpoints.restore_best(assembly.setup)
+
+
+def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
+    """Open the test part, once: the trained network, as it was before training, raw pixels."""
+    if not assembly.recipe.test:
+        return Measured({}), {}
+    model = assembly.setup.model
+    given = isinstance(assembly.recipe.backbone, Given)
+    name, bare = before_training(model, assembly.initial, given)
+    models = {TRAINED: model, name: bare}
+
+    def embedded(indices: Tensor) -> Embedded:
+        rows = {
+            name: embed_images(model, assembly.images, indices, assembly.runtime)
+            for name, model in models.items()
+        }
+        return Embedded({**rows, PIXELS: pixels(assembly.images, indices)}, indices)
+
+    part, protocols = embedded(assembly.split.test), assembly.protocols
+    asked = any(wants_validation(protocol) for protocol in protocols.values())
+    others = assembly.split.validation
+    validation = embedded(others) if asked and len(others) else None
+    if not assembly.runtime.ranks.first:
+        return Measured({}), {}
+    select = assembly.recipe.select
+    return measure(part, protocols, assembly.dataset, validation, select), dict(part.rows)
+
+
+def _record(assembly: Assembly, folder: RunFolder, measured: Measured, state: TrainState) -> None:
+    split = assembly.split
+    summary = {
+        "format": 1,
+        **measured.to_json(),
+        "dataset": assembly.dataset.name,
+        "part": "test" if assembly.recipe.test else None,
+        "closed_set": split.closed_set,
+        "test_classes": list(split.classes("test", assembly.dataset)),
+        "test_images": len(split.test),
+        "tested_on": held_out_phrase(split, assembly.dataset),
+        "split_hash": split.hash,
+        "selected_epoch": state.best_epoch,
+        "selected_by": f"{assembly.recipe.select} on validation classes"
+        if len(split.validation)
+        else "being the last",
+        "validation": best_scores(folder),
+        "epochs": state.epoch,
+        "steps": state.total_steps,
+        "images_seen": state.images,
+        "seconds": round(state.seconds, 3),
+        "training_notes": _notes(assembly, folder),
+    }
+    if assembly.recipe.test:
+        opened = {"part": "test", "split_hash": split.hash, "by": "train"}
+        folder.append(folder.evaluations, opened)
+    if measured.by_class:
+        write_file(folder.by_class, measured.by_class)
+    folder.write("summary", summary)
+    folder.log("finished")
+
+
+def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
+    """What was said of the training, a collapse before the run was resumed included."""
+    fallen = first_collapse(folder)
+    return [*assembly.notes, *([collapse(fallen, assembly)] if fallen else [])]

@@ -1,0 +1,72 @@
+"""The report of a run: what its folder says, as one offline page."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from metricforge.report.page import Facts, Part, write_page
+from metricforge.runs.folder import RunFolder
+from metricforge.scoring.measure import Measured
+
+PLOTS = {
+    "Test embeddings": "test.png",
+    "The worst queries, each above the image that was found for it": "failures.png",
+    "Train embeddings": "train.png",
+    "Images of the first batch, each above what augmentation made of it": "augmentation.png",
+    "Loss and validation": "loss.png",
+    "By epoch: the share of tuples that are active, and spread (0: one point; 1: around the "
+    "origin) and effective rank of the embeddings": "health.png",
+}
+
+MOST_CONFUSED = 10
+
+
+def write_report(folder: RunFolder) -> None:
+    """Write `report.html` from the records in a run's folder."""
+    summary, split = folder.read("summary"), folder.read("split")
+    measured = Measured.from_json(summary)
+    parts = [
+        Part(name, part["images"], tuple(part["classes"])) for name, part in split["parts"].items()
+    ]
+    plots = {path.name: path for path in folder.plots.iterdir()}
+    facts = Facts(
+        title=folder.path.name,
+        results=measured.results,
+        parts=parts,
+        split_hash=split["hash"],
+        closed_set=split["closed_set"],
+        command=f"metricforge train --config {folder.config}",
+        times_tested=len(folder.records(folder.evaluations)),
+        notes=[
+            *_untested(summary),
+            _chosen(summary),
+            *summary["training_notes"],
+            *summary["notes"],
+        ],
+        definitions=measured.definitions,
+        plots={title: plots[file] for title, file in PLOTS.items() if file in plots},
+        confused=[
+            (*pair["classes"], pair["mistakes"], pair["queries"])
+            for pair in summary.get("failures", {}).get("confused", [])[:MOST_CONFUSED]
+        ],
+        config=tomllib.loads(folder.config.read_text()),
+        environment=folder.read("env"),
+    )
+    write_page(folder.report, facts)
+
+
+def _chosen(summary: Mapping[str, Any]) -> str:
+    """Which epoch's weights these are, and why."""
+    epoch, epochs = summary["selected_epoch"], summary["epochs"]
+    return f"The weights are those of epoch {epoch} of {epochs}, by {summary['selected_by']}."
+
+
+def _untested(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What a page says that has no results."""
+    if not summary["results"]:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in summary["validation"].items())
+        yield "The test classes stay closed. " + (
+            f"Validation classes, by the chosen epoch: {scores}." if scores else "None validates."
+        )

@@ -1,0 +1,118 @@
+"""Going on with a run that was stopped or killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metricforge.errors import DataError, ResourceError, UsageError
+from metricforge.recipes.dataset_spec import located
+from metricforge.recipes.defaults import completed
+from metricforge.recipes.provenance import refuse_if_gone
+from metricforge.recipes.recipe import Recipe
+from metricforge.registry import Registry
+from metricforge.report.progress import Listener
+from metricforge.runs.build import Assembly, assemble
+from metricforge.runs.execution import carry_out
+from metricforge.runs.folder import RunFolder
+from metricforge.runs.hooks import Hooks
+from metricforge.runs.lock import held
+from metricforge.runs.metrics_log import cut_back
+from metricforge.runs.recorder import Recorder
+from metricforge.runs.run import Run
+from metricforge.runtime import Ranks, Runtime
+from metricforge.training.checkpoint import restore
+from metricforge.training.setup import TrainState
+
+
+def resume(
+    path: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    registry: Registry | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Go on with the run in `path` from its newest intact checkpoint; a finished one is done.
+
+    Raises UsageError when `recipe` is given and differs from the run's, DataError when the
+    dataset has changed since, ArtefactError when no checkpoint is intact.
+    """
+    listener = listener or Listener()
+    registry = registry or Registry.installed()
+    recipe = recipe and located(recipe, registry)
+    folder = RunFolder.open(Path(path))
+    recorded = Recipe.from_toml(folder.config)
+    finished = Ranks.here().says(Run(folder).finished)
+    if not finished:
+        owners = folder.read("env").get("components", {})
+        for sentence in refuse_if_gone(recorded, registry, owners):
+            listener.say(sentence)
+    if recipe is not None:
+        _refuse_other_options(recorded, completed(recipe, registry), folder, known=True)
+    if finished:
+        listener.say(f"{path} is finished: there is nothing to do.")
+        return Run(folder)
+    if not Ranks.here().first:
+        return _resumed(recipe or recorded, folder, registry, None)
+    with held(folder.path):
+        return _resumed(recipe or recorded, folder, registry, listener)
+
+
+def _resumed(
+    recipe: Recipe, folder: RunFolder, registry: Registry, listener: Listener | None
+) -> Run:
+    assembly = assemble(recipe.specs_only(str(folder.config)), registry)
+    _refuse_other_options(Recipe.from_toml(folder.config), assembly.recipe, folder)
+    if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
+        raise DataError(
+            f"the dataset {recipe.dataset} is not the one that {folder.path} was begun "
+            "with: images or labels have changed; start a new run."
+        )
+    state = _restore(assembly, folder, listener or Listener())
+    recorder = None
+    if listener is not None:
+        cut_back(folder, state)
+        folder.log(f"resumed at step {state.total_steps}")
+        hooks = Hooks.of(recipe.hooks, registry, folder, state.total_steps)
+        recorder = Recorder(assembly, folder, listener, hooks)
+    return carry_out(assembly, folder, state, recorder)
+
+
+def _refuse_other_options(
+    recorded: Recipe, given: Recipe, folder: RunFolder, known: bool = False
+) -> None:
+    """Refuse options that are not the run's; with `known` those only that need no data to tell."""
+    differences = _on_one_device(recorded).differences(_on_one_device(given))
+    if known:
+        unset = {key for key, value in vars(given).items() if value is None}
+        differences = [one for one in differences if one.partition(":")[0] not in unset]
+    if differences:
+        raise UsageError(
+            f"{folder.path} was begun with other options (run / given): {'; '.join(differences)}."
+        )
+
+
+def _on_one_device(recipe: Recipe) -> Recipe:
+    """The recipe with the device that it means here: "auto" and its name are the same."""
+    try:
+        return recipe.but(device=Runtime.resolve(recipe.device).device.type)
+    except ResourceError:
+        return recipe  # one that this machine does not have
+
+
+def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> TrainState:
+    """Restore the newest checkpoint: on all ranks the one that the first finds intact."""
+    ranks, checkpoints = assembly.runtime.ranks, folder.checkpoints
+    state = TrainState()
+    if ranks.first:
+        checkpoints.settle()
+        if checkpoints.all():
+            state, damaged = checkpoints.restore_newest(assembly.setup)
+            for sentence in damaged:
+                listener.say(f"passed over a checkpoint: {sentence}")
+                folder.log(f"passed over a checkpoint: {sentence}")
+        else:
+            listener.say("there is no checkpoint yet: beginning anew.")
+    step = int(ranks.told(str(state.total_steps)))
+    if step and not ranks.first:
+        state = restore(checkpoints.at(step), assembly.setup)
+    return state

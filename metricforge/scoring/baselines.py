@@ -1,0 +1,57 @@
+"""The baselines of a trained network: the network that training began with, and raw pixels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metricforge.contracts import Pretrained
+from metricforge.data.images import Images
+from metricforge.data.prefetch import read_ahead
+from metricforge.model import EmbeddingModel, without_head
+
+TRAINED = "trained"
+UNTRAINED = "untrained"
+PRETRAINED = "pretrained"
+GIVEN = "as given"
+PIXELS = "pixels"
+
+BEFORE_TRAINING = (UNTRAINED, PRETRAINED, GIVEN)
+"""The rows of a network before training, of which a run has one."""
+
+# Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
+PIXEL_SIDE = 32
+
+
+def before_training(
+    model: EmbeddingModel, initial: Mapping[str, Tensor], given: bool
+) -> tuple[str, EmbeddingModel]:
+    """The network that training began with, and what its row is called.
+
+    Weights that were learned elsewhere are judged by the backbone's own features, compared by
+    their cosine: behind a head that has not learned yet they would look worse than they are. A
+    backbone says that it has such weights by `pretrained`; of one that is `given` as a Python
+    object nobody knows.
+    """
+    bare = copy.deepcopy(model)
+    bare.load_state_dict(initial)
+    if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
+        return PRETRAINED, without_head(bare)
+    if given:
+        return GIVEN, without_head(bare)
+    return UNTRAINED, bare
+
+
+def pixels(images: Images, indices: Tensor) -> Tensor:
+    """The images [M] at `indices` as flat float32 pixels, at most 32 x 32 of each channel."""
+    return torch.cat([_flat(batch) for batch in read_ahead(images, indices.split(512))])
+
+
+def _flat(batch: Tensor) -> Tensor:
+    values = batch.cpu().float() / 255
+    height, width = (min(side, PIXEL_SIDE) for side in values.shape[2:])
+    return F.adaptive_avg_pool2d(values, (height, width)).flatten(1)

@@ -1,0 +1,55 @@
+"""The embeddings of a part of a dataset by several models, and raw pixels beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor
+
+from metricforge.contracts import AS_IT_LIES, Dataset, Reading
+from metricforge.data.images import Images, open_images
+from metricforge.data.model_inputs import fit
+from metricforge.data.prefetch import read_ahead
+from metricforge.model import EmbeddingModel
+from metricforge.runtime import Ranks, Runtime
+from metricforge.scoring.baselines import PIXELS, pixels
+from metricforge.scoring.measure import Embedded
+
+
+def embed(
+    models: Mapping[str, EmbeddingModel], dataset: Dataset, indices: Tensor, baselines: bool
+) -> Embedded:
+    """The embeddings of each model, and raw pixels as a baseline.
+
+    The models read files alike.
+    """
+    (reading,) = {_reading(dataset, model) for model in models.values()}
+    images, rows = open_images(replace(dataset, reading=reading)), {}
+    for name, model in models.items():
+        rows[name] = Ranks.here().shared(partial(_embed, model, images), indices)
+    if baselines:
+        rows[PIXELS] = pixels(images, indices)
+    return Embedded(rows, indices)
+
+
+def _reading(dataset: Dataset, model: EmbeddingModel) -> Reading:
+    """As the dataset says, or else as those files were read that the model is trained on."""
+    return model.card.reading if dataset.reading == AS_IT_LIES else dataset.reading
+
+
+def how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
+    """A note on files that are read otherwise than their dataset says."""
+    reading = _reading(dataset, model)
+    if isinstance(dataset.images, Tensor) or reading == dataset.reading:
+        return
+    done = ["inverted"] if reading.inverted else []
+    done += ["made to fill their image"] if reading.margin is not None else []
+    yield f"files are {' and '.join(done)}, as those were that the model is trained on."
+
+
+def _embed(model: EmbeddingModel, images: Images, indices: Tensor) -> Tensor:
+    runtime = Runtime(next(model.parameters()).device)
+    batches = (fit(batch, model.card.shape) for batch in read_ahead(images, indices.split(512)))
+    return model.embed(batches, runtime)

@@ -1,0 +1,113 @@
+"""Choosing the best epoch, on classes that are neither trained on nor tested."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import Dataset, EvaluationProtocol, Labelled
+from metricforge.data.images import Images
+from metricforge.data.split import Split
+from metricforge.errors import unknown
+from metricforge.model import EmbeddingModel
+from metricforge.runtime import Runtime
+from metricforge.scoring.apply import apply_protocol, labelled_part
+from metricforge.training.loop import embed_images
+from metricforge.training.setup import Validated
+
+MOST_IMAGES = 3_000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Measures a model on validation images; the number to select by comes first."""
+
+    protocol: EvaluationProtocol
+    key: str
+    images: Images
+    indices: Tensor
+    labelled: Labelled
+    classes: Tensor
+    known: bool
+    runtime: Runtime
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        protocol: EvaluationProtocol,
+        key: str,
+        dataset: Dataset,
+        split: Split,
+        images: Images,
+        runtime: Runtime,
+        views: int = 1,
+    ) -> Selection:
+        """A selection over the validation part, thinned evenly within its classes if large.
+
+        `views` are the orientations of each training class, of which images as they are have the
+        first.
+
+        Where the part is empty, or of one class, it has no numbers: the last epoch is the best.
+        """
+        indices, notes = split.validation, []
+        if len(dataset.labels[indices].unique()) == 1:
+            # Whatever is nearest to an image is of its class: each epoch would score 1.
+            notes.append(
+                "one validation class can't rank epochs, so the last is kept; give validation more "
+                "classes."
+            )
+            indices = indices[:0]
+        elif not len(indices):
+            notes.append("no class validates: the last epoch is kept.")
+        if len(indices) > MOST_IMAGES:
+            by_class = indices[torch.argsort(dataset.labels[indices], stable=True)]
+            places = torch.linspace(0, len(indices) - 1, MOST_IMAGES).long()
+            indices = by_class[places]
+            notes.append(f"epochs are chosen by {MOST_IMAGES} of the validation images.")
+        labels = dataset.labels[indices]
+        trained = dataset.labels[split.train].unique()
+        known = bool(torch.isin(labels, trained).all())
+        numbers = torch.searchsorted(trained, labels) * views
+        classes = numbers if known else labels.unique(return_inverse=True)[1]
+        return cls(
+            protocol,
+            key,
+            images,
+            indices,
+            labelled_part(dataset, indices),
+            classes,
+            known,
+            runtime,
+            tuple(notes),
+        )
+
+    def __call__(self, model: EmbeddingModel) -> Validated:
+        """The protocol's numbers by name, the one to select by first, and the embeddings."""
+        if not len(self.indices):
+            return Validated({})
+        embeddings = embed_images(model, self.images, self.indices, self.runtime)
+        ranks = self.runtime.ranks
+        # One judges for all: two ranks that differ in a last bit could choose two epochs.
+        told = ranks.told(json.dumps(self._scores(embeddings)) if ranks.first else "")
+        scores: dict[str, float] = json.loads(told)
+        return Validated(scores, embeddings, self.classes, self.known)
+
+    def rehearse(self) -> None:
+        """Refuse now what can't choose epochs: the protocol measures random rows with the labels.
+
+        Raises UsageError where it has no metric of that name, and what the protocol raises.
+        """
+        if len(self.indices):
+            rows = torch.rand(len(self.indices), 2, generator=torch.Generator().manual_seed(0))
+            self._scores(rows)
+
+    def _scores(self, embeddings: Tensor) -> dict[str, float]:
+        estimates = apply_protocol(self.protocol, embeddings, self.labelled).estimates
+        if self.key not in estimates:
+            raise unknown("number to select by", self.key, estimates)
+        order = [self.key, *(name for name in estimates if name != self.key)]
+        return {name: estimates[name].value for name in order}

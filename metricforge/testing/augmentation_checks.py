@@ -1,0 +1,149 @@
+"""What an augmentation must hold to: each image by draws of its own, and by nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metricforge.contracts import TurningIntoClasses, Warping
+from metricforge.testing.checks import Broken, Skipped, checks, given
+from metricforge.testing.growth import measured, told
+from metricforge.testing.randomness import set_globals, untouched
+from metricforge.testing.subject import Subject
+from metricforge.training.augmentation import Chain
+
+SHAPES = ((1, 16, 16), (3, 20, 24))
+SAME = 0.01  # of values up to 255
+
+
+def builds(subject: Subject) -> None:
+    """It is built from channels, image size and its options."""
+    for shape in SHAPES:
+        made(subject, shape)
+
+
+def is_applied_as_agreed(subject: Subject) -> None:
+    """It is called with images and draws or has `warp`; `orientations` is absent, 4 or 8."""
+    step = made(subject)
+    if not isinstance(step, Warping) and not callable(step):
+        raise Broken("can't be called; give it __call__(images, draws) or warp(grid, draws).")
+    if isinstance(step, TurningIntoClasses) and step.orientations not in (4, 8):
+        raise Broken(f"has orientations {step.orientations!r}; give 4 or 8, or none.")
+
+
+def gives_images_of_the_same_shape(subject: Subject) -> None:
+    """float32 images [B, C, H, W] stay that and finite: grey or colour, of many, one or none."""
+    for shape in SHAPES:
+        for count in (8, 1, 0):
+            with given(f"{count} images of {list(shape)}"):
+                after = augmented(made(subject, shape), images(count, shape))
+                if not bool(after.isfinite().all()):
+                    raise Broken("gave values that are not finite.")
+
+
+def images_are_independent(subject: Subject) -> None:
+    """An image becomes the same in any batch: alone, among others, in another order."""
+    before, places = images(8), torch.arange(8) + 40
+    together = augmented(made(subject), before, places)
+    rows = range(len(before))
+    alone = [augmented(made(subject), before[i : i + 1], places[i : i + 1]) for i in rows]
+    turned = augmented(made(subject), before.flip(0), places.flip(0)).flip(0)
+    for other, how in ((torch.cat(alone), "alone"), (turned, "in another order")):
+        if not torch.allclose(together, other, atol=SAME):
+            raise Broken(
+                f"made something else of an image {how}; use its own row and draws, nothing of "
+                "the batch."
+            )
+
+
+def each_image_has_its_own_draws(subject: Subject) -> str | None:
+    """Images that are alike become different ones, where it draws at all."""
+    alike = images(1).expand(64, -1, -1, -1)
+    step = made(subject)
+    first, second = (augmented(step, alike, epoch=epoch) for epoch in (0, 1))
+    if bool((first != first[:1]).any()):
+        return None
+    if not torch.equal(first, second):
+        raise Broken("drew once for the whole batch; ask draws for a number for each image.")
+    return "it draws nothing."
+
+
+def same_place_same_images(subject: Subject) -> None:
+    """A fresh one makes the same of an image at the same seed, epoch and index."""
+    set_globals(1)
+    first = augmented(made(subject), images(8))
+    set_globals(2)
+    if not torch.allclose(first, augmented(made(subject), images(8)), atol=SAME):
+        raise Broken("made something else of the same images; draw from nothing but `draws`.")
+
+
+def global_generators_stay(subject: Subject) -> None:
+    """Building and using it leave the generators of python, numpy and torch alone."""
+    with untouched("building and augmenting"):
+        augmented(made(subject), images(8))
+
+
+def input_stays(subject: Subject) -> None:
+    """It leaves the images that it is given as they are."""
+    step = made(subject)
+    if isinstance(step, Warping):
+        return
+    before = images(8).float()
+    # Chain hands on what it is given where that is float32 already.
+    augmented(step, before)
+    if not before.equal(images(8).float()):
+        raise Broken("changed its input in place; begin with a copy.")
+
+
+def stays_on_the_device(subject: Subject) -> None:
+    """On a GPU its images are there too, and the same to rounding."""
+    if not torch.cuda.is_available():
+        raise Skipped("there is no GPU.")
+    wanted = augmented(made(subject), images(8))
+    found = augmented(made(subject), images(8).to("cuda"))
+    if found.device.type != "cuda":
+        raise Broken(f"gave images on {found.device}; keep them where they are.")
+    if (found.cpu() - wanted).abs().mean() > 1:
+        raise Broken("made something else of the images on a GPU than on the CPU.")
+
+
+def growth(subject: Subject) -> str:
+    """How the time and memory of augmenting grow with the batch."""
+    step = made(subject)
+    usages = [measured(n, lambda n=n: augmented(step, images(n))) for n in (64, 256)]  # type: ignore[misc]
+    each = usages[-1].seconds / 256 * 1e6
+    return f"{each:,.0f} us an image of 16 x 16; {told(usages, 'B')}"
+
+
+def made(subject: Subject, shape: tuple[int, int, int] = SHAPES[0]) -> Any:
+    """The augmentation for images of a shape."""
+    return subject.build(in_channels=shape[0], image_size=shape[1:])
+
+
+def images(count: int, shape: tuple[int, int, int] = SHAPES[0]) -> Tensor:
+    """Images uint8 [count, C, H, W] in which every row and column differs."""
+    noise = torch.randint(0, 256, (count, *shape), generator=torch.Generator().manual_seed(3))
+    return noise.to(torch.uint8)
+
+
+def augmented(step: Any, before: Tensor, indices: Tensor | None = None, epoch: int = 0) -> Tensor:
+    """What the training loop would show of the images, float32."""
+    indices = torch.arange(len(before)) if indices is None else indices
+    return Chain([step], 0, [0.0] * before.shape[1])(before, epoch, indices)
+
+
+AUGMENTATION_CHECKS = checks(
+    builds,
+    is_applied_as_agreed,
+    gives_images_of_the_same_shape,
+    images_are_independent,
+    each_image_has_its_own_draws,
+    same_place_same_images,
+    global_generators_stay,
+    input_stays,
+    stays_on_the_device,
+    growth,
+    first=3,
+)

@@ -1,0 +1,1 @@
+"""Checks of backbones and heads."""

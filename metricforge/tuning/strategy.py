@@ -1,0 +1,80 @@
+"""Searches: a plugin that chooses the next options, at random or by earlier trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from metricforge.entry_points import SEARCH
+from metricforge.errors import PluginError, told
+from metricforge.registry import Registry, load
+from metricforge.spec import Spec, bind
+from metricforge.tuning.space import Chooser, Dimension
+
+RANDOM = "random"
+
+
+class Search(Protocol):
+    """Chooses the options of trials; built from a seed.
+
+    The same seed and scores give the same options, so that a search can be repeated.
+    """
+
+    def ask(self) -> Chooser:
+        """The chooser of the next trial's options."""
+        ...
+
+    def tell(self, chooser: Chooser, score: float | None) -> None:
+        """Report the score of a trial.
+
+        Args:
+            chooser: The trial's, from :meth:`ask`.
+            score: Higher is better; None if it could not be trained.
+        """
+        ...
+
+
+class Searching:
+    """A search by its name; errors in it are reported as its plugin's.
+
+    Args:
+        name: Spec of the search, e.g. "random".
+        seed: Seed of its choices.
+        registry: Registry of components.
+    """
+
+    def __init__(self, name: str, seed: int, registry: Registry) -> None:
+        self.name = name
+        spec = Spec.parse(name)
+        self._entry = registry.find(SEARCH, spec)
+        made = load(self._entry)
+        options = bind(made, spec, f"search '{spec.name}'")
+        with self._blaming():
+            self._search: Search = made(seed, **options)
+
+    def ask(self, space: Sequence[Dimension]) -> tuple[Chooser, dict[str, str]]:
+        """The chooser of the next trial, and its options by key."""
+        with self._blaming():
+            chooser = self._search.ask()
+            return chooser, {dimension.key: dimension.pick(chooser) for dimension in space}
+
+    def tell(self, chooser: Chooser, score: float | None) -> None:
+        with self._blaming():
+            self._search.tell(chooser, score)
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            entry = self._entry
+            raise PluginError(
+                f"search '{entry.name}' of {entry.origin} failed: {told(error)}."
+            ) from error
+
+
+def usual_search(registry: Registry) -> str:
+    """The default search: the one that a plugin adds if exactly one is added, else random."""
+    added = [entry.name for entry in registry.entries(SEARCH) if entry.name != RANDOM]
+    return added[0] if len(added) == 1 else RANDOM

@@ -1,0 +1,63 @@
+"""Chunks: the images of one class that go into a batch together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metricforge_standard.samplers._class_index import SLAB, ClassIndex, Indices
+from metricforge_standard.samplers._deal import NONE
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """All images in runs of one class: chunk i is the `length[i]` images from place `first[i]`.
+
+    Places are those of `ClassIndex.order`; `first` and `length` are [M], for all M chunks, one
+    behind the other. Class c has the `count[c]` chunks from the number `begin[c]` on, both [C].
+    """
+
+    begin: Indices
+    count: Indices
+    first: Indices
+    length: Indices
+
+    @classmethod
+    def of(cls, index: ClassIndex, per_class: int, least: int) -> Chunks:
+        """Every class cut evenly, into the fewest chunks of up to `per_class` images.
+
+        No chunk has fewer than `least`, but of a class that has fewer itself: rather, chunks are
+        larger than `per_class`.
+        """
+        fewest = -(-index.size // per_class)
+        count = np.minimum(fewest, np.maximum(index.size // least, 1))
+        begin = np.cumsum(count) - count
+        of_class = np.repeat(np.arange(len(count)), count)
+        rank = np.arange(len(of_class)) - begin[of_class]
+        first = index.start[of_class] + rank * index.size[of_class] // count[of_class]
+        return cls(begin, count, first, np.diff(first, append=len(index.order)))
+
+    def laid_out(self, order: Indices, dealt: Indices) -> Iterator[Tensor]:
+        """The images of each batch, int64 [B], from `order` and the batches' chunks [b, P]."""
+        rows = max(1, SLAB // int(self.length.max() * dealt.shape[1]))
+        for begin in range(0, len(dealt), rows):
+            slab = dealt[begin : begin + rows]
+            there = slab != NONE
+            sizes = np.where(there, self.length[slab], 0).sum(1)
+            yield from torch.from_numpy(order[self.places(slab[there])]).split(sizes.tolist())
+
+    def places(self, chunks: Indices) -> Indices:
+        """The places in `order` of the images of these chunks, one chunk behind the other."""
+        length = self.length[chunks]
+        # Each image's place: its chunk's first, and on from there.
+        shift = self.first[chunks] - np.cumsum(length) + length
+        return np.arange(length.sum()) + np.repeat(shift, length)
+
+    @property
+    def of_class(self) -> Indices:
+        """The class of each chunk [M]."""
+        return np.repeat(np.arange(len(self.count)), self.count)

@@ -1,0 +1,117 @@
+"""Class-balanced batches, P classes x K images: the batches of every online miner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from metricforge.errors import DataError, UsageError
+from metricforge_standard.samplers._chunks import Chunks
+from metricforge_standard.samplers._class_index import ClassIndex, Indices, have
+from metricforge_standard.samplers._deal import batches_of, deal
+
+USUAL_CLASSES = 32
+USUAL_BATCH = 128
+
+
+class ClassBalanced:
+    """Batches of P classes with K images each; an epoch shows every image exactly once.
+
+    `classes` (P) defaults to all classes up to 32, `per_class` (K) to what makes a batch of
+    about 128 images, at least 4. The images of a class are shuffled and cut evenly into chunks
+    of up to K, so that 17 images at K = 16 come as 8 and 9. No chunk has fewer than `least`
+    images, but of a class that has fewer itself: with K = 2 and an odd number, one has three.
+    All batches hold P chunks or one less, of different classes; only a class with more than 1/P
+    of all chunks comes more than once a batch, evenly spread.
+
+    Memory: 16 bytes an image and 40 a chunk.
+    """
+
+    def __init__(
+        self, labels: Tensor, *, classes: int | None, per_class: int | None, least: int = 2
+    ) -> None:
+        self.index = ClassIndex.of(labels)
+        there = len(self.index.size)
+        if (classes is not None and classes < 2) or (per_class is not None and per_class < 2):
+            raise UsageError(
+                "class-balanced batches need classes >= 2 and per_class >= 2, not "
+                f"classes={classes} and per_class={per_class}."
+            )
+        self.classes = min(there, USUAL_CLASSES) if classes is None else classes
+        self.per_class = max(4, USUAL_BATCH // self.classes) if per_class is None else per_class
+        if self.classes > there:
+            raise DataError(
+                f"the sampler asks for {self.classes} classes a batch and the train set has "
+                f"{there}; set classes={there} or less."
+            )
+        self.chunks = Chunks.of(self.index, self.per_class, least)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of this train set: classes that are too small or too large."""
+        return (*self.small(), *self.lonely([np.arange(len(self.index.size))]))
+
+    def small(self) -> tuple[str, ...]:
+        """A note for each kind of classes that are too small to fill their share."""
+        single, small = self.index.smaller_than(2), self.index.smaller_than(self.per_class)
+        notes = []
+        if single:
+            notes.append(f"{have(single)} one image: negatives only.")
+        if small > single:
+            notes.append(
+                f"{have(small - single)} fewer than per_class={self.per_class} images, which "
+                "all come at once."
+            )
+        return tuple(notes)
+
+    def lonely(self, sets: Sequence[Indices]) -> tuple[str, ...]:
+        """A note on batches that hold one class alone, where the classes [c] of each set meet."""
+        lonely = total = share = 0
+        for classes in sets:
+            count, size = self.chunks.count[classes], self.index.size[classes]
+            batches = batches_of(int(count.sum()), self.classes)
+            others = int(count.sum() - count.max())
+            total += batches
+            if others < batches:
+                lonely += batches - others
+                share = max(share, int(100 * size.max() // size.sum()))
+        if not lonely:
+            return ()
+        return (
+            f"At least {lonely} of {total} batches hold one class alone, as it has {share} % of "
+            "the images that may meet: they have no negatives.",
+        )
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [about P * K]; a function of `rng` alone."""
+        yield from self.chunks.laid_out(*self.deal(rng))
+
+    def deal(self, rng: np.random.Generator) -> tuple[Indices, Indices]:
+        """The images in a new order [N], and the chunks of it that make each batch [b, P]."""
+        order, chunks = self.index.shuffled(rng), self.chunks
+        return order, deal(chunks.begin, chunks.count, self.classes, rng)
+
+
+class PKSampler:
+    """P x K batches for a miner: the base of samplers that differ in miner and default loss.
+
+    Args:
+        labels: int64 [N], the classes of the train set.
+        classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
+        per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+    """
+
+    miner: Any  # of any call: one that draws takes `rng`
+
+    def __init__(
+        self, labels: Tensor, *, classes: int | None = None, per_class: int | None = 4
+    ) -> None:
+        self._batches = ClassBalanced(labels, classes=classes, per_class=per_class)
+        self.notes = self._batches.notes
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Batches of int64 indices [about P * K] that show every image once."""
+        return self._batches.epoch(rng)

@@ -1,0 +1,149 @@
+"""Exact neighbours, self removed by index, ties that favour nobody."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metricforge.errors import DivergedError
+from metricforge.evaluation import neighbor_search
+
+
+@pytest.fixture(params=["faiss", "deep", "device"], autouse=True)
+def any_search(request, monkeypatch):
+    """faiss for few neighbours, sorting for many and a GPU for either must not differ."""
+    monkeypatch.setattr(
+        neighbor_search, "DEEP", neighbor_search.DEEP if request.param == "faiss" else 0
+    )
+    if request.param == "device":
+        # The code of a GPU, run by the CPU.
+        monkeypatch.setattr(neighbor_search, "search_device", lambda: torch.device("cpu"))
+
+
+def collect(points, k, **options):
+    tiles = list(neighbor_search.neighbours(np.asarray(points, dtype=np.float32), k, **options))
+    rows = np.concatenate([rows for rows, _ in tiles])
+    return rows, np.concatenate([found for _, found in tiles])
+
+
+def distances(points):
+    points = np.asarray(points, dtype=np.float64)
+    squared = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    return squared
+
+
+def test_the_neighbours_are_those_of_a_naive_loop():
+    points = np.random.default_rng(0).standard_normal((200, 5)).astype(np.float32)
+    rows, found = collect(points, 7)
+    expected = [sorted(range(200), key=list(row).__getitem__)[:7] for row in distances(points)]
+    assert rows.tolist() == list(range(200))
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 3, 150])
+def test_tiles_change_nothing(monkeypatch, k):
+    points = np.random.default_rng(1).standard_normal((150, 4))
+    _, whole = collect(points, k)
+    monkeypatch.setattr(neighbor_search, "ENTRIES_PER_TILE", 200)
+    monkeypatch.setattr(neighbor_search, "DEEP_ENTRIES_PER_TILE", 100)
+    tiles = list(neighbor_search.neighbours(points, k))
+    assert len(tiles) > 1
+    np.testing.assert_array_equal(np.concatenate([found for _, found in tiles]), whole)
+
+
+def test_a_tile_shrinks_as_k_grows(monkeypatch):
+    monkeypatch.setattr(neighbor_search, "ENTRIES_PER_TILE", 600)
+    monkeypatch.setattr(neighbor_search, "DEEP_ENTRIES_PER_TILE", 600)
+    points = np.random.default_rng(2).standard_normal((100, 3))
+    sizes = {
+        k: max(len(rows) for rows, _ in neighbor_search.neighbours(points, k)) for k in (5, 59)
+    }
+    assert sizes == {5: 100, 59: 10}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    points=st.lists(st.tuples(*[st.integers(-2, 2)] * 2), min_size=1, max_size=30),
+    k=st.integers(1, 40),
+)
+def test_duplicates_and_a_large_k_still_give_the_nearest_others(points, k):
+    rows, found = collect(points, k)
+    squared = distances(points)
+    assert found.shape == (len(points), min(k, len(points) - 1))
+    for row, ids in zip(rows, found, strict=True):
+        assert row not in ids
+        assert len(set(ids)) == len(ids)
+        assert (ids >= 0).all()
+        nearest = np.sort(squared[row])[: len(ids)]
+        np.testing.assert_allclose(squared[row][ids], nearest, atol=1e-5)
+
+
+def test_self_is_removed_by_index_among_more_duplicates_than_k():
+    rows, found = collect(np.ones((50, 3)), 4)
+    assert found.shape == (50, 4)
+    assert not (found == rows[:, None]).any()
+
+
+def test_ties_go_to_a_shuffled_gallery_not_to_the_neighbour_in_the_file():
+    _, found = collect(np.ones((400, 2)), 1)
+    assert set(found.ravel()) != {0, 1}
+    assert not np.array_equal(found, collect(np.ones((400, 2)), 1, seed=1)[1])
+    assert np.array_equal(found, collect(np.ones((400, 2)), 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1e-38, 0), (1e-3, 100), (1, 0), (1, 100), (1e30, 100), (3e38, 0)]
+)
+def test_neither_scale_nor_offset_changes_the_ranks(scale, offset):
+    points = np.random.default_rng(3).permutation(60).reshape(30, 2) / 128 - 0.2
+    points = ((points + offset) * scale).astype(np.float32)
+    _, found = collect(points, 29)
+    squared = distances(points.astype(np.float64) / scale)
+    ranked = np.take_along_axis(squared, found, axis=1)
+    assert (np.diff(ranked, axis=1) >= -1e-5).all()
+
+
+def test_small_distances_far_from_the_origin_are_told_apart():
+    # Large enough that faiss expands |x - y|^2; as they are, these would rank by rounding error.
+    rng = np.random.default_rng(3)
+    points = (rng.standard_normal((2000, 64)) + 1000).astype(np.float32)
+    _, found = collect(points, 5)
+    exact = points.astype(np.float64)
+    for row in range(0, 2000, 100):
+        squared = ((exact - exact[row]) ** 2).sum(axis=1)
+        squared[row] = np.inf
+        np.testing.assert_allclose(squared[found[row]], np.sort(squared)[:5], rtol=1e-5)
+
+
+def test_the_largest_floats_do_not_overflow():
+    _, found = collect([[3.4e38], [3.2e38], [2.8e38], [2e38], [-3.4e38]], 2)
+    assert found.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1], [3, 2]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_none_is_refused_by_row(bad):
+    points = np.ones((9, 3), dtype=np.float32)
+    points[[2, 5, 6], 1] = bad
+    with pytest.raises(DivergedError, match=r"3 of 9 embeddings .*rows 2, 5, 6\)") as caught:
+        next(neighbor_search.neighbours(points, 1))
+    assert caught.value.exit_code == 7
+
+
+def test_only_the_first_bad_rows_are_named():
+    with pytest.raises(DivergedError, match=r"rows 0, 1, 2, 3, 4, \.\.\.\)"):
+        next(neighbor_search.neighbours(np.full((9, 3), np.nan), 1))
+
+
+def test_zero_embeddings_are_points_like_others():
+    _, found = collect([[0, 0], [1, 0], [0, 0], [1, 0.1]], 1)
+    assert found.ravel().tolist() == [2, 3, 0, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_nobody_else_means_no_neighbours(count):
+    tiles = list(neighbor_search.neighbours(np.ones((count, 2)), 3))
+    assert [found.shape for _, found in tiles] == [(1, 0)] * count
