@@ -261,6 +261,7 @@ class Twice:
 '''
 
 
+@pytest.mark.exhaustive
 def test_a_wrapper_is_typed(tmp_path: Path) -> None:
     """As mypy --strict sees it; `build` gives a component of the same kind."""
     from mypy import api
