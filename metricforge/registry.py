@@ -232,7 +232,7 @@ class Registry:
         for name in asked:
             if name not in offers:
                 raise PluginError(
-                    f"{_blame(entry, spec)} asks for '{name}', which the core does not offer to "
+                    f"{_blame(entry, spec)} requires '{name}', which the core does not offer to "
                     f"a {kind}; it offers {', '.join(offers)}. Options are keyword-only: put them "
                     "behind a *."
                 )
@@ -263,7 +263,7 @@ class Registry:
         for name, value in asked.items():
             if value is None:
                 raise UnfitError(
-                    f"{what} asks for {name}, which this run does not have{_instead(name)}"
+                    f"{what} requires {name}, which this run does not have{_instead(name)}"
                 )
         options = bind(factory, spec, what)
         try:

@@ -142,7 +142,7 @@ def test_what_the_core_does_not_offer_is_refused_with_what_it_does(plugin):
     source = "def odd(labels, weather):\n    '''Asks too much.'''"
     with pytest.raises(PluginError) as caught:
         build(plugin(source, odd="odd"), "odd", labels=1, groups=1)
-    assert "asks for 'weather'" in str(caught.value)
+    assert "requires 'weather'" in str(caught.value)
     assert "it offers labels, groups, build." in str(caught.value)
 
 
@@ -176,7 +176,7 @@ def wrap(labels, build, *, around: str = "good:size=8"):
 
 def test_what_this_run_does_not_have_is_a_data_error(plugin):
     points = plugin("def by_group(labels, groups): ...", grouped="by_group")
-    with pytest.raises(UnfitError, match="sampler 'grouped' asks for groups, which this run"):
+    with pytest.raises(UnfitError, match="sampler 'grouped' requires groups, which this run"):
         build(points, "grouped", labels=1, groups=None)
 
 

@@ -77,7 +77,7 @@ def _terminated() -> Iterator[None]:
 
 
 def _stopped(exit_code: int) -> Interrupted:
-    stopped = Interrupted("interrupted; go on with the same command and --resume.")
+    stopped = Interrupted("interrupted; resume with the same command and --resume.")
     stopped.exit_code = exit_code
     return stopped
 
@@ -122,7 +122,7 @@ class _Work:
         except TerminatedWorkerError as error:
             raise ResourceError(
                 "one of the processes was killed, for which a lack of memory is the usual reason; "
-                "go on with the same command and --resume, and fewer --jobs."
+                "resume with the same command and --resume, and fewer --jobs."
             ) from error
         except KeyboardInterrupt as error:
             raise _stopped(Interrupted.exit_code) from error

@@ -114,7 +114,7 @@ def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) ->
     recipe = _recipe(options["config"], given)
     asked = {name: options[name] for name in ("out", "overwrite", "auto_resume")}
     if options["overwrite"] and options["auto_resume"]:
-        raise UsageError("--auto-resume goes on with a run and --overwrite begins anew: take one.")
+        raise UsageError("--auto-resume resumes a run and --overwrite replaces it: take one.")
     return run_recipe(recipe, listener=listener, **asked)
 
 

@@ -21,7 +21,7 @@ def asides(root: Path) -> Iterator[str]:
     if raws:
         yield f"camera raws, which are not read: {_counted(raws)}; export them as JPEG or PNG."
     if others:
-        yield f"files that are no images and were passed over: {_counted(others)}."
+        yield f"skipped, as they are no images: {_counted(others)}."
 
 
 def _names(root: Path) -> Iterator[str]:

@@ -261,7 +261,7 @@ def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingMo
         raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")
     if (path / "config.toml").is_file() and not (path / "model").is_dir():
         raise ArtefactError(
-            f"{path} has no model yet: its training has not ended; go on with "
+            f"{path} has no model yet: its training has not ended; resume it with "
             f"metricforge train --resume {shlex.quote(str(path))}."
         )
     return load(path, device=device, registry=registry)

@@ -89,7 +89,7 @@ class RunFolder:
             raise UsageError(f"{path} {what}; give another --out.")
         if not overwrite:
             raise UsageError(
-                f"{path} is not empty; give another --out, go on with --resume {path}, or "
+                f"{path} is not empty; give another --out, resume it with --resume {path}, or "
                 "pass --overwrite."
             )
 

@@ -71,7 +71,7 @@ class Recorder:
             self.save(state)
         self._folder.log(f"interrupted and saved at step {state.total_steps}")
         stopped = Interrupted(
-            f"interrupted and saved at step {state.total_steps}; go on with: "
+            f"interrupted and saved at step {state.total_steps}; resume with: "
             f"metricforge train --resume {shlex.quote(str(self._folder.path))}"
         )
         stopped.exit_code = exit_code

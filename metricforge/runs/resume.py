@@ -108,8 +108,8 @@ def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Train
         if checkpoints.all():
             state, damaged = checkpoints.restore_newest(assembly.setup)
             for sentence in damaged:
-                listener.say(f"passed over a checkpoint: {sentence}")
-                folder.log(f"passed over a checkpoint: {sentence}")
+                listener.say(f"skipped a checkpoint: {sentence}")
+                folder.log(f"skipped a checkpoint: {sentence}")
         else:
             listener.say("there is no checkpoint yet: beginning anew.")
     step = int(ranks.told(str(state.total_steps)))

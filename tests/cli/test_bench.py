@@ -145,7 +145,7 @@ def test_killed_and_gone_on_with_it_finds_the_same(suite: Path, whole: Path) -> 
     assert [one["outcome"] for one in records(out)] == ["done"]
     refused = metricforge(*given)
     assert refused.returncode == 2
-    assert "go on with --resume" in refused.stderr
+    assert "resume with --resume" in refused.stderr
     # A line that the kill has cut short.
     with (out / "results.jsonl").open("a") as file:
         file.write('{"id": "x')
@@ -193,7 +193,7 @@ def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> Non
     assert "did you mean 'smoke'" in wrong.stderr
     nowhere = metricforge("bench", "table", "smoke", cwd=suite.parent)
     assert nowhere.returncode == 2
-    assert "nothing of suite 'smoke' has been carried out into bench/smoke" in nowhere.stderr
+    assert "no run of suite 'smoke' is in bench/smoke" in nowhere.stderr
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(tmp_path: Path, number: int
     _, said = process.communicate()
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
-        assert "interrupted; go on with the same command and --resume." in said
+        assert "interrupted; resume with the same command and --resume." in said
     runs = list((out / "runs").iterdir())
     assert len(runs) == 2
 
@@ -485,7 +485,7 @@ def test_a_sampler_that_the_data_can_not_have_is_refused_and_costs_no_exit_code(
     words = ("--out", tmp_path / "out", "--only", "hard", "--only", "by group")
     done = metricforge("bench", "run", tmp_path / "two.toml", *words)
     assert done.returncode == 0, done.stderr
-    assert "by group, seed 0: refused: sampler 'grouped' asks for groups" in done.stderr
+    assert "by group, seed 0: refused: sampler 'grouped' requires groups" in done.stderr
 
 
 def test_what_was_refused_is_tried_again_and_a_folder_has_one_at_work(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     damage(checkpoints(stopped)[-1] / name)
     done = metricforge("train", "--resume", stopped)
     assert done.returncode == 0, done.stderr
-    said = re.compile(r"passed over a checkpoint: .*step-00000006")
+    said = re.compile(r"skipped a checkpoint: .*step-00000006")
     assert said.search(done.stderr)
     assert said.search((stopped / "log.txt").read_text())
     assert ending(stopped) == ending(whole)

@@ -353,7 +353,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     process.send_signal(number)
     _, stderr = process.communicate()
     assert process.returncode == code, stderr
-    assert re.search(r"^interrupted and saved at step \d+; go on with: .* --resume", stderr, re.M)
+    assert re.search(r"^interrupted and saved at step \d+; resume with: .* --resume", stderr, re.M)
     assert "error:" not in stderr
     resumed = metricforge("train", "--resume", tmp_path / "stopped")
     assert resumed.returncode == 0, resumed.stderr

@@ -111,7 +111,7 @@ def test_what_can_not_be_built_as_it_is_is_left_out_with_the_way(
     )
     assert found["needs"] == ('skipped: it needs size: metricforge plugins check "needs:size=SIZE"')
     assert found["gone"].startswith("failed: miner 'gone' of plug 1.2")
-    assert "asks for 'weather'" in found["odd"]
+    assert "requires 'weather'" in found["odd"]
     assert [call[1] for call in asked] == ["good"]
 
 

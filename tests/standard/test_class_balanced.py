@@ -224,7 +224,7 @@ def test_the_images_of_a_class_are_shuffled_between_epochs(name):
 
 @class_balanced
 def test_more_classes_than_there_are_is_refused_with_their_number(name):
-    with pytest.raises(DataError, match=r"asks for 9 classes .* has 5; set classes=5 or less"):
+    with pytest.raises(DataError, match=r"needs 9 classes .* has 5; set classes=5 or less"):
         build(f"{name}:classes=9", labels_of([4] * 5))
 
 

@@ -175,7 +175,7 @@ def test_groups_are_those_of_their_column_or_of_omls(root: Path) -> None:
     assert dataset.groups.tolist() == [1, 0, 1]
     both = read(root, "path,label,category,group", "1.png,a,k,y", "2.png,b,l,z", "3.png,b,l,z")
     assert both.group_names == ("y", "z")
-    assert f"columns of '{root / 'photos.csv'}' that are passed over: category." in both.notes
+    assert f"columns of '{root / 'photos.csv'}' that are not used: category." in both.notes
     for value in ("all", "", "nan"):
         alone = read(root, "path,label,category", f"1.png,a,{value}", f"2.png,b,{value}")
         assert (alone.groups, alone.group_names) == (None, ())
@@ -205,7 +205,7 @@ def test_without_flags_to_test_each_image_asks_for_all_others(root: Path) -> Non
 def test_other_columns_are_named(root: Path) -> None:
     dataset = read(root, ",path,label,sequence,sequence", "0,1.png,a,s,t", "1,2.png,b,s,t")
     assert dataset.notes[1:-1] == (
-        f"columns of '{root / 'photos.csv'}' that are passed over: one without a name, sequence, "
+        f"columns of '{root / 'photos.csv'}' that are not used: one without a name, sequence, "
         "sequence.",
     )
 

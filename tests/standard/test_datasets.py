@@ -393,7 +393,7 @@ def test_a_photographers_by_files_are_passed_over_and_counted(tmp_path: Path) ->
     assert len(dataset) == 4
     of_raws, others = dataset.notes[:2]
     assert of_raws.startswith("camera raws, which are not read: 6 (")
-    assert others.startswith("files that are no images and were passed over: 11 (.xmp 2, ")
+    assert others.startswith("skipped, as they are no images: 11 (.xmp 2, ")
 
 
 def test_heic_is_refused_by_its_name_in_a_folder_and_in_an_archive(tmp_path: Path) -> None:
@@ -463,7 +463,7 @@ def test_empty_folders_and_single_images_are_counted(tmp_path: Path) -> None:
     assert dataset.notes[:-1] == (
         "folders without images, which are no classes: 2 (none, only).",
         "classes of one image, which no other can match: 2 (b, c/deep).",
-        "files that are no images and were passed over: 1 (.txt 1).",
+        "skipped, as they are no images: 1 (.txt 1).",
     )
 
 

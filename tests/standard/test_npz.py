@@ -176,7 +176,7 @@ def test_single_images_and_other_arrays_are_noted(tmp_path: Path) -> None:
     notes = read(tmp_path, labels=labels, names=np.array(["a"]), taken=np.zeros(3)).notes
     assert notes == (
         "classes of one image, which no other can match: 1 (2).",
-        f"arrays of '{tmp_path / 'photos.npz'}' that are passed over: 2 (names, taken).",
+        f"arrays of '{tmp_path / 'photos.npz'}' that are not used: 2 (names, taken).",
     )
 
 

@@ -9,8 +9,8 @@ from metricforge.cli.lazy import LazyGroup
 COMMANDS = {
     "compare": "Compare two results of suites, seed by seed.",
     "list": "List the suites in a folder.",
-    "run": "Carry out what of a suite has not been.",
-    "table": "Print the table of what has been carried out.",
+    "run": "Run what is missing from a suite.",
+    "table": "Print the table of the runs that are there.",
 }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
               help="Processes side by side; they share the cores.")  # fmt: skip
 @click.option("--only", metavar="TEXT", multiple=True,
               help="Only the approach of this name, or those with it in theirs.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with what is in the folder.")
+@click.option("--resume", is_flag=True, help="Resume what is in the folder.")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, mps.  [default: the suite's]")
 @DATA_ROOT
 @OUT
@@ -57,7 +57,7 @@ def command(
     place = results_of(found, out)
     if (place / RECORDS).exists() and not resume:
         raise UsageError(
-            f"{place} has results; go on with --resume, or give another --out. To see them: "
+            f"{place} has results; resume with --resume, or give another --out. To see them: "
             f"metricforge bench table {suite}"
         )
     options = {"data_root": data_root, "device": device}

@@ -55,8 +55,8 @@ def current(suite: Suite, path: Path) -> list[Record]:
 
     if not path.exists():
         raise UsageError(
-            f"nothing of suite '{suite.name}' has been carried out into {path.parent}; begin or go "
-            "on with: metricforge bench run"
+            f"no run of suite '{suite.name}' is in {path.parent}; start or resume it with: "
+            "metricforge bench run"
         )
     records = read_records(path)
     asked = asked_for(suite, records)

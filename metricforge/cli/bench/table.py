@@ -25,7 +25,7 @@ FORMATS = ("md", "csv", "json", "html")
 def command(
     suite: str, form: str | None, as_json: bool, number: str | None, out: Path | None
 ) -> None:
-    """Print the table of what of SUITE has been carried out."""
+    """Print the table of the runs of SUITE that are there."""
     from metricforge.bench import grids, tabulate
     from metricforge.bench.runner import RECORDS
 

@@ -20,7 +20,7 @@ import click
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the choices; a training's is the recipe's.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
-              help="The search's folder; one that is there goes on.  "
+              help="The search's folder; one that is there is resumed.  "
               "[default: runs/NAME-tune]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each trial.  "
               "[default: the recipe's]")  # fmt: skip

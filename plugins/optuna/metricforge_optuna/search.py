@@ -171,7 +171,7 @@ def _since(began: float) -> float:
 
 def _stopped(number: int, error: Interrupted) -> Interrupted:
     stopped = Interrupted(
-        f"stopped in trial {number}, which will be done again; the same command goes on."
+        f"stopped in trial {number}, which will be done again; the same command resumes."
     )
     stopped.exit_code = error.exit_code
     return stopped

@@ -129,7 +129,7 @@ def _flags(listing: Table, column: str) -> Tensor | None:
 def _notes(listing: Table) -> Iterator[str]:
     if listing.unused:
         names = ", ".join(name or "one without a name" for name in listing.unused)
-        yield f"columns of '{listing.path}' that are passed over: {names}."
+        yield f"columns of '{listing.path}' that are not used: {names}."
     if _tests_on_validation(listing):
         yield (
             f"no row of '{listing.path}' is of the split test, so the rows of validation are the "

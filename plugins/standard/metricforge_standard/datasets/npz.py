@@ -120,7 +120,7 @@ def _check_asked(
 
 def _notes(found: Arrays, labels: Tensor, official: Tensor | None) -> Iterator[str]:
     if found.unused:
-        yield f"arrays of '{found.path}' that are passed over: {counted(found.unused)}."
+        yield f"arrays of '{found.path}' that are not used: {counted(found.unused)}."
     if official is None:
         return
     of_class = torch.stack((labels, official)).unique(dim=1)[0]

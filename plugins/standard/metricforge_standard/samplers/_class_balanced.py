@@ -44,7 +44,7 @@ class ClassBalanced:
         self.per_class = max(4, USUAL_BATCH // self.classes) if per_class is None else per_class
         if self.classes > there:
             raise DataError(
-                f"the sampler asks for {self.classes} classes a batch and the train set has "
+                f"the sampler needs {self.classes} classes a batch and the train set has "
                 f"{there}; set classes={there} or less."
             )
         self.chunks = Chunks.of(self.index, self.per_class, least)

@@ -41,7 +41,7 @@ class Episodic:
         way = min(there, USUAL_CLASSES) if way is None else way
         if way > there:
             raise DataError(
-                f"episodic asks for {way} ways and the train set has {there} classes; set "
+                f"episodic needs {way} ways and the train set has {there} classes; set "
                 f"way={there} or less."
             )
         # Each class of an episode shall have a query, however its images are cut.
