@@ -88,6 +88,14 @@ class EmbeddingModel(nn.Module):
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: uint8 [B, C, H, W].
+
+        Returns:
+            float32 [B, D].
+        """
         embedding: Tensor = self.head(self.features(images))
         if embedding.dtype != torch.float64:
             embedding = embedding.float()

@@ -134,7 +134,14 @@ class Registry:
         return [entry for entry in self._entries if kind in (None, entry.kind)]
 
     def told_of(self, point: EntryPoint) -> str:
-        """A sentence on an entry point in an unknown group, with the group it should be in."""
+        """A sentence on an entry point in an unknown group, with the group it should be in.
+
+        Args:
+            point: One of `misplaced`.
+
+        Returns:
+            The sentence.
+        """
         near = difflib.get_close_matches(point.group, GROUPS, n=1)
         hint = f"did you mean '{near[0]}'" if near else f"there are {', '.join(GROUPS)}"
         return (
@@ -143,7 +150,14 @@ class Registry:
         )
 
     def status(self, entry: Entry) -> Status:
-        """Whether `entry` can be used by its name; nothing is imported."""
+        """Whether an entry can be used by its name; nothing is imported.
+
+        Args:
+            entry: The entry.
+
+        Returns:
+            The status, with the reason if it is not ok.
+        """
         if fault := entry.mismatch or entry.reading.fault:
             return Status("broken", fault)
         others = [e for e in self._meant(entry.kind, entry.name) if e != entry]
@@ -278,13 +292,28 @@ class Registry:
             raise PluginError(f"{blame} failed: {told(error)}.") from error
 
     def builder(self, kind: str, offers: Mapping[str, Any]) -> Build[Any]:
-        """The `build` of a component that requires it: it builds others of its kind from specs."""
+        """The `build` of a component that requires it: it builds others of its kind from specs.
+
+        Args:
+            kind: E.g. "sampler".
+            offers: Values for the ordinary parameters, by name.
+
+        Returns:
+            A function of a spec.
+        """
         return lambda spec: self.build(kind, Spec.parse(spec), offers)
 
     def complete(self, kind: str, spec: Spec) -> Spec:
         """`spec` with all its defaults written out, for the record of a run.
 
         This includes the components that it wraps, by options of the type InnerSpec.
+
+        Args:
+            kind: E.g. "sampler".
+            spec: The component and its options.
+
+        Returns:
+            The complete spec.
         """
         factory = self.factory(kind, spec)
         full = complete(factory, spec, f"{kind} '{spec.name}'")

@@ -39,7 +39,8 @@ class OnEpoch(Protocol):
 class OnEnd(Protocol):
     """A hook that is called once training has finished, was stopped, or failed."""
 
-    def on_end(self) -> None: ...
+    def on_end(self) -> None:
+        """Finish, e.g. close files."""
 
 
 Hook: TypeAlias = OnStep | OnEpoch | OnEnd

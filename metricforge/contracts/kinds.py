@@ -68,6 +68,7 @@ class Kind:
 
     @property
     def group(self) -> str:
+        """The entry-point group, e.g. "metricforge.samplers"."""
         return f"metricforge.{self.plural}"
 
     @cached_property

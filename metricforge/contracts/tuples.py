@@ -23,7 +23,7 @@ class Pairs(NamedTuple):
     same: Tensor
 
     def listed(self, labels: Tensor) -> Pairs:
-        """These pairs themselves; see :meth:`AllPairs.listed`."""
+        """Return these pairs; see :meth:`AllPairs.listed`."""
         return self
 
 
@@ -41,7 +41,7 @@ class Triplets(NamedTuple):
     negative: Tensor
 
     def listed(self, labels: Tensor) -> Triplets:
-        """These triplets themselves; see :meth:`AllTriplets.listed`."""
+        """Return these triplets; see :meth:`AllTriplets.listed`."""
         return self
 
 

@@ -52,7 +52,14 @@ class Images(Protocol):
         """
 
     def to(self, device: torch.device | str) -> Images:
-        """The same images, whose batches are on `device`."""
+        """The same images on another device.
+
+        Args:
+            device: Device of the batches.
+
+        Returns:
+            The images.
+        """
 
 
 class MemoryImages:
@@ -69,6 +76,7 @@ class MemoryImages:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
         _, channels, height, width = self._images.shape
         return channels, height, width
 
@@ -76,9 +84,11 @@ class MemoryImages:
         return len(self._images)
 
     def take(self, indices: Tensor) -> Tensor:
+        """As :meth:`Images.take`."""
         return self._images.index_select(0, indices.to(self._images.device))
 
     def to(self, device: torch.device | str) -> MemoryImages:
+        """As :meth:`Images.to`; copies all images at once."""
         return MemoryImages(self._images.to(device))
 
 
@@ -123,6 +133,7 @@ class FileImages:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
         return self._shape
 
     def __len__(self) -> int:
@@ -158,6 +169,7 @@ class FileImages:
         return batch.to(self._device, non_blocking=True)
 
     def to(self, device: torch.device | str) -> FileImages:
+        """As :meth:`Images.to`; nothing is decoded yet."""
         return FileImages(
             self._files, self._shape, device, self._workers, self._advice, self._reading
         )

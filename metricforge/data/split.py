@@ -57,7 +57,15 @@ class Split:
         return indices
 
     def classes(self, part: str, dataset: Dataset) -> tuple[str, ...]:
-        """The names of the classes of a part, in the dataset's order."""
+        """The names of the classes of a part, in the dataset's order.
+
+        Args:
+            part: "train", "validation" or "test".
+            dataset: The dataset that was split.
+
+        Returns:
+            Class names.
+        """
         present: list[int] = dataset.labels[self.part(part)].unique().tolist()
         return tuple(dataset.classes[index] for index in present)
 
@@ -66,6 +74,12 @@ class Split:
 
         For a closed set it also has the indices of the images, so that the rule `saved` can repeat
         it, and a hash of the images, so that it is repeated for these images only.
+
+        Args:
+            dataset: The dataset that was split.
+
+        Returns:
+            Plain values for JSON.
         """
         parts: dict[str, dict[str, Any]] = {
             name: {"images": len(self.part(name)), "classes": list(self.classes(name, dataset))}

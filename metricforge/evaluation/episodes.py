@@ -36,6 +36,7 @@ class Episodes:
 
     @property
     def way(self) -> int:
+        """W, the classes in an episode."""
         return int(self.support.shape[1])
 
 

@@ -114,7 +114,7 @@ class Gallery:
     def nearest_exactly(
         self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]
     ) -> Iterator[T]:
-        """As `nearest`, but exact for any index."""
+        """As :meth:`nearest`, but exact for any index."""
         k = self._there(queries, k)
         points, own = self.points[queries], self.place[queries]
 

@@ -64,6 +64,7 @@ class Evaluation(Measured):
         yield from super()._told()
 
     def to_json(self) -> dict[str, Any]:
+        """The evaluation as plain values for JSON."""
         return super().to_json() | {
             "dataset": self.dataset,
             "part": self.part,

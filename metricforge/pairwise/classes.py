@@ -100,23 +100,51 @@ class Classes:
         return self.there(self.of_row.astype(np.int32))
 
     def positives(self, rows: Indices) -> Indices:
-        """The number of other images of its class for each sorted row, int64 like `rows`."""
+        """The number of other images of a row's class.
+
+        Args:
+            rows: int64 [R], sorted rows, on the host.
+
+        Returns:
+            int64 [R].
+        """
         counts: Indices = self.size[self.of_row[rows]] - 1
         return counts
 
     def negatives(self, rows: Indices) -> Indices:
-        """The number of images of other classes for each sorted row, int64 like `rows`."""
+        """The number of images of other classes than a row's.
+
+        Args:
+            rows: int64 [R], sorted rows, on the host.
+
+        Returns:
+            int64 [R].
+        """
         counts: Indices = len(self) - 1 - self.positives(rows)
         return counts
 
     def anchor_rows(self, anchors: int | None) -> Indices:
-        """The sorted rows of the first `anchors` images of the batch (None: all), ascending."""
+        """The sorted rows of the first images of the batch.
+
+        Args:
+            anchors: Number of images; None: all.
+
+        Returns:
+            int64, ascending.
+        """
         if anchors is None or anchors >= len(self):
             return np.arange(len(self))
         return np.flatnonzero(self.order < anchors)
 
     def there(self, values: NDArray[np.generic]) -> Tensor:
-        """A host array on the device of the labels, copied without waiting."""
+        """Copy a host array to the device of the labels, without waiting.
+
+        Args:
+            values: Array of any shape.
+
+        Returns:
+            The same as a tensor.
+        """
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
 

@@ -33,8 +33,8 @@ class Tile:
         own: int64 [R], the same on the device.
         window: The columns of images of the anchors' classes.
         same: bool [R, W], the images of the anchor's class, the anchor included.
-        first: The first column of `values`: above 0 in tiles of the upper triangle, which are [R, B
-            - first].
+        first: The first column of `values`: above 0 in tiles of the upper triangle, which are
+            [R, B - first].
     """
 
     values: Tensor
@@ -73,7 +73,11 @@ class Tile:
         return values, columns + self.window.start
 
     def hide_same(self, value: float) -> None:
-        """Overwrite the values of images of the anchor's class, itself included."""
+        """Overwrite the values of images of the anchor's class, the anchor included.
+
+        Args:
+            value: The new value, e.g. inf.
+        """
         self.near.masked_fill_(self.same, value)
 
 
@@ -186,7 +190,14 @@ class Tiling:
         return self._spare[number][: len(tile.rows)]
 
     def places(self, columns: Tensor) -> Tensor:
-        """Convert sorted rows, of any shape, to indices into the batch."""
+        """Convert sorted rows to indices into the batch.
+
+        Args:
+            columns: int64, any shape.
+
+        Returns:
+            int64, same shape.
+        """
         return self.classes.order_there[columns]
 
     def _tiles(self, upper: bool = False) -> Iterator[Tile]:
@@ -232,7 +243,15 @@ def _sharpen(values: Tensor, rows: Tensor, norms: Tensor, tile: Tile, columns: s
 
 
 def anchors_of(values: Tensor, tile: Tile) -> Tensor:
-    """The anchors' part [R, ...] of values [B, ...]; a view if the anchors are adjacent rows."""
+    """The anchors' part of values of all images; a view if the anchors are adjacent rows.
+
+    Args:
+        values: [B, ...], in sorted order.
+        tile: The tile, with R anchors.
+
+    Returns:
+        [R, ...].
+    """
     first, last = int(tile.rows[0]), int(tile.rows[-1])
     if last - first + 1 == len(tile.rows):
         return values[first : last + 1]

@@ -318,7 +318,14 @@ class Recipe:
                 yield from ((name, each.about.kind, one) for one in parts if one is not None)
 
     def but(self, **changes: Any) -> Recipe:
-        """The same recipe with some options changed."""
+        """The same recipe with some options changed.
+
+        Args:
+            changes: New values by the option's name.
+
+        Returns:
+            A new recipe.
+        """
         return dataclasses.replace(self, **changes)
 
     def aside(self) -> dict[str, Any]:
@@ -326,7 +333,14 @@ class Recipe:
         return {key: getattr(self, key) for key, each in options().items() if each.about.aside}
 
     def differences(self, other: Recipe) -> list[str]:
-        """The options in which two recipes differ, as "key: mine / theirs"."""
+        """The options in which two recipes differ, except those of :meth:`aside`.
+
+        Args:
+            other: The other recipe.
+
+        Returns:
+            A text "key: mine / theirs" for each.
+        """
         known = [key for key, each in options().items() if not each.about.aside]
         pairs = {key: [_recorded(getattr(one, key)) for one in (self, other)] for key in known}
         return [f"{key}: {mine} / {yours}" for key, (mine, yours) in pairs.items() if mine != yours]

@@ -41,6 +41,7 @@ class Run:
 
     @property
     def path(self) -> Path:
+        """The run's folder."""
         return self.folder.path
 
     @property

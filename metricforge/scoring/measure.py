@@ -69,6 +69,7 @@ class Measured:
             yield f"{approach}: {', '.join(numbers)}"
 
     def to_json(self) -> dict[str, Any]:
+        """The metrics as plain values for JSON."""
         return {
             "results": {
                 approach: {name: asdict(estimate) for name, estimate in estimates.items()}
@@ -82,6 +83,7 @@ class Measured:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Measured:
+        """The metrics that :meth:`to_json` recorded; without failures, classes and trials."""
         results = {
             approach: {name: Estimate(**fields) for name, fields in estimates.items()}
             for approach, estimates in record["results"].items()

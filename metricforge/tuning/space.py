@@ -17,9 +17,14 @@ Read: TypeAlias = Callable[[str], object]
 class Chooser(Protocol):
     """Picks values, one of each option, e.g. one of optuna's trials."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
-    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = ...) -> int: ...
-    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = ...) -> float: ...
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        """One of `choices`."""
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = ...) -> int:
+        """A whole number from `low` to `high`; `log`: by its logarithm."""
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = ...) -> float:
+        """A number from `low` to `high`; `log`: by its logarithm."""
 
 
 # Above this ratio the small end of a range would hardly be tried.

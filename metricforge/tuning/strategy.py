@@ -54,12 +54,20 @@ class Searching:
             self._search: Search = made(seed, **options)
 
     def ask(self, space: Sequence[Dimension]) -> tuple[Chooser, dict[str, str]]:
-        """The chooser of the next trial, and its options by key."""
+        """Choose the options of the next trial.
+
+        Args:
+            space: The dimensions of the search.
+
+        Returns:
+            The trial's chooser, and its options by key.
+        """
         with self._blaming():
             chooser = self._search.ask()
             return chooser, {dimension.key: dimension.pick(chooser) for dimension in space}
 
     def tell(self, chooser: Chooser, score: float | None) -> None:
+        """Report the score of a trial, as :meth:`Search.tell`."""
         with self._blaming():
             self._search.tell(chooser, score)
 
@@ -75,6 +83,13 @@ class Searching:
 
 
 def usual_search(registry: Registry) -> str:
-    """The default search: the one that a plugin adds if exactly one is added, else random."""
+    """The default search: the one that a plugin adds if exactly one is added, else random.
+
+    Args:
+        registry: Registry of components.
+
+    Returns:
+        The name of the search.
+    """
     added = [entry.name for entry in registry.entries(SEARCH) if entry.name != RANDOM]
     return added[0] if len(added) == 1 else RANDOM

@@ -38,7 +38,7 @@ class Affine:
         """Positions [1 or B, H, W, 2] to the positions to sample from, [B, H, W, 2]."""
         angle, slant, *zoom = (draws.uniform(4, low=-1) * self._amounts(grid)).unbind(1)
         across, down = (draws.uniform(2, low=-self.shift, high=self.shift)).unbind(1)
-        # Angles keep their size in pixels, not in shares of the sides.
+        # Angles keep their size in pixels, not in fractions of the sides.
         aspect = grid.shape[2] / grid.shape[1]
         x, y = grid[..., 0] * aspect, grid[..., 1]
         cosine, sine, slope = angle.cos(), angle.sin(), slant.tan()

@@ -1,4 +1,4 @@
-"""Cars-196, in the two layouts that it has been given away in."""
+"""Cars-196, in the two layouts in which it was published."""
 
 from __future__ import annotations
 

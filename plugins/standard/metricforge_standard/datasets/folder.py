@@ -124,7 +124,7 @@ def folder(
 
 
 def _check_outside(path: Path, option: str, place: Path) -> None:
-    """UsageError for a place where what is written would be taken for one of the images."""
+    """UsageError for a path among the images, where a written file would count as one."""
     if lies_among(place, path) or place.resolve() == path.resolve():
         raise UsageError(
             f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
@@ -134,7 +134,7 @@ def _check_outside(path: Path, option: str, place: Path) -> None:
 
 @dataclass(frozen=True)
 class _Found:
-    """How many images each folder holds, by its path, and the images of folders in an order."""
+    """The number of images in each folder, by its path, and the images of folders in an order."""
 
     counts: Mapping[str, int]
     images: Callable[[Sequence[str]], Sequence[Encoded]]
@@ -196,7 +196,7 @@ def _of_archive(path: Path) -> _Found:
 
 
 def _name(path: Path) -> str:
-    """The folder's own name, or the archive's without what says that it is one."""
+    """The folder's own name, or the archive's without its suffix."""
     name = path.resolve().name
     return name if path.is_dir() else without_suffix(name)
 
@@ -207,7 +207,7 @@ def _of_outputs(names: Sequence[str]) -> Iterator[str]:
 
 
 def _of_empty(names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
-    """A note on folders without images, of which those that lie around `others` say nothing."""
+    """A note on folders without images, except those that enclose `others`."""
     around = {str(place) for name in (*names, *others) for place in PurePosixPath(name).parents}
     if empty := [name for name in names if name not in around]:
         yield f"folders without images, which are no classes: {counted(empty)}."

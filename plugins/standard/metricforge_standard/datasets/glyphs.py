@@ -70,7 +70,7 @@ class Glyph:
 
 
 def _classes() -> list[Glyph]:
-    """The characters that can be told apart, script by script."""
+    """The characters that differ from each other, script by script."""
     fonts, drawn, compared = list(faces()), [], []
     for character in candidates():
         drawings = [font.drawings(character.sign) for font in fonts]

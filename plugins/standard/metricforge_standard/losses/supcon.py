@@ -15,10 +15,10 @@ from metricforge_standard.losses._by_anchor import log_sum_exp, sums
 class SupCon:
     """Supervised contrastive learning: each positive against all other images (Khosla 2020).
 
-    The mean over anchors with positives of the mean over these of -log(exp(s_p / t) / sum of exp(s
-    / t)), the sum over all of the anchor's pairs, s the cosine of two embeddings, t the
-    `temperature`. All pairs, or a whole batch, are computed in tiles. Without positives the loss is
-    zero, with a graph.
+    The mean over anchors with positives of the mean over these of
+    -log(exp(s_p / t) / sum of exp(s / t)), the sum over all of the anchor's pairs, s the cosine of
+    two embeddings, t the `temperature`. All pairs, or a whole batch, are computed in tiles. Without
+    positives the loss is zero, with a graph.
 
     Args:
         temperature: Divisor t of the cosines, above 0.

@@ -1,4 +1,4 @@
-"""The miners of samplers that have chosen their tuples already and laid them out in the batch."""
+"""The miners of samplers that choose their tuples themselves and arrange them in the batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metricforge.contracts import Pairs, Triplets
 
 
 class LaidOutPairs:
-    """Names the places of pairs laid out as [a1, b1, a2, b2, ...]; labels [B] say which agree."""
+    """Returns the indices of pairs arranged as [a1, b1, a2, b2, ...], with `same` by labels [B]."""
 
     kind = Pairs
 
@@ -19,7 +19,7 @@ class LaidOutPairs:
 
 
 class LaidOutTriplets:
-    """Names the places of triplets laid out as [a1, p1, n1, a2, p2, n2, ...]."""
+    """Returns the indices of triplets arranged as [a1, p1, n1, a2, p2, n2, ...]."""
 
     kind = Triplets
 

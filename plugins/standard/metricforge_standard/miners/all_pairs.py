@@ -62,7 +62,7 @@ def distinct(total: int, wanted: int, rng: np.random.Generator) -> Indices:
 
 
 def _laid_out(counts: Indices, first: Indices) -> tuple[Indices, Indices]:
-    """Each row as often as it counts, and beside it the numbers from its `first` on."""
+    """Each row as often as its count, with the numbers from its `first` on."""
     rows = np.repeat(np.arange(len(counts)), counts)
     before = np.cumsum(counts) - counts
     return rows, np.arange(len(rows)) - before[rows] + first[rows]

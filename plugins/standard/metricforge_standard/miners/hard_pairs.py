@@ -36,7 +36,7 @@ class HardPairs:
 
 
 class _Nearest:
-    """The `most` nearest pairs among those shown so far, by their sorted rows."""
+    """The `most` nearest pairs so far, by their sorted rows."""
 
     def __init__(self, most: int, rows: Tensor) -> None:
         self.most = most
@@ -46,7 +46,7 @@ class _Nearest:
         self._size = 0
 
     def add(self, values: Tensor, own: Tensor) -> None:
-        """Take in a tile [R, B]; of each pair only the place above the diagonal counts."""
+        """Update with a tile [R, B]; of each pair only the entry above the diagonal counts."""
         row, column = (values < self._limit).nonzero().T
         upper = column > own[row]
         row, column = row[upper], column[upper]

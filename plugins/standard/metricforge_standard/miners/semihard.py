@@ -13,8 +13,8 @@ class SemiHard:
     """For each positive pair the nearest negative that is farther than it (Schroff 2015).
 
     Embeddings [B, D] and labels [B] to at most as many triplets as there are ordered pairs of a
-    class; a pair with no negative beyond it has none. Distances are euclidean; memory is O(tile x
-    B).
+    class; a pair with no negative beyond it has none. Distances are euclidean; memory is
+    O(tile x B).
 
     Reference: Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering,
         2015.

@@ -1,4 +1,4 @@
-"""Clustering: are the classes found again without a label?"""
+"""Clustering: do clusters of the embeddings match the classes?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nearest neighbour: how many labelled images does a new class need?"""
+"""Nearest neighbour: how many labelled images does a new class require?"""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class OneShot:
             with a note.
         shot: Labelled images of each class, 1 or more.
         queries: Queries of each class, 1 or more; none: 5, or with a note as many as two classes
-            (or `way`) have beside their shots.
+            (or `way`) have in addition to their shots.
         episodes: Episodes to draw, 1 or more.
         classifier: "prototype" answers with the nearest class mean (Snell 2017), "nearest" with the
             class of the nearest support image.

@@ -1,4 +1,4 @@
-"""Retrieval: can each image find the others of its class?"""
+"""Retrieval: does each image retrieve the others of its class?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from metricforge.evaluation import (
 MACRO = "-macro"
 
 MANY = 20_000
-"""Of fewer images an index that is not exact saves no time worth its mistakes."""
+"""With fewer images an index that is not exact saves too little time for its errors."""
 
 DEFINITIONS = {
     "precision@1": "share of images with one of their class as their nearest, as recall@1",

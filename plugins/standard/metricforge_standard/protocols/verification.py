@@ -1,4 +1,4 @@
-"""Verification: are two images of one class, told by their distance?"""
+"""Verification: are two images of one class, by the distance of their embeddings?"""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from metricforge.evaluation import (
     warnings_about,
 )
 
-# A rate is read off fewer pairs than this with little sense.
+# A rate measured on fewer pairs than this is unreliable.
 FEWEST_FALSE = 10
 
 Measure = tuple[Callable[[Roc], float], str]
-"""A number read off a ROC, and its definition."""
+"""A metric of a ROC, and its definition."""
 
 
 class Verification:

@@ -9,7 +9,7 @@ from metricforge_standard.samplers._class_balanced import PKSampler
 
 
 class Balanced(PKSampler):
-    """P x K batches that the loss compares whole, without a miner.
+    """P x K batches for losses that compare all with all: no miner chooses tuples.
 
     Args:
         classes: Classes in a batch (P), 2 or more. Default: all, up to 32.

@@ -93,7 +93,7 @@ class GlobalHard:
 
 
 def _unguarded(index: ClassIndex, neighbours: int) -> tuple[str, ...]:
-    """A note on classes whose mislabelled images can never be told from confused ones."""
+    """A note on classes that are too small to detect mislabelled images in."""
     if neighbours < EVIDENCE:
         return (
             f"neighbours={neighbours} is too few to tell mislabelled images; set "

@@ -73,7 +73,7 @@ class Grouped:
 
 
 def _places(classes: int, groups: int) -> int:
-    """How many classes of a batch are of one group."""
+    """The number of classes of a batch that are of one group."""
     if groups < 1 or classes % groups or classes < 2 * groups:
         raise UsageError(
             f"grouped needs groups_per_batch >= 1 and the same number of classes of each, two or "
@@ -83,7 +83,7 @@ def _places(classes: int, groups: int) -> int:
 
 
 def _joined(dealt: list[Indices], groups: int, rng: np.random.Generator) -> Indices:
-    """What was dealt of each set [b, P], put together to batches of several sets [B, groups * P].
+    """The deals of each set [b, P], joined to batches of several sets [B, groups * P].
 
     The sets are dealt to the batches as classes were to them.
     """

@@ -33,7 +33,7 @@ class RandomPairs:
         self.pairs, self.positive = pairs, positive
         self._index = ClassIndex.of(labels)
         self._partners = Partners(self._index)
-        # Classes are sorted by size, so these are the first places.
+        # Classes are sorted by size, so these have the first indices.
         self._single = single = self._index.smaller_than(2)
         self.notes = (f"{have(single)} one image: never a positive.",) if single else ()
 
@@ -46,7 +46,7 @@ class RandomPairs:
             yield from torch.from_numpy(laid_out).split(2 * self.pairs)
 
     def _laid_out(self, anchor: Indices, rng: np.random.Generator) -> Indices:
-        """The images of pairs, one behind the other, for anchors given as places."""
+        """The images of pairs, one after the other; anchors are indices into `index.order`."""
         same = (rng.random(len(anchor)) < self.positive) & (anchor >= self._single)
         other = self._partners.negatives(anchor, rng)
         other[same] = self._partners.positives(anchor[same], rng)

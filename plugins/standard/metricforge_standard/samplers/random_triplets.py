@@ -40,9 +40,9 @@ class RandomTriplets:
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [3 * triplets], laid out as [a1, p1, n1, a2, p2, n2, ...]."""
         place = rng.permutation(len(self._index.order))
-        # Classes are sorted by size, so lone images have the first places.
+        # Classes are sorted by size, so lone images have the first indices.
         lone = place[place < self._single]
-        # Where they outnumber the anchors, anchors come again until each was shown.
+        # If they outnumber the anchors, anchors are repeated until each lone image was shown.
         anchors = place if len(lone) == 0 else place[place >= self._single]
         anchors = np.resize(anchors, max(len(anchors), len(lone)))
         rows = self.triplets * max(1, SLAB // self.triplets)
@@ -52,7 +52,7 @@ class RandomTriplets:
             yield from torch.from_numpy(laid_out).split(3 * self.triplets)
 
     def _laid_out(self, anchor: Indices, lone: Indices, rng: np.random.Generator) -> Indices:
-        """The images of triplets, one behind the other; the first negatives are the lone ones."""
+        """The images of triplets, one after the other; the first negatives are the lone images."""
         positive = self._partners.positives(anchor, rng)
         negative = self._partners.negatives(anchor, rng)
         negative[: len(lone)] = lone
