@@ -43,7 +43,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def check(photos: Path, split: str = SPLIT, *samplers: str) -> DataCheck:
-    return check_data(str(photos), split, samplers)
+    # As it was when this module was read: a plugin may be installed meanwhile.
+    return check_data(str(photos), split, samplers, registry=REGISTRY)
 
 
 def names(sets: list[dict[str, list[str]]]) -> list[list[str]]:
