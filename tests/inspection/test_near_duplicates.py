@@ -13,11 +13,10 @@ from PIL import Image
 from scipy.sparse.csgraph import connected_components
 from sklearn.datasets import load_digits, load_sample_images
 
-from metricforge.contracts import Dataset
 from metricforge.inspection import near_duplicates as module
 from metricforge.inspection.near_duplicates import LEAST_CORRELATION, MOST_APART, likeness
 from metricforge.inspection.survey import SIDE, Survey, survey
-from metricforge.recipes.components import make_dataset
+from metricforge.recipes.dataset_spec import open_dataset
 from metricforge.registry import Registry
 
 STORED = {
@@ -89,9 +88,7 @@ def test_drawings_of_one_digit_are_not_copies() -> None:
 
 
 def test_drawings_of_one_character_are_not_copies(omniglot_root: Path) -> None:
-    dataset: Dataset = make_dataset(
-        Registry.installed(), "omniglot:background=small1", str(omniglot_root)
-    )
+    dataset = open_dataset("omniglot:background=small1", Registry.installed(), str(omniglot_root))
     found = likeness(survey(dataset.images))
     assert len(dataset) == 15_900
     assert len(found.sets) <= 2
