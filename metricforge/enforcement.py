@@ -289,6 +289,10 @@ def _parameters(function: Any) -> frozenset[str]:
 REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
 
 
+# What every module or tuple has.
+_INHERITED = frozenset({*dir(nn.Module), *dir(tuple)})
+
+
 def refuse_near_misses(kind: str, component: object) -> None:
     """Refuse a public name that is one edit from a member of the contract, which it then lacks.
 
@@ -297,7 +301,7 @@ def refuse_near_misses(kind: str, component: object) -> None:
     _check_call(component)
     known = KINDS[kind].members
     has = {name for name in dir(component) if not name.startswith("_")}
-    own = has - {*dir(nn.Module), *dir(tuple)}
+    own = has - _INHERITED
     for name in sorted(own - {*known}):
         if said := REPLACED.get((kind, name)):
             raise PluginError(f"{blame_of(component)} has `{name}`, which nothing reads: {said}.")
