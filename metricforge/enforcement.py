@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metricforge.contracts import (
-    KINDS,
     AllPairs,
     AllTriplets,
     Counted,
-    Counting,
     Estimate,
     EvaluationProtocol,
     Loss,
@@ -31,8 +29,8 @@ from metricforge.contracts import (
     Triplets,
     TupleKind,
 )
-from metricforge.errors import PluginError, UsageError
-from metricforge.plugin_errors import blame_of, blaming, broken, described, name_of
+from metricforge.errors import UsageError
+from metricforge.plugin_errors import blaming, broken, described, name_of
 
 # No sampler shows an image a hundred times an epoch; one that never ends does.
 MOST_VISITS, LEAST_LIMIT = 100, 100_000
@@ -43,7 +41,7 @@ def taken_batches(
 ) -> list[Tensor]:
     """The batches of epoch `number` over `images` images, checked; there must be some, and an end.
 
-    Raises PluginError for what :func:`check_batch` refuses, for an index that no image has, and
+    Raises PluginError for what :func:`as_batch` refuses, for an index that no image has, and
     for an epoch without end.
     """
     batches: list[Tensor] = []
@@ -283,63 +281,3 @@ def _parameters(function: Any) -> frozenset[str]:
         return frozenset(inspect.signature(function).parameters)
     except (ValueError, TypeError):  # built in C: it has no names to read
         return frozenset()
-
-
-# What once was a member, and what has taken its place.
-REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
-
-
-# What every module or tuple has.
-_INHERITED = frozenset({*dir(nn.Module), *dir(tuple)})
-
-
-def refuse_near_misses(kind: str, component: object) -> None:
-    """Refuse a public name that is one edit from a member of the contract, which it then lacks.
-
-    Nobody would call `refesh`: a component has what it offers by the right name, or not at all.
-    """
-    _check_call(component)
-    known = KINDS[kind].members
-    has = {name for name in dir(component) if not name.startswith("_")}
-    own = has - _INHERITED
-    for name in sorted(own - {*known}):
-        if said := REPLACED.get((kind, name)):
-            raise PluginError(f"{blame_of(component)} has `{name}`, which nothing reads: {said}.")
-        for meant in known:
-            if meant not in has and _one_edit(name, meant):
-                raise PluginError(
-                    f"{blame_of(component)} has `{name}`, which nothing calls; did you mean "
-                    f"`{meant}`? Otherwise begin the name with an underscore, or take another."
-                )
-
-
-def _check_call(loss: object) -> None:
-    """Refuse a loss that inherits `counted` and changes the call alone: nothing would call that."""
-    if not isinstance(loss, Counting):
-        return
-    lines = type(loss).__mro__
-    counted, *calls = (
-        next((place for place, each in enumerate(lines) if name in vars(each)), len(lines))
-        for name in ("counted", "__call__", "forward")
-    )
-    if min(calls) < counted:
-        raise PluginError(
-            f"{blame_of(loss)} changes the call of a loss that has `counted`, which a training "
-            "calls in its place: override `counted`, and let the call return its value."
-        )
-
-
-def _one_edit(first: str, second: str) -> bool:
-    """Whether a letter added, left out, exchanged for another or swapped makes one of the other."""
-    if first == second or abs(len(first) - len(second)) > 1:
-        return False
-    short, long = sorted((first, second), key=len)
-    start = next(
-        (i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
-    )
-    if len(short) < len(long):
-        return short[start:] == long[start + 1 :]
-    if short[start + 1 :] == long[start + 1 :]:
-        return True
-    swapped = long[start + 1 : start + 2] + long[start : start + 1] + long[start + 2 :]
-    return short[start:] == swapped

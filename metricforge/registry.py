@@ -32,6 +32,7 @@ from metricforge.errors import (
     told,
     unknown,
 )
+from metricforge.member_names import misnamed
 from metricforge.spec import Factory, Spec, asks_of, bind, complete, options_of
 from metricforge.static_reading import DECLARATION, Reading, read
 
@@ -281,7 +282,7 @@ class Registry:
                 )
         options = bind(factory, spec, what)
         try:
-            return factory(**asked, **options)
+            made = factory(**asked, **options)
         except MetricForgeError:
             raise
         except (Exception, SystemExit) as error:
@@ -290,6 +291,9 @@ class Registry:
                 raise ResourceError(f"out of memory while {what} was made{less}.") from error
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {told(error)}.") from error
+        if fault := misnamed(kind, made):
+            raise PluginError(f"{_blame(self.find(kind, spec), spec)} {fault}")
+        return made
 
     def builder(self, kind: str, offers: Mapping[str, Any]) -> Build[Any]:
         """The `build` of a component that requires it: it builds others of its kind from specs.

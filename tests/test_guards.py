@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A module imports from its own row and from those above, never from those below.
 LAYERS = (
     {"errors", "contracts"},
-    {"spec", "static_reading", "entry_points", "registry"},
+    {"spec", "static_reading", "entry_points", "member_names", "registry"},
     {"atomic_files", "data", "model", "runtime", "pairwise", "plugin_errors", "enforcement"},
     {"training", "evaluation"},
     {"recipes", "scoring", "report"},

@@ -412,3 +412,28 @@ def test_options_of_a_constructor_from_another_module_are_read(plugin):
     source = "from metricforge_standard.protocols.oneshot import OneShot\nclass Mine(OneShot): ..."
     points = plugin(source, kind="protocol", mine="Mine")
     assert build(points, "mine:classifier=nearest", kind="protocol").classifier == "nearest"
+
+
+def test_the_name_of_a_member_is_right_in_what_is_wrapped_too(plugin):
+    """Nobody would call the `refesh` of an inner sampler."""
+    points = plugin(
+        '''
+        from metricforge.contracts import InnerSpec
+
+        class Inner:
+            """."""
+            def epoch(self, labels, generator): ...
+            def refesh(self): ...
+
+        def outer(build, *, inner: InnerSpec):
+            """."""
+            build(inner)
+            return lambda: None
+        ''',
+        inner="Inner", outer="outer",
+    )  # fmt: skip
+    registry = Registry(points)
+    for spec in ("inner", "outer:inner=inner"):
+        with pytest.raises(PluginError, match=r"sampler 'inner' of plug 1\.2 .* has `refesh`") as e:
+            registry.build("sampler", Spec.parse(spec), {})
+        assert "did you mean `refresh`?" in str(e.value)

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Compare RUNs on the same held-out queries and episodes, each with the first.
 
-    Their test classes must be the same. A difference whose interval leaves out zero is sure to
-    the extent of that interval.
+    Their test classes must be the same. A difference is marked "sure" if its 95 % interval excludes
+    zero.
     """
     from metricforge.judging.compare import compare
     from metricforge.judging.protocols import USUAL_PROTOCOLS
@@ -61,7 +61,7 @@ def _print(comparison: Comparison) -> None:
     shown = _short(list(comparison.results))
     for name, measured in comparison.results[first].items():
         table = Table(box=None, padding=(0, 2, 0, 0), title=escape(name), title_justify="left")
-        for head in ("run", "value", f"less {shown[first]}"):
+        for head in ("run", "value", f"minus {shown[first]}"):
             table.add_column(head, overflow="fold")
         table.add_row(shown[first], interval(measured), "")
         for run in others:
@@ -70,13 +70,13 @@ def _print(comparison: Comparison) -> None:
             table.add_row(shown[run], interval(value), difference(apart))
         console.print(table)
         if better := comparison.better.get(name):
-            told = f"by {escape(name)} better than all others here: {shown[better]}"
+            told = f"better than all others by {escape(name)}: {shown[better]}"
             console.print(told, style="dim")
     for line in (
         f"values: {spoken_of(comparison.results)}",
-        f"differences, in pairs: {spoken_of(comparison.differences)}",
-        "What is sure leaves out zero: it would hold for other such images or episodes, not for "
-        "other trainings alike.",
+        f"paired differences: {spoken_of(comparison.differences)}",
+        "sure: the interval excludes zero. It covers other images or episodes of this kind, not "
+        "other trainings of the same recipe.",
     ):
         console.print(line, style="dim", width=min(console.width, 80))
     for note in comparison.notes:
@@ -103,12 +103,15 @@ def _print_seeds(comparison: Comparison, shown: dict[str, str]) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("")
         table.add_column("mean")
-        table.add_column(f"less {shown[next(iter(comparison.seeds))]}" if apart else "")
+        table.add_column(f"minus {shown[next(iter(comparison.seeds))]}" if apart else "")
         for name, mean in numbers.items():
             cell = difference(apart[name]) if name in apart else ""
             table.add_row(escape(name), interval(mean), cell)
         console.print(table)
-    console.print("These intervals are over seeds, of other trainings alike.", style="dim")
+    console.print(
+        "These intervals are over seeds: they cover other trainings of the same recipe.",
+        style="dim",
+    )
 
 
 def _short(paths: list[str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
@@ -23,7 +22,7 @@ from metricforge.recipes.dataset_spec import dataset_spec, open_dataset
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import REHEARSED_IMAGES
-from metricforge.scoring.apply import apply_protocol, labelled_part
+from metricforge.scoring.apply import labelled_part, rehearse
 from metricforge.scoring.failures import image_name
 from metricforge.spec import Spec
 
@@ -184,10 +183,9 @@ def _rehearsed(dataset: Dataset, split: Split, registry: Registry) -> Iterator[s
         images = split.part(part)
         if not 0 < len(images) <= REHEARSED_IMAGES:
             continue
-        rows = torch.rand(len(images), 2, generator=torch.Generator().manual_seed(0))
         for spec in protocols:
             try:
-                apply_protocol(make_protocol(registry, spec), rows, labelled_part(dataset, images))
+                rehearse(make_protocol(registry, spec), labelled_part(dataset, images))
             except MetricForgeError as error:
                 yield f"{part} part: {error}"
 

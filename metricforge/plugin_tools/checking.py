@@ -49,17 +49,27 @@ def examine(
             spec = Spec(entry.shown, distribution=_if_shared(entry, registry))
             yield _examined(registry, entry.kind, spec, entry, root)
         return
-    if any(normalized(e.distribution) == normalized(what) for e in registry.entries()):
-        raise UsageError(
-            f"'{what}' has commands only, which the kit does not check: run its tests."
-        )
     spec = Spec.parse(what)
     meant = [each for each in KINDS if kind in (None, each) and _is_there(registry, each, spec)]
     if not meant:
+        _refuse_what_has_no_checks(registry, what)
         names = {e.shown for e in entries} | {e.distribution for e in entries}
         raise unknown("component or distribution", what, names)
     for each in meant:
         yield _examined(registry, each, spec, registry.find(each, spec), root)
+
+
+def _refuse_what_has_no_checks(registry: Registry, what: str) -> None:
+    """Refuse a distribution that has, or a name that is, a command or a search."""
+    for entry in registry.entries():
+        if entry.kind not in KINDS:
+            if normalized(entry.distribution) == normalized(what):
+                raise UsageError(f"'{what}' has no component for the kit to check: run its tests.")
+            if entry.name == what:
+                raise UsageError(
+                    f"'{what}' is a {entry.kind}, which the kit does not check: run the tests of "
+                    f"{entry.distribution}."
+                )
 
 
 def _if_shared(entry: Entry, registry: Registry) -> str | None:

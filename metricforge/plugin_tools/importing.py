@@ -15,6 +15,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 from threading import Thread
 
+from metricforge.contracts import KINDS
 from metricforge.entry_points import COMMAND
 from metricforge.errors import PluginError
 from metricforge.registry import Entry, Registry, Status, load
@@ -87,24 +88,27 @@ def main(names: str) -> None:
     # A stdout of our own: what plugins print, close or leave to a process of theirs is another.
     told = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    entries = {(e.kind, e.name, e.distribution): e for e in Registry.installed().entries()}
+    registry = Registry.installed()
+    entries = {(e.kind, e.name, e.distribution): e for e in registry.entries()}
     for key in json.loads(names):
+        reason = ""
         try:
-            entry = entries[tuple(key)]
-            loaded = load(entry)
-            if not entry.family and entry.kind != COMMAND:
-                options_of(Registry.installed().factory(entry.kind, _named(entry)))
-            elif entry.kind == COMMAND and not callable(loaded):
-                raise PluginError(f"it is {type(loaded).__name__}, not a click.Command.")
-            reason = ""
+            _try(registry, entries[tuple(key)])
         except PluginError as error:
             cause = error.__cause__
             reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
         print(json.dumps(reason), file=told, flush=True)
 
 
-def _named(entry: Entry) -> Spec:
-    return Spec(entry.name, distribution=entry.distribution)
+def _try(registry: Registry, entry: Entry) -> None:
+    """Import an entry, and read the options of a component; PluginError if it can't be used."""
+    loaded = load(entry)
+    if entry.kind not in KINDS and not callable(loaded):
+        meant = "click.Command" if entry.kind == COMMAND else "function that makes a search"
+        raise PluginError(f"it is {type(loaded).__name__}, not a {meant}.")
+    if entry.kind in KINDS and not entry.family:
+        named = Spec(entry.name, distribution=entry.distribution)
+        options_of(registry.factory(entry.kind, named))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from metricforge.contracts import (
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
-from metricforge.enforcement import refuse_near_misses
 from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
+from metricforge.member_names import misnamed
 from metricforge.model import Card, EmbeddingModel, build
+from metricforge.plugin_errors import blame_of
 from metricforge.recipes.recipe import Component, Recipe
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
@@ -34,19 +35,16 @@ FILES_LOOKED_AT = 1_000
 
 def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
     """A component from its spec, from a class (or a partial of one), or the object itself."""
-    made = _made(registry, kind, chosen, offers)
-    refuse_near_misses(kind, made)
-    return made
-
-
-def _made(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
     if isinstance(chosen, Spec):
         return registry.build(kind, chosen, offers)
-    if chosen.is_finished:
-        return chosen.value
-    offers = {**offers, "build": registry.builder(kind, offers)}
-    asked = [name for name in asks_of(chosen.value) if name in offers]
-    return chosen.value(**{name: offers[name] for name in asked})
+    made = chosen.value
+    if not chosen.is_finished:
+        offers = {**offers, "build": registry.builder(kind, offers)}
+        asked = [name for name in asks_of(chosen.value) if name in offers]
+        made = chosen.value(**{name: offers[name] for name in asked})
+    if fault := misnamed(kind, made):
+        raise PluginError(f"{blame_of(made)} {fault}")
+    return made
 
 
 def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Dataset:

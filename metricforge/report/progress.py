@@ -174,8 +174,8 @@ def _percent(name: str, share: float) -> str:
     """A share by name, "" if it is unknown (NaN)."""
     if share != share:
         return ""
-    # Of few among many the first digit still tells.
-    return f"{name} {100 * share:{'.0f' if share >= 0.1 else '.1g'}}%"
+    # Of few among many the first digit still tells; .1g would write 9.6 as 1e+01.
+    return f"{name} {100 * share:{'.0f' if share >= 0.01 else '.1g'}}%"
 
 
 def _smooth(before: float, value: float | None) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from metricforge.contracts import Dataset, EvaluationProtocol, Scheduled
@@ -33,7 +32,7 @@ from metricforge.recipes.recipe import Component, Recipe
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
-from metricforge.scoring.apply import apply_protocol, labelled_part
+from metricforge.scoring.apply import labelled_part, rehearse
 from metricforge.scoring.measure import ERRORS
 from metricforge.scoring.validation import Selection
 from metricforge.training.ema import averaged
@@ -251,6 +250,5 @@ def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> N
     """
     test = source.split.test
     if len(test) <= REHEARSED_IMAGES:
-        rows = torch.rand(len(test), 2, generator=torch.Generator().manual_seed(0))
         for protocol in protocols.values():
-            apply_protocol(protocol, rows, labelled_part(source.dataset, test))
+            rehearse(protocol, labelled_part(source.dataset, test))

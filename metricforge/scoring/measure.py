@@ -197,9 +197,10 @@ def headline(results: Sequence[Result], select: str) -> tuple[str, ...]:
 
 
 def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iterator[str]:
-    """A note for each baseline that beats the trained network by the metric that chose its epoch.
+    """A note for each baseline that the trained network does not surpass.
 
-    Intervals decide: where they overlap, or say nothing of the spread, neither is better.
+    The metric that chose its epoch decides, and its intervals: a baseline is better where they are
+    apart. Where they overlap, the network before training is named if its value is the better one.
     """
     trained = results.get(TRAINED, {})
     name = select if select in trained else next(iter(trained), None)
@@ -207,28 +208,36 @@ def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iter
         return
     for rival in (*BEFORE_TRAINING, PIXELS):
         theirs = results.get(rival, {}).get(name)
-        if theirs is None or not _better(name, theirs, trained[name]):
+        if theirs is None or min(theirs.n, trained[name].n) < 2:  # of one nobody knows the spread
             continue
+        beaten = _apart(name, theirs, trained[name])
         found = f"{name} is {trained[name].value:.3f} after training and {theirs.value:.3f}"
-        if rival == PIXELS:
+        if rival == PIXELS and beaten:
             yield (
                 f"raw pixels beat the trained network: {found} with pixels; try more epochs, or "
                 "another sampler or loss."
             )
-        else:
+        elif beaten:
             yield (
                 f"training did harm: {found} before it ({rival}); try a lower learning rate, or "
                 "another sampler or loss."
             )
+        elif rival != PIXELS and _better(name, theirs.value, trained[name].value):
+            yield (
+                f"training did not help: {found} before it ({rival}), and the intervals overlap; "
+                "try more classes, more epochs, or another sampler or loss."
+            )
 
 
-def _better(name: str, one: Estimate, other: Estimate) -> bool:
+def _apart(name: str, one: Estimate, other: Estimate) -> bool:
     """Whether one estimate is better than another, intervals apart."""
-    if min(one.n, other.n) < 2:
-        return False
     if name.startswith(ERRORS):
         return one.high < other.low
     return one.low > other.high
+
+
+def _better(name: str, one: float, other: float) -> bool:
+    return one < other if name.startswith(ERRORS) else one > other
 
 
 def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> None:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Dataset, EvaluationProtocol, Labelled
+from metricforge.contracts import Dataset, EvaluationProtocol, Labelled, Result
 from metricforge.data.images import Images
 from metricforge.data.split import Split
 from metricforge.errors import unknown
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Runtime
-from metricforge.scoring.apply import apply_protocol, labelled_part
+from metricforge.scoring.apply import apply_protocol, labelled_part, rehearse
 from metricforge.training.loop import embed_images
 from metricforge.training.setup import Validated
 
 MOST_IMAGES = 3_000
+FEW_CLASSES = 5
+"""With fewer validation classes a note says that they choose badly."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,21 @@ class Selection:
         Where the part is empty, or of one class, it has no numbers: the last epoch is the best.
         """
         indices, notes = split.validation, []
-        if len(dataset.labels[indices].unique()) == 1:
+        count = len(dataset.labels[indices].unique())
+        if count == 0:
+            notes.append("no class validates: the last epoch is kept.")
+        elif count == 1:
             # Whatever is nearest to an image is of its class: each epoch would score 1.
             notes.append(
                 "one validation class can't rank epochs, so the last is kept; give validation more "
                 "classes."
             )
             indices = indices[:0]
-        elif not len(indices):
-            notes.append("no class validates: the last epoch is kept.")
+        elif count < FEW_CLASSES:
+            notes.append(
+                f"the epoch is chosen by {count} validation classes, which say little of others; "
+                "more classes choose better."
+            )
         if len(indices) > MOST_IMAGES:
             by_class = indices[torch.argsort(dataset.labels[indices], stable=True)]
             places = torch.linspace(0, len(indices) - 1, MOST_IMAGES).long()
@@ -102,11 +110,13 @@ class Selection:
         Raises UsageError where it has no metric of that name, and what the protocol raises.
         """
         if len(self.indices):
-            rows = torch.rand(len(self.indices), 2, generator=torch.Generator().manual_seed(0))
-            self._scores(rows)
+            self._checked(rehearse(self.protocol, self.labelled))
 
     def _scores(self, embeddings: Tensor) -> dict[str, float]:
-        estimates = apply_protocol(self.protocol, embeddings, self.labelled).estimates
+        return self._checked(apply_protocol(self.protocol, embeddings, self.labelled))
+
+    def _checked(self, result: Result) -> dict[str, float]:
+        estimates = result.estimates
         if self.key not in estimates:
             raise unknown("number to select by", self.key, estimates)
         order = [self.key, *(name for name in estimates if name != self.key)]

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import KINDS
-from metricforge.enforcement import refuse_near_misses
-from metricforge.errors import MetricForgeError
+from metricforge.errors import MetricForgeError, PluginError
+from metricforge.member_names import misnamed
+from metricforge.plugin_errors import blame_of
 from metricforge.registry import Registry
 from metricforge.spec import Factory, Spec, asks_of, bind, options_of
 from metricforge.testing.checks import Broken, raised, refusal
@@ -37,7 +38,8 @@ class Subject:
         offers = {**offers, "build": self.registry.builder(self.kind, offers)}
         asked = {name: offers[name] for name in asks_of(self.factory)}
         made = self.factory(**asked, **self.options)
-        refuse_near_misses(self.kind, made)
+        if fault := misnamed(self.kind, made):
+            raise PluginError(f"{blame_of(made)} {fault}")
         return made
 
 

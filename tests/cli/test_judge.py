@@ -288,7 +288,7 @@ def test_what_goes_wrong_is_named(arrays: Path) -> None:
     assert pair["mistakes"] >= 1
 
 
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize("index", ["ivf", pytest.param("hnsw", marks=pytest.mark.exhaustive)])
 def test_an_approximate_index_says_what_it_costs(tmp_path: Path, index: str) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(20_000) % 2_000

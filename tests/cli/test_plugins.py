@@ -161,7 +161,12 @@ def test_show_prints_what_there_is_to_know() -> None:
     head, *rest = done.stdout.splitlines()
     assert re.fullmatch(r"sampler hard-triplet  \(metricforge \d\S+\)", head)
     text = "\n".join(rest)
-    assert re.search(r"^Options$", text, re.M)
+    assert max(map(len, rest)) <= 80 or "Written in" in max(rest, key=len)
+    above, options = text.split("\nOptions\n")
+    assert "Reference: Hermans et al., In Defense of the Triplet Loss" in above
+    assert "Args:" not in text
+    assert text.count("Images of each class in a batch (K)") == 1
+    assert "Images of each class in a batch (K)" in options
     assert re.search(r"^  per_class +int( or none)? +default \S+$", text, re.M)
     assert re.search(r"^Asks the core for: labels$", text, re.M)
     assert re.search(r"^Written in /.*hard_triplet\.py:\d+$", text, re.M)
@@ -198,6 +203,7 @@ UNKNOWN = [
     (["list", "samplr"], "did you mean 'sampler'?"),
     (["check", "hard-triplett"], "did you mean 'hard-triplet'?"),
     (["check", "hard-triplet", "--kind", "loss"], "unknown component or distribution"),
+    (["check", "random"], "'random' is a search, which the kit does not check"),
     (["chek"], "unknown command 'chek'; did you mean 'check'?"),
     (["new", "samplr", "my-idea"], "did you mean 'sampler'?"),
     (["new", "sampler", "My Idea"], "small letters"),

@@ -137,7 +137,7 @@ def test_the_command_tells_it_at_eighty_columns(runs: dict[str, Path]) -> None:
     names = [runs["first"], runs["second"], "--protocol", "oneshot:way=3,episodes=50"]
     done = command("compare", *names)
     assert done.returncode == 0, done.stderr
-    assert "less first" in done.stdout
+    assert "minus first" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     record = json.loads(command("compare", *names, "--json").stdout)
     assert list(record["results"]) == [str(runs["first"]), str(runs["second"])]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from metricforge.contracts import KINDS
 from metricforge.plugin_tools import importing
 from metricforge.plugin_tools.importing import imported
 from metricforge.registry import Entry, Registry, Status
@@ -18,24 +20,33 @@ Try = Callable[..., dict[str, Status]]
 
 @pytest.fixture
 def try_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
-    """Installs a distribution with these modules, each of a sampler X, and tries them in order."""
+    """Installs a distribution of these modules, each with an X in `group`, and tries all.
+
+    `ends` has what comes at the end of a module, below its X.
+    """
 
     def of(
-        begin: Callable[[Entry], None] = lambda entry: None, **sources: str
+        begin: Callable[[Entry], None] = lambda entry: None,
+        *,
+        group: str = "samplers",
+        ends: Mapping[str, str] = MappingProxyType({}),
+        **sources: str,
     ) -> dict[str, Status]:
         names = {f"s{number}-{name}": name for number, name in enumerate(sources)}
         info = tmp_path / "tried_by_a_test-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tried-by-a-test\nVersion: 1\n")
         lines = [f"{name} = tried_{module}:X\n" for name, module in names.items()]
-        (info / "entry_points.txt").write_text("[metricforge.samplers]\n" + "".join(lines))
+        (info / "entry_points.txt").write_text(f"[metricforge.{group}]\n" + "".join(lines))
         for name, source in sources.items():
-            (tmp_path / f"tried_{name}.py").write_text(f"{source}\nclass X: ...\n")
+            (tmp_path / f"tried_{name}.py").write_text(
+                f"{source}\nclass X: ...\n{ends.get(name, '')}\n"
+            )
         monkeypatch.syspath_prepend(tmp_path)
         path = os.pathsep.join([str(tmp_path), str(Path.cwd())])
         monkeypatch.setenv("PYTHONPATH", path, prepend=os.pathsep)
         registry = Registry.installed()
-        own = [e for e in registry.entries("sampler") if e.distribution == "tried-by-a-test"]
+        own = [e for e in registry.entries() if e.distribution == "tried-by-a-test"]
         statuses: dict[Entry, Status] = {entry: registry.status(entry) for entry in own}
         found = imported(statuses, begin)
         assert list(found) == own
@@ -69,6 +80,28 @@ def test_whatever_one_does_is_told_and_the_others_are_tried(try_all: Try) -> Non
     for name, (_, reason) in BAD.items():
         assert found[name] == Status("broken", reason)
         assert found[f"after_{name}"] == Status("ok")
+
+
+@pytest.mark.parametrize("group", ["commands", "searches"])
+def test_what_is_no_component_is_imported_too(try_all: Try, group: str) -> None:
+    """It has no options to be read; it must be something to call."""
+    made = "click.Command" if group == "commands" else "function that makes a search"
+    sources = {"good": GOOD, "raises": BAD["raises"][0], "number": "", "after": GOOD}
+    found = try_all(group=group, ends={"number": "X = 3"}, **sources)
+    assert found == {
+        "good": Status("ok"),
+        "raises": Status("broken", BAD["raises"][1]),
+        "number": Status("broken", f"it is int, not a {made}."),
+        "after": Status("ok"),
+    }
+
+
+def test_all_that_we_bring_can_be_imported() -> None:
+    registry = Registry.installed()
+    own = [e for e in registry.entries() if e.distribution.startswith("metricforge")]
+    assert {entry.kind for entry in own} >= {*KINDS, "search"}
+    found = imported({entry: registry.status(entry) for entry in own})
+    assert {status.word for status in found.values()} == {"ok"}
 
 
 def test_one_that_is_slow_is_waited_for(try_all: Try, monkeypatch: pytest.MonkeyPatch) -> None:

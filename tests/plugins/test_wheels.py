@@ -131,11 +131,13 @@ def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: P
          "imported: RuntimeError: no licence found"),
         pytest.param("at-import-exits", "of at-import-exits 1.2 (at_import_exits:Sampler) can't "
                      "be imported: SystemExit: goodbye", marks=pytest.mark.exhaustive),
-        ("of-the-future", "of of-the-future 1.2 (of_the_future:Sampler) was made for plugin API 2, "
-         "and this metricforge has 1: upgrade metricforge."),
+        pytest.param("of-the-future", "of of-the-future 1.2 (of_the_future:Sampler) was made for "
+                     "plugin API 2, and this metricforge has 1: upgrade metricforge.",
+                     marks=pytest.mark.exhaustive),
         ("twice", "sampler 'twice' is registered by more than one distribution; write "
          "clash-one:twice or clash-two:twice."),
-        ("random-pairs", "write clash-standard:random-pairs or metricforge:random-pairs."),
+        pytest.param("random-pairs", "write clash-standard:random-pairs or "
+                     "metricforge:random-pairs.", marks=pytest.mark.exhaustive),
     ],
 )  # fmt: skip
 def test_using_a_broken_one_says_whose_it_is(run: Command, words: str, message: str) -> None:
@@ -280,23 +282,29 @@ def test_commands_of_plugins(run: Command) -> None:
 
 
 @pytest.mark.fault(39, 44)
-def test_mistyped_names_get_the_nearest(run: Command) -> None:
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["train", "--sampler", "goood"], "unknown sampler 'goood'; did you mean 'good'?"),
         (["train", "--sampler", "good:sise=3"], "unknown option of sampler 'good': 'sise'; did you "
          "mean 'size'?"),
-        (["train", "--sampler", "good:size=many"], "option 'size' of sampler 'good' takes int, not "
-         "'many'."),
-        (["train", "--sampler", "good:size"], "write good:size=VALUE"),
-        (["plugins", "check", "good:sise=3"], "did you mean 'size'?"),
-        (["plugins", "check", "some-commands"], "has commands only"),
         (["ecko"], "unknown command 'ecko'; did you mean 'echo'?"),
-        (["plugins", "show", "samplr", "good"], "unknown kind 'samplr'; did you mean 'sampler'?"),
-        (["plugins", "check", "good-plugn"], "did you mean 'good-plugin'?"),
-    ):  # fmt: skip
-        done = run(*words)
-        assert done.returncode == 2
-        assert message in done.stderr
+        *(pytest.param(*case, marks=pytest.mark.exhaustive) for case in (
+            (["train", "--sampler", "good:size=many"], "option 'size' of sampler 'good' takes int, "
+             "not 'many'."),
+            (["train", "--sampler", "good:size"], "write good:size=VALUE"),
+            (["plugins", "check", "good:sise=3"], "did you mean 'size'?"),
+            (["plugins", "check", "some-commands"], "has no component for the kit to check"),
+            (["plugins", "show", "samplr", "good"], "unknown kind 'samplr'; did you mean "
+             "'sampler'?"),
+            (["plugins", "check", "good-plugn"], "did you mean 'good-plugin'?"),
+        )),
+    ],
+)  # fmt: skip
+def test_mistyped_names_get_the_nearest(run: Command, words: list[str], message: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 # Last: it damages the environment.

@@ -74,6 +74,7 @@ def test_short_and_long_names_are_formatted_too(tmp_path: Path):
     run("ruff", "format", "--check", "--no-cache", tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_each_is_typed(plugins: Path):
     config = next(plugins.iterdir()) / "pyproject.toml"
     # This repository's cache: torch is read once.

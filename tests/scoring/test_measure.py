@@ -64,19 +64,23 @@ class Fixed:
 
 def notes_of(protocol: Fixed, select: str = "map@r") -> list[str]:
     part = Embedded({TRAINED: torch.zeros(6, 2), UNTRAINED: torch.ones(6, 2)}, torch.arange(6))
-    return [n for n in measure(part, {"p": protocol}, digits(), None, select).notes if "harm" in n]
+    return list(measure(part, {"p": protocol}, digits(), None, select).notes)
 
 
-def test_harm_goes_by_the_metric_that_chose_the_epoch_and_by_intervals() -> None:
+def test_harm_and_no_help_go_by_the_metric_that_chose_the_epoch_and_by_intervals() -> None:
     both = {"recall@1": (0.9, 0.2), "map@r": (0.3, 0.5)}
     assert "map@r is 0.300 after training and 0.500" in notes_of(Fixed(both, 0.05))[0]
     assert notes_of(Fixed(both, 0.05), "recall@1") == []
-    # What overlaps is a tie, and of one value alone nobody knows the spread.
-    assert notes_of(Fixed(both, 0.11)) == []
+    # Of what overlaps it is not known, and of one value alone nobody knows the spread.
+    (note,) = notes_of(Fixed(both, 0.11))
+    assert note.startswith("training did not help: map@r is 0.300 after training and 0.500 before")
+    assert notes_of(Fixed(both, 0.11), "recall@1") == []
     assert notes_of(Fixed(both, 0.0, n=1)) == []
     # Of errors the smaller is the better.
     assert notes_of(Fixed({"error": (0.3, 0.5)}, 0.05), "error") == []
-    assert "error is 0.500" in notes_of(Fixed({"error": (0.5, 0.3)}, 0.05), "error")[0]
+    assert notes_of(Fixed({"error": (0.3, 0.5)}, 0.2), "error") == []
+    assert "not help" in notes_of(Fixed({"error": (0.5, 0.3)}, 0.2), "error")[0]
+    assert "harm: error is 0.500" in notes_of(Fixed({"error": (0.5, 0.3)}, 0.05), "error")[0]
 
 
 def test_the_headline_is_the_first_metric_of_each_protocol_and_the_selecting_one() -> None:

@@ -74,8 +74,8 @@ def same_from_everywhere(make, tmp_path, runtime=CPU):
     [
         {},
         {"optimizer": "sgd"},
-        {"optimizer": "nadam:lr=0.01"},
-        {"optimizer": "radam:lr=0.01"},
+        pytest.param({"optimizer": "nadam:lr=0.01"}, marks=pytest.mark.exhaustive),
+        pytest.param({"optimizer": "radam:lr=0.01"}, marks=pytest.mark.exhaustive),
         {"optimizer": "adam:lr=0.01", "sampler": "random-pairs:pairs=12", "loss": "contrastive"},
         {"sampler": "balanced:classes=3,per_class=3", "loss": "pml.ProxyAnchorLoss"},
         {"miner": "pml.DistanceWeightedMiner"},
@@ -91,8 +91,10 @@ def test_resuming_anywhere_ends_in_the_same_bytes(make_setup, tmp_path, options)
 
 @pytest.mark.parametrize(
     "options",
-    [{"clip": 0.5}, {"accumulate": 2}, {"accumulate": 3, "clip": 0.1}, {"frozen": 1},
-     {"frozen_norms": True}, {"average": 0.9}, {"average": 0.9, "frozen": 2, "accumulate": 2}],
+    [{"frozen_norms": True, "clip": 0.5}, {"average": 0.9, "frozen": 2, "accumulate": 2},
+     *(pytest.param(each, marks=pytest.mark.exhaustive) for each in (
+         {"clip": 0.5}, {"accumulate": 2}, {"accumulate": 3, "clip": 0.1}, {"frozen": 1},
+         {"frozen_norms": True}, {"average": 0.9}))],
     ids=str,
 )  # fmt: skip
 def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_setup, tmp_path, options):
@@ -122,7 +124,7 @@ def test_resuming_with_a_budget_of_images_ends_in_the_same_bytes(make_setup, tmp
     same_from_everywhere(lambda: replace(make_setup(), images_budget=budget), tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=pytest.mark.exhaustive), "fp16"])
 def test_resuming_in_half_precision_ends_in_the_same_bytes(make_setup, tmp_path, precision):
     runtime = Runtime.resolve("cpu", precision)
     make = lambda: replace(make_setup(), scaler=runtime.scaler())  # noqa: E731

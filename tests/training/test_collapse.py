@@ -219,6 +219,7 @@ def without_time(line: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if key != "seconds"}
 
 
+@pytest.mark.exhaustive
 def test_after_a_resume_it_is_not_said_again_and_stays_noted(folders):
     options = on_files(folders, **FALLING)
     straight = Notes()
@@ -235,7 +236,7 @@ def test_after_a_resume_it_is_not_said_again_and_stays_noted(folders):
     assert straight.collapses[0] in told[1]
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.exhaustive)])
 def test_a_resumed_epoch_has_the_line_of_one_that_was_not_stopped(folders, steps):
     """But for its health, which is that of the embeddings since."""
     options = on_files(folders, 10, epochs=2)

@@ -111,7 +111,13 @@ def made(make_setup, parts):
     return replace(setup, miner=miner) if miner else setup
 
 
-@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(parts, id=name, marks=() if name in ("xbm", "all") else pytest.mark.exhaustive)
+        for name, parts in PARTS.items()
+    ],
+)
 def test_resuming_anywhere_ends_in_the_same_bytes(make_setup, tmp_path, parts):
     middles, epochs = same_from_everywhere(lambda: made(make_setup, parts), tmp_path)
     assert middles >= 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from enum import Enum
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from metricforge.plugin_tools.description import Description
 
 
+# The section of a docstring: its title, and the indented lines below it.
+_ARGUMENTS = re.compile(r"^Args:\n(?:[ \t]+.*\n?|\n(?=[ \t]))+\n?", re.MULTILINE)
+
+
 @click.command("show")
 @click.argument("kind", type=KIND)
 @click.argument("name", type=NameOfKind())
@@ -33,26 +38,25 @@ def command(kind: str, name: str, as_json: bool) -> None:
     """
     from metricforge.plugin_tools.description import describe
 
-    found = describe(Registry.installed(), kind, _spec(name))
+    found = describe(Registry.installed(), kind, Spec.parse(name))
     if as_json:
         print_json(_record(found))
     else:
         _print(found)
 
 
-def _spec(name: str) -> Spec:
-    return Spec.parse(name)
-
-
 def _print(found: Description) -> None:
     click.secho(f"{found.entry.kind} {found.name}", bold=True, nl=False)
     click.echo(f"  ({found.entry.origin})")
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    click.echo(click.wrap_text(found.doc, width, "  ", "  ", preserve_paragraphs=True))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+    # Its arguments follow as options; what is indented is wrapped as the rest.
+    doc = re.sub(r"(?m)^[ \t]+", "", _ARGUMENTS.sub("", found.doc))
+    click.echo(click.wrap_text(doc, width, "  ", "  ", preserve_paragraphs=True))
     if found.members:
         one = f"metricforge plugins show {found.entry.kind} {found.entry.name}NAME"
         click.echo(f"\nMembers ({one} tells more of one):")
-        click.echo(click.wrap_text(", ".join(f"{found.entry.name}{m}" for m in found.members)))
+        names = ", ".join(f"{found.entry.name}{member}" for member in found.members)
+        click.echo(click.wrap_text(names, width))
     if found.options:
         click.echo("\nOptions")
         rows = [_row(option) for option in found.options.values()]

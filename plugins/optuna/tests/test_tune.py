@@ -193,6 +193,7 @@ def test_a_damaged_journal_is_refused(recipe: Path, tmp_path: Path) -> None:
     assert "journal.jsonl is damaged" in str(done.exception)
 
 
+@pytest.mark.exhaustive
 def test_a_journal_that_a_crash_cut_short_goes_on(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "search"
     words = (*SPACE, "--out", out)

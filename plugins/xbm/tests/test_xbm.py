@@ -309,6 +309,7 @@ def weights(run: Path) -> bytes:
     return (run / "model" / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.exhaustive  # in the loop: test_component_state.py
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
     finished(*TRAIN, "--out", tmp_path / "straight")
     process = start(*TRAIN, "--out", tmp_path / "stopped")

@@ -1,0 +1,78 @@
+"""The names of a component's members: one that is nearly right would never be called.
+
+Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+from metricforge.contracts import KINDS, Counting
+
+# What once was a member, and what has taken its place.
+REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
+
+# Packages whose classes a component may extend; what they name is not the component's choice.
+LIBRARIES = ("builtins", "torch")
+
+
+def misnamed(kind: str, component: object) -> str:
+    """What is wrong with the public names of a component, to put after its name.
+
+    Args:
+        kind: E.g. "sampler".
+        component: What its factory has returned.
+
+    Returns:
+        E.g. "has `refesh`, which nothing calls; did you mean `refresh`?", for a name that is one
+        edit from a member of the contract that the component lacks. "" if nothing is wrong.
+    """
+    known = KINDS[kind].members
+    has = {name for name in dir(component) if not name.startswith("_")}
+    inherited = {name for line in _libraries(component) for name in dir(line)}
+    for name in sorted(has - inherited - {*known}):
+        if said := REPLACED.get((kind, name)):
+            return f"has `{name}`, which nothing reads: {said}."
+        for meant in known:
+            if meant not in has and _one_edit(name, meant):
+                return (
+                    f"has `{name}`, which nothing calls; did you mean `{meant}`? Otherwise begin "
+                    "the name with an underscore, or take another."
+                )
+    return _uncalled(component) if kind == "loss" else ""
+
+
+def _libraries(component: object) -> list[type]:
+    lines = type(component).__mro__
+    return [line for line in lines if line.__module__.partition(".")[0] in LIBRARIES]
+
+
+def _uncalled(loss: object) -> str:
+    """What to say of a loss that inherits `counted` and changes the call alone."""
+    if not isinstance(loss, Counting):
+        return ""
+    lines = type(loss).__mro__
+    counted, *calls = (
+        next((place for place, each in enumerate(lines) if name in vars(each)), len(lines))
+        for name in ("counted", "__call__", "forward")
+    )
+    if min(calls) >= counted:
+        return ""
+    return (
+        "changes the call of a loss that has `counted`, which a training calls in its place: "
+        "override `counted`, and let the call return its value."
+    )
+
+
+def _one_edit(first: str, second: str) -> bool:
+    """Whether a letter added, left out, exchanged for another or swapped makes one of the other."""
+    if first == second or abs(len(first) - len(second)) > 1:
+        return False
+    short, long = sorted((first, second), key=len)
+    start = next(
+        (i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
+    )
+    if len(short) < len(long):
+        return short[start:] == long[start + 1 :]
+    if short[start + 1 :] == long[start + 1 :]:
+        return True
+    swapped = long[start + 1 : start + 2] + long[start : start + 1] + long[start + 2 :]
+    return short[start:] == swapped
