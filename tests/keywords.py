@@ -35,8 +35,7 @@ class TrainOptions(TypedDict, total=False):
 
 def kind_of(each: Option) -> str:
     """The type of what a program gives: a component may be any object."""
-    only_specs = each.about.kind in ("", "protocol")
-    one = each.type.__name__ if each.type is not Spec else "str" if only_specs else "Any"
+    one = each.type.__name__ if each.type is not Spec else "Any" if each.takes_objects else "str"
     whole = f"Sequence[{one}] | {one}" if each.several and one != "Any" else one
     optional = each.default is None and whole != "Any"
     return f"{whole} | None" if optional else whole

@@ -11,9 +11,9 @@ from click.core import ParameterSource
 from metricforge.cli.options import ALL_METRICS, JSON, debug, print_json
 from metricforge.cli.recipe_options import of_section, recipe_options
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.recipes import recipe as recipes
 from metricforge.recipes.option import MACHINE, RUN, SECTIONS
 from metricforge.recipes.recipe import Recipe
-from metricforge.recipes.recipe import options as options_of_recipe
 
 if TYPE_CHECKING:
     from metricforge.runs.run import Run
@@ -72,7 +72,8 @@ class WithChoices(click.Command):
 @of_section(RUN, "--auto-resume", is_flag=True, help="Resume the run in the folder, if one was "
             "begun there.")  # fmt: skip
 @of_section(RUN, "--out", metavar="DIR", type=click.Path(path_type=Path),
-            help="The run's folder.  [default: runs/DATASET-SAMPLER]")  # fmt: skip
+            help="The run's folder.  [default: runs/DATASET-SAMPLER, or the same with a number if "
+                 "it is taken]")  # fmt: skip
 @of_section(RUN, "--overwrite", is_flag=True, help="Replace the run that is in --out.")
 @of_section(MACHINE, "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -143,9 +144,7 @@ def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """The options of the recipe that the user wrote, and those only."""
     typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     return {
-        name: options[name]
-        for name in options_of_recipe()
-        if ctx.get_parameter_source(name) in typed
+        name: options[name] for name in recipes.options() if ctx.get_parameter_source(name) in typed
     }
 
 

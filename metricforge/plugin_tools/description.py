@@ -59,7 +59,7 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         doc = inspect.getdoc(loaded) or ""
         file, line = _place(loaded)
         example = f'metricforge bench run SUITE, with search = "{spec.name}" in its [tune]'
-        return Description(entry, spec.name, doc, (), {}, (), file, line, example)
+        return Description(entry, spec.name, doc, (), options_of(loaded), (), file, line, example)
     if fault := _fault(registry, kind, spec):
         file, line = _place(loaded)
         doc = inspect.getdoc(loaded) or ""

@@ -55,9 +55,7 @@ def dataset_spec(what: str, registry: Registry) -> Spec:
     except UsageError as error:
         if colon or "=" in what:
             raise
-        raise UsageError(
-            f"there is no folder or file '{what}' here, and as the name of a dataset: {error}"
-        ) from error
+        raise UsageError(f"{error} There is no folder or file '{what}' either.") from error
     return spec
 
 

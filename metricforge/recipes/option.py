@@ -75,6 +75,11 @@ class Option:
     several: bool
     about: About
 
+    @property
+    def takes_objects(self) -> bool:
+        """Whether a program may give a Python object in place of the spec of a component."""
+        return self.about.kind not in ("", "protocol")
+
     def check(self, value: Any) -> None:
         """Reject a number outside of the bounds, and a text that is none of the choices.
 
@@ -103,7 +108,7 @@ def option(default: Any, help: str, section: str, **about: Any) -> Any:
 
 
 @cache
-def options_of_recipe(recipe: type) -> dict[str, Option]:
+def declared_options(recipe: type) -> dict[str, Option]:
     """The options that the fields of a recipe's class declare, in order, by name."""
     hints = get_type_hints(recipe)
     found = {}

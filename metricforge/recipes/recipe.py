@@ -23,8 +23,8 @@ from metricforge.recipes.option import (
     NETWORK,
     RUN,
     Option,
+    declared_options,
     option,
-    options_of_recipe,
 )
 from metricforge.spec import Spec
 
@@ -263,7 +263,7 @@ class Recipe:
         """
         try:
             values = tomllib.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"can't read the config {path}: {error}.") from error
         return cls.from_values(values, str(path))
 
@@ -348,7 +348,7 @@ class Recipe:
 
 def options() -> dict[str, Option]:
     """Every option of a recipe, by name."""
-    return options_of_recipe(Recipe)
+    return declared_options(Recipe)
 
 
 def _component(name: str, value: Any) -> Any:
@@ -381,14 +381,13 @@ def _typed(each: Option, value: Any, source: str) -> Any:
             return None
         parts = value if isinstance(value, tuple | list) else (value,)
         for one in parts:
-            _check_part(key, one, source)
+            _check_part(each, one, source)
         return tuple(parts)
     if value is None and each.default is None:
         return None
     if each.type is Spec:
-        only_specs = not each.about.kind or each.about.kind == "protocol"
         wrong = value is None or isinstance(value, NO_COMPONENT)
-        if wrong or (only_specs and not isinstance(value, str | Spec)):
+        if wrong or not (each.takes_objects or isinstance(value, str | Spec)):
             raise UsageError(f"{source} has {key} = {value!r}; it takes str.")
         return value
     if each.type is float and type(value) in (int, float):
@@ -399,10 +398,9 @@ def _typed(each: Option, value: Any, source: str) -> Any:
     return value
 
 
-def _check_part(key: str, part: Any, source: str) -> None:
-    if key == "protocols" and not isinstance(part, str | Spec):
-        raise UsageError(f"{source} has protocols with {part!r} in it; it takes str.")
+def _check_part(each: Option, part: Any, source: str) -> None:
+    held = f"{source} has {each.name} with {part!r} in it"
+    if not (each.takes_objects or isinstance(part, str | Spec)):
+        raise UsageError(f"{held}; it takes str.")
     if part is None or isinstance(part, NO_COMPONENT):
-        raise UsageError(
-            f"{source} has {key} with {part!r} in it; it takes a list of specs, and none is []."
-        )
+        raise UsageError(f"{held}; it takes a list of specs, and none is [].")

@@ -16,7 +16,7 @@ PLOTS = {
     "Train embeddings": "train.png",
     "Images of the first batch, each above what augmentation made of it": "augmentation.png",
     "Loss and validation": "loss.png",
-    "By epoch: the share of tuples that are active, and spread (0: one point; 1: around the "
+    "By epoch: fraction of active tuples, and spread (0: one point; 1: around the "
     "origin) and effective rank of the embeddings": "health.png",
 }
 

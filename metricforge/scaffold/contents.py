@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from metricforge.entry_points import COMMAND, GROUPS
+from metricforge.entry_points import COMMAND, GROUPS, SEARCH
 from metricforge.errors import unknown
 from metricforge.scaffold.naming import Naming
 
@@ -74,6 +74,11 @@ GUIDANCE = {
         "The function is a click command: options are click's, results go to stdout, progress to\n"
         "stderr, and a `MetricForgeError` is one sentence with an exit code.",
     ),
+    "search": Guidance(
+        "metricforge bench run suite.toml",
+        'A suite has it as `search = "my-idea:random=0.3"` in its table `[tune]`. `ask` returns\n'
+        "what picks the options of a trial, and `tell` reports the score of the trial.",
+    ),
 }
 """Every kind of plugin that can be begun."""
 
@@ -82,7 +87,10 @@ KIT = (
     "with it what users rely on, so that your tests need only say what your idea does.\n"
     "`metricforge plugins check my-idea` runs it too."
 )
-NO_KIT = "The tests call the command as a user does, through click."
+TESTED = {
+    COMMAND: "The tests call the command as a user does, through click.",
+    SEARCH: "The tests run trials whose score is known.",
+}
 
 
 def code_of(kind: str) -> str:
@@ -101,7 +109,7 @@ def contents(naming: Naming) -> dict[str, str]:
         "component": naming.component,
         "command": GUIDANCE[kind].command,
         "change": GUIDANCE[kind].change,
-        "tested": Template(NO_KIT if kind == COMMAND else KIT).substitute(kind=kind),
+        "tested": TESTED.get(kind, Template(KIT).substitute(kind=kind)),
     }
     texts = {
         "my_idea.py": _template(f"{kind}.py"),

@@ -19,9 +19,9 @@ def write_plugin(
 ) -> Path:
     """Write a complete plugin package into `folder` (default: `NAME` here), and return it.
 
-    `kind` is a kind of component or "command". The package has a component that works, its tests
-    and its README, and passes ruff, `mypy --strict` and its tests as it is. `registry` knows the
-    names that are taken (default: those of the installed distributions).
+    `kind` is a kind of component, "command" or "search". The package has a component that works,
+    its tests and its README, and passes ruff, `mypy --strict` and its tests as it is. `registry`
+    knows the names that are taken (default: those of the installed distributions).
 
     Raises UsageError for an unknown kind, a name that can't be used and a folder that exists,
     ResourceError when the folder can't be written.

@@ -7,6 +7,7 @@ check of CHECKS that fails raises ContractBroken, an AssertionError that lists a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,149 +63,37 @@ def check(
     return examine(kind, component, registry, options, root)
 
 
-def check_sampler(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a sampler passes every check.
+def _checker(kind: str) -> Callable[..., Report]:
+    def check_of_kind(component: Any, /, **options: Any) -> Report:
+        root = options.pop("root", None) if kind == "dataset" else None
+        return _passing(examine(kind, component, None, options, root))
 
-    Args:
-        component: A factory, or the spec of an installed sampler.
-        options: Options of the sampler.
+    root = '\n    root: Folder of the datasets. Default: $METRICFORGE_DATA or "data".'
+    check_of_kind.__name__ = check_of_kind.__qualname__ = f"check_{kind}"
+    check_of_kind.__doc__ = f"""Raise ContractBroken unless the {kind} passes every check.
 
-    Returns:
-        The report of all checks, with its notes.
+Args:
+    component: A factory, or the spec of an installed {kind}.{root if kind == "dataset" else ""}
+    options: Options of the {kind}.
 
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("sampler", component, None, options))
+Returns:
+    The report of all checks, with its notes.
 
-
-def check_miner(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a miner passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed miner.
-        options: Options of the miner.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("miner", component, None, options))
+Raises:
+    ContractBroken: A check failed.
+"""
+    return check_of_kind
 
 
-def check_loss(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a loss passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed loss.
-        options: Options of the loss.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("loss", component, None, options))
-
-
-def check_head(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a head passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed head.
-        options: Options of the head.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("head", component, None, options))
-
-
-def check_backbone(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a backbone passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed backbone.
-        options: Options of the backbone.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("backbone", component, None, options))
-
-
-def check_dataset(component: Any, /, root: str | Path | None = None, **options: Any) -> Report:
-    """Raise ContractBroken unless a dataset passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed dataset.
-        root: Folder of the datasets. Default: $METRICFORGE_DATA or "data".
-        options: Options of the dataset.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("dataset", component, None, options, root))
-
-
-def check_augmentation(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless an augmentation passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed augmentation.
-        options: Options of the augmentation.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("augmentation", component, None, options))
-
-
-def check_hook(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a hook passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed hook.
-        options: Options of the hook.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("hook", component, None, options))
-
-
-def check_protocol(component: Any, /, **options: Any) -> Report:
-    """Raise ContractBroken unless a protocol passes every check.
-
-    Args:
-        component: A factory, or the spec of an installed protocol.
-        options: Options of the protocol.
-
-    Returns:
-        The report of all checks, with its notes.
-
-    Raises:
-        ContractBroken: A check failed.
-    """
-    return _passing(examine("protocol", component, None, options))
+check_sampler = _checker("sampler")
+check_miner = _checker("miner")
+check_loss = _checker("loss")
+check_head = _checker("head")
+check_backbone = _checker("backbone")
+check_dataset = _checker("dataset")
+check_augmentation = _checker("augmentation")
+check_hook = _checker("hook")
+check_protocol = _checker("protocol")
 
 
 def _passing(report: Report) -> Report:

@@ -90,7 +90,7 @@ def cosine(*, warmup: float = 0.05, end: float = 0.0) -> Schedule:
         warmup: Fraction of the whole training, 0 to 1: 0.05 is its first twentieth.
         end: Factor on the learning rate, 0 to 1: with 0.1 the last steps have a tenth of it.
     """
-    _refuse_beyond("warmup is a share of the training", warmup)
+    _refuse_beyond("warmup is a fraction of the training", warmup)
     _refuse_beyond("end is a factor on the learning rate", end)
 
     def factor(spent: float) -> float:
@@ -108,7 +108,7 @@ def constant(*, warmup: float = 0.0) -> Schedule:
     Args:
         warmup: Fraction of the whole training, 0 to 1.
     """
-    _refuse_beyond("warmup is a share of the training", warmup)
+    _refuse_beyond("warmup is a fraction of the training", warmup)
     return lambda spent: min(1.0, spent / warmup) if warmup else 1.0
 
 

@@ -91,7 +91,7 @@ def _network(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module
     except OSError as error:
         reason = " ".join(str(error).split())
         raise ResourceError(
-            f"the weights of {model} can't be fetched ({reason}); go on without them, "
+            f"the weights of {model} can't be fetched ({reason}); set "
             "pretrained=false, or fetch them where there is a network and copy the Hugging Face "
             "cache (HF_HOME) here."
         ) from error

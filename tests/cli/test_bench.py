@@ -286,7 +286,7 @@ ALSO = '[[also]]\nname = "other"\ndataset = "{}"\nprotocols = ["{}"]'
         ('loss = "margn"', "unknown loss .*did you mean 'margin'"),
         ('augment = ["afine"]', "unknown augmentation .*did you mean 'affine'"),
         ('protocols = ["retreival"]', "unknown protocol .*did you mean 'retrieval'"),
-        ('dataset = "minst"', "there is no folder or file 'minst' here, .*did you mean 'mnist'"),
+        ('dataset = "minst"', "did you mean 'mnist'.* There is no folder or file 'minst' either"),
         ('optimizer = "adam:rl=1"', "unknown option .*did you mean 'lr'"),
         ('split = "ofifcial"', "unknown split .*did you mean 'official'"),
         ('validation = "onehsot"', "unknown protocol .*did you mean 'oneshot'"),

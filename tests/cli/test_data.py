@@ -180,7 +180,7 @@ def test_training_and_evaluation_take_a_path_and_find_what_was_moved(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("fotos", "there is no folder or file 'fotos' here, and as the name of a dataset: unknown"),
+        ("fotos", "There is no folder or file 'fotos' either."),
         ("folder:photos", "can't read the dataset 'folder:photos'; write folder:path=photos"),
         ("csv:a, b.csv", 'write csv:path="a, b.csv"'),
     ],

@@ -128,7 +128,7 @@ BAD_USAGE = [
     (["--select", "map@k"], "map@r"),
     (["--sampler", "random-pairs", "--loss", "triplet"], "contrastive"),
     (["--dim", "0"], "at least 1"),
-    (["--schedule", "cosine:warmup=2"], "share of the training"),
+    (["--schedule", "cosine:warmup=2"], "fraction of the training"),
     (["--optimizer", "adam:lr=0"], "above 0"),
     (["--rates", "loss=100"], "this loss has no parameters"),
     (["--lr", "3"], "Write --optimizer adamw:lr=0.001"),

@@ -54,7 +54,7 @@ def installed(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Mappin
 
 
 def test_every_kind_can_be_begun(plugins: Path):
-    assert set(GUIDANCE) == {*KINDS, "command"}
+    assert set(GUIDANCE) == {*KINDS, "command", "search"}
     for kind in GUIDANCE:
         files = {path.name for path in (plugins / f"my-{kind}").iterdir()}
         assert files == {"README.md", "pyproject.toml", f"my_{kind}.py", f"test_my_{kind}.py"}
@@ -68,7 +68,7 @@ def test_each_is_linted_and_formatted(plugins: Path):
 def test_short_and_long_names_are_formatted_too(tmp_path: Path):
     for place, kind in enumerate(GUIDANCE):
         for form in EXTREMES:
-            name = form.format("eghjoquyzw"[place])
+            name = form.format("eghjoquyzwk"[place])
             write_plugin(kind, name, tmp_path / name)
     run("ruff", "check", "--no-cache", tmp_path)
     run("ruff", "format", "--check", "--no-cache", tmp_path)

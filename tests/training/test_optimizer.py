@@ -81,7 +81,7 @@ def test_a_rate_that_is_not_above_0_is_refused(make_setup, lr):
 
 @pytest.mark.parametrize(
     ("spec", "told"),
-    [("cosine:warmup=2", "share of the training, from 0 to 1, not 2.0"),
+    [("cosine:warmup=2", "fraction of the training, from 0 to 1, not 2.0"),
      ("cosine:end=-1", "factor on the learning rate, from 0 to 1, not -1.0"),
      ("cosine:end=nan", "factor"), ("constant:warmup=-0.1", "share"),
      ("step:every=0", "fraction of the training, above 0, not 0.0"),

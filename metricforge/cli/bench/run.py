@@ -40,11 +40,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Carry out the runs of SUITE, and print its table.
+    """Execute the runs of SUITE, and print its table.
 
-    Each run is a line in results.jsonl when it is done, and has a folder. A suite that was stopped
-    or killed goes on with --resume, its open runs too; what failed is then tried again, and if it
-    still does the exit code is 1.
+    Each finished run is a line in results.jsonl, and has a folder. --resume resumes a suite that
+    was stopped or killed, and its unfinished runs. It runs failed runs again; if one fails again,
+    the exit code is 1.
     """
     from metricforge.bench import carry_out, tabulate
     from metricforge.bench.result_file import DONE, FAILED

@@ -10,6 +10,7 @@ import click
 from metricforge.cli import COMMANDS
 from metricforge.cli.completion import KIND
 from metricforge.cli.options import JSON, debug, print_json
+from metricforge.entry_points import COMMAND, SEARCH
 from metricforge.errors import UsageError
 
 
@@ -30,14 +31,15 @@ def command(kind: str, name: str, out: Path | None, as_json: bool) -> None:
     """
     from metricforge.scaffold import write_plugin
 
-    if kind == "command" and name in COMMANDS:
+    if kind == COMMAND and name in COMMANDS:
         raise UsageError(f"metricforge has the command '{name}' itself; choose another name.")
     folder = write_plugin(kind, name, out)
     install = f"pip install --editable {shlex.quote(str(folder))}"
     flag = "augment" if kind == "augmentation" else kind
-    use = (
-        f"metricforge {name} --help" if kind == "command" else f"metricforge train --{flag} {name}"
-    )
+    use = {
+        COMMAND: f"metricforge {name} --help",
+        SEARCH: f"metricforge plugins show search {name}",
+    }.get(kind, f"metricforge train --{flag} {name}")
     if as_json:
         print_json({"folder": str(folder), "kind": kind, "name": name, "next": [install, use]})
         return

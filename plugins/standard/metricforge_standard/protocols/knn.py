@@ -57,7 +57,7 @@ class KNN:
         }
         estimates = {name: over_seeds(values) for name, values in found.items()}
         definitions = {
-            f"accuracy@{n}-labelled": f"share of images told rightly among all classes by the "
+            f"accuracy@{n}-labelled": f"fraction of images told rightly among all classes by the "
             f"nearest of {n} labelled image(s) of each; mean over classes, then over "
             f"{self.repeats} choices of the labelled ones"
             for n in shots

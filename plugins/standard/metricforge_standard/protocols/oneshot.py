@@ -151,7 +151,7 @@ class OneShot:
         name = f"{given.measure}@{self.official}"
         asked, shots = episodes.queries.shape[1], episodes.support.shape[2]
         definition = (
-            f"share of queries answered {'wrongly' if given.measure == 'error' else 'rightly'}, "
+            f"fraction of queries answered {'wrongly' if given.measure == 'error' else 'rightly'}, "
             f"{episodes.way}-way {shots}-shot, mean of {len(values):,} given {given.over} of "
             f"{asked} queries; classifier {self.classifier}"
         )
@@ -164,7 +164,7 @@ class OneShot:
 
     def _definition(self, way: int) -> str:
         return (
-            f"share of queries answered with their class among {way}"
+            f"fraction of queries answered with their class among {way}"
             f"{' of one group' if self.within else ''}, from {self.shot} labelled "
             f"image(s) of each; mean of {self.episodes:,} episodes; classifier {self.classifier}"
         )

@@ -25,8 +25,8 @@ MANY = 20_000
 """With fewer images an index that is not exact saves too little time for its errors."""
 
 DEFINITIONS = {
-    "precision@1": "share of images with one of their class as their nearest, as recall@1",
-    "r_precision": "share of the R nearest that are of the image's class, with R the number of "
+    "precision@1": "fraction of images with one of their class as their nearest, as recall@1",
+    "r_precision": "fraction of the R nearest that are of the image's class, with R the number of "
     "other images of that class",
     "map@r": "1/R times the sum over i <= R of precision(i) where the i-th nearest is of the "
     "image's class (Musgrave 2020)",
@@ -115,7 +115,7 @@ class Retrieval:
 
     def _definitions(self) -> dict[str, str]:
         recall = {
-            f"recall@{k}": "share of images with one of their class "
+            f"recall@{k}": "fraction of images with one of their class "
             + ("as their nearest" if k == 1 else f"among the {k} nearest")
             for k in self.ks
         }

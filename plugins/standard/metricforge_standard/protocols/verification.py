@@ -116,7 +116,7 @@ class Verification:
         for rate in self.rates:
             found[f"tar@far={rate:g}"] = (
                 lambda roc, rate=rate: roc.accepted_at(rate),  # type: ignore[misc]
-                f"share of pairs of one class accepted where at most {rate:g} of the others are",
+                f"fraction of pairs of one class accepted where at most {rate:g} of the others are",
             )
         return found
 
@@ -147,11 +147,11 @@ def _calibrated(threshold: float) -> dict[str, Measure]:
         "error@calibrated": (error, f"mean of FAR and FRR {where}"),
         "far@calibrated": (
             lambda roc: roc.within(threshold)[1],
-            f"share of pairs of two classes accepted {where}",
+            f"fraction of pairs of two classes accepted {where}",
         ),
         "frr@calibrated": (
             lambda roc: 1 - roc.within(threshold)[0],
-            f"share of pairs of one class rejected {where}",
+            f"fraction of pairs of one class rejected {where}",
         ),
     }
 

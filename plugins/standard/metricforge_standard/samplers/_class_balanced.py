@@ -35,11 +35,9 @@ class ClassBalanced:
     ) -> None:
         self.index = ClassIndex.of(labels)
         there = len(self.index.size)
-        if (classes is not None and classes < 2) or (per_class is not None and per_class < 2):
-            raise UsageError(
-                "class-balanced batches need classes >= 2 and per_class >= 2, not "
-                f"classes={classes} and per_class={per_class}."
-            )
+        for name, value in (("classes", classes), ("per_class", per_class)):
+            if value is not None and value < 2:
+                raise UsageError(f"class-balanced batches need {name} >= 2, not {name}={value}.")
         self.classes = min(there, USUAL_CLASSES) if classes is None else classes
         self.per_class = max(4, USUAL_BATCH // self.classes) if per_class is None else per_class
         if self.classes > there:
