@@ -198,7 +198,7 @@ def test_a_dataset_is_given_by_its_spec_or_by_a_path(what: str, spec: str) -> No
 
 
 def test_what_is_neither_a_dataset_nor_a_path_is_refused() -> None:
-    with pytest.raises(UsageError, match="no folder or file 'photos' here"):
+    with pytest.raises(UsageError, match="no folder or file 'photos' either"):
         dataset_spec("photos", REGISTRY)
 
 

@@ -83,13 +83,13 @@ def test_a_rate_that_is_not_above_0_is_refused(make_setup, lr):
     ("spec", "told"),
     [("cosine:warmup=2", "fraction of the training, from 0 to 1, not 2.0"),
      ("cosine:end=-1", "factor on the learning rate, from 0 to 1, not -1.0"),
-     ("cosine:end=nan", "factor"), ("constant:warmup=-0.1", "share"),
+     ("cosine:end=nan", "factor"), ("constant:warmup=-0.1", "warmup is a fraction"),
      ("step:every=0", "fraction of the training, above 0, not 0.0"),
      ("step:every=1.5", "every is a fraction"), ("step:every=nan", "every is a fraction"),
      ("plateau:patience=0", "number of epochs, 1 or more, not 0"),
      ("plateau:factor=2", "factor on the learning rate"),
      ("plateau:end=-1", "factor on the learning rate"),
-     ("step:factor=2", "factor on the learning rate"), ("step:warmup=2", "share")],
+     ("step:factor=2", "factor on the learning rate"), ("step:warmup=2", "warmup is a fraction")],
 )  # fmt: skip
 def test_a_schedule_beyond_its_bounds_is_refused(spec, told):
     with pytest.raises(UsageError, match=told):
