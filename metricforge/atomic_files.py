@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias, TypedDict
 
 from filelock import lock_descriptor
 
+from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 
 MANIFEST = "manifest.json"
@@ -30,6 +31,10 @@ _CALLS = count()
 
 Content: TypeAlias = bytes | Callable[[IO[bytes]], object]
 """What a file holds, or what writes it."""
+
+
+class _Manifest(TypedDict):
+    sha256: dict[str, str]
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -158,14 +163,6 @@ def clear_partials(folder: Path, name: str | None = None) -> None:
                 remove(path)
 
 
-def parsed(text: str | bytes) -> Any:
-    """What a JSON text says; ValueError for what is none, however deep it is nested."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-
-
 def _machine() -> str:
     # A number for the name, which may be long: that of a file may have 255 bytes.
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -210,19 +207,18 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     try:
-        sums = parsed(path.read_bytes())["sha256"]
-        named = {str(name): str(value) for name, value in sums.items()}
+        sums = decoded(path.read_bytes(), _Manifest)["sha256"]
     except OSError as error:
         raise ArtefactError(
             f"{folder} holds no {MANIFEST} ({error.strerror}): it is not one of our folders, "
             "or it was not written to its end."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{path} is damaged: it is not a manifest.") from error
-    for name in named:
-        if Path(name).name != name:
-            raise ArtefactError(f"{path} names '{name}', which lies outside its folder.")
-    return named
+    except ValueError as error:
+        raise ArtefactError(f"{path} is damaged: it is not a manifest ({error}).") from error
+    for name in sums:
+        if Path(name).name != name or "\0" in name:
+            raise ArtefactError(f"{path} names {name!r}, which lies outside its folder.")
+    return sums
 
 
 def _write_synced(path: Path, content: Content) -> None:

@@ -19,7 +19,8 @@ from metricforge.contracts import Dataset
 from metricforge.errors import Interrupted, MetricForgeError
 from metricforge.model import load
 from metricforge.registry import Registry
-from metricforge.runs.folder import RECORDED_VERSIONS, RunFolder, version_of
+from metricforge.runs.environment import RECORDED_VERSIONS, version_of
+from metricforge.runs.folder import RunFolder
 from metricforge.runs.run import Run
 from metricforge.runs.train import train
 from metricforge.runtime import keep_large_blocks

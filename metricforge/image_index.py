@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
+from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import Card, EmbeddingModel, load, model_folder
 
@@ -27,7 +28,7 @@ class Contents:
     """What an index holds: the names of its images, row by row, and which model embedded them."""
 
     names: tuple[str, ...]
-    dim: int
+    dim: Size
     model: str
     metric: str = "l2"
     format: int = FORMAT
@@ -141,12 +142,8 @@ def _hash(run: str | Path, card: Card) -> str:
 
 def _contents(folder: Path, files: dict[str, bytes]) -> Contents:
     try:
-        values = json.loads(files["contents.json"])
-        if int(values["format"]) > FORMAT:
-            raise ArtefactError(
-                f"{folder} has index format {values['format']} and this metricforge reads up to "
-                f"{FORMAT}: upgrade metricforge."
-            )
-        return Contents(**values | {"names": tuple(values["names"])})
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"{folder} is not an index of images: {error!r}.") from error
+        return of_format(files.get("contents.json", b""), Contents, FORMAT, f"{folder} has index")
+    except ValueError as error:
+        raise ArtefactError(
+            f"{folder} is not an index of images (contents.json: {error})."
+        ) from error

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metricforge.atomic_files import parsed, read_folder, write_folder
+from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading, ScalingItself
 from metricforge.data.model_inputs import Encodable, batches
+from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
@@ -52,17 +53,21 @@ class Card:
 
     backbone: str
     head: str
-    dim: int
-    shape: tuple[int, int, int]
+    dim: Size
+    shape: tuple[Size, Size, Size]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    input_size: tuple[int, int] | None = None
-    interpolation: str = "bilinear"
+    input_size: tuple[Size, Size] | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     reading: Reading = AS_IT_LIES
     trained_on: str = ""
     seen_classes: tuple[str, ...] = ()
     split: str = ""
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.shape[0]:
+            raise ValueError("mean and std have other channels than shape")
 
 
 class EmbeddingModel(nn.Module):
@@ -280,16 +285,11 @@ def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:
 
 def _read_card(folder: Path, files: dict[str, bytes]) -> Card:
     try:
-        fields = parsed(files["model.json"])
-        if fields.get("format", 0) > FORMAT:
-            raise ArtefactError(
-                f"{folder} has model format {fields['format']} and this metricforge reads up to "
-                f"{FORMAT}: upgrade metricforge."
-            )
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return Card(**fields | {"reading": Reading(**fields.get("reading", {}))})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtefactError(f"{folder} is not a saved model: model.json can't be read.") from error
+        return of_format(files.get("model.json", b""), Card, FORMAT, f"{folder} has model")
+    except ValueError as error:
+        raise ArtefactError(
+            f"{folder} is not a saved model: model.json can't be read ({error})."
+        ) from error
 
 
 def _read_how(reading: Reading) -> Iterator[str]:

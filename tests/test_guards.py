@@ -28,6 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = (
     {"errors", "contracts"},
     {"spec", "static_reading", "entry_points", "member_names", "registry"},
+    {"decoding"},
     {"atomic_files", "data", "model", "runtime", "pairwise", "plugin_errors", "enforcement"},
     {"training", "evaluation"},
     {"recipes", "scoring", "report"},
@@ -231,7 +232,7 @@ def test_help_and_listing_load_nothing_heavy():
 
 
 def test_the_light_modules_load_nothing_heavy():
-    light = ("contracts", "errors", "spec", "registry", "atomic_files")
+    light = ("contracts", "errors", "spec", "registry", "decoding", "atomic_files")
     program = "import metricforge\n" + "".join(f"import metricforge.{name}\n" for name in light)
     assert loaded_by(program) & HEAVY == set()
 

@@ -8,12 +8,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from metricforge.atomic_files import parsed
+from metricforge.decoding import Finite, decoded
 from metricforge.errors import ArtefactError, ResourceError
+from metricforge.runs.environment import Environment
 
 DONE, REFUSED, FAILED = "done", "refused", "failed"
+
+
+class Told(TypedDict):
+    """An estimate, as JSON has it."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+    n: int
+    over: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Record:
     tuned: Mapping[str, str] = field(default_factory=dict)
     search: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, Told]] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)
     split_hash: str = ""
     closed_set: bool = False
@@ -48,8 +59,12 @@ class Record:
     images_seen: int = 0
     seconds: float = 0.0
     wall_seconds: float = 0.0
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment = field(default_factory=Environment)
     finished: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outcome == DONE and not (self.recipe.get("dataset") and self.environment):
+            raise ValueError("a run that is done has a dataset and an environment")
 
 
 def identity(what: Mapping[str, Any]) -> str:
@@ -82,19 +97,15 @@ def read_records(path: Path) -> list[Record]:
         lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
         raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
-    damaged = 0
+    damaged = None
     for line in filter(None, lines):
         try:
-            record = Record(**parsed(line))
-            whole = record.outcome != DONE or (record.recipe["dataset"] and record.environment)
-        except (ValueError, TypeError, KeyError):
-            whole = False
-        if whole:
+            record = decoded(line, Record, closed=True)
             newest[record.id] = record
-        else:
-            damaged += 1
+        except ValueError as error:
+            damaged = damaged or error
     if damaged and not newest:
-        raise ArtefactError(f"{path} is not a file of a suite's records.")
+        raise ArtefactError(f"{path} is not a file of a suite's records ({damaged}).")
     return list(newest.values())
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from metricforge.bench.result_file import identity
+from metricforge.decoding import Size
 from metricforge.errors import unknown
 from metricforge.recipes.recipe import Recipe
 from metricforge.tuning import carried_out
@@ -17,6 +20,9 @@ JOINED = " · "
 
 TRIAL_SEED = 1_000_000
 """The seed of all trials, which no run has that is tested."""
+
+
+Text = Annotated[str, Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Approach:
 class Tuning:
     """How many trials each approach has, of which options, and who chooses (None: as installed)."""
 
-    trials: int
+    trials: Size
     options: tuple[str, ...] = ()
     search: str | None = None
 
@@ -44,9 +50,9 @@ class Tuning:
 class Elsewhere:
     """A further test of each trained model, on another dataset that it never saw."""
 
-    name: str
-    dataset: str
-    protocols: tuple[str, ...]
+    name: Text
+    dataset: Text
+    protocols: Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
 Tuned = Mapping[tuple[str, int | None], Mapping[str, str]]

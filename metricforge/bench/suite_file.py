@@ -3,63 +3,86 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from metricforge.bench.suite import JOINED, Approach, Elsewhere, Suite, Tuning
 from metricforge.bench.table import BASELINES
+from metricforge.decoding import Size, parsed, typed
 from metricforge.errors import UsageError, unknown
 from metricforge.recipes.recipe import Recipe
 from metricforge.spec import Spec
 
-KEYS = ("title", "about", "baseline", "seeds", "folds", "numbers", "base", "budget", "tune", "axes",
-        "approach", "also")  # fmt: skip
-BUDGETS = ("epochs", "images", "seconds")
-TUNING = ("trials", "options", "search")
-ELSEWHERE = ("name", "dataset", "protocols")
-LENGTHS = (*BUDGETS, "patience")
+LENGTHS = ("epochs", "images", "seconds", "patience")
 """What decides how long a run is trained, and so no approach's own where there is a budget."""
 
 OWN = ("seed", "test")
 """Options of a recipe that the suite itself gives to each run."""
 
-FEWEST_FOLDS = 3
-"""One to test, one to validate, one to train."""
 
-WRITTEN = {str: "a text", int: "a whole number", list: "a list", dict: "a table"}
-"""What TOML's values are called."""
+class _Named(TypedDict):
+    """An [[approach]]; its other keys are options of a recipe."""
+
+    name: str
+    tune: NotRequired[list[str]]
+
+
+@dataclass(frozen=True)
+class _Budget:
+    epochs: int | None = None
+    images: int | None = None
+    seconds: int | float | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    title: str = ""
+    about: str = ""
+    baseline: str = ""
+    seeds: Size = 1
+    # One to test, one to validate, one to train.
+    folds: Annotated[int, Meta(ge=3)] | None = None
+    numbers: tuple[str, ...] = ()
+    base: Mapping[str, Any] = field(default_factory=dict)
+    budget: _Budget = _Budget()
+    tune: Tuning | None = None
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    approach: tuple[_Named, ...] = ()
+    also: tuple[Elsewhere, ...] = ()
 
 
 def read_suite(path: Path) -> Suite:
     """The suite in a file; UsageError for anything that it can't mean."""
     try:
-        said = tomllib.loads(path.read_text())
+        written = parsed(path.read_text(), tomllib.loads)
+        said = typed(written, _File, closed=True)
     except OSError as error:
         raise UsageError(f"can't read the suite {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UsageError(f"can't read the suite {path}: {error}.") from error
     source = str(path)
-    _known(said, KEYS, f"key in {source}:")
-    budget = _table(said, "budget", source)
-    _known(budget, BUDGETS, f"budget in {source}:")
+    budget = {key: value for key, value in vars(said.budget).items() if value is not None}
     if len(budget) > 1:
         raise UsageError(f"{source} has a [budget] of {' and '.join(budget)}; give one of them.")
-    base = {**_table(said, "base", source), **budget}
-    approaches = tuple(_approaches(said, source))
+    # Those of the file, for the types above have none of their options.
+    named = [_named(entry, source) for entry in written.get("approach", ())]
     suite = Suite(
         name=path.stem,
-        title=_typed(said, "title", str, source, path.stem),
-        base=base,
-        approaches=approaches,
-        baseline=_typed(said, "baseline", str, source, ""),
-        seeds=_at_least_one(said, "seeds", source) or 1,
-        folds=_at_least_one(said, "folds", source),
-        numbers=_texts(said, "numbers", source),
-        elsewhere=tuple(_elsewhere(said, source)),
-        tuning=_tuning(said, source),
-        about=_typed(said, "about", str, source, ""),
+        title=said.title or path.stem,
+        base={**said.base, **budget},
+        approaches=tuple(_approaches(named, said.axes, source)),
+        baseline=said.baseline,
+        seeds=said.seeds,
+        folds=said.folds,
+        numbers=said.numbers,
+        elsewhere=said.also,
+        tuning=said.tune,
+        about=said.about,
     )
     _check(suite, budget, source)
     return suite
@@ -68,17 +91,13 @@ def read_suite(path: Path) -> Suite:
 def _check(suite: Suite, budget: Mapping[str, Any], source: str) -> None:
     names = [approach.name for approach in suite.approaches]
     _once(names, f"{source} has two approaches by the name")
+    _once((other.name for other in suite.elsewhere), f"{source} has two [[also]] by the name")
     for name in names:
         # An untrained network of several is "untrained network (backbone ...)".
         if name.partition(" (")[0] in BASELINES.values():
             raise UsageError(f"{source} has an approach '{name}', which every table has by itself.")
     if suite.baseline and not any(suite.is_baseline(name) for name in names):
         raise unknown(f"baseline in {source}:", suite.baseline, names)
-    if suite.folds is not None and suite.folds < FEWEST_FOLDS:
-        raise UsageError(
-            f"{source} has folds = {suite.folds}, which must be {FEWEST_FOLDS} or more: one to "
-            "test, one to validate, the others to train."
-        )
     for options in (suite.base, *(approach.options for approach in suite.approaches)):
         for key in OWN:
             if key in options:
@@ -86,23 +105,29 @@ def _check(suite: Suite, budget: Mapping[str, Any], source: str) -> None:
         if suite.folds is not None and "split" in options:
             raise UsageError(f"{source} has folds, which leave no choice of a split.")
     for approach in suite.approaches:
-        searched = [text.partition("=")[0] for text in suite.options_to_tune(approach)]
-        for key in LENGTHS if budget else ():
-            if key in (*approach.options, *searched):
-                raise UsageError(
-                    f"'{approach.name}' in {source} has {key} of its own, but [budget] is the same "
-                    "for all."
-                )
-        if suite.tuning and not searched:
-            raise UsageError(f"{source}: there is nothing to tune of '{approach.name}'.")
-        for key in searched:
-            if _is_its_own(key, approach.options):
-                raise UsageError(
-                    f"{source} tunes {key}, which is what '{approach.name}' is compared for."
-                )
-        if approach.tune and not suite.tuning:
-            raise UsageError(f"{source} has no [tune] that says how many trials to make.")
-        Recipe.from_values({**suite.base, **approach.options}, source)
+        _check_approach(suite, approach, budget, source)
+
+
+def _check_approach(
+    suite: Suite, approach: Approach, budget: Mapping[str, Any], source: str
+) -> None:
+    Recipe.from_values({**suite.base, **approach.options}, source)
+    searched = [text.partition("=")[0] for text in suite.options_to_tune(approach)]
+    for key in LENGTHS if budget else ():
+        if key in (*approach.options, *searched):
+            raise UsageError(
+                f"'{approach.name}' in {source} has {key} of its own, but [budget] is the same "
+                "for all."
+            )
+    if suite.tuning and not searched:
+        raise UsageError(f"{source}: there is nothing to tune of '{approach.name}'.")
+    for key in searched:
+        if _is_its_own(key, approach.options):
+            raise UsageError(
+                f"{source} tunes {key}, which is what '{approach.name}' is compared for."
+            )
+    if approach.tune and not suite.tuning:
+        raise UsageError(f"{source} has no [tune] that says how many trials to make.")
 
 
 def _is_its_own(key: str, options: Mapping[str, Any]) -> bool:
@@ -110,13 +135,20 @@ def _is_its_own(key: str, options: Mapping[str, Any]) -> bool:
     component, _, option = key.partition(".")
     if not option or component not in options:
         return component in options
-    return option in Spec.parse(options[component]).options
+    said = options[component]
+    return isinstance(said, str) and option in Spec.parse(said).options
 
 
-def _approaches(said: Mapping[str, Any], source: str) -> Iterator[Approach]:
+def _named(entry: Mapping[str, Any], source: str) -> Approach:
+    options = {key: value for key, value in entry.items() if key not in ("name", "tune")}
+    _check_part(entry["name"], source)
+    return Approach(entry["name"], options, tuple(entry.get("tune", ())))
+
+
+def _approaches(
+    named: Sequence[Approach], values: Mapping[str, Any], source: str
+) -> Iterator[Approach]:
     """The approaches that are named, each with every choice of the axes."""
-    named = [_named(entry, source) for entry in _tables(said, "approach", source)]
-    values = _table(said, "axes", source)
     axes = [
         [(label, {option: value}) for label, value in _choices(option, choices, source)]
         for option, choices in values.items()
@@ -132,15 +164,6 @@ def _approaches(said: Mapping[str, Any], source: str) -> Iterator[Approach]:
             for _, part in choice:
                 options |= part
             yield Approach(JOINED.join(labels), options, first.tune)
-
-
-def _named(entry: Mapping[str, Any], source: str) -> Approach:
-    name = entry.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise UsageError(f"{source}: every [[approach]] needs a name.")
-    options = {key: value for key, value in entry.items() if key not in ("name", "tune")}
-    _check_part(name, source)
-    return Approach(name, options, _texts(entry, "tune", source))
 
 
 def _choices(option: str, values: Any, source: str) -> list[tuple[str, Any]]:
@@ -166,77 +189,9 @@ def _check_part(label: str, source: str) -> None:
         raise UsageError(f"{source}: '{label}' can't be a name, or a part of one.")
 
 
-def _elsewhere(said: Mapping[str, Any], source: str) -> Iterator[Elsewhere]:
-    entries = _tables(said, "also", source)
-    for entry in entries:
-        _known(entry, ELSEWHERE, f"key of [[also]] in {source}:")
-        name, dataset = (_typed(entry, key, str, source, "") for key in ("name", "dataset"))
-        protocols = _texts(entry, "protocols", source)
-        if not (name and dataset and protocols):
-            raise UsageError(f"{source}: every [[also]] has {', '.join(ELSEWHERE)}.")
-        yield Elsewhere(name, dataset, protocols)
-    _once((entry["name"] for entry in entries), f"{source} has two [[also]] by the name")
-
-
-def _tuning(said: Mapping[str, Any], source: str) -> Tuning | None:
-    if "tune" not in said:
-        return None
-    table = _table(said, "tune", source)
-    _known(table, TUNING, f"key of [tune] in {source}:")
-    trials = _at_least_one(table, "trials", source)
-    if trials is None:
-        raise UsageError(f"{source}: [tune] says how many trials each approach has, trials = 20.")
-    search = _typed(table, "search", str, source, "") or None
-    return Tuning(trials, _texts(table, "options", source), search)
-
-
-def _known(said: Mapping[str, Any], keys: Iterable[str], what: str) -> None:
-    keys = tuple(keys)
-    for key in said:
-        if key not in keys:
-            raise unknown(what, key, keys)
-
-
 def _once(names: Iterable[str], what: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
             raise UsageError(f"{what} '{name}'.")
         seen.add(name)
-
-
-def _tables(said: Mapping[str, Any], key: str, source: str) -> list[Mapping[str, Any]]:
-    entries = _typed(said, key, list, source, [])
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{source}: {key} is written as [[{key}]], with options below it.")
-    found: list[Mapping[str, Any]] = entries
-    return found
-
-
-def _table(said: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = _typed(said, key, dict, source, {})
-    return found
-
-
-def _texts(said: Mapping[str, Any], key: str, source: str) -> tuple[str, ...]:
-    """A list of texts."""
-    values = _typed(said, key, list, source, [])
-    if wrong := [value for value in values if not isinstance(value, str)]:
-        raise UsageError(f"{source} has {key} with {wrong[0]!r} in it; it takes texts.")
-    return tuple(values)
-
-
-def _typed(said: Mapping[str, Any], key: str, kind: type, source: str, default: Any) -> Any:
-    value = said.get(key, default)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"{source} has {key} = {value!r}, which must be {WRITTEN[kind]}.")
-    return value
-
-
-def _at_least_one(said: Mapping[str, Any], key: str, source: str) -> int | None:
-    if key not in said:
-        return None
-    value: int = _typed(said, key, int, source, 1)
-    if value < 1:
-        raise UsageError(f"{source} has {key} = {value}, which must be at least 1.")
-    return value

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from metricforge.bench.result_file import DONE, Record
 from metricforge.bench.suite import Suite
 from metricforge.contracts import Estimate
+from metricforge.runs.environment import Environment
 from metricforge.scoring.baselines import TRAINED
 
 
@@ -138,14 +138,14 @@ def _lost(by_approach: Mapping[str, list[Record]], records: Sequence[Record]) ->
             yield f"{which}: {record.outcome}: {record.error}"
 
 
-def _versions(environment: Mapping[str, Any]) -> str:
+def _versions(environment: Environment) -> str:
     versions = environment.get("versions", {})
     return ", ".join(
         f"{name} {versions[name]}" for name in ("metricforge", "torch") if name in versions
     )
 
 
-def _machine(environment: Mapping[str, Any]) -> str:
+def _machine(environment: Environment) -> str:
     threads = environment.get("threads", 1)
     on = "" if environment.get("device", "cpu") != "cpu" else f", {threads} threads a run"
     return f"{environment.get('device_name')}{on}"

@@ -29,11 +29,16 @@ from metricforge.errors import (
 )
 from metricforge.judging.evaluate import evaluate
 from metricforge.recipes.recipe import Recipe, options
+from metricforge.runs.environment import Environment
 from metricforge.runs.run import Run
 from metricforge.runs.train import run_recipe
 
 PRIVATE = ("command", "platform")
 """What a run knows of its machine and tells nobody: records are made to be published."""
+
+OF_SUMMARY = (
+    "validation", "split_hash", "closed_set", "selected_epoch", "images_seen", "seconds",
+)  # fmt: skip
 
 _AT_WORK = threading.Lock()
 
@@ -107,8 +112,8 @@ def _end_with(parent: int) -> None:
 
 def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
     """What a run found, on its own test classes and elsewhere."""
-    summary, environment = run.summary, run.folder.read("env")
-    results: dict[str, dict[str, Any]] = summary["results"]
+    summary, environment = run.folder.summary, run.folder.read("env", Environment)
+    results: dict[str, dict[str, Any]] = run.summary["results"]
     for other in elsewhere:
         found = evaluate(
             run,
@@ -128,12 +133,8 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
             if not options()[key].about.aside
         },
         "results": results,
-        "validation": summary["validation"],
         "environment": {key: value for key, value in environment.items() if key not in PRIVATE},
-        **{
-            key: summary[key]
-            for key in ("split_hash", "closed_set", "selected_epoch", "images_seen", "seconds")
-        },
+        **{key: getattr(summary, key) for key in OF_SUMMARY},
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import click
 from rich.console import Console
@@ -15,6 +14,7 @@ from metricforge.contracts import Estimate
 from metricforge.judging.evaluate import Evaluation
 from metricforge.report.page import printable
 from metricforge.runs.run import Run
+from metricforge.runs.summary import Summary
 from metricforge.scoring.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
 from metricforge.scoring.measure import Measured
 
@@ -29,29 +29,28 @@ MEANINGS = {
 
 def print_run(run: Run, all_metrics: bool = False) -> None:
     """A run's held-out metrics, its folder, and the next command to try."""
-    summary = run.summary
-    if not summary["results"]:
+    summary = run.folder.summary
+    if not summary.results:
         _print_untested(run)
         return
-    measured = Measured.from_json(summary)
-    tested = summary.get("tested_on") or shortened(summary["test_classes"])
-    title = f"{summary['dataset']}: {tested} ({summary['test_images']:,} images)"
+    measured = Measured(summary.results, summary.headline, summary.notes, summary.definitions)
+    tested = summary.tested_on or shortened(summary.test_classes)
+    title = f"{summary.dataset}: {tested} ({summary.test_images:,} images)"
     print_measured(measured, title, all_metrics, _chosen(summary), "--all, or the report")
     click.echo(f"\nrun     {run.path}")
     click.echo(f"report  {run.folder.report}")
-    way = min(5, len(summary["test_classes"]))
+    way = min(5, len(summary.test_classes))
     words = ("metricforge", "evaluate", str(run.path), "--protocol", f"oneshot:way={way},shot=5")
     click.echo(f"next    {shlex.join(words)}")
 
 
-def _chosen(summary: Mapping[str, Any]) -> str:
+def _chosen(summary: Summary) -> str:
     """Which epoch is tested, and the score on validation classes that chose it."""
-    epoch, epochs = summary["selected_epoch"], summary["epochs"]
-    scores = summary["validation"]
-    name = summary["selected_by"].partition(" ")[0]
+    epoch, scores = f"Epoch {summary.selected_epoch} of {summary.epochs}", summary.validation
+    name = summary.selected_by.partition(" ")[0]
     if name not in scores:
-        return f"Epoch {epoch} of {epochs}: no class validates."
-    return f"Epoch {epoch} of {epochs}, by {name} {scores[name]:.3f} on validation classes."
+        return f"{epoch}: no class validates."
+    return f"{epoch}, by {name} {scores[name]:.3f} on validation classes."
 
 
 def _print_untested(run: Run) -> None:

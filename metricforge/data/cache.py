@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.atomic_files import clear_partials, parsed, partial_of, write_file
+from metricforge.atomic_files import clear_partials, partial_of, write_file
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.image_files import Encoded, names_of, sizes_of
+from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, ResourceError
 
 FORMAT = "metricforge cache 1"
@@ -107,16 +108,15 @@ def _write(file: IO[bytes], count: int, decode: Callable[[Tensor], Tensor]) -> s
 def _check(content: Path, record: Path, shape: tuple[int, ...]) -> None:
     digest = hashlib.sha256()
     try:
-        told = parsed(record.read_bytes())
-        wanted = told["sha256"]
-        if told["shape"] != list(shape) or content.stat().st_size != math.prod(shape):
+        told = decoded(record.read_bytes(), dict[str, Any])
+        if told.get("shape") != list(shape) or content.stat().st_size != math.prod(shape):
             raise _damaged(content)
         with content.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(content) from error
-    if digest.hexdigest() != wanted:
+    if digest.hexdigest() != told.get("sha256"):
         raise _damaged(content)
 
 

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from metricforge.atomic_files import parsed
+from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, DataError
 
-NAMES = ("train", "validation", "test")
+
+@dataclass(frozen=True)
+class Part:
+    """The number of its images, the names of its classes; of a closed set, its images' indices."""
+
+    classes: tuple[str, ...]
+    images: int = 0
+    places: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a split."""
+
+    train: Part
+    validation: Part
+    test: Part
 
 
 @dataclass(frozen=True)
 class Record:
-    """The names of each part's classes; of a closed set, the places of its images, too.
+    """A split, and the dataset it is of.
 
     `places_hash` is that of :func:`metricforge.data.images.places_hash`, "" without places.
     """
 
-    classes: Mapping[str, Sequence[str]]
-    images: Mapping[str, Sequence[int]] | None
+    parts: Parts
     closed_set: bool
+    hash: str = ""
     places_hash: str = ""
+    dataset_fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        parts = vars(self.parts).values()
+        if self.closed_set and (not self.places_hash or any(part.places is None for part in parts)):
+            raise ValueError("a closed set has places and a places_hash")
 
 
 def read_record(path: Path) -> Record:
     """The record in a JSON file; DataError where there is none, ArtefactError for anything else."""
     try:
-        content = parsed(path.read_text(encoding="utf-8"))
+        return decoded(path.read_text(encoding="utf-8"), Record)
     except OSError as error:
         raise DataError(f"the split {path} can't be read: {error.strerror}.") from error
     except ValueError as error:
-        raise _strange(path) from error
-    try:
-        parts = {name: content["parts"][name] for name in NAMES}
-        classes = {name: _all(str, part["classes"]) for name, part in parts.items()}
-        closed = bool(content["closed_set"])
-        places = {name: part["places"] for name, part in parts.items()} if closed else None
-        images = places and {name: _all(int, found) for name, found in places.items()}
-        places_hash = str(content["places_hash"]) if closed else ""
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _strange(path) from error
-    return Record(classes, images, closed, places_hash)
-
-
-def _all(kind: type, values: Any) -> list[Any]:
-    if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise ValueError(f"not a list of {kind.__name__}")
-    return values
-
-
-def _strange(path: Path) -> ArtefactError:
-    return ArtefactError(
-        f"{path} is no record of a split; metricforge data split --out FILE writes one, and each "
-        "run has its split.json."
-    )
+        raise ArtefactError(
+            f"{path} is no record of a split ({error}); metricforge data split --out FILE writes "
+            "one, and each run has its split.json."
+        ) from error

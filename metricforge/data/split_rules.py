@@ -6,7 +6,7 @@ A rule is a function of the dataset, and its keyword-only parameters are its opt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -226,16 +226,16 @@ def saved(dataset: Dataset, *, path: Path) -> Tensor:
     recorded = read_record(path)
     order = {name: index for index, name in enumerate(dataset.classes)}
     _refuse_overlap(recorded, path)
-    if recorded.images is not None:
-        return _of_images(recorded, recorded.images, dataset, path)
+    if recorded.closed_set:
+        return _of_images(recorded, dataset, path)
     chosen = torch.full((len(dataset.classes),), NOWHERE)
-    for part, names in recorded.classes.items():
-        if gone := [name for name in names if name not in order]:
+    for name, part in vars(recorded.parts).items():
+        if gone := [of for of in part.classes if of not in order]:
             raise DataError(
                 f"'{dataset.name}' lacks {len(gone)} of the classes in {path}, such as "
                 f"'{gone[0]}': it is the split of another dataset."
             )
-        chosen[[order[name] for name in names]] = PARTS[part]
+        chosen[[order[of] for of in part.classes]] = PARTS[name]
     return chosen[dataset.labels]
 
 
@@ -269,8 +269,8 @@ def _refuse_overlap(recorded: Record, path: Path) -> None:
     if recorded.closed_set:
         return
     of: dict[str, str] = {}
-    for part, names in recorded.classes.items():
-        both = [name for name in names if of.setdefault(name, part) != part]
+    for part, held in vars(recorded.parts).items():
+        both = [name for name in held.classes if of.setdefault(name, part) != part]
         if both:
             raise DataError(
                 f"{path} has {len(both)} classes in more than one part, such as '{both[0]}' in "
@@ -278,11 +278,10 @@ def _refuse_overlap(recorded: Record, path: Path) -> None:
             )
 
 
-def _of_images(
-    recorded: Record, images: Mapping[str, Sequence[int]], dataset: Dataset, path: Path
-) -> Tensor:
+def _of_images(recorded: Record, dataset: Dataset, path: Path) -> Tensor:
     parts = torch.full((len(dataset),), NOWHERE)
-    for part, places in images.items():
+    for part, held in vars(recorded.parts).items():
+        places = held.places
         # Before they are made a tensor, which has no number beyond 2^63.
         if places and not 0 <= min(places) <= max(places) < len(dataset):
             raise DataError(f"{path} names images that '{dataset.name}' does not have.")
@@ -290,7 +289,7 @@ def _of_images(
         if bool((parts[indices] != NOWHERE).any()):
             raise DataError(f"{path} has an image in more than one part.")
         present = dataset.labels[indices].unique().tolist()
-        if [dataset.classes[label] for label in present] != list(recorded.classes[part]):
+        if [dataset.classes[label] for label in present] != list(held.classes):
             raise DataError(
                 f"the {part} images in {path} are of other classes in '{dataset.name}': it is the "
                 "split of another dataset."

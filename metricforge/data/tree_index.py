@@ -8,9 +8,12 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from metricforge.atomic_files import parsed, write_file
+from msgspec import Meta
+
+from metricforge.atomic_files import write_file
+from metricforge.decoding import Count, decoded
 from metricforge.errors import ArtefactError
 
 FORMAT = "metricforge index 2"
@@ -19,6 +22,18 @@ EARLIER = "metricforge index 1"
 
 _JUST_NOW = 2 * 10**9
 """Nanoseconds within which a file system may give two changes one time."""
+
+# What stands in the file is as little to be trusted as any: a name must not lead elsewhere.
+_Name = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[^/\0\ud800-\udfff]+\Z")]
+
+
+class _Line(NamedTuple):
+    name: str
+    changed: int
+    folders: list[_Name]
+    images: list[_Name]
+    sizes: list[Count]
+    is_output: bool = False
 
 
 @dataclass
@@ -51,15 +66,15 @@ class TreeIndex:
             return cls(path, root, {})
         try:
             with path.open(encoding="utf-8") as lines:
-                header = parsed(next(lines, "{}"))
-                if header.get("format") == EARLIER:
-                    return cls(path, root, {})
-                if header.get("format") != FORMAT:
+                header = decoded(next(lines, ""), dict[str, Any])
+                if header.get("format") not in (FORMAT, EARLIER):
                     raise ValueError("another format")
-                listings = dict(map(_read, lines)) if header["root"] == str(root.resolve()) else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+                known = (header["format"], header.get("root")) == (FORMAT, str(root.resolve()))
+                listings = dict(map(_read, lines)) if known else {}
+        except (OSError, ValueError) as error:
             raise ArtefactError(
-                f"{path} is no index of a folder, or damaged; delete it to have it made anew."
+                f"{path} is no index of a folder, or damaged ({error}); delete it to have it made "
+                "anew."
             ) from error
         return cls(path, root, listings)
 
@@ -101,16 +116,7 @@ class TreeIndex:
 
 
 def _read(line: str) -> tuple[str, Listing]:
-    name, changed, folders, images, sizes, *more = parsed(line)
-    # What stands in the file is as little to be trusted as any: it must not lead elsewhere.
-    lists = all(isinstance(each, list) for each in (folders, images, sizes))
-    if not lists or not all(map(_is_a_name, (*folders, *images))) or len(images) != len(sizes):
-        raise ValueError("a name that is none")
-    return name, Listing(int(changed), folders, images, array("q", sizes), is_output=more == [True])
-
-
-def _is_a_name(name: Any) -> bool:
-    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
-        return False
-    name.encode()  # a surrogate is a ValueError
-    return True
+    name, changed, folders, images, sizes, is_output = decoded(line, _Line)
+    if len(images) != len(sizes):
+        raise ValueError("not as many sizes as images")
+    return name, Listing(changed, folders, images, array("q", sizes), is_output=is_output)

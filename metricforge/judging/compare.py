@@ -206,7 +206,7 @@ def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str,
     here = fingerprint(dataset)
     for name, run in runs.items():
         first = next(iter(splits), None)
-        if run.folder.read("split").get("dataset_fingerprint") != here:
+        if run.folder.split.dataset_fingerprint != here:
             raise DataError(
                 f"{name} was trained on '{run.recipe.dataset}', whose images or labels "
                 f"are not those of '{dataset.name}' as {first or 'it is now'}; compare runs on the "

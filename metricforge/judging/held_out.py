@@ -26,7 +26,7 @@ def own_split(run: Run, dataset: Dataset) -> Split:
     """The split of a run; DataError where the dataset is no longer what it was trained on."""
     if is_own(run, dataset):
         split = split_dataset(dataset, run.recipe.split)
-        if split.hash == run.folder.read("split").get("hash"):
+        if split.hash == run.folder.split.hash:
             return split
     raise DataError(
         f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its images "
@@ -44,7 +44,7 @@ def _instead(run: Run) -> Iterator[str]:
     named = str(dataset)
     words = ["metricforge", "evaluate", str(path), "--dataset", named, "--part", "all"]
     yield f"{shlex.join([*words, '--allow-seen'])} measures all that is there now"
-    if not run.folder.read("split").get("closed_set"):
+    if not run.folder.split.closed_set:
         rule = str(Spec("saved", {"path": str(path / "split.json")}))
         train = shlex.join(["metricforge", "train", "--dataset", named, "--split", rule])
         yield f"{train} trains anew with the same classes held out"
@@ -63,7 +63,7 @@ def own_dataset(run: Run) -> Spec:
 
 def is_own(run: Run, dataset: Dataset) -> bool:
     """Whether a dataset holds what a run was trained on, wherever it lies."""
-    return bool(run.folder.read("split").get("dataset_fingerprint") == fingerprint(dataset))
+    return run.folder.split.dataset_fingerprint == fingerprint(dataset)
 
 
 @dataclass(frozen=True)

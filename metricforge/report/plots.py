@@ -120,7 +120,7 @@ def health_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         shares.plot(at, values, "x", color="tab:red", ms=8, mew=2, label="collapsed")
     ranks = _by_epoch(rank, epochs, "effective_rank", "tab:green", "effective rank")
     shares.set_ylim(-0.03, 1.03)
-    rank.set_ylim(0, 1.1 * max([1.0, *ranks]))
+    rank.set_ylim(0, 1.1 * max([1.0, *filter(np.isfinite, ranks)]))
     for axes in (shares, rank):
         _styled(axes)
         axes.set_xlabel("epoch")

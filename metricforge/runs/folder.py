@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-
-from metricforge.atomic_files import begun, clear_partials, parsed, write_file
+from metricforge.atomic_files import begun, clear_partials, write_file
+from metricforge.data.split_file import Record
+from metricforge.decoding import decoded, parsed
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
-from metricforge.runtime import Runtime, device_name
+from metricforge.runs.summary import Summary
 from metricforge.training.checkpoint import Checkpoints
 
 # What is written before config.toml, which makes a folder that of a run.
@@ -31,15 +28,13 @@ OF_A_RUN = BEFORE_THE_CONFIG | {
     "summary.json",
 }  # fmt: skip
 BEGUN_BEFORE_IT = {"env.json", "split.json", "config.toml"}
-RECORDED_VERSIONS = (
-    "metricforge",
-    "torch",
-    "torchvision",
-    "pytorch-metric-learning",
-    "faiss-cpu",
-    "numpy",
-    "scikit-learn",
-)
+
+
+T = TypeVar("T")
+
+
+def _fields(line: str) -> dict[str, Any]:
+    return decoded(line, dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -151,33 +146,43 @@ class RunFolder:
         """Write `NAME.json`."""
         write_file(self.path / f"{name}.json", json.dumps(record, indent=1) + "\n")
 
-    def read(self, name: str) -> dict[str, Any]:
-        """Read `NAME.json`; ArtefactError when it is missing or damaged."""
+    def read(self, name: str, kind: type[T]) -> T:
+        """Read `NAME.json`; ArtefactError when it is missing, damaged or no `kind`."""
         path = self.path / f"{name}.json"
         try:
-            record: dict[str, Any] = parsed(path.read_text())
+            return decoded(path.read_text(), kind)
         except (OSError, ValueError) as error:
             raise ArtefactError(f"{path} can't be read: {error}.") from error
-        return record
+
+    @property
+    def split(self) -> Record:
+        """The record in split.json."""
+        return self.read("split", Record)
+
+    @property
+    def summary(self) -> Summary:
+        """What is known of summary.json."""
+        return self.read("summary", Summary)
 
     def records(
-        self, path: Path, keep: Callable[[dict[str, Any]], bool] | None = None
+        self, path: Path, read: Callable[[str], dict[str, Any]] = _fields
     ) -> list[dict[str, Any]]:
-        """The lines of a JSONL file; what a crash has left at its end is dropped.
+        """The lines of a JSONL file, by `read`; what a crash has left at its end is dropped.
 
-        ArtefactError for a damaged line among good ones.
+        ArtefactError for any other line that `read` raises ValueError for.
         """
-        found, damaged = [], 0
+        found = []
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        while lines and not _is_json(lines[-1]):
+            lines.pop()
         for number, line in enumerate(lines, 1):
             try:
-                found.append(parsed(line))
-            except ValueError:
-                damaged = damaged or number
-                continue
-            if damaged:
-                raise ArtefactError(f"{path}:{damaged} is damaged; remove the line.")
-        return [record for record in found if keep is None or keep(record)]
+                found.append(read(line))
+            except ValueError as error:
+                raise ArtefactError(
+                    f"{path}:{number} is damaged ({error}); remove the line."
+                ) from error
+        return found
 
     def rewrite(self, path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace a JSONL file."""
@@ -207,6 +212,14 @@ class RunFolder:
             raise ResourceError(f"can't write to {self.path}: {error.strerror}.") from error
 
 
+def _is_json(line: str) -> bool:
+    try:
+        parsed(line)
+    except ValueError:
+        return False
+    return True
+
+
 def free_name(root: Path, name: str) -> Path:
     """`root/name`, or with the first number that is free: `name-2`, `name-3`, ..."""
     path, number = root / name, 1
@@ -214,26 +227,3 @@ def free_name(root: Path, name: str) -> Path:
         number += 1
         path = root / f"{name}-{number}"
     return path
-
-
-def environment(runtime: Runtime) -> dict[str, Any]:
-    """Versions, platform, device and ranks, for env.json."""
-    device = runtime.device
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": str(device),
-        "device_name": device_name(device),
-        "ranks": runtime.ranks.count,
-        "threads": torch.get_num_threads(),
-        "versions": {name: version_of(name) for name in RECORDED_VERSIONS},
-    }
-
-
-def version_of(distribution: str) -> str:
-    """The version of an installed distribution, or that it is not installed."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"

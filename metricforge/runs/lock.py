@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from metricforge.decoding import parsed
 from metricforge.errors import InUseError, ResourceError
 
 NAME = ".lock"
@@ -45,7 +46,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _told(folder: Path, path: Path) -> str:
     try:
-        holder = json.loads(path.read_text())
+        holder = parsed(path.read_text())
         who = f"process {holder['process']} on {holder['on']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         who = "another process"

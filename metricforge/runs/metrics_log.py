@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from metricforge.decoding import decoded, typed
+from metricforge.errors import ArtefactError
 from metricforge.runs.folder import RunFolder
-from metricforge.training.records import EpochRecord, Record
+from metricforge.training.records import EpochRecord, Record, StepRecord
 from metricforge.training.setup import TrainState
 
 
@@ -18,10 +20,15 @@ def line(record: Record) -> dict[str, Any]:
     return fields | {"active_share": record.active_share, "chosen_share": record.chosen_share}
 
 
+def entries(folder: RunFolder) -> list[dict[str, Any]]:
+    """All lines; ArtefactError for one that is of no step and no epoch."""
+    return folder.records(folder.metrics, _entry)
+
+
 def cut_back(folder: RunFolder, state: TrainState) -> None:
     """Drop the lines of what came after `state`."""
     done = state.total_steps
-    lines = folder.records(folder.metrics, lambda entry: entry["step"] <= done)
+    lines = [entry for entry in entries(folder) if entry["step"] <= done]
     # The last step of an epoch has the number of its end, which may not have been saved.
     lines = [entry for entry in lines if entry["epoch"] <= state.epoch or not _ends(entry)]
     folder.rewrite(folder.metrics, lines)
@@ -29,8 +36,10 @@ def cut_back(folder: RunFolder, state: TrainState) -> None:
 
 def best_scores(folder: RunFolder) -> dict[str, float]:
     """The scores on validation classes of the epoch that was chosen."""
-    best = folder.records(folder.metrics, lambda entry: entry.get("best", False))
-    scores: dict[str, float] = best[-1]["validation"]
+    best = [entry["validation"] for entry in entries(folder) if _ends(entry) and entry.get("best")]
+    if not best:
+        raise ArtefactError(f"{folder.metrics} is damaged: no epoch is the best; train anew.")
+    scores: dict[str, float] = best[-1]
     return scores
 
 
@@ -45,9 +54,14 @@ def first_failure(folder: RunFolder) -> EpochRecord | None:
 
 
 def _first(folder: RunFolder, mark: str) -> EpochRecord | None:
-    for entry in folder.records(folder.metrics, lambda entry: bool(entry.get(mark))):
-        return EpochRecord(**{key: value for key, value in entry.items() if key != "epoch_end"})
-    return None
+    found = (entry for entry in entries(folder) if _ends(entry) and entry.get(mark))
+    return next((typed(entry, EpochRecord) for entry in found), None)
+
+
+def _entry(text: str) -> dict[str, Any]:
+    entry = decoded(text, dict[str, Any])
+    typed(entry, EpochRecord if _ends(entry) else StepRecord)
+    return entry
 
 
 def _ends(entry: dict[str, Any]) -> bool:

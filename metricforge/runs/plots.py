@@ -10,6 +10,7 @@ from metricforge.report.pairs import draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
 from metricforge.runs.build import Assembly
 from metricforge.runs.folder import RunFolder
+from metricforge.runs.metrics_log import entries
 from metricforge.runtime import Runtime
 from metricforge.scoring.baselines import TRAINED
 from metricforge.scoring.failures import Failures
@@ -47,7 +48,7 @@ def draw_plots(
         title = f"{dataset.name}, {part} {'images' if split.closed_set else 'classes'}"
         labels = dataset.labels[indices].numpy()
         scatter(rows.numpy(), labels, dataset.classes, folder.plots / f"{part}.png", title)
-    records = folder.records(folder.metrics)
+    records = entries(folder)
     loss_curve(records, folder.plots / "loss.png")
     health_curves(records, folder.plots / "health.png")
 

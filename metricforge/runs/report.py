@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from metricforge.report.page import Facts, Part, write_page
+from metricforge.runs.environment import Environment
 from metricforge.runs.folder import RunFolder
-from metricforge.scoring.measure import Measured
+from metricforge.runs.summary import Summary
 
 PLOTS = {
     "Test embeddings": "test.png",
@@ -25,48 +25,45 @@ MOST_CONFUSED = 10
 
 def write_report(folder: RunFolder) -> None:
     """Write `report.html` from the records in a run's folder."""
-    summary, split = folder.read("summary"), folder.read("split")
-    measured = Measured.from_json(summary)
-    parts = [
-        Part(name, part["images"], tuple(part["classes"])) for name, part in split["parts"].items()
-    ]
+    summary, split = folder.summary, folder.split
+    parts = [Part(name, part.images, part.classes) for name, part in vars(split.parts).items()]
     plots = {path.name: path for path in folder.plots.iterdir()}
     facts = Facts(
         title=folder.path.name,
-        results=measured.results,
+        results=summary.results,
         parts=parts,
-        split_hash=split["hash"],
-        closed_set=split["closed_set"],
+        split_hash=split.hash,
+        closed_set=split.closed_set,
         command=f"metricforge train --config {folder.config}",
         times_tested=len(folder.records(folder.evaluations)),
         notes=[
             *_untested(summary),
             _chosen(summary),
-            *summary["training_notes"],
-            *summary["notes"],
+            *summary.training_notes,
+            *summary.notes,
         ],
-        definitions=measured.definitions,
+        definitions=summary.definitions,
         plots={title: plots[file] for title, file in PLOTS.items() if file in plots},
         confused=[
-            (*pair["classes"], pair["mistakes"], pair["queries"])
-            for pair in summary.get("failures", {}).get("confused", [])[:MOST_CONFUSED]
+            (*pair.classes, pair.mistakes, pair.queries)
+            for pair in summary.failures.confused[:MOST_CONFUSED]
         ],
         config=tomllib.loads(folder.config.read_text()),
-        environment=folder.read("env"),
+        environment=folder.read("env", Environment),
     )
     write_page(folder.report, facts)
 
 
-def _chosen(summary: Mapping[str, Any]) -> str:
+def _chosen(summary: Summary) -> str:
     """Which epoch's weights these are, and why."""
-    epoch, epochs = summary["selected_epoch"], summary["epochs"]
-    return f"The weights are those of epoch {epoch} of {epochs}, by {summary['selected_by']}."
+    epoch = f"epoch {summary.selected_epoch} of {summary.epochs}"
+    return f"The weights are those of {epoch}, by {summary.selected_by}."
 
 
-def _untested(summary: Mapping[str, Any]) -> Iterator[str]:
+def _untested(summary: Summary) -> Iterator[str]:
     """What a page says that has no results."""
-    if not summary["results"]:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in summary["validation"].items())
+    if not summary.results:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in summary.validation.items())
         yield "The test classes stay closed. " + (
             f"Validation classes, by the chosen epoch: {scores}." if scores else "None validates."
         )

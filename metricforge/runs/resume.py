@@ -12,6 +12,7 @@ from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly, assemble
+from metricforge.runs.environment import Environment
 from metricforge.runs.execution import carry_out
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.hooks import Hooks
@@ -43,7 +44,7 @@ def resume(
     recorded = Recipe.from_toml(folder.config)
     finished = Ranks.here().says(Run(folder).finished)
     if not finished:
-        owners = folder.read("env").get("components", {})
+        owners = folder.read("env", Environment).get("components", {})
         for sentence in refuse_if_gone(recorded, registry, owners):
             listener.say(sentence)
     if recipe is not None:
@@ -62,7 +63,7 @@ def _resumed(
 ) -> Run:
     assembly = assemble(recipe.specs_only(str(folder.config)), registry)
     _refuse_other_options(Recipe.from_toml(folder.config), assembly.recipe, folder)
-    if folder.read("split").get("dataset_fingerprint") != assembly.fingerprint:
+    if folder.split.dataset_fingerprint != assembly.fingerprint:
         raise DataError(
             f"the dataset {recipe.dataset} is not the one that {folder.path} was begun "
             "with: images or labels have changed; start a new run."

@@ -11,7 +11,6 @@ from metricforge.contracts import Estimate
 from metricforge.model import EmbeddingModel, load
 from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
-from metricforge.scoring.measure import Measured
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """The record in summary.json."""
-        return self.folder.read("summary")
+        return self.folder.read("summary", dict[str, Any])
 
     @property
     def results(self) -> dict[str, dict[str, Estimate]]:
@@ -65,13 +64,12 @@ class Run:
 
         Empty for a run that left the test classes closed.
         """
-        measured = Measured.from_json(self.summary)
-        return {approach: dict(found) for approach, found in measured.results.items()}
+        return {approach: dict(found) for approach, found in self.folder.summary.results.items()}
 
     @property
     def validation(self) -> dict[str, float]:
         """The scores on validation classes of the selected epoch, by name."""
-        return dict(self.summary["validation"])
+        return dict(self.folder.summary.validation)
 
     @cached_property
     def model(self) -> EmbeddingModel:

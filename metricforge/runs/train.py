@@ -14,8 +14,9 @@ from metricforge.recipes.recipe import Component, Given, Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.build import assemble
+from metricforge.runs.environment import environment
 from metricforge.runs.execution import carry_out
-from metricforge.runs.folder import RunFolder, environment, free_name
+from metricforge.runs.folder import RunFolder, free_name
 from metricforge.runs.hooks import Hooks
 from metricforge.runs.recorder import Recorder
 from metricforge.runs.resume import resume
@@ -92,7 +93,7 @@ def run_recipe(
         return carry_out(assembly, RunFolder(path), TrainState(), None)
     with RunFolder.created(path, overwrite) as folder:
         owners = origins(assembly.recipe, registry)
-        folder.write("env", environment(assembly.runtime) | {"components": owners})
+        folder.write("env", environment(assembly.runtime, owners))
         split = assembly.split.to_json(assembly.dataset)
         folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
         hooks = Hooks.of(recipe.hooks, registry, folder, 0)

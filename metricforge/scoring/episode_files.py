@@ -9,19 +9,32 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
-from metricforge.atomic_files import parsed, write_file
+from metricforge.atomic_files import write_file
 from metricforge.contracts import Dataset, Trials
 from metricforge.data.image_files import name_of
 from metricforge.data.images import fingerprint
+from metricforge.decoding import Count, decoded
 from metricforge.errors import ArtefactError, DataError
 
 FORMAT = "metricforge episodes 1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class _Given(TypedDict):
+    support: list[list[list[Count]]]
+    queries: list[list[Count]]
+
+
+class _Record(TypedDict):
+    format: str
+    dataset: str
+    dataset_fingerprint: str
+    episodes: dict[str, _Given]
 
 
 def write_episodes(path: Path, trials: Mapping[str, Trials], dataset: Dataset) -> None:
@@ -50,18 +63,16 @@ def read_episodes(path: Path, dataset: Dataset) -> dict[str, Trials]:
     if not path.is_file():
         raise DataError(f"{path} is not a file.")
     try:
-        record = parsed(path.read_text(encoding="utf-8"))
-        known = record["format"] == FORMAT
-        drawn_from = record["dataset"], record["dataset_fingerprint"]
+        record = decoded(path.read_text(encoding="utf-8"), _Record)
         found = {name: _trials(given) for name, given in record["episodes"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} is no episode file ({error}).") from error
-    if not known:
+    if record["format"] != FORMAT:
         raise ArtefactError(f"{path} is no episode file of this version ({record['format']!r}).")
-    if drawn_from[1] != fingerprint(dataset):
+    if record["dataset_fingerprint"] != fingerprint(dataset):
         raise DataError(
-            f"the episodes in {path} were drawn from other images ('{drawn_from[0]}') than those "
-            f"of '{dataset.name}': its images or labels differ."
+            f"the episodes in {path} were drawn from other images ('{record['dataset']}') than "
+            f"those of '{dataset.name}': its images or labels differ."
         )
     if not found:
         raise ArtefactError(f"{path} holds no episodes.")
@@ -89,11 +100,10 @@ def _wrong(name: str, given: Trials, dataset: Dataset) -> str | None:
     return "ask for images of the support" if bool(own.any()) else None
 
 
-def _trials(given: Mapping[str, Any]) -> Trials:
-    support, queries = (torch.tensor(given[part]) for part in ("support", "queries"))
-    shaped = support.ndim == 3 and queries.ndim == 2 and len(support) == len(queries)
-    if not shaped or {support.dtype, queries.dtype} != {torch.int64}:
-        raise ValueError("support is [E, W, S] and queries are [E, W * Q], whole numbers")
+def _trials(given: _Given) -> Trials:
+    support, queries = torch.tensor(given["support"]), torch.tensor(given["queries"])
+    if not support.numel() or queries.ndim != 2 or len(support) != len(queries):
+        raise ValueError("support is [E, W, S] and queries are [E, W * Q]")
     if queries.shape[1] == 0 or queries.shape[1] % support.shape[1]:
         raise ValueError("each class of an episode has as many queries")
     return Trials(support, queries)

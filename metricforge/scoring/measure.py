@@ -81,20 +81,6 @@ class Measured:
             **({"failures": self.failures.to_json()} if self.failures else {}),
         }
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Measured:
-        """The metrics that :meth:`to_json` recorded; without failures, classes and trials."""
-        results = {
-            approach: {name: Estimate(**fields) for name, fields in estimates.items()}
-            for approach, estimates in record["results"].items()
-        }
-        return cls(
-            results,
-            headline=tuple(record.get("headline", ())),
-            notes=tuple(record["notes"]),
-            definitions=record["definitions"],
-        )
-
 
 @dataclass(frozen=True)
 class Embedded:

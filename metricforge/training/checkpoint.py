@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from metricforge.atomic_files import parsed, read_folder, settle, write_folder
+from metricforge.atomic_files import read_folder, settle, write_folder
 from metricforge.contracts import Stateful
+from metricforge.decoding import Versioned, parsed, refuse_unknown, typed
 from metricforge.enforcement import check_state
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
@@ -27,6 +28,16 @@ from metricforge.training.records import EpochSums
 from metricforge.training.setup import TrainingSetup, TrainState
 
 FORMAT = 2
+
+
+@dataclass(frozen=True)
+class _State:
+    """What state.json says."""
+
+    position: TrainState
+    optimizer: dict[str, int | float | bool | None]
+    scaler: dict[str, int | float]
+    tally: EpochSums = field(default_factory=EpochSums)
 
 
 @dataclass(frozen=True)
@@ -119,32 +130,33 @@ def restore(folder: Path, setup: TrainingSetup) -> TrainState:
     After an ArtefactError they may have a part of it, and require another one.
     """
     files = read_folder(folder)
-    state, tensors, fields = _parsed(folder, files)
+    try:
+        said = _parsed(folder, files)
+        tensors = load_tensors(files["optimizer.safetensors"])
+        _unflatten(setup.optimizer, tensors, said.optimizer)
+        if setup.scaler.is_enabled():
+            scaler = {key: said.scaler[key] for key in setup.scaler.state_dict()}
+            setup.scaler.load_state_dict(scaler)
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise ArtefactError(f"{folder} is not a whole checkpoint ({error}).") from error
     load_weights(setup.model, files.get("model.safetensors", b""), folder)
     if setup.average is not None:
         load_weights(setup.average, files.get("average.safetensors", b""), folder)
     for name, component in _stateful(setup):
         _load_state(component, files.get(f"{name}.safetensors", b""), folder)
-    _unflatten(setup.optimizer, tensors, dict(fields["optimizer"]))
-    if setup.scaler.is_enabled():
-        setup.scaler.load_state_dict(fields["scaler"])
-    return state
+    return said.position
 
 
-def _parsed(
-    folder: Path, files: dict[str, bytes]
-) -> tuple[TrainState, dict[str, Tensor], dict[str, Any]]:
-    """The state of the training, the tensors of its optimiser, and its numbers."""
-    try:
-        fields = parsed(files["state.json"])
-        check_format(folder, int(fields["format"]))
-        tensors = load_tensors(files["optimizer.safetensors"])
-        state = TrainState(**fields["position"])
-        if state.step:
-            _resume_epoch(state, fields["tally"], load_tensors(files["epoch.safetensors"]))
-        return state, tensors, {key: fields[key] for key in ("optimizer", "scaler")}
-    except (KeyError, ValueError, TypeError, SafetensorError) as error:
-        raise ArtefactError(f"{folder} is not a whole checkpoint: {error!r}.") from error
+def _parsed(folder: Path, files: dict[str, bytes]) -> _State:
+    """What state.json says, with the open epoch."""
+    written = parsed(files["state.json"])
+    check_format(folder, typed(written, Versioned).format)
+    said = typed(written, _State)
+    refuse_unknown(written["position"], said.position, "$.position")
+    if said.position.step:
+        refuse_unknown(written["tally"], said.tally, "$.tally")
+        _resume_epoch(said, load_tensors(files["epoch.safetensors"]))
+    return said
 
 
 def check_format(folder: Path, written: int) -> None:
@@ -161,8 +173,10 @@ def check_format(folder: Path, written: int) -> None:
         )
 
 
-def _numbers(record: object, *without: str) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in without}
+def _numbers(record: TrainState | EpochSums, *without: str) -> dict[str, Any]:
+    # Not its __dict__, in which msgspec leaves defaults out.
+    names = (each.name for each in fields(record) if each.name not in without)
+    return {name: getattr(record, name) for name in names}
 
 
 def _of_epoch(state: TrainState) -> dict[str, Tensor]:
@@ -176,9 +190,10 @@ def _of_epoch(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def _resume_epoch(state: TrainState, sums: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _resume_epoch(said: _State, tensors: dict[str, Tensor]) -> None:
+    state = said.position
+    state.tally = said.tally
     state.batches = list(tensors["indices"].split(tensors["sizes"].tolist()))
-    state.tally = EpochSums(**sums)
     for part in tensors["sample"].split(tensors["sample_sizes"].tolist()):
         state.tally.sample.add(part)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from metricforge.decoding import Count
 from metricforge.training.health import Sample
 
 
@@ -21,8 +22,8 @@ class StepRecord:
     - `spent`: the fraction of the whole budget, 0 to 1, that is spent after it.
     """
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     steps_in_epoch: int
     loss: float
     tuples: int | None
@@ -55,8 +56,8 @@ class EpochRecord:
     there are too few of them.
     """
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     loss: float
     empty_batches: int
     validation: Mapping[str, float]
@@ -70,6 +71,10 @@ class EpochRecord:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_loss_failed: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.collapsed and self.spread is None:
+            raise ValueError("collapsed embeddings have a spread")
 
 
 Record = StepRecord | EpochRecord

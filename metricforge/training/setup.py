@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from metricforge.contracts import Loss, Miner, Sampler
 from metricforge.data.images import Images
+from metricforge.decoding import Count
 from metricforge.model import EmbeddingModel
 from metricforge.training.augmentation import Chain
 from metricforge.training.optimizer import Plateau, Schedule
@@ -148,14 +149,14 @@ class TrainState:
     `waits_from` the epoch of the last better score, or in which it was last reduced.
     """
 
-    epoch: int = 0
-    step: int = 0
-    total_steps: int = 0
-    images: int = 0
+    epoch: Count = 0
+    step: Count = 0
+    total_steps: Count = 0
+    images: Count = 0
     best_score: float = float("-inf")
-    best_epoch: int = 0
+    best_epoch: Count = 0
     rate: float = 1.0
-    waits_from: int = 0
+    waits_from: Count = 0
     seconds: float = field(default=0.0, compare=False)
     batches: list[Tensor] = field(default_factory=list, repr=False, compare=False)
     tally: EpochSums = field(default_factory=EpochSums, repr=False, compare=False)

@@ -1,0 +1,87 @@
+"""What a JSON or TOML text holds, as a value of the type that its reader wants."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, TypeVar, is_typeddict
+
+import msgspec
+from msgspec import Meta
+
+from metricforge.errors import ArtefactError, unknown
+
+T = TypeVar("T")
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A number of things, or an index; a tensor can hold it."""
+
+Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+"""A number of things of which there is at least one, e.g. pixels."""
+
+Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+
+
+@dataclass(frozen=True)
+class Versioned:
+    """The format of a record; 0 where it has none."""
+
+    format: int = 0
+
+
+def parsed(text: str | bytes, parse: Callable[[Any], Any] = json.loads) -> Any:
+    """What a text holds, by default JSON; ValueError for any other, or one nested too deep."""
+    try:
+        return parse(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def typed(value: Any, kind: type[T], closed: bool = False) -> T:
+    """A parsed value as a `kind`; ValueError, naming the field, for one of another type.
+
+    A dataclass is made of the fields it has; others are an error where `closed`, and ignored
+    otherwise. A TypedDict says what some keys hold; the value itself is returned, with all keys.
+    """
+    try:
+        found = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:  # earlier ones are no ValueError
+        raise ValueError(str(error)) from error
+    if closed:
+        refuse_unknown(value, found)
+    return value if is_typeddict(kind) else found
+
+
+def decoded(text: str | bytes, kind: type[T], closed: bool = False) -> T:
+    """What a JSON text holds, as :func:`typed` returns it."""
+    return typed(parsed(text), kind, closed)
+
+
+def of_format(text: str | bytes, kind: type[T], newest: int, whose: str) -> T:
+    """What a JSON text with a format number holds, a closed `kind`.
+
+    ArtefactError for a format above `newest`, ValueError as :func:`typed`.
+    """
+    value = parsed(text)
+    if (format := typed(value, Versioned).format) > newest:
+        raise ArtefactError(
+            f"{whose} format {format} and this metricforge reads up to {newest}: upgrade "
+            "metricforge."
+        )
+    return typed(value, kind, closed=True)
+
+
+def refuse_unknown(value: Any, found: Any, place: str = "$") -> None:
+    """ValueError if a value has keys that the dataclasses in what was made of it do not have."""
+    if is_dataclass(found):
+        # Not its __dict__, in which msgspec leaves defaults out.
+        names = [field.name for field in fields(found)]
+        for name, each in value.items():
+            if name not in names:
+                raise ValueError(str(unknown(f"key of `{place}`:", name, names)).rstrip("."))
+            refuse_unknown(each, getattr(found, name), f"{place}.{name}")
+    elif isinstance(found, list | tuple) and any(map(is_dataclass, found[:1])):
+        for index, each in enumerate(value):
+            refuse_unknown(each, found[index], f"{place}[{index}]")

@@ -1,0 +1,56 @@
+"""On which machine and with which versions a run is made."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypedDict
+
+import torch
+
+from metricforge.runtime import Runtime, device_name
+
+RECORDED_VERSIONS = (
+    "metricforge",
+    "torch",
+    "torchvision",
+    "pytorch-metric-learning",
+    "faiss-cpu",
+    "numpy",
+    "scikit-learn",
+)
+
+
+class Environment(TypedDict, total=False):
+    """What of env.json is read."""
+
+    device: str
+    device_name: str
+    threads: int
+    versions: dict[str, str]
+    components: dict[str, str]
+
+
+def environment(runtime: Runtime, components: dict[str, str]) -> dict[str, Any]:
+    """Versions, platform, device and ranks, and whose the components are, for env.json."""
+    device = runtime.device
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": device_name(device),
+        "ranks": runtime.ranks.count,
+        "threads": torch.get_num_threads(),
+        "versions": {name: version_of(name) for name in RECORDED_VERSIONS},
+        "components": components,
+    }
+
+
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution, or that it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
