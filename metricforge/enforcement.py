@@ -24,8 +24,10 @@ from metricforge.contracts import (
     Miner,
     Noting,
     Pairs,
+    Reducing,
     Result,
     Sampler,
+    Schedule,
     Triplets,
     TupleKind,
 )
@@ -34,6 +36,28 @@ from metricforge.plugin_errors import blaming, broken, described, name_of
 
 # No sampler shows an image a hundred times an epoch; one that never ends does.
 MOST_VISITS, LEAST_LIMIT = 100, 100_000
+
+
+def factor_of(schedule: Schedule, spent: float) -> float:
+    """The factor on the learning rate when a fraction of the budget is spent, checked."""
+    with blaming(schedule):
+        return _factor(schedule, "must give", schedule(spent))
+
+
+def reduced_by(schedule: Reducing, rate: float) -> float:
+    """The factor after epochs without a better score, checked."""
+    with blaming(schedule):
+        reduced = _factor(schedule, "must reduce the rate to", schedule.reduced(rate))
+    if reduced > rate:
+        raise broken(schedule, f"must reduce the rate from {rate:g}", f"{reduced:g}")
+    return reduced
+
+
+def _factor(schedule: object, what: str, value: object) -> float:
+    # False for NaN.
+    if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise broken(schedule, f"{what} a factor on the learning rate, 0 or more", f"{value!r}")
+    return float(value)
 
 
 def taken_batches(

@@ -247,8 +247,8 @@ class Registry:
         for name in asked:
             if name not in offers:
                 raise PluginError(
-                    f"{_blame(entry, spec)} requires '{name}', which the core does not offer to "
-                    f"a {kind}; it offers {', '.join(offers)}. Options are keyword-only: put them "
+                    f"{_blame(entry, spec)} requires '{name}', which the core offers to no "
+                    f"{kind}; it offers {', '.join(offers)}. Options are keyword-only: put them "
                     "behind a *."
                 )
         return factory

@@ -16,7 +16,7 @@ from metricforge.model import Card, build
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.training.loop import TrainingSetup
-from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of
+from metricforge.training.optimizer import make_optimizer, parts_of
 from metricforge.training.setup import Validated
 
 # Hooks of the table of faults.
@@ -122,8 +122,10 @@ def small_task(
         images=images,
         train=train,
         labels=labels,
-        optimizer=make_optimizer(Spec.parse(optimizer), parts_of(model, loss)),
-        schedule=make_schedule(Spec.parse("cosine")),
+        optimizer=make_optimizer(
+            lambda groups: component("optimizer", optimizer, params=groups), parts_of(model, loss)
+        ),
+        schedule=component("schedule", "cosine"),
         # Rises and falls with the weights, so that the best epoch need not be the last.
         validate=lambda model: Validated(
             {"score": float(model.head.project.weight.detach()[0, 0].sin())}

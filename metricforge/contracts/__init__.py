@@ -27,6 +27,7 @@ from metricforge.contracts.kinds import (
     InnerSpec,
     Kind,
 )
+from metricforge.contracts.learning import Parameters, Reducing, Schedule
 from metricforge.contracts.loss import (
     Accepting,
     Counted,
@@ -101,17 +102,20 @@ __all__ = [
     "OnEpoch",
     "OnStep",
     "Pairs",
+    "Parameters",
     "Predicting",
     "Preprocessed",
     "Preprocessing",
     "Pretrained",
     "Reading",
     "Rebuildable",
+    "Reducing",
     "Refreshing",
     "Remembering",
     "Result",
     "Sampler",
     "ScalingItself",
+    "Schedule",
     "Scheduled",
     "Scored",
     "Stateful",

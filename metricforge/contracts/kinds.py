@@ -9,6 +9,7 @@ from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
 
 from metricforge.contracts.augmentation import Augmentation, TurningIntoClasses, Warping
 from metricforge.contracts.hook import OnEnd, OnEpoch, OnStep
+from metricforge.contracts.learning import Reducing, Schedule
 from metricforge.contracts.loss import Accepting, Counting, Loss, Predicting, WithMargin
 from metricforge.contracts.miner import LeavingChoice, Miner
 from metricforge.contracts.network import (
@@ -118,6 +119,8 @@ KINDS: Mapping[str, Kind] = {
             Augmentation,
             (Warping, TurningIntoClasses),
         ),
+        Kind("optimizer", "optimizers", ("params", "build")),
+        Kind("schedule", "schedules", ("build",), Schedule, (Reducing,)),
         Kind("protocol", "protocols", ("build",), EvaluationProtocol),
         Kind("hook", "hooks", ("folder", "step", "build"), None, (OnStep, OnEpoch, OnEnd)),
     )

@@ -362,7 +362,7 @@ def _check(rule: str, shares: Mapping[str, float], seed: int) -> None:
     for name, share in shares.items():
         if not 0 < share < 1:
             raise UsageError(
-                f"option '{name}' of split '{rule}' is a share between 0 and 1, not {share}."
+                f"option '{name}' of split '{rule}' is a fraction between 0 and 1, not {share}."
             )
     if (total := sum(shares.values())) >= 1:
         given = " and ".join(f"{name}={share:g}" for name, share in shares.items())

@@ -17,7 +17,6 @@ from metricforge.plugin_errors import name_of
 from metricforge.recipes.recipe import Component, Given, Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Spec
-from metricforge.training.optimizer import complete_optimizer, complete_schedule
 
 # Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
 OF_DRAWINGS, OF_PHOTOGRAPHS = 50_000, 100_000
@@ -71,7 +70,9 @@ def usual_augmentations(recipe: Recipe, photographs: bool) -> tuple[Component, .
     return CROP_AND_FLIP if photographs else ()
 
 
-def in_a_line(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) -> str:
+def in_a_line(
+    recipe: Recipe, registry: Registry, shape: tuple[int, int, int], photographs: bool
+) -> str:
     """What training on these images means, in one line: size, network and how it is trained."""
     _, height, width = shape
     names = [one.name if isinstance(one, Spec) else "your own" for one in recipe.augment or ()]
@@ -80,7 +81,7 @@ def in_a_line(recipe: Recipe, shape: tuple[int, int, int], photographs: bool) ->
         f"{height} x {width} pixels",
         f"backbone {recipe.backbone}",
         f"augmentation {' and '.join(names) or 'none'}",
-        str(complete_optimizer(recipe.optimizer)),
+        str(_complete(registry, "optimizer", recipe.optimizer)),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",
     )
     return f"{', '.join(parts)}."
@@ -99,19 +100,15 @@ def _usual_epochs(recipe: Recipe, images: int, budget: int) -> int:
 def completed(recipe: Recipe, registry: Registry) -> Recipe:
     """The recipe with every default of every component filled in, for the record."""
 
-    def full(kind: str, chosen: Component) -> Component:
-        return registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen
-
     changes: dict[str, Any] = {}
     for name, kind, chosen in recipe.components():
-        one = full(kind, chosen)
+        one = _complete(registry, kind, chosen)
         changes[name] = (*changes.get(name, ()), one) if options()[name].several else one
-    return recipe.but(
-        **changes,
-        optimizer=complete_optimizer(recipe.optimizer),
-        schedule=complete_schedule(recipe.schedule),
-        split=recipe.split and complete_split(recipe.split),
-    )
+    return recipe.but(**changes, split=recipe.split and complete_split(recipe.split))
+
+
+def _complete(registry: Registry, kind: str, chosen: Component) -> Component:
+    return registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen
 
 
 def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:

@@ -60,11 +60,11 @@ class TrainOptions(TypedDict, total=False):
     seconds: float | None
     """Train for this long; the result then depends on the machine."""
 
-    optimizer: str
-    """adam, adamw, nadam, radam or sgd, e.g. adamw:lr=1e-3,weight_decay=1e-4."""
+    optimizer: Any
+    """How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4."""
 
-    schedule: str
-    """cosine, constant, step or plateau, e.g. cosine:warmup=0.05,end=0.1: rise over a twentieth,
+    schedule: Any
+    """The learning rate over the training, e.g. cosine:warmup=0.05,end=0.1: rise over a twentieth,
     fall to a tenth.
     """
 

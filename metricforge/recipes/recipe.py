@@ -143,13 +143,13 @@ class Recipe:
     seconds: float | None = option(
         None, "Train for this long; the result then depends on the machine.", LEARNING, above=0
     )
-    optimizer: Spec = option(
-        Spec("adamw"), "adam, adamw, nadam, radam or sgd, e.g. adamw:lr=1e-3,weight_decay=1e-4.",
-        LEARNING, tunable=True,
+    optimizer: Component = option(
+        _own("adamw"), "How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4.",
+        LEARNING, kind="optimizer", tunable=True,
     )  # fmt: skip
-    schedule: Spec = option(
-        Spec("cosine"), "cosine, constant, step or plateau, e.g. cosine:warmup=0.05,end=0.1: rise "
-        "over a twentieth, fall to a tenth.", LEARNING, tunable=True,
+    schedule: Component = option(
+        _own("cosine"), "The learning rate over the training, e.g. cosine:warmup=0.05,end=0.1: "
+        "rise over a twentieth, fall to a tenth.", LEARNING, kind="schedule", tunable=True,
     )  # fmt: skip
     rates: str | None = option(
         None, "Factors on the learning rate of backbone, head and loss, e.g. "

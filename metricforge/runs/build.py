@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from metricforge.contracts import Dataset, EvaluationProtocol, Scheduled
+from metricforge.contracts import (
+    Dataset,
+    EvaluationProtocol,
+    Parameters,
+    Reducing,
+    Schedule,
+    Scheduled,
+)
 from metricforge.data.images import Images, fingerprint, open_images
 from metricforge.data.orientations import Oriented, oriented_labels
 from metricforge.data.split import Split, left_out, split_dataset
@@ -28,7 +36,7 @@ from metricforge.recipes.defaults import (
     suited,
     usual_augmentations,
 )
-from metricforge.recipes.recipe import Component, Recipe
+from metricforge.recipes.recipe import Component, Given, Recipe
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
@@ -37,13 +45,7 @@ from metricforge.scoring.measure import ERRORS
 from metricforge.scoring.validation import Selection
 from metricforge.training.ema import averaged
 from metricforge.training.mining import margin_of
-from metricforge.training.optimizer import (
-    Plateau,
-    make_optimizer,
-    make_schedule,
-    parts_of,
-    read_rates,
-)
+from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
 from metricforge.training.setup import TrainingSetup
 
 REHEARSED_IMAGES = 5_000
@@ -105,7 +107,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     model = build_model(recipe, registry, source.dataset, source.split, source.images)
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _place(model, loss, runtime)
-    selection = _selection(recipe, registry, source, runtime)
+    schedule = component(registry, "schedule", recipe.schedule, {})
+    selection = _selection(recipe, registry, source, runtime, schedule)
     selection.rehearse()
     _rehearse(protocols, source)
     setup = TrainingSetup(
@@ -116,8 +119,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         images=Oriented(source.images, recipe.orientations or 1),
         train=train,
         labels=labels,
-        optimizer=make_optimizer(recipe.optimizer, parts_of(model, loss), rates),
-        schedule=make_schedule(recipe.schedule),
+        optimizer=make_optimizer(_optimizer(recipe, registry), parts_of(model, loss), rates),
+        schedule=schedule,
         validate=selection,
         epochs=recipe.epochs or 1,
         seed=recipe.seed,
@@ -150,7 +153,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         initial=copy.deepcopy(model.state_dict()),
         protocols=protocols,
         runtime=runtime,
-        defaults=in_a_line(recipe, source.images.shape, photographs),
+        defaults=in_a_line(recipe, registry, source.images.shape, photographs),
         notes=(
             *source.dataset.notes,
             *source.dataset.warnings,
@@ -207,10 +210,22 @@ def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
         model.head = share_statistics(model.head)
 
 
-def _selection(recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime) -> Selection:
+def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Optimizer]:
+    chosen = recipe.optimizer
+    if isinstance(chosen, Given) and chosen.is_finished:
+        raise UsageError(
+            f"optimizer takes a class or a functools.partial of one, not the finished {chosen}: "
+            "it is built for the parameters of the network."
+        )
+    return lambda groups: component(registry, "optimizer", chosen, {"params": groups})
+
+
+def _selection(
+    recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime, schedule: Schedule
+) -> Selection:
     protocol = make_protocol(registry, recipe.validation)
-    plateau = recipe.schedule.name == "plateau"
-    what = "the schedule plateau" if plateau else "patience" if recipe.patience else ""
+    reduces = isinstance(schedule, Reducing)
+    what = f"the schedule {recipe.schedule}" if reduces else "patience" if recipe.patience else ""
     dataset, split, views = source.dataset, source.split, recipe.orientations or 1
     found = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
     if what and not len(found.indices):
@@ -229,7 +244,7 @@ def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ..
     without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
     halved = "on a CPU fp16 is slower than fp32 where it has no instructions for it; try bf16."
     # The first epoch is better than none, and after the last there is none to fall in.
-    waits = setup.schedule.patience + 2 if isinstance(setup.schedule, Plateau) else 0
+    waits = setup.schedule.patience + 2 if isinstance(setup.schedule, Reducing) else 0
     level = f"the rate never falls: it may after {waits - 1} epochs, and there are {setup.epochs}."
     frozen = f"the backbone never trains: it is frozen in all {setup.epochs} epochs."
     notes = {

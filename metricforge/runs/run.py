@@ -11,6 +11,7 @@ from metricforge.contracts import Estimate
 from metricforge.model import EmbeddingModel, load
 from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
+from metricforge.runs.summary import Results
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Run:
 
         Empty for a run that left the test classes closed.
         """
-        return {approach: dict(found) for approach, found in self.folder.summary.results.items()}
+        results = self.folder.read("summary", Results).results
+        return {approach: dict(found) for approach, found in results.items()}
 
     @property
     def validation(self) -> dict[str, float]:

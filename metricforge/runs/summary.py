@@ -25,10 +25,16 @@ class Failures:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Held-out estimates by approach and name, and the training that they are of."""
+class Results:
+    """Held-out estimates by approach and name."""
 
     results: Mapping[str, Mapping[str, Estimate]]
+
+
+@dataclass(frozen=True)
+class Summary(Results):
+    """Held-out estimates, and the training that they are of."""
+
     notes: tuple[str, ...]
     definitions: Mapping[str, str]
     dataset: str

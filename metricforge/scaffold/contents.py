@@ -60,6 +60,16 @@ GUIDANCE = {
         "The call changes each image by draws of its own: ask `draws` for a number for each. One\n"
         "that only moves pixels has `warp(grid, draws)` in its place.",
     ),
+    "optimizer": Guidance(
+        "metricforge train --optimizer my-idea:lr=3e-4 --epochs 3",
+        "`step` changes each weight by its gradient and the `lr` of its group, which the schedule\n"
+        "sets. What it keeps between steps stands in `self.state`, and is saved with a checkpoint.",
+    ),
+    "schedule": Guidance(
+        "metricforge train --schedule my-idea:cycles=2 --epochs 3",
+        "The call returns the factor on the learning rate for the fraction of the training that\n"
+        "is spent. One with `patience` and `reduced` also reacts to scores on validation classes.",
+    ),
     "protocol": Guidance(
         "metricforge train --protocol my-idea:k=5 --epochs 3",
         "`evaluate` gives named numbers, each with an interval and a definition.",

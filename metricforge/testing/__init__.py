@@ -30,8 +30,10 @@ __all__ = [
     "check_hook",
     "check_loss",
     "check_miner",
+    "check_optimizer",
     "check_protocol",
     "check_sampler",
+    "check_schedule",
 ]
 
 
@@ -92,6 +94,8 @@ check_head = _checker("head")
 check_backbone = _checker("backbone")
 check_dataset = _checker("dataset")
 check_augmentation = _checker("augmentation")
+check_optimizer = _checker("optimizer")
+check_schedule = _checker("schedule")
 check_hook = _checker("hook")
 check_protocol = _checker("protocol")
 

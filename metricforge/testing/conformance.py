@@ -20,10 +20,12 @@ from metricforge.testing.loss.checks import LOSS_CHECKS
 from metricforge.testing.miner.checks import MINER_CHECKS
 from metricforge.testing.network.backbone_checks import BACKBONE_CHECKS
 from metricforge.testing.network.head_checks import HEAD_CHECKS
+from metricforge.testing.optimizer_checks import OPTIMIZER_CHECKS
 from metricforge.testing.protocol.checks import PROTOCOL_CHECKS
 from metricforge.testing.randomness import preserved
 from metricforge.testing.report import Finding, Report
 from metricforge.testing.sampler.checks import SAMPLER_CHECKS
+from metricforge.testing.schedule_checks import SCHEDULE_CHECKS
 from metricforge.testing.subject import Subject, find
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
@@ -34,6 +36,8 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "backbone": BACKBONE_CHECKS,
     "dataset": DATASET_CHECKS,
     "augmentation": AUGMENTATION_CHECKS,
+    "optimizer": OPTIMIZER_CHECKS,
+    "schedule": SCHEDULE_CHECKS,
     "protocol": PROTOCOL_CHECKS,
     "hook": HOOK_CHECKS,
 }

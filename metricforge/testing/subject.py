@@ -91,7 +91,7 @@ def _check_signature(kind: str, factory: Factory) -> None:
         raise Broken(f"{raised(error)}; its signature must be readable.") from error
     if foreign:
         raise Broken(
-            f"requires '{foreign[0]}', which the core does not offer to a {kind}; it offers "
+            f"requires '{foreign[0]}', which the core offers to no {kind}; it offers "
             f"{', '.join(offers)}. Options are keyword-only: put them behind a *."
         )
 

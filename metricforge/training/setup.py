@@ -13,12 +13,12 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from metricforge.contracts import Loss, Miner, Sampler
+from metricforge.contracts import Loss, Miner, Reducing, Sampler, Schedule
 from metricforge.data.images import Images
 from metricforge.decoding import Count
+from metricforge.enforcement import factor_of, reduced_by
 from metricforge.model import EmbeddingModel
 from metricforge.training.augmentation import Chain
-from metricforge.training.optimizer import Plateau, Schedule
 from metricforge.training.records import EpochSums
 
 Scores = Mapping[str, float]
@@ -108,19 +108,19 @@ class TrainingSetup:
 
     def rate(self, state: TrainState, spent: float) -> float:
         """The factor on the learning rate, times the factor of a plateau."""
-        return self.schedule(spent) * state.rate
+        return factor_of(self.schedule, spent) * state.rate
 
     def wait(self, state: TrainState, score: float) -> None:
-        """Pass the score of the epoch that `state` has just closed to the schedule `plateau`.
+        """Reduce the rate if the score of the epoch that `state` has just closed is no better.
 
         Called before the best score of the state is updated with that epoch.
         """
-        if not isinstance(self.schedule, Plateau):
+        if not isinstance(self.schedule, Reducing):
             return
         if score > state.best_score:
             state.waits_from = state.epoch
         elif state.epoch - state.waits_from >= self.schedule.patience:
-            state.rate = self.schedule.reduced(state.rate)
+            state.rate = reduced_by(self.schedule, state.rate)
             state.waits_from = state.epoch
 
     def exhausted(self, state: TrainState) -> bool:

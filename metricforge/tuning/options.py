@@ -11,12 +11,8 @@ from metricforge.errors import UsageError, unknown
 from metricforge.recipes.option import Option as RecipeOption
 from metricforge.recipes.recipe import Recipe, options
 from metricforge.registry import Registry
-from metricforge.spec import Factory, Option, Spec, options_of
-from metricforge.training.optimizer import OPTIMIZERS, SCHEDULES
+from metricforge.spec import Option, Spec, options_of
 from metricforge.tuning.space import Choice, Dimension, dimension
-
-OWN = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-"""The components of the core itself, which are in no registry."""
 
 
 def _searchable() -> Mapping[str, RecipeOption]:
@@ -104,7 +100,7 @@ def _field(key: str, values: str | None, registry: Registry) -> Dimension:
     found = dimension(key, values, None, str, "specs")
     assert isinstance(found, Choice), "specs are no numbers"
     for spec in found.values:
-        _factory(key, Spec.parse(spec), registry)
+        registry.factory(key, Spec.parse(spec))
     return found
 
 
@@ -121,7 +117,7 @@ def _part(
         raise unknown("component to search", component, _components())
     found = None
     for spec in _candidates(component, whole, recipe):
-        known = options_of(_factory(component, spec, registry))
+        known = options_of(registry.factory(component, spec))
         if name not in known:
             raise unknown(f"option of {component} '{spec.name}':", name, known)
         found = _of_option(key, known[name], values)
@@ -140,14 +136,6 @@ def _candidates(component: str, whole: Mapping[str, Dimension], recipe: Recipe) 
             f"as an option, {component}=NAME."
         )
     return (named,)
-
-
-def _factory(component: str, spec: Spec, registry: Registry) -> Factory:
-    if component not in OWN:
-        return registry.factory(component, spec)
-    if spec.name not in OWN[component]:
-        raise unknown(component, spec.name, OWN[component])
-    return OWN[component][spec.name]
 
 
 def _of_option(key: str, option: Option, values: str | None) -> Dimension:

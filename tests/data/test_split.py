@@ -118,9 +118,9 @@ def test_too_few_classes_are_counted_in_the_error() -> None:
         ("random:sede=1", "did you mean 'seed'"),
         ("randon", "did you mean 'random'"),
         ("mine:random", "unknown split 'mine:random'"),
-        ("random:test=1.5", "'test' of split 'random' is a share between 0 and 1, not 1.5"),
-        ("random:test=nan", "a share between 0 and 1, not nan"),
-        ("random:validation=0", "a share between 0 and 1, not 0.0"),
+        ("random:test=1.5", "'test' of split 'random' is a fraction between 0 and 1, not 1.5"),
+        ("random:test=nan", "a fraction between 0 and 1, not nan"),
+        ("random:validation=0", "a fraction between 0 and 1, not 0.0"),
         ("random:validation=0.5,test=0.5", "leaves nothing to train"),
         ("random:seed=-1", "'seed' of split 'random' is 0 or more, not -1"),
         ("random:seed=1.5", "takes int, not '1.5'"),
@@ -239,7 +239,7 @@ def test_official_trains_on_all_where_nothing_shall_validate() -> None:
     assert [*sets(result, data)] == [{"0", "1", "2"}, set(), {"3"}]
     own = dataset([0, 1, 2, 3], official=[TRAIN, TRAIN, VALIDATION, TEST])
     assert [*sets(split(own, "official:validation=0"), own)] == [{"0", "1", "2"}, set(), {"3"}]
-    with pytest.raises(UsageError, match="'validation' of split 'official' is a share"):
+    with pytest.raises(UsageError, match="'validation' of split 'official' is a fraction"):
         split(data, "official:validation=-0.1")
 
 

@@ -41,7 +41,7 @@ def blocks(language: str) -> list[str]:
 
 
 (NEAREST, NEAREST_TEST, SAMPLER, MINER, LOSS, HEAD, BACKBONE, NETWORKS, DATASET, AUGMENTATION,
- PROTOCOL, HOOK, COMMAND, SEARCH, TILES) = blocks("python")  # fmt: skip
+ OPTIMIZER, SCHEDULE, PROTOCOL, HOOK, COMMAND, SEARCH, TILES) = blocks("python")  # fmt: skip
 PLUGINS = {
     "sampler": SAMPLER,
     "miner": MINER,
@@ -50,6 +50,8 @@ PLUGINS = {
     "backbone": BACKBONE,
     "dataset": DATASET,
     "augmentation": AUGMENTATION,
+    "optimizer": OPTIMIZER,
+    "schedule": SCHEDULE,
     "protocol": PROTOCOL,
     "hook": HOOK,
     "command": COMMAND,
@@ -68,7 +70,7 @@ def namespace(source: str) -> dict[str, Any]:
 
 def test_no_block_goes_unrun() -> None:
     # Those named above, by language, are all there are.
-    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (15 + 1 + 3)
+    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (17 + 1 + 3)
 
 
 def test_the_plugin_has_eleven_lines() -> None:

@@ -55,6 +55,7 @@ def test_a_run_records_whose_components_it_is_made_of(trial: Path) -> None:
     assert recorded.pop("sampler").startswith("metricforge-xbm ")
     assert recorded == {
         "dataset": core, "loss": core, "backbone": core, "head": core, "validation": core,
+        "optimizer": core, "schedule": core,
         "protocol retrieval": core, "protocol oneshot": core,
     }  # fmt: skip
 
@@ -62,7 +63,8 @@ def test_a_run_records_whose_components_it_is_made_of(trial: Path) -> None:
 def test_objects_and_what_is_not_named_have_no_origin() -> None:
     recipe = Recipe(sampler="object my:Sampler", backbone=torch.nn.Identity(), loss="triplet")
     assert set(origins(recipe, Registry.installed())) == {
-        "dataset", "loss", "head", "validation", "protocol retrieval", "protocol oneshot",
+        "dataset", "loss", "head", "optimizer", "schedule", "validation", "protocol retrieval",
+        "protocol oneshot",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metricforge_standard.schedules.plateau import Plateau
 from torch import nn
 
 from metricforge.atomic_files import read_folder, write_folder
@@ -18,11 +19,9 @@ from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import assemble
 from metricforge.runtime import Runtime
-from metricforge.spec import Spec
 from metricforge.training.checkpoint import Checkpoints, restore
 from metricforge.training.ema import averaged
 from metricforge.training.loop import EpochRecord, TrainState, fit
-from metricforge.training.optimizer import make_schedule
 from metricforge.training.setup import Validated
 
 CPU = Runtime(torch.device("cpu"))
@@ -110,7 +109,7 @@ def test_resuming_with_the_options_of_a_loop_ends_in_the_same_bytes(make_setup, 
 
 def test_resuming_on_a_plateau_ends_in_the_same_bytes(make_setup, tmp_path):
     def make():
-        schedule = make_schedule(Spec.parse("plateau:patience=1,factor=0.5"))
+        schedule = Plateau(patience=1, factor=0.5)
         return replace(make_setup(epochs=4, optimizer="sgd:lr=0.5"), schedule=schedule)
 
     assert run(make()).rate < 1, "the rate never fell"

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
 
-from metricforge.errors import UsageError
+from metricforge.errors import PluginError, UsageError
+from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 from metricforge.training.loop import TrainState, fit
-from metricforge.training.optimizer import make_optimizer, make_schedule, parts_of, read_rates
+from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
 from metricforge.training.records import EpochRecord, StepRecord
 from metricforge.training.setup import Validated
 
 CPU = Runtime(torch.device("cpu"))
 
 
-def rated(setup, text):
+def make_schedule(text):
+    return Registry.installed().build("schedule", Spec.parse(text), {})
+
+
+USUAL = partial(SGD, lr=0.1)
+
+
+def rated(setup, text, build=USUAL):
     parts = parts_of(setup.model, setup.loss)
-    return replace(
-        setup, optimizer=make_optimizer(Spec.parse("sgd:lr=0.1"), parts, read_rates(text))
-    )
+    return replace(setup, optimizer=make_optimizer(build, parts, read_rates(text)))
 
 
 def test_rates_are_factors_by_part_and_one_where_none_is_given():
@@ -75,8 +83,48 @@ def test_a_rate_of_what_has_no_parameters_is_refused(make_setup):
 
 @pytest.mark.parametrize("lr", ["0", "-1", "nan", "inf"])
 def test_a_rate_that_is_not_above_0_is_refused(make_setup, lr):
-    with pytest.raises(UsageError, match="lr of optimizer 'adam' must be above 0"):
+    with pytest.raises(UsageError, match="lr of an optimizer must be above 0"):
         make_setup(optimizer=f"adam:lr={lr}")
+
+
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (lambda groups: nn.Linear(1, 1), "must be a torch.optim.Optimizer, not Linear"),
+        (lambda groups: SGD(groups[:1], lr=0.1), "must keep the groups backbone, head"),
+        (lambda groups: SGD([{"params": each["params"]} for each in groups], lr=0.1), "has None"),
+    ],
+)
+def test_an_optimizer_that_loses_a_part_is_refused(make_setup, build, told):
+    with pytest.raises(PluginError, match=told):
+        rated(make_setup(), "head=2", build)
+
+
+@pytest.mark.parametrize("lr", [0.0, float("nan"), torch.tensor(0.1)])
+def test_the_rate_of_any_optimizer_is_a_number_above_0(make_setup, lr):
+    def build(groups):
+        optimizer = SGD(groups, lr=0.1)
+        optimizer.defaults["lr"] = lr
+        return optimizer
+
+    with pytest.raises(UsageError, match="lr of the optimizer SGD must be above 0"):
+        rated(make_setup(), None, build)
+
+
+@pytest.mark.parametrize("weight_decay", ["-1"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "radam", "sgd"])
+def test_what_torch_refuses_is_a_usage_error(make_setup, name, weight_decay):
+    with pytest.raises(UsageError, match="Invalid weight_decay value"):
+        make_setup(optimizer=f"{name}:weight_decay={weight_decay}")
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, float("inf"), None, "1"])
+def test_a_schedule_that_gives_no_factor_is_named(make_setup, value):
+    def falls(spent):
+        return value
+
+    with pytest.raises(PluginError, match="falls must give a factor on the learning rate"):
+        list(fit(replace(make_setup(), schedule=falls), TrainState(), CPU))
 
 
 @pytest.mark.parametrize(
@@ -93,29 +141,29 @@ def test_a_rate_that_is_not_above_0_is_refused(make_setup, lr):
 )  # fmt: skip
 def test_a_schedule_beyond_its_bounds_is_refused(spec, told):
     with pytest.raises(UsageError, match=told):
-        make_schedule(Spec.parse(spec))
+        make_schedule(spec)
 
 
 def test_a_schedule_rises_over_a_share_of_the_training_and_falls_to_its_end():
-    schedule = make_schedule(Spec.parse("cosine:warmup=0.2,end=0.1"))
+    schedule = make_schedule("cosine:warmup=0.2,end=0.1")
     expected = {0.1: 0.5, 0.2: 1.0, 0.6: 0.55, 1.0: 0.1}
     assert {spent: schedule(spent) for spent in expected} == pytest.approx(expected)
-    assert make_schedule(Spec.parse("cosine:warmup=1"))(1.0) == pytest.approx(1)
+    assert make_schedule("cosine:warmup=1")(1.0) == pytest.approx(1)
 
 
 def test_a_schedule_of_steps_falls_by_its_factor_where_the_example_does():
-    schedule = make_schedule(Spec.parse("step"))
+    schedule = make_schedule("step")
     # The siamese example's StepLR(8, gamma=0.1) over 20 epochs, in the middle of a step of each.
     rates = [schedule((epoch + middle) / 20) for epoch in range(20) for middle in (0.001, 0.999)]
     assert rates == pytest.approx([1.0] * 16 + [0.1] * 16 + [0.01] * 8)
 
 
 def test_a_schedule_of_steps_falls_at_each_fraction_and_rises_before():
-    schedule = make_schedule(Spec.parse("step:every=0.1,factor=0.5,warmup=0.2"))
+    schedule = make_schedule("step:every=0.1,factor=0.5,warmup=0.2")
     # 0.3 / 0.1 is 2.9999999999999996.
     expected = {0.05: 0.25, 0.1: 0.25, 0.15: 0.375, 0.2: 0.25, 0.3: 0.125, 0.39: 0.125, 1.0: 2**-10}
     assert {spent: schedule(spent) for spent in expected} == pytest.approx(expected)
-    assert make_schedule(Spec.parse("step:every=1"))(0.999) == 1
+    assert make_schedule("step:every=1")(0.999) == 1
 
 
 @pytest.mark.parametrize(
@@ -133,7 +181,7 @@ def test_the_rate_falls_on_a_plateau(make_setup, spec, scores, factors):
     values = iter(scores)
     setup = replace(
         make_setup(epochs=len(scores)),
-        schedule=make_schedule(Spec.parse(f"plateau:{spec}")),
+        schedule=make_schedule(f"plateau:{spec}"),
         validate=lambda model: Validated({"score": next(values)}),
     )
     rates = {}
@@ -150,7 +198,7 @@ def test_an_error_that_falls_is_no_plateau(make_setup):
     values = iter([0.5, 0.4, 0.3, 0.2])
     setup = replace(
         make_setup(epochs=4),
-        schedule=make_schedule(Spec.parse("plateau:patience=1")),
+        schedule=make_schedule("plateau:patience=1"),
         validate=lambda model: Validated({"error": next(values)}),
         lower_is_better=True,
     )
@@ -160,7 +208,7 @@ def test_an_error_that_falls_is_no_plateau(make_setup):
 
 
 def test_a_plateau_rises_over_its_warmup():
-    schedule = make_schedule(Spec.parse("plateau:warmup=0.5"))
+    schedule = make_schedule("plateau:warmup=0.5")
     assert [schedule(spent) for spent in (0.25, 0.5, 1.0)] == [0.5, 1.0, 1.0]
 
 

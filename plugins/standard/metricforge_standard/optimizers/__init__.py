@@ -1,0 +1,1 @@
+"""Optimizers: what makes a step of a gradient."""

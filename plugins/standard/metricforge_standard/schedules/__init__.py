@@ -1,0 +1,1 @@
+"""Learning-rate schedules: a factor on the rate for each fraction of the training."""
