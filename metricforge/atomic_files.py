@@ -106,7 +106,7 @@ def write_files(files: Mapping[Path, Content]) -> None:
     """Write files of one folder that belong together, as :func:`write_file` writes one.
 
     Where one can't be written, none is changed; they are renamed one after the other, and a kill
-    between can leave one of them new. Raises UsageError for what is no regular file, such as a
+    between can leave one of them new. Raises UsageError for what is no regular file, e.g. a
     folder or a device, ResourceError when the disk is full or read-only.
     """
     partials = {path: partial_of(_behind_links(path)) for path in files}

@@ -391,9 +391,3 @@ def _namespace(factory: Factory) -> dict[str, Any]:
     # A class may have its constructor from another module.
     written: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     return dict(getattr(inspect.unwrap(written), "__globals__", {}))
-
-
-def join_choices(values: Iterable[str]) -> str:
-    """Names as a sentence lists them: "a, b or c"."""
-    *rest, last = list(values)
-    return f"{', '.join(rest)} or {last}" if rest else last

@@ -1,4 +1,4 @@
-"""Two results of suites, such as of two versions or machines, seed by seed."""
+"""Two results of suites, e.g. of two versions or machines, seed by seed."""
 
 from __future__ import annotations
 

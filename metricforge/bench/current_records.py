@@ -1,4 +1,4 @@
-"""Which records a suite asks for, as it is by now."""
+"""Which records a suite requires, as it is now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metricforge.tuning import Dimension
 
 
 def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
-    """Those of the records that the suite asks for, not of what it once was.
+    """Those of the records that the suite requires, not of what it once was.
 
     Trials count whose options are among those to be searched, and runs that have what these
     trials have chosen; seeds beyond the suite's own are more of the same.

@@ -89,7 +89,7 @@ def append(path: Path, record: Record) -> None:
 def read_records(path: Path) -> list[Record]:
     """The newest record of each run, in the order in which they first came.
 
-    A line that a crash cut short is passed over: its run is made again. ArtefactError for what is
+    A line that a crash cut short is skipped: its run is made again. ArtefactError for what is
     no file of records.
     """
     newest: dict[str, Record] = {}

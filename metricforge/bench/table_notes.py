@@ -104,7 +104,7 @@ def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> I
 
 
 def _to_come(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
-    """How much of the suite has not been carried out."""
+    """How much of the suite has not been run."""
     there = {(one.approach, one.seed, one.fold) for one in records if one.trial is None}
     # Nothing comes of an approach of which no trial could be trained.
     hopeless = {one.approach for one in records} - {
@@ -114,7 +114,7 @@ def _to_come(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
         (one.approach, one.seed, one.fold) for one in suite.plan() if one.approach not in hopeless
     ]
     if left := sum(one not in there for one in planned):
-        yield f"{left:,} of the suite's {len(planned):,} runs have not been carried out."
+        yield f"{left:,} of the suite's {len(planned):,} runs are missing."
 
 
 def _incomplete(

@@ -18,7 +18,7 @@ def command(device: str, as_json: bool) -> None:
     """Tell versions, devices and plugins, and train for a few seconds to see that all works.
 
     The exit code is 1 when the training does not work, and as that of `train` for a device that
-    can't be used. A plugin that is broken is told of, and costs no other.
+    can't be used. A plugin that is broken is reported, and affects no other.
     """
     from metricforge import doctor
     from metricforge.registry import Registry

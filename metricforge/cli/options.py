@@ -35,7 +35,7 @@ PROTOCOL = click.option(
     multiple=True,
     type=ComponentSpec("protocol"),
     metavar="SPEC",
-    help="How to test, such as oneshot:way=20,shot=1; may be repeated.  "
+    help="How to test, e.g. oneshot:way=20,shot=1; may be repeated.  "
     "[default: retrieval and oneshot]",
 )
 

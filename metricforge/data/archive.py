@@ -26,7 +26,7 @@ def without_suffix(name: str) -> str:
 
 
 def read_archive(path: Path) -> Members:
-    """The images in an archive, sorted by path; hidden and known by-files are passed over.
+    """The images in an archive, sorted by path; hidden and known by-files are skipped.
 
     A zip or a plain tar is read again for each image, from several threads at once; the images of
     a compressed tar are kept in memory, up to MOST_IN_MEMORY bytes. Raises DataError for a member

@@ -34,13 +34,13 @@ BY_FILES = RAWS | {
     ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",
     ".txt", ".xml", ".yaml", ".yml",
 }  # fmt: skip
-"""The extensions, in lower case, of what lies beside images and is passed over."""
+"""The extensions, in lower case, of what lies beside images and is skipped."""
 
 BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying"}
-"""The names of files, in lower case, that are passed over, as is all that a dot hides."""
+"""The names of files, in lower case, that are skipped, as is all that a dot hides."""
 
 BY_FOLDERS = {"__macosx"}
-"""The names of folders, in lower case, that are passed over: a class may be called "license"."""
+"""The names of folders, in lower case, that are skipped: a class may be called "license"."""
 
 _WITHOUT_A_MARK = {"TGA"}  # formats that begin with nothing by which they could be told
 
@@ -49,7 +49,7 @@ class Taken(Enum):
     """What a file is taken for."""
 
     IMAGE = "an image"
-    BY_FILE = "passed over"
+    BY_FILE = "skipped"
     UNKNOWN = "unknown"
 
 

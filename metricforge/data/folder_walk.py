@@ -70,7 +70,7 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
 
 
 def _listing(folder: Path, root: Path, with_sizes: bool, is_root: bool) -> Listing:
-    """What is in a folder, by name, less what is passed over; `root` is the tree's own place."""
+    """What is in a folder, by name, less what is skipped; `root` is the tree's own place."""
     found = Listing(_changed(folder), [], [], array("q") if with_sizes else None)
     entries = _entries(folder)
     if not is_root and is_output([entry.name for entry in entries]):

@@ -15,7 +15,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 class ImageDraws:
     """Draws for the images at `indices` [B], a function of (position, index, calls before) alone.
 
-    `position` is the place in the run, such as (seed, epoch). A counter is hashed for each number
+    `position` is the place in the run, e.g. (seed, epoch). A counter is hashed for each number
     (splitmix64; Steele, Lea and Flood 2014), so that any number of images costs a few operations
     on arrays and no image waits for another's draws. See :class:`metricforge.contracts.Draws`.
     """

@@ -1,4 +1,4 @@
-"""What lies beside the images of a folder and is passed over: counted, so that it can be told."""
+"""What lies beside the images of a folder and is skipped: counted, so that it can be told."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 8  # kinds in a note
 
 
 def asides(root: Path) -> Iterator[str]:
-    """Notes on the files below `root` that are passed over; what is hidden is not counted."""
+    """Notes on the files below `root` that are skipped; what is hidden is not counted."""
     kinds = Counter(_kind(name) for name in _names(root) if taken_for(name) is Taken.BY_FILE)
     raws = Counter({kind: count for kind, count in kinds.items() if kind in RAWS})
     others = kinds - raws

@@ -232,7 +232,7 @@ def saved(dataset: Dataset, *, path: Path) -> Tensor:
     for name, part in vars(recorded.parts).items():
         if gone := [of for of in part.classes if of not in order]:
             raise DataError(
-                f"'{dataset.name}' lacks {len(gone)} of the classes in {path}, such as "
+                f"'{dataset.name}' lacks {len(gone)} of the classes in {path}, e.g. "
                 f"'{gone[0]}': it is the split of another dataset."
             )
         chosen[[order[of] for of in part.classes]] = PARTS[name]
@@ -273,7 +273,7 @@ def _refuse_overlap(recorded: Record, path: Path) -> None:
         both = [name for name in held.classes if of.setdefault(name, part) != part]
         if both:
             raise DataError(
-                f"{path} has {len(both)} classes in more than one part, such as '{both[0]}' in "
+                f"{path} has {len(both)} classes in more than one part, e.g. '{both[0]}' in "
                 f"{of[both[0]]} and {part}; a class is held out or it is not."
             )
 

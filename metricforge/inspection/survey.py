@@ -82,7 +82,7 @@ class Survey:
 def survey(images: Tensor | Sequence[Encoded]) -> Survey:
     """Look at every image once: uint8 [N, C, H, W], or files, which are read and decoded once.
 
-    Files are decoded by a thread a core. What can't be is told of, not raised.
+    Files are decoded by a thread a core. What can't be decoded is reported, not raised.
     """
     return _of_tensor(images) if isinstance(images, Tensor) else _of_files(images)
 

@@ -228,13 +228,13 @@ def _how_they_differ(dataset: Dataset, one: str, other: str, splits: Mapping[str
     a, b = (set(splits[run].classes("test", dataset)) for run in (one, other))
     seen = a & {name for part in ("train", "validation") for name in split.classes(part, dataset)}
     told = [
-        f"{len(only)} of {run} alone, such as {', '.join(sorted(only)[:5])}"
+        f"{len(only)} of {run} alone, e.g. {', '.join(sorted(only)[:5])}"
         for run, only in ((one, a - b), (other, b - a))
         if only
     ]
     what = " and ".join(told) if told else "other images of the same classes"
     trained = (
-        f"; {other} was trained or selected on {len(seen)} that {one} is tested on, such as "
+        f"; {other} was trained or selected on {len(seen)} that {one} is tested on, e.g. "
         f"{', '.join(sorted(seen)[:5])}"
         if seen and not split.closed_set
         else ""

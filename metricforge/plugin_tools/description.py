@@ -85,7 +85,7 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
 
 
 def _fault(registry: Registry, kind: str, spec: Spec) -> str:
-    """Why no component can be made by this name, such as an option of no type; "" if it can."""
+    """Why no component can be made by this name, e.g. an option of no type; "" if it can."""
     try:
         options_of(registry.factory(kind, spec))
     except PluginError as error:

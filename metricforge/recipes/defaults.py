@@ -137,7 +137,7 @@ def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:
 
 
 def fitting_losses(registry: Registry, kind: Any) -> str:
-    """The names of the losses that take tuples of this kind; a loss that fails is passed over."""
+    """The names of the losses that take tuples of this kind; a loss that fails is skipped."""
     fitting = []
     for entry in registry.entries("loss"):
         if entry.family:

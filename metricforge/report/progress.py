@@ -57,7 +57,7 @@ class _Line:
 class ProgressLine(_Line, Listener):
     """Shows loss, score, shares of tuples, speed and time left, on stderr; a context manager.
 
-    A terminal that is too narrow for all of it is told what matters most.
+    A terminal that is too narrow for all of it shows what matters most.
     """
 
     def __init__(self) -> None:

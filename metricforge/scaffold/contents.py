@@ -76,8 +76,8 @@ GUIDANCE = {
     ),
     "hook": Guidance(
         "metricforge train --hook my-idea:every=10 --epochs 3",
-        "Each method that it has is told of that much: steps, epochs, the end. Ask for `folder`\n"
-        "to get the run's, and for `step` to know where a run goes on.",
+        "Each method that it has is called after that: steps, epochs, the end. Ask for `folder`\n"
+        "to get the run's, and for `step` to know where a run is resumed.",
     ),
     "command": Guidance(
         "metricforge train --epochs 3 --out runs/first\nmetricforge my-idea runs/first",

@@ -53,7 +53,7 @@ def checked(kind: str, name: str, source: str, registry: Registry) -> Naming:
     if not _FORM.fullmatch(name) or not SHORTEST <= len(name) <= LONGEST:
         raise UsageError(
             f"'{name}' can't name a plugin; write small letters and digits, words joined by "
-            f"hyphens, {SHORTEST} to {LONGEST} characters, such as my-idea."
+            f"hyphens, {SHORTEST} to {LONGEST} characters, e.g. my-idea."
         )
     naming = Naming(kind, name)
     _refuse_registered(kind, name, registry)
@@ -98,5 +98,5 @@ def _refuse_taken(naming: Naming, source: str) -> None:
     if component in used or keyword.iskeyword(component) or keyword.iskeyword(naming.module):
         raise UsageError(
             f"'{naming.name}' would be called {component} in the code, where that means something "
-            f"else; choose another name, such as my-{naming.name}."
+            f"else; choose another name, e.g. my-{naming.name}."
         )

@@ -1,4 +1,4 @@
-"""What a hook must hold to: it is told of a training, and changes nothing of it."""
+"""What a hook must hold to: it observes a training and changes nothing of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def listens(subject: Subject) -> None:
 
 
 def takes_what_it_is_told(subject: Subject) -> None:
-    """Steps and epochs, whatever in their records is None, an end, and a run that goes on."""
+    """Steps and epochs, whatever in their records is None, an end, and a resumed run."""
     for step in (0, 7):
         in_a_folder(subject, tell, step)
 

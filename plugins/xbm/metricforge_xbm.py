@@ -52,7 +52,7 @@ class XBM:
         if self.miner.kind is None:
             raise UsageError(
                 f"xbm can't wrap '{sampler}': its loss sees whole batches, and would take what is "
-                "remembered for anchors; take one that has a miner, such as hard-triplet."
+                "remembered for anchors; take one that has a miner, e.g. hard-triplet."
             )
         self._spec, self._fit = sampler, list[Miner]()
         self._fitting(self.miner)
@@ -112,7 +112,7 @@ class XBM:
             if not _chooses(miner):
                 raise UsageError(
                     f"xbm can't wrap '{self._spec}': its miner names places in the batch and "
-                    "would pass the memory over; take one that chooses among all images, such as "
+                    "would pass the memory over; take one that chooses among all images, e.g. "
                     "hard-triplet."
                 )
             self._fit.append(miner)

@@ -259,7 +259,7 @@ def test_a_terminal_shows_what_fits_its_width() -> None:
         assert max(map(len, lines)) <= width
         assert lines[0] == "[A] title: digits"
         assert "c: failed: [out] of memory." in " ".join(lines)
-        assert "have not been carried out." in " ".join(lines)
+        assert "runs are missing." in " ".join(lines)
         return lines
 
     whole = "[b]                0.550 [0.000, 1.000] (+0.000 [+0.000, +0.000])  2        2"
@@ -313,12 +313,12 @@ def test_names_are_escaped() -> None:
 def test_what_is_left_is_told_but_not_of_what_could_not_be_tuned() -> None:
     done = [record(name, seed, 0.5) for name in "ab" for seed in range(3)]
     (table,) = tabulate(SUITE, done[:4])
-    assert "5 of the suite's 9 runs have not been carried out." in table.notes
+    assert "5 of the suite's 9 runs are missing." in table.notes
     lost = replace(record("c", 1_000_000, 0), trial=1, outcome="failed", error="no.", results={})
     (table,) = tabulate(SUITE, [*done, lost])
-    assert "have not been carried out" not in " ".join(table.notes)
+    assert "are missing" not in " ".join(table.notes)
     (table,) = tabulate(SUITE, [*done, replace(lost, outcome="done")])
-    assert "3 of the suite's 9 runs have not been carried out." in table.notes
+    assert "3 of the suite's 9 runs are missing." in table.notes
 
 
 def test_a_grid_is_one_number_by_two_axes() -> None:
@@ -346,7 +346,7 @@ def test_a_grid_is_one_number_by_two_axes() -> None:
         "c · x: failed: out of memory.",
     )
     assert found.notes[3:] == table.notes[1:]
-    assert "9 of the suite's 15 runs have not been carried out." in found.notes
+    assert "9 of the suite's 15 runs are missing." in found.notes
     lines = markdown([found]).splitlines()
     assert lines[2] == "|  | x | y | n |"
     assert lines[4] == "| a | 0.300 |  | 1 |"

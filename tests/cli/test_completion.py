@@ -77,7 +77,7 @@ def test_zsh_and_fish_are_told_what_each_is() -> None:
         (["train", "--sampler", "zzz"], set()),
         (["evaluate", "run", "--protocol", "re"], {"retrieval"}),
         (["plugins", "s"], {"show"}),
-        (["plugins", "list", "s"], {"sampler", "search"}),
+        (["plugins", "list", "s"], {"sampler", "schedule", "search"}),
         (["plugins", "show", "comm"], {"command"}),
         (["plugins", "show", "loss", "con"], {"contrastive"}),
         (["plugins", "show", "losses", "con"], {"contrastive"}),

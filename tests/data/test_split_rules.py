@@ -132,7 +132,7 @@ def test_a_saved_split_fits_a_dataset_with_more_images_and_classes(tmp_path: Pat
     found, first = split(more, f"saved:path={path}"), split(dataset(), "random")
     for part in ("train", "validation", "test"):
         assert found.classes(part, more) == first.classes(part, dataset())
-    with pytest.raises(DataError, match=r"lacks 2 of the classes in .*split\.json, such as"):
+    with pytest.raises(DataError, match=r"lacks 2 of the classes in .*split\.json, e\.g\."):
         split(dataset(classes=8), f"saved:path={path}")
 
 

@@ -49,7 +49,7 @@ def test_an_unknown_kind_names_the_nearest(tmp_path: Path):
 def test_a_name_of_another_form_says_which(name: str, tmp_path: Path):
     sentence = refused("sampler", name, tmp_path / "folder")
     assert "small letters and digits" in sentence
-    assert "2 to 30 characters, such as my-idea" in sentence
+    assert "2 to 30 characters, e.g. my-idea" in sentence
 
 
 @pytest.mark.parametrize("name", ["json", "torch", "metricforge", "pytest"])
@@ -64,7 +64,7 @@ def test_a_module_that_would_hide_another_is_refused(name: str, tmp_path: Path):
      ("command", "found")],
 )  # fmt: skip
 def test_a_name_that_the_code_uses_already_is_refused(kind: str, name: str, tmp_path: Path):
-    assert f"such as my-{name}" in refused(kind, name, tmp_path / name)
+    assert f"e.g. my-{name}" in refused(kind, name, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["test-images", "testset"])

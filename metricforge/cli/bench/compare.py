@@ -15,7 +15,7 @@ from metricforge.cli.options import JSON, debug, print_json
 @JSON
 @debug
 def command(first: Path, second: Path, as_json: bool) -> None:
-    """Compare two folders of results, such as of two versions: SECOND less FIRST.
+    """Compare two folders of results, e.g. of two versions: SECOND minus FIRST.
 
     Approaches that both have, tested on the same classes: the seeds that both have, in pairs.
     """

@@ -38,7 +38,7 @@ def find(named: str) -> Suite:
         return read_suite(path)
     known = {one.stem: one for one in suites().glob("*.toml")}
     if named not in known and not known:
-        raise UsageError(f"there are no suites in {HERE}; name a file, such as {named}.toml.")
+        raise UsageError(f"there are no suites in {HERE}; name a file, e.g. {named}.toml.")
     if named not in known:
         raise unknown("suite", named, known)
     return read_suite(known[named])
@@ -50,7 +50,7 @@ def results_of(suite: Suite, out: Path | None) -> Path:
 
 
 def current(suite: Suite, path: Path) -> list[Record]:
-    """The records of what the suite asks for; others, of what it once was, are told of."""
+    """The records of what the suite requires; others, of what it once was, are told of."""
     from metricforge.bench import asked_for, read_records
 
     if not path.exists():

@@ -73,7 +73,7 @@ def images_have_the_shape(subject: Subject) -> None:
         if found.images.dtype != torch.uint8 or tuple(found.images.shape) != wanted:
             raise Broken(
                 f"has images {found.images.dtype} {list(found.images.shape)} and a shape that "
-                f"asks for uint8 {list(wanted)}."
+                f"requires uint8 {list(wanted)}."
             )
         return
     sample = _few(found)

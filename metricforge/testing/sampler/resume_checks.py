@@ -24,7 +24,7 @@ EPOCHS = 3
 
 
 def resumes_exactly(subject: Subject) -> None:
-    """Built anew and given its saved state, it goes on with the very same batches."""
+    """Built anew and given its saved state, it continues with the very same batches."""
     for case in ORDINARY:
         with case.given():
             straight = made(subject, case)
@@ -53,7 +53,7 @@ def miners_resume(subject: Subject) -> None:
                 batches = lived_through(straight, case, epoch)
                 resumed = made(subject, case)
                 put_state(resumed, state_of(straight))
-                # As the core does: it has kept the batches, and asks for the miners alone.
+                # As the core does: it has kept the batches, and requests the miners alone.
                 for step, batch in enumerate(batches):
                     expected = mined(straight, case, batch, step, epoch)
                     if not alike(mined(resumed, case, batch, step, epoch), expected):

@@ -44,7 +44,7 @@ def _header(file: Encoded) -> Header | None:
     try:
         return read_header(file)
     except DataError:
-        return None  # it is told of where it is decoded
+        return None  # it is reported where it is decoded
 
 
 def _sizes(headers: Sequence[Header]) -> str:

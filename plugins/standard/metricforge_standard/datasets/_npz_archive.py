@@ -111,5 +111,5 @@ def _checked(header: Header, held: int) -> Header:
     """The header of an array that may be read, of whose member so many bytes are left."""
     # One of Python objects has a pickle behind its header, of any length, and is never read.
     if not header.dtype.hasobject and (min(header.shape, default=0) < 0 or header.bytes != held):
-        raise ValueError(f"its header asks for {header.bytes:,} bytes, and it holds {held:,}")
+        raise ValueError(f"its header requires {header.bytes:,} bytes, and it holds {held:,}")
     return header

@@ -28,7 +28,7 @@ class KNN:
         self, *, shots: tuple[int, ...] = (1, 2, 5, 10), repeats: int = 10, seed: int = 0
     ) -> None:
         if not shots or min(shots) < 1 or len(set(shots)) < len(shots):
-            raise UsageError("knn needs different shots, each 1 or more, such as shots=1+2+5.")
+            raise UsageError("knn needs different shots, each 1 or more, e.g. shots=1+2+5.")
         self.shots = tuple(sorted(shots))
         if repeats < 1 or seed < 0:
             raise UsageError("knn needs repeats >= 1 and seed >= 0.")

@@ -64,7 +64,7 @@ class Retrieval:
         index: Literal["exact", "ivf", "hnsw"] = "exact",
     ) -> None:
         if not k or min(k) < 1 or len(set(k)) < len(k):
-            raise UsageError("retrieval needs different depths k, each 1 or more, such as k=1+5.")
+            raise UsageError("retrieval needs different depths k, each 1 or more, e.g. k=1+5.")
         self.ks, self.index = tuple(sorted(k)), index
 
     def evaluate(self, embeddings: Tensor, images: Labelled) -> Result:

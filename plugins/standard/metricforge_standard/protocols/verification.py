@@ -52,7 +52,7 @@ class Verification:
     ) -> None:
         if not far or not all(0 < rate < 1 for rate in far) or len(set(far)) < len(far):
             raise UsageError(
-                "verification needs different rates far between 0 and 1, such as far=0.01+0.001."
+                "verification needs different rates far between 0 and 1, e.g. far=0.01+0.001."
             )
         self.rates = tuple(sorted(far, reverse=True))
         if pairs < 2 or seed < 0:
