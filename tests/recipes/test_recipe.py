@@ -116,3 +116,10 @@ def test_a_recipe_of_defaults_can_be_given_again() -> None:
     for wrong in ({"dim": True}, {"compile": 1}, {"sampler": ["a", "b"]}, {"split": 3}):
         with pytest.raises(UsageError, match="it takes"):
             Recipe.from_values(wrong, "x")
+
+
+def test_a_config_that_is_nested_too_deep_is_refused(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("dim = " + "[" * 20_000)
+    with pytest.raises(UsageError, match=r"can't read the config .*config\.toml"):
+        Recipe.from_toml(path)

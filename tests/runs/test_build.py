@@ -47,3 +47,21 @@ def test_a_rate_of_a_loss_without_parameters_is_refused() -> None:
     with pytest.raises(UsageError, match="this loss has no parameters"):
         assembled(Net, rates="loss=100")
     assembled(Net, loss="pml.ProxyAnchorLoss", sampler="balanced", rates="loss=100")
+
+
+@pytest.mark.parametrize(
+    ("validation", "told"),
+    [
+        ("4", "one validation class can't rank epochs"),
+        ("4+5", "the epoch is chosen by 2 validation classes, which say little of others"),
+        ("0+1+4+5", "the epoch is chosen by 4 validation classes"),
+        ("0+1+2+4+5", None),
+    ],
+)
+def test_few_validation_classes_are_told_of(validation: str, told: str | None) -> None:
+    train = "+".join(name for name in "012367" if name not in validation)
+    split = f"classes:train={train},validation={validation},test=8+9"
+    made = assembled("conv4:channels=4", dataset="digits", split=split)
+    notes = [note for note in made.notes if "validation class" in note]
+    assert len(notes) == (told is not None)
+    assert all(told in note for note in notes if told)
