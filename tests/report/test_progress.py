@@ -102,7 +102,7 @@ def test_the_least_important_goes_first(capsys, monkeypatch):
     ("active", "chosen", "expected"),
     [(0, 3968, "active 0% · chosen 2%"), (64, 64, "active 100% · chosen 100%"),
      (1, 10**6, "active 2% · chosen 0.006%"), (None, 128, "chosen 50%"), (7, 500, "active 11%"),
-     (6, 64, "active 9% · chosen 100%"), (63, 64, "active 98%")],
+     (6, 660, "active 9% · chosen 10%"), (63, 64, "active 98%")],
 )  # fmt: skip
 def test_shares_in_few_characters(capsys, monkeypatch, active, chosen, expected):
     record = replace(STEP, active=active, possible=chosen)
