@@ -25,11 +25,11 @@ from benchmarks.records import BENCHMARKS, SUITES, records_of, results_of, suite
 from benchmarks.sections import ROOT, table, write_section
 from metricforge.bench import Record, Suite, Table, grids, read_suite, tabulate
 from metricforge.bench.formats import markdown
-from metricforge.bench.result_file import DONE
 from metricforge.bench.runner import RECORDS
 from metricforge.contracts import Estimate
 from metricforge.errors import MetricForgeError
 from metricforge.report.tiles import font
+from metricforge.tuning.trials import DONE
 
 PICTURED = ("mnist-approaches", "fashion-mnist-approaches")
 """Suites in two dimensions, whose runs are shown side by side."""

@@ -39,6 +39,15 @@ def parsed(text: str | bytes, parse: Callable[[Any], Any] = json.loads) -> Any:
         raise ValueError("it is nested too deep") from error
 
 
+def is_json(text: str | bytes) -> bool:
+    """Whether a text is JSON."""
+    try:
+        parsed(text)
+    except ValueError:
+        return False
+    return True
+
+
 def typed(value: Any, kind: type[T], closed: bool = False) -> T:
     """A parsed value as a `kind`; ValueError, naming the field, for one of another type.
 

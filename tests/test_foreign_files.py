@@ -17,7 +17,6 @@ from PIL import Image
 import metricforge as mf
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.bench import Suite, read_records, read_suite, tabulate
-from metricforge.bench.result_file import append
 from metricforge.bench.suite import Approach
 from metricforge.cli.run_table import print_run
 from metricforge.contracts import Trials
@@ -41,6 +40,7 @@ from metricforge.scoring.episode_files import read_episodes, write_episodes
 from metricforge.spec import Spec
 from metricforge.training.checkpoint import Checkpoints, restore
 from metricforge.training.loop import TrainState, fit
+from metricforge.tuning.records import append
 from tests.bench.test_table import record
 from tests.cli.process import metricforge
 from tests.cli.small_model import make_model

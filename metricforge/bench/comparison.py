@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.result_file import DONE, Record, read_records
+from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.runner import RECORDS
 from metricforge.bench.table import by_seed, told
 from metricforge.contracts import Estimate
 from metricforge.errors import DataError
 from metricforge.evaluation import over_differences
 from metricforge.scoring.baselines import TRAINED
+from metricforge.tuning.trials import DONE
 
 Key = tuple[int, int | None, str]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from metricforge.bench.result_file import DONE, Record
+from metricforge.bench.result_file import Record
 from metricforge.bench.suite import Approach, Suite
-from metricforge.bench.tuner import score_of, searched_by, space_of
+from metricforge.bench.tuner import chosen, searched_by, space_of
 from metricforge.registry import Registry
 from metricforge.tuning import Dimension
 
@@ -20,18 +20,11 @@ def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
     """
     trials = _trials_of(suite, records)
     asked = {record.id for record in trials}
-    best: dict[tuple[str, int | None], Record] = {}
-    for record in sorted(trials, key=lambda one: one.trial or 0):
-        key = (record.approach, record.fold)
-        if record.outcome == DONE and (
-            key not in best or score_of(suite, record) > score_of(suite, best[key])
-        ):
-            best[key] = record
+    tuned = chosen(suite, trials) if suite.tuning else None
     seeds = {record.seed for record in records if record.trial is None} | set(range(suite.seeds))
     for approach, fold, seed in product(suite.approaches, suite.each_fold, sorted(seeds)):
-        key = (approach.name, fold)
-        if not suite.tuning or key in best:
-            options = best[key].tuned if suite.tuning else {}
+        options = {} if tuned is None else tuned.get((approach.name, fold))
+        if options is not None:
             asked.add(suite.identity(suite.run_of(approach, seed, fold, options)))
     return [record for record in records if record.id in asked]
 
@@ -66,5 +59,5 @@ def _is_of(suite: Suite, approach: Approach, space: Sequence[Dimension], trial: 
         return False
     if not all(dimension.holds(trial.tuned[dimension.key]) for dimension in space):
         return False
-    again = suite.trial_of(approach, trial.fold, trial.trial, trial.tuned, trial.search)
+    again = suite.trial_of(approach, trial.fold, trial.search, trial.trial, trial.tuned)
     return suite.identity(again) == trial.id

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from metricforge.bench.formats import shown
-from metricforge.bench.result_file import REFUSED
 from metricforge.bench.suite import JOINED, Suite
 from metricforge.bench.table import Row, Table
 from metricforge.contracts import Estimate
 from metricforge.errors import UsageError, unknown
+from metricforge.tuning.trials import REFUSED
 
 AXES = 2
 """What a grid has: one down, one across."""

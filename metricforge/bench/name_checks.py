@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from metricforge.bench.suite import Approach, Suite
+from metricforge.bench.suite import Suite
 from metricforge.errors import DataError, PluginError, UsageError
 from metricforge.recipes.components import make_protocol
 from metricforge.recipes.dataset_spec import dataset_spec, located, open_dataset
@@ -15,14 +15,14 @@ from metricforge.registry import Registry
 from metricforge.spec import Spec
 
 
-def check_names(suite: Suite, approaches: Sequence[Approach], data_root: str | None = None) -> None:
+def check_names(suite: Suite, data_root: str | None = None) -> None:
     """UsageError for what names no component, or gives one an option that it does not have.
 
     Whether components fit one another is for each run to find out, and so are a plugin that fails
     and images that are not there; but those of a further test would be told of after all training.
     """
     registry = Registry.installed()
-    for approach in approaches:
+    for approach in suite.approaches:
         with suppress(PluginError), _told_of(suite, approach.name):
             recipe = Recipe.from_values({**suite.base, **approach.options}, suite.name)
             completed(located(recipe, registry), registry)

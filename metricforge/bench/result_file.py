@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from metricforge.decoding import Finite, decoded
-from metricforge.errors import ArtefactError, ResourceError
+from metricforge.decoding import Finite
 from metricforge.runs.environment import Environment
-
-DONE, REFUSED, FAILED = "done", "refused", "failed"
+from metricforge.tuning.records import read
+from metricforge.tuning.trials import DONE
 
 
 class Told(TypedDict):
@@ -73,47 +71,10 @@ def identity(what: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def append(path: Path, record: Record) -> None:
-    """Add a record to a file, for good."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            # A line that was cut short by a crash must not swallow this one.
-            file.write(("\n" if _is_open(path) else "") + json.dumps(asdict(record)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise ResourceError(f"can't write {path}: {error.strerror}.") from error
-
-
 def read_records(path: Path) -> list[Record]:
     """The newest record of each run, in the order in which they first came.
 
-    A line that a crash cut short is skipped: its run is made again. ArtefactError for what is
-    no file of records.
+    A damaged line is skipped: its run is made again. ArtefactError for what is no file of records.
     """
-    newest: dict[str, Record] = {}
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
-    damaged = None
-    for line in filter(None, lines):
-        try:
-            record = decoded(line, Record, closed=True)
-            newest[record.id] = record
-        except ValueError as error:
-            damaged = damaged or error
-    if damaged and not newest:
-        raise ArtefactError(f"{path} is not a file of a suite's records ({damaged}).")
-    return list(newest.values())
-
-
-def _is_open(path: Path) -> bool:
-    """Whether a file's last line has no end."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if not size:
-            return False
-        file.seek(size - 1)
-        return file.read(1) != b"\n"
+    records = read(path, Record, "a file of a suite's records")
+    return list({record.id: record for record in records}.values())

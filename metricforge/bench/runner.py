@@ -16,12 +16,14 @@ from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from metricforge.bench.name_checks import check_names
-from metricforge.bench.result_file import DONE, REFUSED, Record, append, read_records
+from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.suite import Planned, Suite
-from metricforge.bench.tuner import Tuner, searched_by
+from metricforge.bench.tuner import chosen, searched_by, trials_of
 from metricforge.bench.worker import run_one
 from metricforge.errors import Interrupted, ResourceError
 from metricforge.runs.lock import held
+from metricforge.tuning.records import append
+from metricforge.tuning.trials import DONE, REFUSED
 
 RECORDS = "results.jsonl"
 
@@ -43,20 +45,19 @@ def carry_out(
     `joblib.parallel_config` they are whatever that says, such as a Dask cluster. `options`
     (data_root, device) are put into every recipe, and have no share in what a run is known by.
     """
+    suite = replace(suite, approaches=tuple(suite.matching(only)))
     suite = suite if seeds is None else replace(suite, seeds=seeds)
     out = out.resolve()  # Workers of a cluster may have begun in another folder.
-    approaches = suite.matching(only)
-    check_names(suite, approaches, (options or {}).get("data_root"))
+    check_names(suite, (options or {}).get("data_root"))
     with held(out), _terminated():
         work = _Work(suite, out, jobs, options or {})
-        tuner = Tuner(suite, approaches, work.searched_by)
-        count = tuner.trials + len(suite.plan(only))
-        number = 0
-        for trials in tuner.rounds():
-            yield from work.carried_out(trials, number, count)
-            number += len(trials)
-            tuner.learn(work.record_of)
-        yield from work.carried_out(suite.plan(only, tuner.chosen), number, count)
+        count = suite.trials + len(suite.plan())
+        tried: list[Planned] = []
+        for trials in trials_of(suite, work.searched_by, work.record_of):
+            yield from work.carried_out(trials, len(tried), count)
+            tried += trials
+        tuned = chosen(suite, filter(None, map(work.record_of, tried))) if suite.tuning else None
+        yield from work.carried_out(suite.plan(tuned), len(tried), count)
 
 
 @contextmanager

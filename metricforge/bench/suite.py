@@ -147,17 +147,15 @@ class Suite:
         """The numbers of the folds; None alone where there are none."""
         return [None] if self.folds is None else range(self.folds)
 
-    def plan(self, only: Sequence[str] = (), tuned: Tuned | None = None) -> list[Planned]:
+    def plan(self, tuned: Tuned | None = None) -> list[Planned]:
         """Every run, seed by seed, so that a suite that is stopped has a little of everything.
 
-        `only` keeps some approaches, see :meth:`matching`. With `tuned` it has the
-        options that trials have chosen, and no run of which trials have chosen nothing.
+        With `tuned` it has the options that trials have chosen, and no run of which trials have
+        chosen nothing.
         """
         return [
             self.run_of(approach, seed, fold, {} if tuned is None else tuned[approach.name, fold])
-            for seed, fold, approach in product(
-                range(self.seeds), self.each_fold, self.matching(only)
-            )
+            for seed, fold, approach in product(range(self.seeds), self.each_fold, self.approaches)
             if tuned is None or (approach.name, fold) in tuned
         ]
 
@@ -171,9 +169,9 @@ class Suite:
         self,
         approach: Approach,
         fold: int | None,
+        search: str,
         number: int,
         tried: Mapping[str, str],
-        search: str,
     ) -> Planned:
         """A trial of an approach on a fold, whose test classes stay closed."""
         options = self._options(approach, TRIAL_SEED, fold, tried) | {"test": False}

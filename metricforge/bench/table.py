@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.result_file import DONE, Record
+from metricforge.bench.result_file import Record
 from metricforge.bench.suite import Suite
 from metricforge.bench.table_notes import notes, what_numbers_are
 from metricforge.contracts import Estimate
@@ -22,6 +22,7 @@ from metricforge.scoring.baselines import (
     TRAINED,
     UNTRAINED,
 )
+from metricforge.tuning.trials import DONE
 
 BASELINES = {
     UNTRAINED: "untrained network",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from metricforge.bench.result_file import DONE, Record
+from metricforge.bench.result_file import Record
 from metricforge.bench.suite import Suite
 from metricforge.contracts import Estimate
 from metricforge.runs.environment import Environment
 from metricforge.scoring.baselines import TRAINED
+from metricforge.tuning.trials import DONE
 
 
 def notes(

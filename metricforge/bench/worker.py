@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import threading
 import time
@@ -17,21 +16,13 @@ from typing import Any
 
 import torch
 
-from metricforge.bench.result_file import DONE, FAILED, REFUSED, Record
+from metricforge.bench.result_file import Record
 from metricforge.bench.suite import Elsewhere, Planned, Suite
-from metricforge.errors import (
-    Interrupted,
-    InUseError,
-    MetricForgeError,
-    UnfitError,
-    UsageError,
-    told,
-)
 from metricforge.judging.evaluate import evaluate
 from metricforge.recipes.recipe import Recipe, options
 from metricforge.runs.environment import Environment
 from metricforge.runs.run import Run
-from metricforge.runs.train import run_recipe
+from metricforge.tuning.trials import attempted, trained
 
 PRIVATE = ("command", "platform")
 """What a run knows of its machine and tells nobody: records are made to be published."""
@@ -72,25 +63,18 @@ def _recorded(suite: Suite, planned: Planned, out: Path, options: Mapping[str, A
         "fold": planned.fold, "trial": planned.trial, "tuned": dict(planned.tuned),
         "search": planned.search,
     }  # fmt: skip
-    try:
+
+    def results() -> dict[str, Any]:
         recipe = Recipe.from_values({**planned.options, **options}, suite.name)
-        path = out / "runs" / f"{_slug(planned)}-{name[:8]}"
-        run = run_recipe(recipe, out=path, auto_resume=True)
-        about |= _told(run, () if planned.trial else suite.elsewhere)
-        # Larger than all else, and of use only to what is to go on.
-        shutil.rmtree(run.folder.checkpoints.folder, ignore_errors=True)
-        outcome = DONE
-    except (Interrupted, InUseError):
-        raise
-    except (UsageError, UnfitError) as error:
-        about["error"], outcome = str(error), REFUSED
-    except Exception as error:  # whatever it is, it must not cost the other runs
-        known = isinstance(error, MetricForgeError)
-        about["error"], outcome = str(error) if known else told(error), FAILED
+        run = trained(recipe, out / "runs" / f"{_slug(planned)}-{name[:8]}")
+        return _told(run, () if planned.trial else suite.elsewhere)
+
+    found, outcome, error = attempted(results)
+    about |= found or {}
     # A run that was gone on with was begun before this.
     wall = round(max(time.perf_counter() - began, about.get("seconds", 0.0)), 3)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(**about, outcome=outcome, wall_seconds=wall, finished=now)
+    return Record(**about, outcome=outcome, error=error, wall_seconds=wall, finished=now)
 
 
 @cache

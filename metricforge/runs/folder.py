@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from metricforge.atomic_files import begun, clear_partials, write_file
 from metricforge.data.split_file import Record
-from metricforge.decoding import decoded, parsed
+from metricforge.decoding import decoded, is_json
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
@@ -173,7 +173,7 @@ class RunFolder:
         """
         found = []
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        while lines and not _is_json(lines[-1]):
+        while lines and not is_json(lines[-1]):
             lines.pop()
         for number, line in enumerate(lines, 1):
             try:
@@ -210,14 +210,6 @@ class RunFolder:
                 file.write(f"{now} {sentence}\n")
         except OSError as error:
             raise ResourceError(f"can't write to {self.path}: {error.strerror}.") from error
-
-
-def _is_json(line: str) -> bool:
-    try:
-        parsed(line)
-    except ValueError:
-        return False
-    return True
 
 
 def free_name(root: Path, name: str) -> Path:

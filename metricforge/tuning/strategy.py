@@ -36,16 +36,19 @@ class Search(Protocol):
 
 
 class Searching:
-    """A search by its name; errors in it are reported as its plugin's.
+    """A search of a space, by its name; errors in it are reported as its plugin's.
 
     Args:
         name: Spec of the search, e.g. "random".
         seed: Seed of its choices.
+        space: The dimensions of the search.
         registry: Registry of components.
     """
 
-    def __init__(self, name: str, seed: int, registry: Registry) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, seed: int, space: Sequence[Dimension], registry: Registry
+    ) -> None:
+        self.name, self._space = name, space
         spec = Spec.parse(name)
         self._entry = registry.find(SEARCH, spec)
         made = load(self._entry)
@@ -53,23 +56,24 @@ class Searching:
         with self._blaming():
             self._search: Search = made(seed, **options)
 
-    def ask(self, space: Sequence[Dimension]) -> tuple[Chooser, dict[str, str]]:
+    def ask(self) -> dict[str, str]:
         """Choose the options of the next trial.
 
-        Args:
-            space: The dimensions of the search.
-
         Returns:
-            The trial's chooser, and its options by key.
+            The options, as text, by key.
         """
         with self._blaming():
-            chooser = self._search.ask()
-            return chooser, {dimension.key: dimension.pick(chooser) for dimension in space}
+            self._chooser = self._search.ask()
+            return {dimension.key: dimension.pick(self._chooser) for dimension in self._space}
 
-    def tell(self, chooser: Chooser, score: float | None) -> None:
-        """Report the score of a trial, as :meth:`Search.tell`."""
+    def tell(self, score: float | None) -> None:
+        """Report the score of the trial that was asked for last.
+
+        Args:
+            score: Higher is better; None if it could not be trained.
+        """
         with self._blaming():
-            self._search.tell(chooser, score)
+            self._search.tell(self._chooser, score)
 
     @contextmanager
     def _blaming(self) -> Iterator[None]:

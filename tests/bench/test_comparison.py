@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from metricforge.bench.comparison import compare
-from metricforge.bench.result_file import append
 from metricforge.errors import DataError
+from metricforge.tuning.records import append
 from tests.bench.test_table import record
 
 

@@ -19,7 +19,7 @@ from benchmarks.records import BENCHMARKS, SUITES, records_of
 from benchmarks.sections import RESULTS, ROOT
 from benchmarks.tables import section
 from metricforge.bench import Table, read_records, read_suite, tabulate
-from metricforge.bench.result_file import DONE
+from metricforge.tuning.trials import DONE
 
 MEASURED = sorted(path.parent.name for path in (BENCHMARKS / "results").glob("*/results.jsonl"))
 

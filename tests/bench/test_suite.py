@@ -79,10 +79,10 @@ def test_every_fold_is_a_split_of_its_own(read) -> None:
 
 def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
     suite = read('[axes]\nsampler = ["hard-triplet", "random-triplets", "balanced"]\n')
-    assert [one.approach for one in suite.plan(["triplet"])] == ["hard-triplet", "random-triplets"]
-    assert [one.approach for one in suite.plan(["hard", "bal"])] == ["hard-triplet", "balanced"]
+    assert [one.name for one in suite.matching(["triplet"])] == ["hard-triplet", "random-triplets"]
+    assert [one.name for one in suite.matching(["hard", "bal"])] == ["hard-triplet", "balanced"]
     with pytest.raises(UsageError, match="did you mean 'balanced'"):
-        suite.plan(["balancde"])
+        suite.matching(["balancde"])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from metricforge.bench import Record, Suite, asked_for, tabulate
-from metricforge.bench.suite import Approach, Planned, Tuning
-from metricforge.bench.tuner import Tuner
+from metricforge.bench.suite import Approach, Planned, Tuned, Tuning
+from metricforge.bench.tuner import chosen, trials_of
 from metricforge.contracts import Estimate
 from metricforge.errors import UsageError
 
@@ -41,14 +41,19 @@ def margin(planned: Planned) -> float:
     return float(planned.tuned["loss.margin"])
 
 
-def carried_out(suite: Suite, of: Callable[[Planned], Record]) -> tuple[Tuner, list[Record]]:
-    """All trials, and the runs that follow from them."""
-    tuner, records = Tuner(suite, suite.approaches), {}
-    for trials in tuner.rounds():
+def carried_out(suite: Suite, of: Callable[[Planned], Record]) -> tuple[Tuned, list[Record]]:
+    """The options that all trials have chosen; the trials, and the runs that follow from them."""
+    records: dict[_Key, Record] = {}
+    for trials in trials_of(suite, None, lambda planned: records.get(_Key(planned))):
         records.update({planned: of(planned) for planned in map(_Key, trials)})
-        tuner.learn(lambda planned: records.get(_Key(planned)))
-    runs = [record_of(suite, planned) for planned in suite.plan(tuned=tuner.chosen)]
-    return tuner, [*records.values(), *runs]
+    tuned = chosen(suite, records.values())
+    runs = [record_of(suite, planned) for planned in suite.plan(tuned)]
+    return tuned, [*records.values(), *runs]
+
+
+def first_round(suite: Suite, search: str | None = None) -> list[Planned]:
+    """The trials that come first."""
+    return next(trials_of(suite, search, lambda planned: None))
 
 
 class _Key(Planned):
@@ -70,36 +75,33 @@ def near_half(planned: Planned) -> Record:
 
 
 def test_the_best_of_as_many_trials_is_chosen_for_each() -> None:
-    tuner, records = carried_out(SUITE, near_half)
+    tuned, records = carried_out(SUITE, near_half)
     trials = [one for one in records if one.trial is not None]
-    assert tuner.trials == len(trials) == 10
-    assert tuner.chosen is not None
+    assert SUITE.trials == len(trials) == 10
     for approach in SUITE.approaches:
         own = [one for one in trials if one.approach == approach.name]
         assert [one.trial for one in own] == [1, 2, 3, 4, 5]
         assert len({one.tuned["loss.margin"] for one in own}) == 5
         best = min(own, key=lambda one: abs(float(one.tuned["loss.margin"]) - 0.5))
-        assert tuner.chosen[approach.name, None] == best.tuned
+        assert tuned[approach.name, None] == best.tuned
     assert asked_for(SUITE, records) == records
 
 
 def test_by_an_error_the_least_is_the_best() -> None:
     suite = replace(SUITE, base={**SUITE.base, "select": "eer", "validation": "verification"})
-    tuner, records = carried_out(suite, lambda one: record_of(suite, one, eer=margin(one)))
-    assert tuner.chosen is not None
+    tuned, records = carried_out(suite, lambda one: record_of(suite, one, eer=margin(one)))
     least = min(float(one.tuned["loss.margin"]) for one in records if one.approach == "a")
-    assert float(tuner.chosen["a", None]["loss.margin"]) == least
+    assert float(tuned["a", None]["loss.margin"]) == least
 
 
 def test_each_fold_is_tuned_by_itself() -> None:
     suite = replace(SUITE, folds=3)
-    tuner, records = carried_out(
+    tuned, records = carried_out(
         suite, lambda one: record_of(suite, one, **{"map@r": margin(one) * (one.fold or -1)})
     )
-    assert tuner.trials == 5 * 2 * 3
-    assert tuner.chosen is not None
-    chosen = [float(tuner.chosen["a", fold]["loss.margin"]) for fold in range(3)]
-    assert chosen[0] < chosen[1] == chosen[2]
+    assert suite.trials == 5 * 2 * 3
+    margins = [float(tuned["a", fold]["loss.margin"]) for fold in range(3)]
+    assert margins[0] < margins[1] == margins[2]
     splits = {(one.fold, suite_split(suite, one)) for one in records}
     assert splits == {(fold, f"folds:k=3,fold={fold}") for fold in range(3)}
 
@@ -140,9 +142,8 @@ def test_what_no_trial_could_train_is_a_row_that_says_so() -> None:
             return near_half(planned)
         return replace(record_of(SUITE, planned, "failed"), error="it diverged.", validation={})
 
-    tuner, records = carried_out(SUITE, of)
-    assert tuner.chosen is not None
-    assert set(tuner.chosen) == {("a", None)}
+    tuned, records = carried_out(SUITE, of)
+    assert set(tuned) == {("a", None)}
     assert {one.approach for one in records if one.trial is None} == {"a"}
     (table,) = tabulate(SUITE, asked_for(SUITE, records))
     rows = {row.name: row for row in table.rows}
@@ -170,7 +171,7 @@ def test_trials_are_known_again_where_who_chose_them_is_not_installed() -> None:
     # A suite that names another is not served by them.
     assert asked_for(SUITE, elsewhere) == []
     with pytest.raises(UsageError, match="unknown search 'gone'"):
-        Tuner(whoever, whoever.approaches, "gone")
+        first_round(whoever, "gone")
 
 
 def test_trials_outside_of_what_is_searched_by_now_are_not_asked_for() -> None:
@@ -187,23 +188,21 @@ def test_trials_outside_of_what_is_searched_by_now_are_not_asked_for() -> None:
 
 
 def test_trials_are_by_a_seed_that_no_run_has() -> None:
-    tuner = Tuner(SUITE, SUITE.approaches)
-    trials = next(tuner.rounds())
+    trials = first_round(SUITE)
     runs = replace(SUITE, seeds=1000).plan(tuned={("a", None): {}, ("b", None): {}})
     assert len(trials) == 2
     assert not {one.options["seed"] for one in trials} & {one.options["seed"] for one in runs}
 
 
 def test_each_approach_is_offered_what_any_other_is() -> None:
-    tuner = Tuner(SUITE, SUITE.approaches)
-    first, second = next(tuner.rounds())
+    first, second = first_round(SUITE)
     assert first.tuned == second.tuned
 
 
 def test_of_trials_that_are_as_good_the_first_is_chosen() -> None:
-    tuner, records = carried_out(SUITE, lambda one: record_of(SUITE, one, **{"map@r": 0.5}))
+    tuned, records = carried_out(SUITE, lambda one: record_of(SUITE, one, **{"map@r": 0.5}))
     first = {one.approach: one.tuned for one in records if one.trial == 1}
-    assert tuner.chosen == {(name, None): tuned for name, tuned in first.items()}
+    assert tuned == {(name, None): options for name, options in first.items()}
     assert asked_for(SUITE, records) == records
     # Processes side by side end in any order.
     assert asked_for(SUITE, records[::-1]) == records[::-1]
@@ -212,7 +211,7 @@ def test_of_trials_that_are_as_good_the_first_is_chosen() -> None:
 def test_options_that_a_search_does_not_have_are_refused() -> None:
     wrong = replace(SUITE, tuning=replace(SUITE.tuning, search="random:sed=7"))
     with pytest.raises(UsageError, match="sed"):
-        Tuner(wrong, wrong.approaches)
+        first_round(wrong)
 
 
 def test_without_validation_classes_nothing_can_be_tuned() -> None:

@@ -57,12 +57,11 @@ def test_random_search_is_there_and_what_plugins_add() -> None:
     assert usual_search(registry) == "tpe"
     space = [Real("loss.margin", 0.05, 0.5)]
     for name in ("random", "tpe"):
-        search = Searching(name, 0, registry)
-        chooser, options = search.ask(space)
-        assert 0.05 <= float(options["loss.margin"]) <= 0.5
-        search.tell(chooser, 0.5)
+        search = Searching(name, 0, space, registry)
+        assert 0.05 <= float(search.ask()["loss.margin"]) <= 0.5
+        search.tell(0.5)
     with pytest.raises(UsageError, match="unknown search 'tp'; did you mean 'tpe'"):
-        Searching("tp", 0, registry)
+        Searching("tp", 0, space, registry)
 
 
 class Evil:
@@ -79,8 +78,8 @@ def test_a_search_that_fails_is_blamed_and_one_alone_is_the_usual_one() -> None:
         group = "metricforge.searches"
         return Registry([EntryPoint(name, f"{__name__}:Evil", group) for name in names])
 
-    search = Searching("evil", 0, points("evil"))
+    search = Searching("evil", 0, [], points("evil"))
     with pytest.raises(PluginError, match=r"search 'evil' of .* failed: RuntimeError: no idea"):
-        search.ask([])
+        search.ask()
     assert usual_search(points("random", "evil")) == "evil"
     assert usual_search(points("random", "evil", "worse")) == "random"

@@ -47,11 +47,11 @@ def command(
     the exit code is 1.
     """
     from metricforge.bench import carry_out, tabulate
-    from metricforge.bench.result_file import DONE, FAILED
     from metricforge.bench.runner import RECORDS
     from metricforge.bench.table_notes import not_there
     from metricforge.report.progress import RunsLine
     from metricforge.scoring.baselines import TRAINED
+    from metricforge.tuning.trials import DONE, FAILED
 
     found = find(suite)
     place = results_of(found, out)

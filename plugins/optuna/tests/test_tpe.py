@@ -1,4 +1,4 @@
-"""The search `tpe` as suites use it."""
+"""The search `tpe` as `metricforge tune` and suites use it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ MARGIN = Real("loss.margin", 0.0, 1.0)
 
 def carried_out(seed: int, trials: int) -> list[float]:
     """The margins that are tried, where 0.3 is the best and none above 0.8 can be trained."""
-    search, tried = Searching("tpe", seed, Registry.installed()), []
+    search, tried = Searching("tpe", seed, [MARGIN], Registry.installed()), []
     for _ in range(trials):
-        chooser, options = search.ask([MARGIN])
-        margin = float(options["loss.margin"])
+        margin = float(search.ask()["loss.margin"])
         tried.append(margin)
-        search.tell(chooser, None if margin > 0.8 else -abs(margin - 0.3))
+        search.tell(None if margin > 0.8 else -abs(margin - 0.3))
     return tried
 
 
