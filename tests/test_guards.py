@@ -136,7 +136,7 @@ def test_plugins_import_the_contract_and_little_else():
     assert importing(STANDARD_MODULES, is_internal) == []
 
 
-ROOMS = ("contracts", "errors", "data", "evaluation", "pairwise", "runs", "testing", "tuning")
+ROOMS = ("contracts", "errors", "data", "evaluation", "pairwise", "testing", "tuning")
 PUBLIC = ("metricforge", *(f"metricforge.{room}" for room in ROOMS))
 
 

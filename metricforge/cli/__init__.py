@@ -42,6 +42,7 @@ COMMANDS = {
     "plugins": "List, show, check and begin plugins.",
     "search": "Find the images of an index that are nearest to others.",
     "train": "Train an embedding and test it on classes it never saw.",
+    "tune": "Search the best options of a recipe, on its validation classes.",
 }
 
 

@@ -10,12 +10,9 @@ import click
 
 from metricforge.cli.lazy import LazyGroup
 from metricforge.entry_points import COMMAND
-from metricforge.errors import MetricForgeError, PluginError, UsageError, told
+from metricforge.errors import MetricForgeError, PluginError, told
 from metricforge.registry import Entry, Registry, load
 from metricforge.spec import Spec
-
-ELSEWHERE = {"tune": "metricforge-optuna"}
-"""Commands of distributions of our own that need not be installed."""
 
 CLICK = (click.ClickException, click.exceptions.Exit, click.Abort)
 
@@ -35,12 +32,6 @@ class WithPlugins(LazyGroup):
         distribution, _, name = cmd_name.rpartition(":")
         registry = Registry.installed()
         if name not in [entry.name for entry in registry.entries(COMMAND)]:
-            if name in ELSEWHERE and not ctx.resilient_parsing:
-                raise UsageError(
-                    f"the command '{name}' comes with {ELSEWHERE[name]}, which is not installed "
-                    "or not among METRICFORGE_PLUGINS; pip install it, from plugins/ of the source "
-                    "or a registry."
-                )
             return None
         entry = registry.find(COMMAND, Spec(name, distribution=distribution or None))
         return _blamed(_command(entry), entry)

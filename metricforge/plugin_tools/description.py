@@ -58,7 +58,7 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
     if kind == SEARCH:
         doc = inspect.getdoc(loaded) or ""
         file, line = _place(loaded)
-        example = f'metricforge bench run SUITE, with search = "{spec.name}" in its [tune]'
+        example = f"metricforge tune RECIPE --option dim=32,64 --search {spec.name}"
         return Description(entry, spec.name, doc, (), options_of(loaded), (), file, line, example)
     if fault := _fault(registry, kind, spec):
         file, line = _place(loaded)

@@ -85,7 +85,8 @@ GUIDANCE = {
         "stderr, and a `MetricForgeError` is one sentence with an exit code.",
     ),
     "search": Guidance(
-        "metricforge bench run suite.toml",
+        "metricforge train --epochs 3 --out runs/first\n"
+        "metricforge tune runs/first --option dim=16,32 --trials 3 --search my-idea:random=0.3",
         'A suite has it as `search = "my-idea:random=0.3"` in its table `[tune]`. `ask` returns\n'
         "what picks the options of a trial, and `tell` reports the score of the trial.",
     ),

@@ -259,12 +259,6 @@ def test_new_writes_a_plugin_and_says_what_to_do_next(tmp_path: Path) -> None:
     assert "exists" in again.stderr
 
 
-def test_a_command_of_a_distribution_that_is_not_there_says_which_brings_it() -> None:
-    done = metricforge("tune", "recipe.toml", env={"METRICFORGE_PLUGINS": ""})
-    assert done.returncode == 2
-    assert "'tune' comes with metricforge-optuna, which is not installed" in done.stderr
-
-
 def test_new_names_the_option_that_takes_the_kind(tmp_path: Path) -> None:
     folder = tmp_path / "my-jitter"
     done = metricforge("plugins", "new", "augmentation", "my-jitter", "--out", folder)

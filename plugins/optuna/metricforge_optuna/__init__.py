@@ -1,3 +1,3 @@
-"""`metricforge tune`: the best options of a recipe, searched on validation classes."""
+"""Optuna's choices for trials, as the search `tpe`."""
 
 METRICFORGE_API = 1

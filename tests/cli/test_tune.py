@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import metricforge_optuna.search as search
 import pytest
-import torch
 from click.testing import CliRunner, Result
-from metricforge_optuna.command import command
 
 from metricforge import Recipe, Run
 from metricforge.cli import cli
+from metricforge.cli.tune import command
 from metricforge.errors import ArtefactError, Interrupted, ResourceError, UsageError
-
-torch.set_num_threads(1)
+from metricforge.tuning import trials
+from tests.cli.process import metricforge
 
 RECIPE = Recipe(
     dataset="digits", backbone="conv4:channels=4", loss="triplet", dim=8, epochs=1,
@@ -45,14 +41,6 @@ def succeed(recipe: Path, *words: object) -> dict[str, Any]:
     assert done.exit_code == 0, (done.output, done.exception)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def metricforge(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    program = str(Path(sys.executable).with_name("metricforge"))
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [program, *map(str, words)], capture_output=True, text=True, env=env, cwd=cwd, check=False
-    )
 
 
 def test_a_search_finds_its_best_and_never_opens_the_test_classes(
@@ -116,12 +104,12 @@ def outcomes(found: dict[str, Any]) -> list[tuple[Any, Any]]:
 def test_a_trial_that_was_stopped_is_done_again(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(**options: Any) -> Run:
+    def stop(*recipe: Recipe, **options: Any) -> Run:
         raise Interrupted("interrupted and saved at step 1")
 
     out = tmp_path / "search"
     with monkeypatch.context() as patched:
-        patched.setattr(search, "train", stop)
+        patched.setattr(trials, "run_recipe", stop)
         done = tune(recipe, *SPACE, "--trials", 2, "--out", out)
     assert isinstance(done.exception, Interrupted)
     assert "stopped in trial 1" in str(done.exception)
@@ -182,26 +170,44 @@ def test_when_every_trial_fails_the_last_says_why(recipe: Path, tmp_path: Path) 
     assert "none of 2 trials could be trained; last: loss" in str(done.exception)
 
 
-def test_a_damaged_journal_is_refused(recipe: Path, tmp_path: Path) -> None:
+def test_damaged_files_of_a_search_are_refused(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "search"
     words = ("--option", "dim=4,8", "--out", out)
     succeed(recipe, *words, "--trials", 1)
-    lines = (out / "journal.jsonl").read_text().splitlines(keepends=True)
-    (out / "journal.jsonl").write_text("".join(["nonsense\n", *lines]))
-    done = tune(recipe, *words)
-    assert isinstance(done.exception, ArtefactError), done.exception
-    assert "journal.jsonl is damaged" in str(done.exception)
+    lines, plan = (out / "trials.jsonl").read_text(), (out / "search.json").read_text()
+
+    def refused(name: str, text: str) -> str:
+        (out / name).write_text(text)
+        done = tune(recipe, *words)
+        assert isinstance(done.exception, ArtefactError), done.exception
+        return str(done.exception)
+
+    assert "trials.jsonl is not the file of a search" in refused("trials.jsonl", "nonsense\n")
+    # As of a search that has changed since, which would not go on as it began.
+    other = lines.replace('"dim": "', '"dim": "9')
+    assert "as trial 1, and the search 'tpe' that is" in refused("trials.jsonl", other)
+    (out / "trials.jsonl").write_text(lines)
+    assert "search.json can't be read" in refused("search.json", "nonsense")
+    earlier = plan.replace('"format": 2', '"format": 1')
+    assert "it is of format 1, not 2" in refused("search.json", earlier)
 
 
-@pytest.mark.exhaustive
-def test_a_journal_that_a_crash_cut_short_goes_on(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    ["cut", pytest.param("first", marks=pytest.mark.exhaustive)],
+)
+def test_a_trial_whose_line_is_damaged_is_done_again(
+    recipe: Path, tmp_path: Path, damaged: str
+) -> None:
     out = tmp_path / "search"
     words = (*SPACE, "--out", out)
-    whole = succeed(recipe, *SPACE, "--out", tmp_path / "whole", "--trials", 2)
-    succeed(recipe, *words, "--trials", 1)
-    text = (out / "journal.jsonl").read_text()
-    (out / "journal.jsonl").write_text(text[:-20])
-    assert outcomes(succeed(recipe, *words, "--trials", 2)) == outcomes(whole)
+    whole = succeed(recipe, *SPACE, "--out", tmp_path / "whole", "--trials", 3)
+    succeed(recipe, *words, "--trials", 1 if damaged == "cut" else 2)
+    text = (out / "trials.jsonl").read_text()
+    # The first as a crash leaves it, which is the only line then.
+    (out / "trials.jsonl").write_text(text[:-20] if damaged == "cut" else f"x{text}")
+    assert outcomes(succeed(recipe, *words, "--trials", 3)) == outcomes(whole)
+    assert tune(recipe, *words, "--trials", 3).stderr == "", "there was nothing left to do"
 
 
 def test_the_time_is_kept(recipe: Path, tmp_path: Path) -> None:
@@ -227,10 +233,43 @@ def test_a_recipe_with_an_object_cannot_be_repeated(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_says_so(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Path, text: str) -> int:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     done = tune(recipe, "--option", "dim=4,8", "--out", tmp_path / "search")
     assert isinstance(done.exception, ResourceError)
     assert "No space left" in str(done.exception)
+
+
+def test_a_search_is_resumed_by_whoever_began_it(recipe: Path, tmp_path: Path) -> None:
+    """At random where it was asked for, though the plugin's search is installed."""
+    words = (*SPACE, "--out", tmp_path / "search")
+    begun = succeed(recipe, *words, "--trials", 1, "--search", "random")
+    again = succeed(recipe, *words, "--trials", 2)
+    assert again["trials"][:1] == begun["trials"]
+    whole = succeed(
+        recipe, *SPACE, "--trials", 2, "--search", "random", "--out", tmp_path / "whole"
+    )
+    assert outcomes(again) == outcomes(whole)
+    done = tune(recipe, *words, "--search", "tpe")
+    assert "search: random / tpe" in str(done.exception)
+    mistyped = (*SPACE, "--out", tmp_path / "new", "--search")
+    assert "did you mean 'tpe'" in str(tune(recipe, *mistyped, "tp").exception)
+    succeed(recipe, *mistyped, "tpe", "--trials", 1)
+
+
+def test_without_a_plugin_the_search_is_at_random(recipe: Path, tmp_path: Path) -> None:
+    words = ("tune", recipe, "--option", "dim=4,8", "--trials", 1, "--out", tmp_path / "search")
+    done = metricforge(*words, env={"METRICFORGE_PLUGINS": ""})
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "search" / "search.json").read_text())["search"] == "random"
+
+
+def test_a_split_without_validation_classes_can_not_be_searched(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.but(split="classes:train=0-4,validation=5,test=6-9").to_toml())
+    done = tune(path, "--option", "dim=4,8", "--out", tmp_path / "search")
+    assert isinstance(done.exception, UsageError)
+    assert "needs two validation classes" in str(done.exception)
+    assert not (tmp_path / "search" / "trials.jsonl").exists()
