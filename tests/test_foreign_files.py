@@ -40,7 +40,7 @@ from metricforge.scoring.episode_files import read_episodes, write_episodes
 from metricforge.spec import Spec
 from metricforge.training.checkpoint import Checkpoints, restore
 from metricforge.training.loop import TrainState, fit
-from metricforge.tuning.records import append
+from metricforge.tuning.trials import append
 from tests.bench.test_table import record
 from tests.cli.process import metricforge
 from tests.cli.small_model import make_model

@@ -1,12 +1,12 @@
 """Suites: many runs from one file, and the table that compares them."""
 
-from metricforge.bench.current_records import asked_for
 from metricforge.bench.grid import grids
 from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.runner import carry_out
 from metricforge.bench.suite import Suite
 from metricforge.bench.suite_file import read_suite
 from metricforge.bench.table import Table, tabulate
+from metricforge.bench.trials import asked_for
 
 __all__ = [
     "Record",

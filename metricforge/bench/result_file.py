@@ -11,8 +11,7 @@ from typing import Any, TypedDict
 
 from metricforge.decoding import Finite
 from metricforge.runs.environment import Environment
-from metricforge.tuning.records import read
-from metricforge.tuning.trials import DONE
+from metricforge.tuning.trials import DONE, read
 
 
 class Told(TypedDict):

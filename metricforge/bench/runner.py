@@ -18,12 +18,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from metricforge.bench.name_checks import check_names
 from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.suite import Planned, Suite
-from metricforge.bench.tuner import chosen, searched_by, trials_of
+from metricforge.bench.trials import chosen, searched_by, trials_of
 from metricforge.bench.worker import run_one
 from metricforge.errors import Interrupted, ResourceError
 from metricforge.runs.lock import held
-from metricforge.tuning.records import append
-from metricforge.tuning.trials import DONE, REFUSED
+from metricforge.tuning.trials import DONE, REFUSED, append
 
 RECORDS = "results.jsonl"
 

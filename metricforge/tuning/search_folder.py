@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from metricforge.atomic_files import write_file
-from metricforge.decoding import Versioned, decoded
+from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, Interrupted, UsageError
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
@@ -21,10 +21,9 @@ from metricforge.runs.lock import held
 from metricforge.runs.run import Run
 from metricforge.scoring.measure import goodness
 from metricforge.tuning.options import carried_out
-from metricforge.tuning.records import append, read
 from metricforge.tuning.space import Dimension
 from metricforge.tuning.strategy import Searching, usual_search
-from metricforge.tuning.trials import attempted, best_first, rounds, trained
+from metricforge.tuning.trials import append, attempted, best_first, read, rounds, trained
 
 FORMAT = 2
 
@@ -46,16 +45,6 @@ class Trial:
     failure: str = ""
 
 
-class Agreed(TypedDict):
-    """What `search.json` has."""
-
-    format: int
-    recipe: str
-    options: list[str]
-    seed: int
-    search: str
-
-
 @dataclass(frozen=True)
 class Plan:
     """The plan of a search: a recipe, the values to try, who chooses them with which seed.
@@ -68,7 +57,7 @@ class Plan:
     seed: int
     search: str = ""
 
-    def to_json(self) -> Agreed:
+    def to_json(self) -> dict[str, Any]:
         """The plan as it is in `search.json`."""
         return {
             "format": FORMAT,
@@ -94,21 +83,11 @@ class SearchFolder:
         self._plan, self._trials = path / "search.json", path / "trials.jsonl"
 
     def run(self, plan: Plan, trials: int, timeout: float | None = None) -> list[Trial]:
-        """Run trials up to a number, or until the time is over, and write the best recipe.
+        """Run so many trials, with those that are recorded, write the best recipe, return them all.
 
-        Args:
-            plan: The plan; that in the folder, if there is one.
-            trials: Number of trials, with those that are recorded.
-            timeout: Seconds after which no trial begins; the first one always does.
-
-        Returns:
-            All recorded trials, the failed ones too, in order.
-
-        Raises:
-            UsageError: The folder holds something else or another search, with the difference; or
-                no trial could be trained.
-            ArtefactError: The folder's files are damaged.
-            Interrupted: The search was stopped.
+        After `timeout` seconds no trial begins, but the first one always does. Raises UsageError
+        for a folder with something else or another search, with the difference, and if no trial
+        could be trained; ArtefactError for damaged files, Interrupted if the search is stopped.
         """
         if not self._plan.is_file() and self.path.exists() and not _is_empty(self.path):
             raise UsageError(f"{self.path} holds something else than a search; use another --out.")
@@ -137,7 +116,13 @@ class SearchFolder:
         asked = rounds({search: Trial}, count, lambda one: _score(records[one.number], select))
         for (trial,) in asked:
             if (known := records.get(trial.number)) is not None:
-                self._refuse_other_choices(known, trial, plan.search)
+                if known.options != trial.options:
+                    # By another version of the search, say: it would not go on as it began.
+                    raise ArtefactError(
+                        f"{self._trials} has {written(known.options)} as trial {trial.number}, and "
+                        f"the search '{plan.search}' of now chooses {written(trial.options)}; use "
+                        "another --out."
+                    )
                 continue
             if timeout is not None and records and time.monotonic() - began > timeout:
                 self._say(f"stopped after {len(records)} trials: the time is over.")
@@ -187,15 +172,14 @@ class SearchFolder:
         if not self._plan.is_file():
             return replace(plan, search=plan.search or usual_search(Registry.installed()))
         try:
-            text = self._plan.read_text()
-            if (format := decoded(text, Versioned).format) != FORMAT:
+            there = decoded(self._plan.read_text(), dict[str, Any])
+            if (format := there.get("format")) != FORMAT:
                 raise ValueError(f"it is of format {format}, not {FORMAT}")
-            there = decoded(text, Agreed)
         except (OSError, ValueError) as error:
             raise ArtefactError(
                 f"{self._plan} can't be read: {error}; use another --out."
             ) from error
-        plan = replace(plan, search=plan.search or there["search"])
+        plan = replace(plan, search=plan.search or str(there.get("search")))
         if differences := list(_differences(there, plan.to_json())):
             raise UsageError(
                 f"{self.path} holds another search (there / asked for): {'; '.join(differences)}; "
@@ -209,15 +193,6 @@ class SearchFolder:
             return {}
         records = read(self._trials, Trial, "the file of a search's trials")
         return {record.number: record for record in records}
-
-    def _refuse_other_choices(self, known: Trial, trial: Trial, search: str) -> None:
-        # Of another version, or the file was changed: what it would choose next is another search.
-        if known.options != trial.options:
-            raise ArtefactError(
-                f"{self._trials} has {written(known.options)} as trial {trial.number}, and the "
-                f"search '{search}' that is installed now chooses {written(trial.options)}; "
-                "use another --out."
-            )
 
 
 def ranked(trials: Iterable[Trial], select: str) -> list[Trial]:
@@ -242,7 +217,7 @@ def _is_empty(path: Path) -> bool:
 def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
     """Where two plans differ, as "what: there / asked for"."""
     for key, value in asked.items():
-        first, second = _lines(there[key]), _lines(value)
+        first, second = _lines(there.get(key)), _lines(value)
         mine = ", ".join(line for line in first if line not in second)
         theirs = ", ".join(line for line in second if line not in first)
         if mine or theirs:

@@ -1,16 +1,22 @@
-"""Trials: what searches ask for next, how each is trained, and which are the best."""
+"""Trials: what searches ask for is trained without the test classes, and recorded as a line."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from metricforge.decoding import decoded, is_json
 from metricforge.errors import (
+    ArtefactError,
     Interrupted,
     InUseError,
     MetricForgeError,
+    ResourceError,
     UnfitError,
     UsageError,
     told,
@@ -20,6 +26,9 @@ from metricforge.report.progress import Listener
 from metricforge.runs.run import Run
 from metricforge.runs.train import run_recipe
 from metricforge.tuning.strategy import Searching
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -33,17 +42,9 @@ def rounds(
 ) -> Iterator[list[T]]:
     """The trials of each round, one of every search; they are trained before the next round.
 
-    The same scores lead to the same trials. A search is resumed by the same rounds from the first
-    one, in which the trials that have a record are not trained again.
-
-    Args:
-        searches: Searches, each with what makes a trial of its number and options.
-        count: Number of rounds.
-        score_of: The score of a trial of the round before, higher being better; None if it could
-            not be trained.
-
-    Yields:
-        The trials, in the order of the searches.
+    The same scores lead to the same trials: a search is resumed from its first round, and trials
+    that have a record are not trained again. `searches` have what makes a trial of its number and
+    options. `score_of` has the score of a trial, higher being better, or None.
     """
     for number in range(1, count + 1):
         trials = [trial_of(number, search.ask()) for search, trial_of in searches.items()]
@@ -53,30 +54,13 @@ def rounds(
 
 
 def best_first(trials: Iterable[T], score_of: Callable[[T], float | None]) -> list[T]:
-    """The trials that have a score, the best first; of equals the earlier.
-
-    Args:
-        trials: Trials, in order.
-        score_of: The score of a trial, higher being better, or None.
-
-    Returns:
-        The trials.
-    """
+    """The trials that have a score, the highest first; of equals the earlier."""
     scored = [(score, trial) for trial in trials if (score := score_of(trial)) is not None]
     return [trial for _, trial in sorted(scored, key=lambda pair: -pair[0])]
 
 
 def trained(recipe: Recipe, path: Path, listener: Listener | None = None) -> Run:
-    """Train a recipe, or resume its training, into a folder that then has no checkpoints.
-
-    Args:
-        recipe: The recipe.
-        path: The run's folder.
-        listener: Shows the progress.
-
-    Returns:
-        The finished run.
-    """
+    """Train a recipe, or resume its training, into a folder that then has no checkpoints."""
     run = run_recipe(recipe, out=path, auto_resume=True, listener=listener)
     # Larger than all else, and of use only to what is to be resumed.
     shutil.rmtree(run.folder.checkpoints.folder, ignore_errors=True)
@@ -84,18 +68,10 @@ def trained(recipe: Recipe, path: Path, listener: Listener | None = None) -> Run
 
 
 def attempted(work: Callable[[], T]) -> tuple[T | None, str, str]:
-    """Do the work of one of many runs; its failure must not cost the others.
+    """What `work` returns, its outcome and its error: a run that fails must not cost the others.
 
-    Args:
-        work: Trains, and gives what is to be recorded.
-
-    Returns:
-        What the work gives, or None; the outcome: done, refused for what can't be trained so, or
-        failed; the error, "" for none.
-
-    Raises:
-        Interrupted: The run was stopped.
-        InUseError: Another process works in its folder.
+    The outcome is done, refused for what can't be trained so, or failed. Interrupted and InUseError
+    are raised: the run is not over.
     """
     try:
         return work(), DONE, ""
@@ -105,3 +81,49 @@ def attempted(work: Callable[[], T]) -> tuple[T | None, str, str]:
         return None, REFUSED, str(error)
     except Exception as error:
         return None, FAILED, str(error) if isinstance(error, MetricForgeError) else told(error)
+
+
+def append(path: Path, record: DataclassInstance) -> None:
+    """Add a record to a file, as a line that is on the disk; ResourceError where it can't be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            # A line that was cut short by a crash must not swallow this one.
+            file.write(("\n" if _is_open(path) else "") + json.dumps(asdict(record)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ResourceError(f"can't write {path}: {error.strerror}.") from error
+
+
+def read(path: Path, kind: type[T], what: str) -> list[T]:
+    """The records of a file, in order; `kind` is their dataclass.
+
+    A damaged line, e.g. one that a crash cut short, is skipped: its run is made again.
+    ArtefactError for a file that is not `what` it should be.
+    """
+    try:
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+    except OSError as error:
+        raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
+    records, damaged = [], None
+    for line in filter(str.strip, lines):
+        try:
+            records.append(decoded(line, kind, closed=True))
+        except ValueError as error:
+            # A crash while the first line was written leaves one without an end, and no record.
+            if line.endswith("\n") or is_json(line):
+                damaged = damaged or error
+    if damaged and not records:
+        raise ArtefactError(f"{path} is not {what} ({damaged}).")
+    return records
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a file's last line has no end."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return False
+        file.seek(size - 1)
+        return file.read(1) != b"\n"

@@ -10,7 +10,7 @@ import pytest
 
 from metricforge.bench.comparison import compare
 from metricforge.errors import DataError
-from metricforge.tuning.records import append
+from metricforge.tuning.trials import append
 from tests.bench.test_table import record
 
 

@@ -185,7 +185,7 @@ def test_damaged_files_of_a_search_are_refused(recipe: Path, tmp_path: Path) -> 
     assert "trials.jsonl is not the file of a search" in refused("trials.jsonl", "nonsense\n")
     # As of a search that has changed since, which would not go on as it began.
     other = lines.replace('"dim": "', '"dim": "9')
-    assert "as trial 1, and the search 'tpe' that is" in refused("trials.jsonl", other)
+    assert "as trial 1, and the search 'tpe' of now" in refused("trials.jsonl", other)
     (out / "trials.jsonl").write_text(lines)
     assert "search.json can't be read" in refused("search.json", "nonsense")
     earlier = plan.replace('"format": 2', '"format": 1')

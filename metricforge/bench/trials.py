@@ -1,4 +1,4 @@
-"""As many trials for every approach, each judged by validation classes alone."""
+"""The trials of a suite, what they choose, and the records that the suite asks for."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def trials_of(
     name = suite.tuning.search or search or usual_search(registry)
     # The seed is the same for each approach, which has the same choices as it would have alone.
     searches = {
-        Searching(name, 0, space_of(suite, approach, registry), registry): partial(
+        Searching(name, 0, _space_of(suite, approach, registry), registry): partial(
             suite.trial_of, approach, fold, name
         )
         for approach, fold in product(suite.approaches, suite.each_fold)
     }
-    yield from rounds(searches, suite.tuning.trials, lambda one: score_of(suite, record_of(one)))
+    yield from rounds(searches, suite.tuning.trials, lambda one: _score_of(suite, record_of(one)))
 
 
 def chosen(suite: Suite, trials: Iterable[Record]) -> Tuned:
@@ -45,9 +45,60 @@ def chosen(suite: Suite, trials: Iterable[Record]) -> Tuned:
     """
     best: dict[tuple[str, int | None], Mapping[str, str]] = {}
     in_order = sorted(trials, key=lambda one: one.trial or 0)
-    for trial in best_first(in_order, partial(score_of, suite)):
+    for trial in best_first(in_order, partial(_score_of, suite)):
         best.setdefault((trial.approach, trial.fold), trial.tuned)
     return best
+
+
+def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """Those of the records that the suite asks for, not of what it once was.
+
+    Trials count whose options are among those to be searched, and runs that have what these
+    trials have chosen; seeds beyond the suite's own are more of the same.
+    """
+    trials = _trials_of(suite, records)
+    asked = {record.id for record in trials}
+    tuned = chosen(suite, trials) if suite.tuning else None
+    seeds = {record.seed for record in records if record.trial is None} | set(range(suite.seeds))
+    for approach, fold, seed in product(suite.approaches, suite.each_fold, sorted(seeds)):
+        options = {} if tuned is None else tuned.get((approach.name, fold))
+        if options is not None:
+            asked.add(suite.identity(suite.run_of(approach, seed, fold, options)))
+    return [record for record in records if record.id in asked]
+
+
+def _trials_of(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """The trials among the records that are some of the suite's, as it is."""
+    if suite.tuning is None:
+        return []
+    search = suite.tuning.search or searched_by(records)
+    tried: dict[str, list[Record]] = {}
+    for record in records:
+        if record.trial is not None and record.search == search:
+            tried.setdefault(record.approach, []).append(record)
+    registry = Registry.installed()
+    return [
+        record
+        for approach in suite.approaches
+        if approach.name in tried
+        for space in [_space_of(suite, approach, registry)]
+        for record in tried[approach.name]
+        if _is_of(suite, approach, space, record)
+    ]
+
+
+def _is_of(suite: Suite, approach: Approach, space: Sequence[Dimension], trial: Record) -> bool:
+    """Whether a trial tries what the suite would, and nothing else is different."""
+    assert suite.tuning is not None
+    assert trial.trial is not None
+    if trial.trial > suite.tuning.trials or trial.fold not in suite.each_fold:
+        return False
+    if list(trial.tuned) != [dimension.key for dimension in space]:
+        return False
+    if not all(dimension.holds(trial.tuned[dimension.key]) for dimension in space):
+        return False
+    again = suite.trial_of(approach, trial.fold, trial.search, trial.trial, trial.tuned)
+    return suite.identity(again) == trial.id
 
 
 def searched_by(records: Sequence[Record]) -> str | None:
@@ -55,12 +106,12 @@ def searched_by(records: Sequence[Record]) -> str | None:
     return next((record.search for record in records if record.trial is not None), None)
 
 
-def space_of(suite: Suite, approach: Approach, registry: Registry) -> tuple[Dimension, ...]:
+def _space_of(suite: Suite, approach: Approach, registry: Registry) -> tuple[Dimension, ...]:
     """What may be tried of an approach."""
     return read_options(suite.options_to_tune(approach), _recipe(suite, approach), registry)
 
 
-def score_of(suite: Suite, trial: Record | None) -> float | None:
+def _score_of(suite: Suite, trial: Record | None) -> float | None:
     """How good a trial is, more being better, by what its recipe selects by; None if not done."""
     if trial is None or trial.outcome != DONE:
         return None

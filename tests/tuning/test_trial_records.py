@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metricforge.errors import ArtefactError
-from metricforge.tuning.records import append, read
+from metricforge.tuning.trials import append, read
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from metricforge.bench import Record, Suite, asked_for, tabulate
 from metricforge.bench.suite import Approach, Planned, Tuned, Tuning
-from metricforge.bench.tuner import chosen, trials_of
+from metricforge.bench.trials import chosen, trials_of
 from metricforge.contracts import Estimate
 from metricforge.errors import UsageError
 
