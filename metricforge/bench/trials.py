@@ -1,4 +1,4 @@
-"""The trials of a suite, what they choose, and the records that the suite asks for."""
+"""The trials of a suite, what they choose, and the records that the suite requires."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def chosen(suite: Suite, trials: Iterable[Record]) -> Tuned:
 
 
 def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
-    """Those of the records that the suite asks for, not of what it once was.
+    """Those of the records that the suite requires, not of what it once was.
 
     Trials count whose options are among those to be searched, and runs that have what these
     trials have chosen; seeds beyond the suite's own are more of the same.

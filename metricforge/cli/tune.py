@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Search the best options of a recipe, on its validation classes.
 
-    RECIPE is a TOML file, such as a run's config.toml. Trials never open the test classes; the
+    RECIPE is a TOML file, e.g. a run's config.toml. Trials never open the test classes; the
     best recipe is written, and `metricforge train --config` tests it once.
     """
     from metricforge.recipes.recipe import Recipe
