@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from metricforge.entry_points import SEARCH
-from metricforge.errors import PluginError, told
+from metricforge.errors import MetricForgeError, PluginError, told
 from metricforge.registry import Registry, load
 from metricforge.spec import Spec, bind
 from metricforge.tuning.space import Chooser, Dimension
@@ -79,6 +79,8 @@ class Searching:
     def _blaming(self) -> Iterator[None]:
         try:
             yield
+        except MetricForgeError:
+            raise
         except Exception as error:
             entry = self._entry
             raise PluginError(

@@ -67,7 +67,9 @@ def test_random_search_is_there_and_what_plugins_add() -> None:
 class Evil:
     """Chooses nothing."""
 
-    def __init__(self, seed: int) -> None: ...
+    def __init__(self, seed: int, *, ideas: int = 0) -> None:
+        if ideas < 0:
+            raise UsageError(f"evil needs ideas >= 0, not {ideas}.")
 
     def ask(self) -> None:
         raise RuntimeError("no idea")
@@ -81,5 +83,7 @@ def test_a_search_that_fails_is_blamed_and_one_alone_is_the_usual_one() -> None:
     search = Searching("evil", 0, [], points("evil"))
     with pytest.raises(PluginError, match=r"search 'evil' of .* failed: RuntimeError: no idea"):
         search.ask()
+    with pytest.raises(UsageError, match="evil needs ideas >= 0, not -1"):
+        Searching("evil:ideas=-1", 0, [], points("evil"))
     assert usual_search(points("random", "evil")) == "evil"
     assert usual_search(points("random", "evil", "worse")) == "random"
