@@ -70,7 +70,8 @@ def trained(out: Path, *words: object) -> list[dict]:
     return found
 
 
-def test_every_sampler_and_every_loss_trains(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_every_sampler_and_every_loss_trains(most: int, tmp_path: Path) -> None:
     suite = read_suite(SUITES / "smoke.toml")
     fits = fitting(suite)
     assert (len(fits), len(suite.approaches)) == (68, 160)
@@ -79,8 +80,8 @@ def test_every_sampler_and_every_loss_trains(tmp_path: Path) -> None:
     for axis in ("sampler", "loss"):
         all_values = {approach.options[axis] for approach in suite.approaches}
         assert {fits[name].options[axis] for name in names} == all_values
-    found = trained(tmp_path, *(word for name in names for word in ("--only", name)))
-    assert [one["outcome"] for one in found] == ["done"] * len(names)
+    found = trained(tmp_path, *(word for name in names[:most] for word in ("--only", name)))
+    assert [one["outcome"] for one in found] == ["done"] * len(names[:most])
 
 
 @pytest.mark.exhaustive
