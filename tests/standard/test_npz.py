@@ -325,10 +325,10 @@ BODY = IMAGES.tobytes()
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (header("(9, 5, 4)") + BODY, "asks for 180 bytes, and it holds 160"),
-        (header("(7, 5, 4)") + BODY, "asks for 140 bytes, and it holds 160"),
-        (header("(8, -5, -4)") + BODY, "asks for 160 bytes, and it holds 160"),
-        (header(f"({2**40}, {2**40}, 4)") + BODY, "asks for 4,835,703,278,458,516,698,824,704 by"),
+        (header("(9, 5, 4)") + BODY, "requires 180 bytes, and it holds 160"),
+        (header("(7, 5, 4)") + BODY, "requires 140 bytes, and it holds 160"),
+        (header("(8, -5, -4)") + BODY, "requires 160 bytes, and it holds 160"),
+        (header(f"({2**40}, {2**40}, 4)") + BODY, "requires 4,835,703,278,458,516,698,824,704 by"),
         (header("(8, 5, 4)", version=3) + BODY, r"its format is 3\.0, not 1\.0 or 2\.0"),
         (header("(8, 5, 4)", "|q9") + BODY, "descr is not a valid dtype"),
         (header("__import__('os')") + BODY, "malformed node"),
