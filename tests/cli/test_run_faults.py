@@ -341,9 +341,8 @@ def together(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.fault(17)
-@pytest.mark.parametrize(
-    ("step", "deaths"), [(6, 1), pytest.param(4, 3, marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive  # ranks that are stopped and saved are in a test above
+@pytest.mark.parametrize(("step", "deaths"), [(6, 1), (4, 3)])
 def test_a_rank_that_dies_ends_the_others_and_a_restart_goes_on_to_the_same_bytes(
     images: Path, together: Path, tmp_path: Path, step: int, deaths: int
 ) -> None:
