@@ -53,6 +53,15 @@ def reduced_by(schedule: Reducing, rate: float) -> float:
     return reduced
 
 
+def patience_of(schedule: Reducing) -> int:
+    """The epochs without a better score after which it reduces the rate, checked."""
+    with blaming(schedule):
+        patience = schedule.patience
+    if not isinstance(patience, int) or patience < 1:
+        raise broken(schedule, "must have a patience of 1 epoch or more", f"{patience!r}")
+    return patience
+
+
 def _factor(schedule: object, what: str, value: object) -> float:
     # False for NaN.
     if not isinstance(value, Real) or not 0 <= float(value) < math.inf:

@@ -6,6 +6,7 @@ Importing this loads no torch.
 from __future__ import annotations
 
 from metricforge.contracts import KINDS, Counting
+from metricforge.errors import PluginError
 
 # What once was a member, and what has taken its place.
 REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
@@ -40,6 +41,12 @@ def misnamed(kind: str, component: object) -> str:
     return _uncalled(component) if kind == "loss" else ""
 
 
+def refuse_misnamed(kind: str, component: object, blame: str) -> None:
+    """PluginError, with whom to blame, for a component of which :func:`misnamed` has a word."""
+    if fault := misnamed(kind, component):
+        raise PluginError(f"{blame} {fault}")
+
+
 def _libraries(component: object) -> list[type]:
     lines = type(component).__mro__
     return [line for line in lines if line.__module__.partition(".")[0] in LIBRARIES]
@@ -63,7 +70,9 @@ def _uncalled(loss: object) -> str:
 
 
 def _one_edit(first: str, second: str) -> bool:
-    """Whether a letter added, left out, exchanged for another or swapped makes one of the other."""
+    """Whether a letter added, left out or exchanged makes one of the other, or, of long names, two
+    letters swapped.
+    """
     if first == second or abs(len(first) - len(second)) > 1:
         return False
     short, long = sorted((first, second), key=len)
@@ -74,5 +83,7 @@ def _one_edit(first: str, second: str) -> bool:
         return short[start:] == long[start + 1 :]
     if short[start + 1 :] == long[start + 1 :]:
         return True
+    if len(long) <= 4:  # `wrap` is a word of its own
+        return False
     swapped = long[start + 1 : start + 2] + long[start : start + 1] + long[start + 2 :]
     return short[start:] == swapped

@@ -32,7 +32,7 @@ from metricforge.errors import (
     told,
     unknown,
 )
-from metricforge.member_names import misnamed
+from metricforge.member_names import refuse_misnamed
 from metricforge.spec import Factory, Spec, asks_of, bind, complete, options_of
 from metricforge.static_reading import DECLARATION, Reading, read
 
@@ -291,8 +291,7 @@ class Registry:
                 raise ResourceError(f"out of memory while {what} was made{less}.") from error
             blame = _blame(self.find(kind, spec), spec)
             raise PluginError(f"{blame} failed: {told(error)}.") from error
-        if fault := misnamed(kind, made):
-            raise PluginError(f"{_blame(self.find(kind, spec), spec)} {fault}")
+        refuse_misnamed(kind, made, _blame(self.find(kind, spec), spec))
         return made
 
     def builder(self, kind: str, offers: Mapping[str, Any]) -> Build[Any]:

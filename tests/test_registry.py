@@ -437,3 +437,17 @@ def test_the_name_of_a_member_is_right_in_what_is_wrapped_too(plugin):
         with pytest.raises(PluginError, match=r"sampler 'inner' of plug 1\.2 .* has `refesh`") as e:
             registry.build("sampler", Spec.parse(spec), {})
         assert "did you mean `refresh`?" in str(e.value)
+
+
+def test_a_short_word_of_its_own_is_no_slip(plugin):
+    """`wrap` is not `warp`."""
+    points = plugin(
+        '''
+        class Own:
+            """."""
+            wrap = "reflect"
+            def __call__(self, images, draws): ...
+        ''',
+        kind="augmentation", own="Own",
+    )  # fmt: skip
+    assert Registry(points).build("augmentation", Spec.parse("own"), {}).wrap == "reflect"

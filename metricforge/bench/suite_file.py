@@ -111,7 +111,7 @@ def _check(suite: Suite, budget: Mapping[str, Any], source: str) -> None:
 def _check_approach(
     suite: Suite, approach: Approach, budget: Mapping[str, Any], source: str
 ) -> None:
-    Recipe.from_values({**suite.base, **approach.options}, source)
+    Recipe.from_values({**suite.base, **approach.options}, source).specs_only(source)
     searched = [text.partition("=")[0] for text in suite.options_to_tune(approach)]
     for key in LENGTHS if budget else ():
         if key in (*approach.options, *searched):

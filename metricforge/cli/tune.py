@@ -29,8 +29,8 @@ CAVEAT = (
               "repeated.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many trainings, with those that are there already.")  # fmt: skip
-@component("search", "Who chooses, e.g. random.  [default: the search's; of a new one that of a "
-           "plugin, if exactly one is installed, else random]")  # fmt: skip
+@component("search", "What chooses the options, e.g. random.  [default: as the search began; for a "
+           "new one the only installed plugin's, else random]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the choices; a training's is the recipe's.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),

@@ -42,7 +42,7 @@ COMMANDS = "metricforge.commands"
 """The entry-point group of click commands that a plugin adds to `metricforge`."""
 
 SEARCHES = "metricforge.searches"
-"""The entry-point group of searches, which choose the options of a suite's trials.
+"""The entry-point group of searches, which choose the options of the trials of `tune` and suites.
 
 An entry point names a class that is built from a seed. Its `ask()` returns a chooser, which picks
 values as optuna's trials do; `tell(chooser, score)` reports the score.

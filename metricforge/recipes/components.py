@@ -22,7 +22,7 @@ from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
 from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
-from metricforge.member_names import misnamed
+from metricforge.member_names import refuse_misnamed
 from metricforge.model import Card, EmbeddingModel, build
 from metricforge.plugin_errors import blame_of
 from metricforge.recipes.recipe import Component, Recipe
@@ -42,8 +42,7 @@ def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[
         offers = {**offers, "build": registry.builder(kind, offers)}
         asked = [name for name in asks_of(chosen.value) if name in offers]
         made = chosen.value(**{name: offers[name] for name in asked})
-    if fault := misnamed(kind, made):
-        raise PluginError(f"{blame_of(made)} {fault}")
+    refuse_misnamed(kind, made, blame_of(made))
     return made
 
 

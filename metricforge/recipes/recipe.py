@@ -54,7 +54,12 @@ class Given:
     def of(cls, value: Any) -> Given:
         owner = value.func if isinstance(value, partial) else value
         owner = owner if hasattr(owner, "__qualname__") else type(owner)
-        return cls(f"{owner.__module__}:{owner.__qualname__}", value)
+        name = f"{owner.__module__}:{owner.__qualname__}"
+        if isinstance(value, partial) and (value.args or value.keywords):
+            given = [*map(_told, value.args)]
+            given += [f"{key}={_told(each)}" for key, each in value.keywords.items()]
+            name += f"({', '.join(given)})"
+        return cls(name, value)
 
     @property
     def is_lost(self) -> bool:
@@ -68,6 +73,12 @@ class Given:
 
     def __str__(self) -> str:
         return f"{OBJECT}{self.name}"
+
+
+def _told(value: Any) -> str:
+    """A value as a record has it: the same text in another process."""
+    plain = isinstance(value, int | float | str | tuple | None)
+    return repr(value) if plain else type(value).__qualname__
 
 
 Component = Spec | Given

@@ -21,9 +21,10 @@ from metricforge.contracts import (
 from metricforge.data.images import Images, fingerprint, open_images
 from metricforge.data.orientations import Oriented, oriented_labels
 from metricforge.data.split import Split, left_out, split_dataset
-from metricforge.enforcement import check_fit, check_miner, sentences
+from metricforge.enforcement import check_fit, check_miner, patience_of, sentences
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
+from metricforge.plugin_errors import blaming
 from metricforge.recipes.augmentation import asked_orientations, chained
 from metricforge.recipes.components import build_model, component, make_dataset, make_protocol
 from metricforge.recipes.dataset_spec import located
@@ -214,10 +215,16 @@ def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Opt
     chosen = recipe.optimizer
     if isinstance(chosen, Given) and chosen.is_finished:
         raise UsageError(
-            f"optimizer takes a class or a functools.partial of one, not the finished {chosen}: "
-            "it is built for the parameters of the network."
+            f"optimizer takes a class or a functools.partial, not {chosen}: it is built for the "
+            "parameters of the network."
         )
-    return lambda groups: component(registry, "optimizer", chosen, {"params": groups})
+
+    def build(groups: Parameters) -> Optimizer:
+        with blaming(chosen.value if isinstance(chosen, Given) else chosen):
+            made: Optimizer = component(registry, "optimizer", chosen, {"params": groups})
+            return made
+
+    return build
 
 
 def _selection(
@@ -244,7 +251,7 @@ def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ..
     without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
     halved = "on a CPU fp16 is slower than fp32 where it has no instructions for it; try bf16."
     # The first epoch is better than none, and after the last there is none to fall in.
-    waits = setup.schedule.patience + 2 if isinstance(setup.schedule, Reducing) else 0
+    waits = patience_of(setup.schedule) + 2 if isinstance(setup.schedule, Reducing) else 0
     level = f"the rate never falls: it may after {waits - 1} epochs, and there are {setup.epochs}."
     frozen = f"the backbone never trains: it is frozen in all {setup.epochs} epochs."
     notes = {

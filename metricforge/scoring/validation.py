@@ -19,8 +19,8 @@ from metricforge.training.loop import embed_images
 from metricforge.training.setup import Validated
 
 MOST_IMAGES = 3_000
-FEW_CLASSES = 5
-"""With fewer validation classes a note says that they choose badly."""
+FEW_TO_CHOOSE_BY = 5
+"""With fewer validation classes, of which none trains, a note says that they choose badly."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Selection:
                 "classes."
             )
             indices = indices[:0]
-        elif count < FEW_CLASSES:
+        elif count < FEW_TO_CHOOSE_BY and not split.closed_set:
             notes.append(
                 f"the epoch is chosen by {count} validation classes, which say little of others; "
                 "more classes choose better."

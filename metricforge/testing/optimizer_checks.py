@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import json
 
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -12,6 +14,7 @@ from metricforge.errors import MetricForgeError
 from metricforge.testing.checks import Broken, checks, refusal
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
+from metricforge.training.checkpoint import flattened, unflatten
 from metricforge.training.optimizer import make_optimizer
 
 STEPS = 30
@@ -66,14 +69,9 @@ def resumes_exactly(subject: Subject) -> None:
     other = _Network()
     other.load_state_dict(network.state_dict())
     again = _made(subject, other)
-    state = optimizer.state_dict()["state"]
-    for values in state.values():
-        for key, value in values.items():
-            if not isinstance(value, Tensor | int | float | None):
-                raise Broken(f"has {type(value).__name__} '{key}' in its state; {SAVED}")
-    groups = again.state_dict()["param_groups"]
-    # A copy, as a checkpoint is: torch loads tensors as they are.
-    again.load_state_dict({"state": copy.deepcopy(state), "param_groups": groups})
+    tensors, numbers = flattened(optimizer)
+    # By way of a file, as a checkpoint.
+    unflatten(again, load_tensors(save_tensors(tensors)), json.loads(json.dumps(numbers)))
     for number in range(3, 6):
         _step(network, optimizer, number)
         _step(other, again, number)

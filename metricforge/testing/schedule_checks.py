@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metricforge.contracts import Reducing
-from metricforge.enforcement import factor_of, reduced_by
+from metricforge.enforcement import factor_of, patience_of, reduced_by
 from metricforge.testing.checks import Broken, checks, given, obey
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
@@ -40,8 +40,7 @@ def reduces_as_agreed(subject: Subject) -> None:
     schedule = subject.build()
     if not isinstance(schedule, Reducing):
         return
-    if not isinstance(schedule.patience, int) or schedule.patience < 1:
-        raise Broken(f"has patience {schedule.patience!r}; give a number of epochs, 1 or more.")
+    obey(patience_of, schedule)
     rate = 1.0
     for _ in range(5):
         with given(f"the rate {rate:g}"):

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import KINDS
-from metricforge.errors import MetricForgeError, PluginError
-from metricforge.member_names import misnamed
+from metricforge.errors import MetricForgeError
+from metricforge.member_names import refuse_misnamed
 from metricforge.plugin_errors import blame_of
 from metricforge.registry import Registry
 from metricforge.spec import Factory, Spec, asks_of, bind, options_of
@@ -38,8 +38,7 @@ class Subject:
         offers = {**offers, "build": self.registry.builder(self.kind, offers)}
         asked = {name: offers[name] for name in asks_of(self.factory)}
         made = self.factory(**asked, **self.options)
-        if fault := misnamed(self.kind, made):
-            raise PluginError(f"{blame_of(made)} {fault}")
+        refuse_misnamed(self.kind, made, blame_of(made))
         return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from metricforge.decoding import Versioned, parsed, refuse_unknown, typed
 from metricforge.enforcement import check_state
 from metricforge.errors import ArtefactError
 from metricforge.model import load_weights
-from metricforge.plugin_errors import blaming, name_of
+from metricforge.plugin_errors import blaming, broken, name_of
 from metricforge.training.records import EpochSums
 from metricforge.training.setup import TrainingSetup, TrainState
 
 FORMAT = 2
+
+OF_A_GROUP = ("params", "name", "lr", "initial_lr")
+"""What a training itself gives to a group of parameters."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Checkpoints:
 
     def save(self, setup: TrainingSetup, state: TrainState, keep: int = 2) -> Path:
         """Write a checkpoint; the newest `keep` and the best one are kept."""
-        optimizer, scalars = _flatten(setup.optimizer)
+        optimizer, scalars = flattened(setup.optimizer)
         fields = {
             "format": FORMAT,
             "position": _numbers(state, "batches", "tally"),
@@ -133,11 +136,11 @@ def restore(folder: Path, setup: TrainingSetup) -> TrainState:
     try:
         said = _parsed(folder, files)
         tensors = load_tensors(files["optimizer.safetensors"])
-        _unflatten(setup.optimizer, tensors, said.optimizer)
+        unflatten(setup.optimizer, tensors, said.optimizer)
         if setup.scaler.is_enabled():
             scaler = {key: said.scaler[key] for key in setup.scaler.state_dict()}
             setup.scaler.load_state_dict(scaler)
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (KeyError, IndexError, ValueError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is not a whole checkpoint ({error}).") from error
     load_weights(setup.model, files.get("model.safetensors", b""), folder)
     if setup.average is not None:
@@ -229,27 +232,67 @@ def _contiguous(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in module.state_dict().items()}
 
 
-def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as named tensors, and its numbers that are no tensors."""
+def flattened(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state as named tensors, and its numbers that are no tensors.
+
+    "3.exp_avg" is of the fourth parameter, "group0.step" what the first group counts beside its
+    options. Raises PluginError for what is neither a tensor nor a number.
+    """
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
-    for index, values in optimizer.state_dict()["state"].items():
+    with blaming(optimizer):
+        saved = optimizer.state_dict()
+    for name, values in _parts_of_state(optimizer, saved):
         for key, value in values.items():
-            name = f"{index}.{key}"
             if isinstance(value, Tensor):
-                tensors[name] = value.contiguous()
+                # A copy: two may share a memory, which safetensors refuses.
+                tensors[f"{name}.{key}"] = value.detach().clone().contiguous()
+            elif isinstance(value, int | float | None):
+                scalars[f"{name}.{key}"] = value
             else:
-                scalars[name] = value
+                given = f"{type(value).__name__} '{key}'"
+                raise broken(optimizer, "must keep tensors and numbers in its state", given)
     return tensors, scalars
 
 
-def _unflatten(optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+def _parts_of_state(
+    optimizer: Optimizer, saved: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What it keeps of each parameter, and what a group has beside its options, by name."""
+    for index, values in saved["state"].items():
+        if not isinstance(index, int):
+            contract = "must keep its state by parameter, as in self.state[parameter]"
+            raise broken(optimizer, contract, f"the key {index!r}")
+        yield str(index), values
+    for index, group in enumerate(saved["param_groups"]):
+        yield (
+            f"group{index}",
+            {
+                key: value
+                for key, value in group.items()
+                if key not in OF_A_GROUP and _has_changed(value, optimizer.defaults.get(key, group))
+            },
+        )
+
+
+def _has_changed(value: Any, default: Any) -> bool:
+    if isinstance(value, Tensor) or isinstance(default, Tensor):
+        return value is not default
+    return bool(value != default)
+
+
+def unflatten(optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+    """Give an optimizer the state that :func:`flattened` returned."""
     state: dict[int, dict[str, Any]] = {}
-    for name, value in {**scalars, **tensors}.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for name, value in {**scalars, **tensors}.items():
+        part, _, key = name.partition(".")
+        if part.startswith("group"):
+            groups[int(part.removeprefix("group"))][key] = value
+        else:
+            state.setdefault(int(part), {})[key] = value
+    with blaming(optimizer):
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     _keep_layout(optimizer)
 
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from metricforge.contracts import Parameters
 from metricforge.errors import PluginError, UsageError, unknown
 from metricforge.model import EmbeddingModel
+from metricforge.plugin_errors import broken, described
 
 PARTS = ("backbone", "head", "loss")
 
@@ -85,15 +86,14 @@ def check_groups(optimizer: Optimizer, names: list[str]) -> None:
         raise PluginError(
             f"an optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}."
         )
-    found = [group.get("name") for group in optimizer.param_groups]
+    found = [str(group.get("name")) for group in optimizer.param_groups]
     if found != names:
-        raise PluginError(
-            f"{type(optimizer).__name__} must keep the groups {', '.join(names)} with their names, "
-            f"and has {', '.join(map(str, found))}."
-        )
+        contract = f"must keep the groups {', '.join(names)} with their names"
+        raise broken(optimizer, contract, ", ".join(found))
     for options in (optimizer.defaults, *optimizer.param_groups):
         rate = options.get("lr")
-        if not isinstance(rate, int | float) or not 0 < rate < math.inf:
-            raise UsageError(
-                f"lr of the optimizer {type(optimizer).__name__} must be above 0, not {rate}."
-            )
+        if not isinstance(rate, int | float):
+            contract = "must have a number as its option lr and in each group"
+            raise broken(optimizer, contract, described(rate))
+        if not 0 < rate < math.inf:
+            raise UsageError(f"lr of {type(optimizer).__name__} must be above 0, not {rate}.")

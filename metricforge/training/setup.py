@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from metricforge.contracts import Loss, Miner, Reducing, Sampler, Schedule
 from metricforge.data.images import Images
 from metricforge.decoding import Count
-from metricforge.enforcement import factor_of, reduced_by
+from metricforge.enforcement import factor_of, patience_of, reduced_by
 from metricforge.model import EmbeddingModel
 from metricforge.training.augmentation import Chain
 from metricforge.training.records import EpochSums
@@ -119,7 +119,7 @@ class TrainingSetup:
             return
         if score > state.best_score:
             state.waits_from = state.epoch
-        elif state.epoch - state.waits_from >= self.schedule.patience:
+        elif state.epoch - state.waits_from >= patience_of(self.schedule):
             state.rate = reduced_by(self.schedule, state.rate)
             state.waits_from = state.epoch
 
@@ -145,7 +145,7 @@ class TrainState:
 
     `images` were shown to the network, an image shown twice being two, and `seconds` were spent so
     far. `batches` are those of the open epoch, each int64 [B] into the train set, and `tally` has
-    the sums of its steps. `rate` is the factor of the schedule `plateau` on the learning rate, and
+    the sums of its steps. `rate` is the factor of a schedule that reduces the learning rate, and
     `waits_from` the epoch of the last better score, or in which it was last reduced.
     """
 

@@ -128,7 +128,8 @@ def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
         found = float(nn.utils.clip_grad_norm_(every, setup.clip))
         # Infinite if the loss was scaled too far for fp16: the scaler skips that step.
         norm = found if math.isfinite(found) else None
-    setup.scaler.step(setup.optimizer)
+    with blaming(setup.optimizer):
+        setup.scaler.step(setup.optimizer)
     setup.scaler.update()
     if setup.average is not None:
         setup.average.update_parameters(setup.model)
@@ -219,5 +220,5 @@ def _diverged(setup: TrainingSetup, batch: Tensor, loss: float, sound: bool) -> 
     what = f"the loss is {loss}" if not sound else f"the loss is {loss}, without finite gradient,"
     return DivergedError(
         f"{what} for the batch of images {rows}{more}; no step was taken. "
-        f"Try a lower learning rate (--optimizer {type(setup.optimizer).__name__.lower()}:lr=...)."
+        "Try a lower learning rate, the option lr of the optimizer."
     )

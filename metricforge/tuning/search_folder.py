@@ -14,6 +14,8 @@ from typing import Any
 from metricforge.atomic_files import write_file
 from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, Interrupted, UsageError
+from metricforge.recipes.components import make_dataset
+from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
@@ -110,6 +112,10 @@ class SearchFolder:
     ) -> None:
         registry, began = Registry.installed(), time.monotonic()
         search = Searching(plan.search, plan.seed, plan.space, registry)
+        # What is missing here would fail every trial, and is no fault of their options.
+        recipe = located(plan.recipe, registry)
+        assert not isinstance(recipe.dataset, str)
+        make_dataset(registry, recipe.dataset, recipe.data_root)
         # Now that there is such a search.
         write_file(self._plan, json.dumps(plan.to_json(), indent=1) + "\n")
         select = plan.recipe.select
@@ -127,8 +133,10 @@ class SearchFolder:
             if timeout is not None and records and time.monotonic() - began > timeout:
                 self._say(f"stopped after {len(records)} trials: the time is over.")
                 return
-            # Training is deterministic: the same options are trained once.
-            same = next((one for one in records.values() if one.options == trial.options), None)
+            # Training is deterministic: the same options are trained once. What failed may have
+            # failed for want of memory.
+            scored = (one for one in records.values() if one.score is not None)
+            same = next((one for one in scored if one.options == trial.options), None)
             if same is None:
                 record = self._trained(plan, trial)
             else:

@@ -109,7 +109,7 @@ def read(path: Path, kind: type[T], what: str) -> list[T]:
     records, damaged = [], None
     for line in filter(str.strip, lines):
         try:
-            records.append(decoded(line, kind, closed=True))
+            records.append(decoded(line, kind))
         except ValueError as error:
             # A crash while the first line was written leaves one without an end, and no record.
             if line.endswith("\n") or is_json(line):

@@ -99,6 +99,10 @@ def test_only_some_can_be_chosen_by_a_part_of_their_name(read) -> None:
         ('[axes]\ndim = ["two"]', "dim = 'two'; it takes int"),
         ("[axes]\ndim = [0]", "dim must be at least 1"),
         ("[axes]\ndim = [2, 2]", "two approaches by the name 'dim 2'"),
+        (
+            '[base]\noptimizer = "object torch.optim:SGD"\n[axes]\ndim = [2]',
+            "an object of the program that made the run",
+        ),
         ("[[approach]]\ndim = 2", r"missing required field `name` - at `\$\.approach\[0\]`"),
         ('baseline = "dim 3"\n[axes]\ndim = [2, 33]', "did you mean 'dim 33'"),
         ("[budget]\nimages = 9\nepochs = 1\n[axes]\ndim = [2]", "images and epochs; give one"),

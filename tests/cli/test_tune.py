@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from metricforge import Recipe, Run
 from metricforge.cli import cli
 from metricforge.cli.tune import command
-from metricforge.errors import ArtefactError, Interrupted, ResourceError, UsageError
+from metricforge.errors import ArtefactError, DataError, Interrupted, ResourceError, UsageError
 from metricforge.tuning import trials
 from tests.cli.process import metricforge
 
@@ -41,6 +41,14 @@ def succeed(recipe: Path, *words: object) -> dict[str, Any]:
     assert done.exit_code == 0, (done.output, done.exception)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def test_a_dataset_that_is_not_there_is_exit_code_3_and_no_failed_trial(tmp_path: Path) -> None:
+    path, out, photos = tmp_path / "mine.toml", tmp_path / "search", tmp_path / "photos.csv"
+    path.write_text(RECIPE.but(dataset=f"csv:path={photos}").to_toml())
+    done = tune(path, "--option", "dim=4,8", "--trials", 2, "--out", out)
+    assert isinstance(done.exception, DataError), done.exception
+    assert not (out / "trials.jsonl").exists()
 
 
 def test_a_search_finds_its_best_and_never_opens_the_test_classes(

@@ -81,6 +81,40 @@ class Remembers(Sound):
         super().step()
 
 
+class CountsInItsGroups(Sound):
+    """The steps behind it in its groups, which a checkpoint has."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["steps"] = group.get("steps", 0) + 1
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.grad.div_(group["steps"])
+        super().step()
+
+
+class SharesATensor(Sound):
+    """One count for all weights, by which it divides its steps."""
+
+    def step(self, closure=None):
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        steps = self.state[weights[0]].setdefault("steps", torch.zeros(()))
+        steps += 1
+        for weight in weights:
+            self.state[weight]["steps"] = steps
+            if weight.grad is not None:
+                weight.grad.div_(float(steps))
+        super().step()
+
+
+class KeepsByName(Sound):
+    """State that belongs to no parameter."""
+
+    def step(self, closure=None):
+        self.state["all"]["steps"] = 1
+        super().step()
+
+
 class Draws(Sound):
     def step(self, closure=None):
         torch.rand(1)
@@ -108,7 +142,11 @@ def test_every_check_has_its_broken_optimizer():
 
 @pytest.mark.parametrize(
     ("broken", "told"),
-    [(OneGroup, "must keep the groups backbone, head"), (DecaysAll, "without a gradient")],
+    [
+        (OneGroup, "must keep the groups backbone, head"),
+        (DecaysAll, "without a gradient"),
+        (KeepsByName, "must keep its state by parameter"),
+    ],
 )
 def test_what_else_is_found(broken, told):
     with pytest.raises(AssertionError, match=told):
@@ -117,6 +155,8 @@ def test_what_else_is_found(broken, told):
 
 def test_sound_ones_pass():
     check_optimizer(Sound, lr=0.01)
+    check_optimizer(CountsInItsGroups)
+    check_optimizer(SharesATensor)
     check_schedule(SoundSchedule, end=0.5)
     check_schedule(Falls)
 
@@ -197,7 +237,11 @@ def test_every_check_has_its_broken_schedule():
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"), [(Zero, "nothing would learn"), (Impatient, "patience 0")]
+    ("broken", "told"),
+    [
+        (Zero, "nothing would learn"),
+        (Impatient, "patience of 1 epoch or more; it gave 0"),
+    ],
 )
 def test_what_else_is_found_of_a_schedule(broken, told):
     with pytest.raises(AssertionError, match=told):

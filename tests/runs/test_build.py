@@ -65,3 +65,8 @@ def test_few_validation_classes_are_told_of(validation: str, told: str | None) -
     notes = [note for note in made.notes if "validation class" in note]
     assert len(notes) == (told is not None)
     assert all(told in note for note in notes if told)
+
+
+def test_a_closed_set_has_no_other_classes_to_speak_of() -> None:
+    made = assembled("conv4:channels=4", dataset="digits", split="images")
+    assert not [note for note in made.notes if "validation classes" in note]

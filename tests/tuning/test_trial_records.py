@@ -51,9 +51,7 @@ def test_a_last_line_that_lacks_its_end_alone_is_a_record(tmp_path: Path) -> Non
     assert numbers(path) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "text", ["nonsense\n", "{}", "[1]\n3\n", '{"number": "x"}', '{"number": 1, "x": 2}\n']
-)
+@pytest.mark.parametrize("text", ["nonsense\n", "{}", "[1]\n3\n", '{"number": "x"}'])
 def test_a_file_without_a_record_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 from torch import optim
@@ -74,15 +72,11 @@ def sgd(
     return _made(optim.SGD, params, lr=lr, **options)
 
 
-def _made(
-    optimizer: Callable[..., Optimizer], params: Parameters, *, lr: float, **options: Any
-) -> Optimizer:
-    if not 0 < lr < math.inf:
-        raise UsageError(f"lr of an optimizer must be above 0, not {lr}.")
+def _made(optimizer: type[Optimizer], params: Parameters, **options: Any) -> Optimizer:
     try:
-        return optimizer(params, lr=lr, **options)
+        return optimizer(params, **options)
     except ValueError as error:
-        raise UsageError(f"this optimizer can't be made: {error}.") from error
+        raise UsageError(f"the optimizer {optimizer.__name__} can't be made: {error}.") from error
 
 
 def _fused(groups: Parameters) -> bool:
