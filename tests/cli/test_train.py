@@ -275,7 +275,7 @@ def test_a_loss_that_is_not_a_number_is_exit_code_7_with_the_batch(tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 7, done.stderr
     assert re.search(r"batch of images \d+, \d+", done.stderr)
-    assert "--optimizer sgd:lr=" in done.stderr
+    assert "Try a lower learning rate, the option lr of the optimizer" in done.stderr
     assert "ended by an error: the loss is" in (tmp_path / "r" / "log.txt").read_text()
 
 

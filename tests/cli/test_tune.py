@@ -202,7 +202,7 @@ def test_damaged_files_of_a_search_are_refused(recipe: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "damaged",
-    ["cut", pytest.param("first", marks=pytest.mark.exhaustive)],
+    [pytest.param(each, marks=pytest.mark.exhaustive) for each in ("cut", "first")],
 )
 def test_a_trial_whose_line_is_damaged_is_done_again(
     recipe: Path, tmp_path: Path, damaged: str
@@ -250,6 +250,7 @@ def test_a_folder_that_cannot_be_written_says_so(
     assert "No space left" in str(done.exception)
 
 
+@pytest.mark.exhaustive
 def test_a_search_is_resumed_by_whoever_began_it(recipe: Path, tmp_path: Path) -> None:
     """At random where it was asked for, though the plugin's search is installed."""
     words = (*SPACE, "--out", tmp_path / "search")

@@ -44,6 +44,7 @@ def test_an_index_that_several_write_is_whole_and_that_of_one(place: Path) -> No
     assert {path.name for path in place.iterdir()} == {"files", "run", "index"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.fault(61)
 def test_embeddings_that_several_write_have_their_own_names_beside_them(place: Path) -> None:
     given = at_once(place, "encode", "e.npy")

@@ -86,6 +86,7 @@ def test_what_can_be_told_from_the_source_is(run: Command, name: str, reason: st
     assert record["reason"].startswith(reason)
 
 
+@pytest.mark.exhaustive  # in test_importing.py
 def test_what_only_importing_tells_is_told_by_importing(
     run: Command, environment: Environment
 ) -> None:
@@ -134,8 +135,8 @@ def test_a_training_with_another_plugin_is_not_touched(run: Command, tmp_path: P
         pytest.param("of-the-future", "of of-the-future 1.2 (of_the_future:Sampler) was made for "
                      "plugin API 2, and this metricforge has 1: upgrade metricforge.",
                      marks=pytest.mark.exhaustive),
-        ("twice", "sampler 'twice' is registered by more than one distribution; write "
-         "clash-one:twice or clash-two:twice."),
+        pytest.param("twice", "sampler 'twice' is registered by more than one distribution; write "
+                     "clash-one:twice or clash-two:twice.", marks=pytest.mark.exhaustive),
         pytest.param("random-pairs", "write clash-standard:random-pairs or "
                      "metricforge:random-pairs.", marks=pytest.mark.exhaustive),
     ],
@@ -172,6 +173,7 @@ def test_a_group_that_nobody_reads_is_told_of(run: Command) -> None:
     assert told in used.stderr
 
 
+@pytest.mark.exhaustive
 def test_what_a_sampler_suggests_is_of_its_own_distribution(run: Command, tmp_path: Path) -> None:
     # hard-triplet suggests `triplet`, a name that an unrelated plugin has taken, too.
     done = run(
@@ -285,11 +287,11 @@ def test_commands_of_plugins(run: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "--sampler", "goood"], "unknown sampler 'goood'; did you mean 'good'?"),
         (["train", "--sampler", "good:sise=3"], "unknown option of sampler 'good': 'sise'; did you "
          "mean 'size'?"),
         (["ecko"], "unknown command 'ecko'; did you mean 'echo'?"),
         *(pytest.param(*case, marks=pytest.mark.exhaustive) for case in (
+            (["train", "--sampler", "goood"], "unknown sampler 'goood'; did you mean 'good'?"),
             (["train", "--sampler", "good:size=many"], "option 'size' of sampler 'good' takes int, "
              "not 'many'."),
             (["train", "--sampler", "good:size"], "write good:size=VALUE"),

@@ -96,6 +96,7 @@ def test_each_is_listed_with_its_line(installed: Mapping[str, str]):
         assert record["summary"].endswith("."), record
 
 
+@pytest.mark.exhaustive  # all of them train together, below
 def test_the_sampler_trains(installed: Mapping[str, str], tmp_path: Path):
     words = ("train", "--sampler", "my-sampler", "--dataset", "digits", "--epochs", "1")
     done = metricforge(*words, "--out", tmp_path / "run", env=installed)

@@ -116,6 +116,7 @@ def test_a_blended_epoch_goes_on_from_its_state():
     }  # fmt: skip
 
 
+@pytest.mark.exhaustive
 def test_resuming_anywhere_ends_in_the_same_bytes(make_setup, tmp_path):
     stages = '0=random-triplets:triplets=4,1="global-hard:classes=3,per_class=3"'
 

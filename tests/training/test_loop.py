@@ -204,7 +204,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(make_setup, bad):
     assert len(calls) == 3
     # The images of the dataset, not the places in the train set, which begins at 5.
     assert "images 7, 13, 8, 14;" in str(caught.value)
-    assert "a lower learning rate (--optimizer nadam:lr=" in str(caught.value)
+    assert "Try a lower learning rate, the option lr of the optimizer" in str(caught.value)
 
 
 def test_an_embedding_that_is_not_finite_stops_before_the_step(make_setup):
