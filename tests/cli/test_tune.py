@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from metricforge import Recipe, Run
 from metricforge.cli import cli
 from metricforge.cli.tune import command
 from metricforge.errors import ArtefactError, DataError, Interrupted, ResourceError, UsageError
+from metricforge.report.progress import Listener
+from metricforge.runs.train import run_recipe
+from metricforge.training.records import Record
 from metricforge.tuning import trials
 from tests.cli.process import metricforge
 
@@ -109,11 +113,19 @@ def outcomes(found: dict[str, Any]) -> list[tuple[Any, Any]]:
     return [(trial["options"], trial["score"]) for trial in found["trials"]]
 
 
-def test_a_trial_that_was_stopped_is_done_again(
+class Stopping(Listener):
+    """Ends a training as Ctrl-C does, after its third step."""
+
+    def record(self, record: Record, epochs: int) -> None:
+        if record.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_trial_that_was_stopped_is_resumed(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*recipe: Recipe, **options: Any) -> Run:
-        raise Interrupted("interrupted and saved at step 1")
+    def stop(recipe: Recipe, **options: Any) -> Run:
+        return run_recipe(recipe, **{**options, "listener": Stopping()})
 
     out = tmp_path / "search"
     with monkeypatch.context() as patched:
@@ -122,6 +134,9 @@ def test_a_trial_that_was_stopped_is_done_again(
     assert isinstance(done.exception, Interrupted)
     assert "stopped in trial 1" in str(done.exception)
     stopped = succeed(recipe, *SPACE, "--trials", 1, "--out", out)
+    run = out / "trials" / "001"
+    assert "resumed at step 3" in (run / "log.txt").read_text()
+    assert len((run / "metrics.jsonl").read_text().splitlines()) > 4
     whole = succeed(recipe, *SPACE, "--trials", 1, "--out", tmp_path / "whole")
     assert outcomes(stopped) == outcomes(whole)
 
