@@ -15,17 +15,23 @@ REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the 
 LIBRARIES = ("builtins", "torch")
 
 
-def misnamed(kind: str, component: object) -> str:
-    """What is wrong with the public names of a component, to put after its name.
+def refuse_misnamed(kind: str, component: object, blame: str) -> None:
+    """Refuse a component with a public name that is one edit from a member that it lacks.
 
     Args:
         kind: E.g. "sampler".
         component: What its factory has returned.
+        blame: What the error begins with: whose component it is.
 
-    Returns:
-        E.g. "has `refesh`, which nothing calls; did you mean `refresh`?", for a name that is one
-        edit from a member of the contract that the component lacks. "" if nothing is wrong.
+    Raises:
+        PluginError: E.g. "... has `refesh`, which nothing calls; did you mean `refresh`?"
     """
+    if fault := _misnamed(kind, component) or (_uncalled(component) if kind == "loss" else ""):
+        raise PluginError(f"{blame} {fault}")
+
+
+def _misnamed(kind: str, component: object) -> str:
+    """What is wrong with its public names, "" if nothing is."""
     known = KINDS[kind].members
     has = {name for name in dir(component) if not name.startswith("_")}
     inherited = {name for line in _libraries(component) for name in dir(line)}
@@ -38,13 +44,7 @@ def misnamed(kind: str, component: object) -> str:
                     f"has `{name}`, which nothing calls; did you mean `{meant}`? Otherwise begin "
                     "the name with an underscore, or take another."
                 )
-    return _uncalled(component) if kind == "loss" else ""
-
-
-def refuse_misnamed(kind: str, component: object, blame: str) -> None:
-    """PluginError, with whom to blame, for a component of which :func:`misnamed` has a word."""
-    if fault := misnamed(kind, component):
-        raise PluginError(f"{blame} {fault}")
+    return ""
 
 
 def _libraries(component: object) -> list[type]:
@@ -70,9 +70,7 @@ def _uncalled(loss: object) -> str:
 
 
 def _one_edit(first: str, second: str) -> bool:
-    """Whether a letter added, left out or exchanged makes one of the other, or, of long names, two
-    letters swapped.
-    """
+    """Whether one letter more, less or another, or two swapped in a long name, makes the other."""
     if first == second or abs(len(first) - len(second)) > 1:
         return False
     short, long = sorted((first, second), key=len)

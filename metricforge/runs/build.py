@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,7 +221,8 @@ def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Opt
         )
 
     def build(groups: Parameters) -> Optimizer:
-        with blaming(chosen.value if isinstance(chosen, Given) else chosen):
+        # What a spec names is blamed by the registry, a class of the user's is not.
+        with blaming(chosen.value) if isinstance(chosen, Given) else nullcontext():
             made: Optimizer = component(registry, "optimizer", chosen, {"params": groups})
             return made
 

@@ -36,7 +36,7 @@ def depends_on_the_fraction_alone(subject: Subject) -> None:
 
 
 def reduces_as_agreed(subject: Subject) -> None:
-    """`patience`, if it has it, is a number of epochs, and `reduced` gives 0 to the rate."""
+    """`patience`, if it has it, is a number of epochs, and `reduced` never raises the rate."""
     schedule = subject.build()
     if not isinstance(schedule, Reducing):
         return

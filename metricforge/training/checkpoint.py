@@ -242,11 +242,15 @@ def flattened(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     scalars: dict[str, Any] = {}
     with blaming(optimizer):
         saved = optimizer.state_dict()
+    memories: set[int] = set()
     for name, values in _parts_of_state(optimizer, saved):
         for key, value in values.items():
             if isinstance(value, Tensor):
-                # A copy: two may share a memory, which safetensors refuses.
-                tensors[f"{name}.{key}"] = value.detach().clone().contiguous()
+                memory = value.untyped_storage().data_ptr()
+                # safetensors refuses two tensors of one memory.
+                kept = value.detach().clone() if memory in memories else value.detach()
+                tensors[f"{name}.{key}"] = kept.contiguous()
+                memories.add(memory)
             elif isinstance(value, int | float | None):
                 scalars[f"{name}.{key}"] = value
             else:
@@ -265,20 +269,21 @@ def _parts_of_state(
             raise broken(optimizer, contract, f"the key {index!r}")
         yield str(index), values
     for index, group in enumerate(saved["param_groups"]):
-        yield (
-            f"group{index}",
-            {
-                key: value
-                for key, value in group.items()
-                if key not in OF_A_GROUP and _has_changed(value, optimizer.defaults.get(key, group))
-            },
-        )
+        changed = {
+            key: value
+            for key, value in group.items()
+            if key not in OF_A_GROUP and _has_changed(key, value, optimizer.defaults)
+        }
+        yield f"group{index}", changed
 
 
-def _has_changed(value: Any, default: Any) -> bool:
-    if isinstance(value, Tensor) or isinstance(default, Tensor):
-        return value is not default
-    return bool(value != default)
+def _has_changed(key: str, value: Any, defaults: Mapping[str, Any]) -> bool:
+    """Whether a value of a group is no longer the option that a new optimizer would have."""
+    if not isinstance(value, Tensor | int | float | None):
+        return False  # e.g. betas: an option, which a new optimizer is given again
+    if isinstance(value, Tensor) or isinstance(defaults.get(key), Tensor):
+        return value is not defaults.get(key)
+    return key not in defaults or bool(value != defaults[key])
 
 
 def unflatten(optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:

@@ -93,6 +93,15 @@ class CountsInItsGroups(Sound):
         super().step()
 
 
+class HasWords(Sound):
+    """An option of its groups that no checkpoint needs."""
+
+    def __init__(self, params, *, lr: float = 0.1):
+        super().__init__(params, lr=lr)
+        for group in self.param_groups:
+            group["words"] = ("a", "b")
+
+
 class SharesATensor(Sound):
     """One count for all weights, by which it divides its steps."""
 
@@ -157,6 +166,7 @@ def test_sound_ones_pass():
     check_optimizer(Sound, lr=0.01)
     check_optimizer(CountsInItsGroups)
     check_optimizer(SharesATensor)
+    check_optimizer(HasWords)
     check_schedule(SoundSchedule, end=0.5)
     check_schedule(Falls)
 
