@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metricforge.data.archive_members import Members, readable
-from metricforge.data.tar_archive import KeptTar, Tar, is_compressed
+from metricforge.data.tar_archive import CompressedTar, Tar, is_compressed
 from metricforge.data.zip_archive import Zip
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is taken for an archive, by its name."""
+    """Whether a file's name is that of an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def without_suffix(name: str) -> str:
-    """An archive's name without what says that it is one."""
+    """An archive's name without its suffix."""
     shown = name.lower()
     longest = max((len(suffix) for suffix in SUFFIXES if shown.endswith(suffix)), default=0)
     return name[: len(name) - longest] or name
@@ -30,23 +30,22 @@ def read_archive(path: Path) -> Members:
 
     A zip or a plain tar is read again for each image, from several threads at once; the images of
     a compressed tar are kept in memory, up to MOST_IN_MEMORY bytes. Raises DataError for a member
-    that leads out, a link or a device, one that is no image, too large or there twice, an archive
-    that holds too many or unpacks to far more than it is, is encrypted, damaged or cut short.
+    that leads out, a link, a device, a member that is no image, too large or a duplicate, and for
+    an archive that holds too many, unpacks to too much, is encrypted, damaged or cut short.
     """
     with readable(path):
         if path.name.lower().endswith(".zip"):
-            held: Zip | Tar | KeptTar = Zip(path)
+            held: Zip | Tar | CompressedTar = Zip(path)
         else:
-            held = KeptTar(path) if is_compressed(path) else Tar(path)
-    names, held.names = held.names, []  # which the images have in a tenth of the memory
+            held = CompressedTar(path) if is_compressed(path) else Tar(path)
+    names, held.names = held.names, []  # Members keeps them in a tenth of the memory
     return Members(path, names, held)
 
 
 def below_shared(names: Iterable[str]) -> str:
-    """The folder that an archive puts around all of its classes, with a slash behind; "" if none.
+    """The folder that holds all classes of an archive, with a slash behind; "" if none.
 
-    `names` are the members' paths. People pack the folder `photos`, not what is in it: the classes
-    are those in it all the same.
+    `names` are the members' paths. People pack the folder `photos`, not its content.
     """
     folders = {name.rpartition("/")[0] for name in names}
     shared = os.path.commonpath(folders) if folders else ""

@@ -1,4 +1,4 @@
-"""The images in an archive: what they are called, where they lie, and what is refused of them."""
+"""The images in an archive: their names and positions, and the checks that refuse a member."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from numpy.dtypes import StringDType
 
 from metricforge.data.class_names import natural_key
 from metricforge.data.filetypes import (
-    Taken,
+    FileKind,
     begins_as_an_image,
-    is_passed_over,
-    taken_for,
+    file_kind,
+    is_skipped,
     why_no_image,
 )
 from metricforge.errors import DataError
@@ -33,27 +33,27 @@ MOST_FILES = 5_000_000
 """Members of an archive."""
 
 RATIO, RATIO_FROM = 200, 1 << 24
-"""How much larger than packed a member, or all of them, may be, from so many bytes on."""
+"""The most that a member, or all of them, may unpack to per packed byte, checked from 16 MB on."""
 
 _BAD = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError,
         RuntimeError, NotImplementedError, ValueError, OverflowError)  # fmt: skip
 
 
 class Contents(Protocol):
-    """What an archive holds, by place."""
+    """The files in an archive, by position."""
 
     @property
     def sizes(self) -> Sequence[int]:
         """The bytes of each member once unpacked."""
 
-    def read(self, place: int) -> bytes:
-        """The content of the member at a place, from several threads at once."""
+    def read(self, position: int) -> bytes:
+        """The content of the member at a position; called from several threads at once."""
 
 
 class Member(NamedTuple):
     """An image in an archive; see :class:`metricforge.contracts.EncodedImage`.
 
-    A tuple, since one is made each time that an image is asked for.
+    A tuple, since one is made at each access.
     """
 
     archive: Path
@@ -62,7 +62,7 @@ class Member(NamedTuple):
     changed: int
     """When the archive was last changed, in ns."""
     contents: Contents
-    place: int
+    position: int
 
     @property
     def name(self) -> str:
@@ -70,48 +70,50 @@ class Member(NamedTuple):
 
     def read(self) -> bytes:
         with readable(self.archive, self.path):
-            content = self.contents.read(self.place)
+            content = self.contents.read(self.position)
             if len(content) != self.size:
                 raise EOFError("it is cut short")
             return content
 
 
 class Members(Sequence[Member]):
-    """The images among what an archive holds, in natural order; a million take some 100 MB.
+    """The images among an archive's files, in natural order; a million take some 100 MB.
 
-    `names` are those of all contents. Raises DataError for one that is no image, or there twice.
+    `names` are those of all files. Raises DataError for a file that is no image, or a duplicate.
     """
 
     def __init__(self, archive: Path, names: Sequence[str], contents: Contents) -> None:
         self._archive, self._contents = archive, contents
         self._changed = archive.stat().st_mtime_ns
-        found = [place for place, name in enumerate(names) if self._is_image(name, place)]
-        found.sort(key=lambda place: natural_key(names[place]))
-        self._places = array("q", found)
-        self.paths = np.array([names[place] for place in found], StringDType())
+        positions = [
+            position for position, name in enumerate(names) if self._is_image(name, position)
+        ]
+        positions.sort(key=lambda position: natural_key(names[position]))
+        self._positions = array("q", positions)
+        self.paths = np.array([names[position] for position in positions], StringDType())
         self._check_once()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._positions)
 
     @overload
-    def __getitem__(self, number: int) -> Member: ...
+    def __getitem__(self, index: int) -> Member: ...
     @overload
-    def __getitem__(self, number: slice) -> Sequence[Member]: ...
-    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        place = self._places[number]
-        size = self._contents.sizes[place]
-        path = self.paths[number]
-        return Member(self._archive, path, size, self._changed, self._contents, place)
+    def __getitem__(self, index: slice) -> Sequence[Member]: ...
+    def __getitem__(self, index: int | slice) -> Member | Sequence[Member]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = self._positions[index]
+        size = self._contents.sizes[position]
+        path = self.paths[index]
+        return Member(self._archive, path, size, self._changed, self._contents, position)
 
-    def _is_image(self, name: str, place: int) -> bool:
+    def _is_image(self, name: str, position: int) -> bool:
         file = name.rpartition("/")[2]
-        if taken_for(file) is not Taken.UNKNOWN:
-            return taken_for(file) is Taken.IMAGE
+        if file_kind(file) is not FileKind.UNKNOWN:
+            return file_kind(file) is FileKind.IMAGE
         with readable(self._archive, name):
-            content = io.BytesIO(self._contents.read(place))
+            content = io.BytesIO(self._contents.read(position))
         if not begins_as_an_image(content):
             raise refused(self._archive, name, why_no_image(file))
         return True
@@ -125,9 +127,9 @@ class Members(Sequence[Member]):
 
 
 def spelled(path: Path, name: str) -> str:
-    """A member's name in the one spelling, without "./" and "//".
+    """A member's normalised name, without "./" and "//".
 
-    DataError, with the archive's `path`, for one that leads out or is no text.
+    Raises DataError, naming the archive's `path`, for a name that leads out or is no text.
     """
     parts = name.split("/")
     # On Windows a backslash parts folders, and a letter with a colon names a drive.
@@ -140,21 +142,21 @@ def spelled(path: Path, name: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def is_left_out(name: str) -> bool:
-    """Whether a member of this spelling is hidden, or no image by its name or its folders'."""
+def is_skipped_member(name: str) -> bool:
+    """Whether a member of this normalised name is hidden, a by-file, or in a skipped folder."""
     *folders, file = name.split("/")
-    hidden = any(is_passed_over(folder, is_folder=True) for folder in folders)
-    return hidden or taken_for(file) is Taken.BY_FILE
+    hidden = any(is_skipped(folder, is_folder=True) for folder in folders)
+    return hidden or file_kind(file) is FileKind.BY_FILE
 
 
 def check_count(path: Path, count: int) -> None:
-    """DataError for more members than are read."""
+    """DataError for more than MOST_FILES members."""
     if count > MOST_FILES:
         raise DataError(f"'{path}' holds more than {MOST_FILES:,} files; divide it.")
 
 
 def check_size(path: Path, name: str, size: int, packed: int) -> None:
-    """DataError for a member of more bytes than an image has, or than it can be packed to."""
+    """DataError for a member that is larger than any image, or unpacks to too much."""
     if size < 0:
         raise refused(path, name, f"has {size:,} bytes by its header")
     if size > LARGEST_FILE:
@@ -163,7 +165,7 @@ def check_size(path: Path, name: str, size: int, packed: int) -> None:
 
 
 def check_ratio(path: Path, what: str, size: int, packed: int) -> None:
-    """DataError for what unpacks to far more bytes than it is packed in."""
+    """DataError for content that unpacks to far more bytes than it is packed in."""
     if size > RATIO_FROM and size > RATIO * packed:
         raise DataError(
             f"'{path}': {what} unpacks to {size:,} bytes of {packed:,}, which is refused as a "
@@ -178,7 +180,7 @@ def refused(path: Path, name: str, why: str) -> DataError:
 
 @contextmanager
 def readable(path: Path, name: str = "") -> Iterator[None]:
-    """Whatever a damaged archive or member raises, as one sentence that names it."""
+    """Turn any error of a damaged archive or member into a DataError that names it."""
     try:
         yield
     except DataError:

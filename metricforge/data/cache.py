@@ -39,12 +39,12 @@ def cached(
     decode: Callable[[Tensor], Tensor],
     reading: Reading = AS_IT_LIES,
 ) -> Tensor:
-    """The images as uint8 [N, C, H, W] that lie in a file below `folder`, made where it is not.
+    """The images as uint8 [N, C, H, W] from a cache file below `folder`, written if it is missing.
 
-    The file belongs to these files by name, size and time of change, to the shape and the
-    reading; its content is checked by sha256 before it is used. `decode` gives the images at
-    indices [B]. The tensor is a map of the file: what is written to it stays in memory. Raises
-    ArtefactError for a damaged file, ResourceError where it can't be written.
+    Its name is a hash of the images' names, sizes and times of change, the shape and the reading;
+    its content is checked by sha256 before it is used. `decode` returns the images at indices [B].
+    The tensor is a memory map: what is written to it stays in memory. Raises ArtefactError for a
+    damaged file, ResourceError where it can't be written.
     """
     content = folder / f"{_key(files, shape, reading)}.u8"
     record = content.with_suffix(".json")
@@ -66,7 +66,7 @@ def _key(files: Sequence[Encoded], shape: Shape, reading: Reading) -> str:
 
 
 def _changes(files: Sequence[Encoded]) -> Iterator[int]:
-    """When each file last changed, in ns; 0 where what it lies in does not say."""
+    """When each file last changed, in ns; 0 where that is unknown."""
     return (
         file.stat().st_mtime_ns if isinstance(file, Path) else getattr(file, "changed", 0)
         for file in files
@@ -108,15 +108,15 @@ def _write(file: IO[bytes], count: int, decode: Callable[[Tensor], Tensor]) -> s
 def _check(content: Path, record: Path, shape: tuple[int, ...]) -> None:
     digest = hashlib.sha256()
     try:
-        told = decoded(record.read_bytes(), dict[str, Any])
-        if told.get("shape") != list(shape) or content.stat().st_size != math.prod(shape):
+        metadata = decoded(record.read_bytes(), dict[str, Any])
+        if metadata.get("shape") != list(shape) or content.stat().st_size != math.prod(shape):
             raise _damaged(content)
         with content.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     except (OSError, ValueError) as error:
         raise _damaged(content) from error
-    if digest.hexdigest() != told.get("sha256"):
+    if digest.hexdigest() != metadata.get("sha256"):
         raise _damaged(content)
 
 

@@ -1,4 +1,4 @@
-"""Names of classes and groups as users write them: their order, their one spelling, their likes."""
+"""Names of classes and groups as users write them: their order, normal form and lookalikes."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def _by_length(digits: re.Match[str]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """A name in its one spelling: no blanks around it, or around a part of a path, and in NFC."""
+    """A name in normal form: no blanks around it, or around a part of a path, and in NFC."""
     return "/".join(part.strip() for part in unicodedata.normalize("NFC", name).split("/"))
 
 
 @dataclass(frozen=True, eq=False)
 class Indexed:
-    """The different names, in natural order, and the place of each value among them, int64 [N].
+    """The different names, in natural order, and the index of each value among them, int64 [N].
 
-    `notes` tell what was changed in their spelling, `warnings` which names look like one.
+    `notes` list the names whose spelling was changed, `warnings` the lookalikes.
     """
 
     names: tuple[str, ...]
@@ -60,15 +60,15 @@ class Indexed:
 
 
 def indexed(values: Sequence[str], what: str = "labels") -> Indexed:
-    """Names that users wrote, in one spelling and order; `what` is what notes call them."""
+    """Names that users wrote, normalised and sorted; `what` is what notes call them."""
     counts = Counter(values)
     spelled = {value: cleaned(value) for value in counts}
     names = tuple(sorted(set(spelled.values()), key=natural_key))
-    order = {name: place for place, name in enumerate(names)}
-    place_of = {value: order[name] for value, name in spelled.items()}
+    order = {name: index for index, name in enumerate(names)}
+    index_of = {value: order[name] for value, name in spelled.items()}
     return Indexed(
         names,
-        torch.tensor([place_of[value] for value in values], dtype=torch.int64),
+        torch.tensor([index_of[value] for value in values], dtype=torch.int64),
         tuple(respelled(counts, what)),
         tuple(lookalikes(names)),
     )
@@ -76,20 +76,20 @@ def indexed(values: Sequence[str], what: str = "labels") -> Indexed:
 
 def indexed_array(values: NDArray[Any], what: str = "labels") -> Indexed:
     """The same of an array [N] of strings or numbers; numbers are named as they are written."""
-    different, places = np.unique(values, return_inverse=True)
+    different, indices = np.unique(values, return_inverse=True)
     written = list(map(str, different.tolist()))
     names = indexed(written, what)
-    counts = Counter(dict(zip(written, np.bincount(places).tolist(), strict=True)))
+    counts = Counter(dict(zip(written, np.bincount(indices).tolist(), strict=True)))
     return Indexed(
         names.names,
-        names.places[torch.from_numpy(places.astype(np.int64))],
+        names.places[torch.from_numpy(indices.astype(np.int64))],
         tuple(respelled(counts, what)),
         names.warnings,
     )
 
 
 def respelled(counts: Counter[str], what: str) -> Iterator[str]:
-    """Notes on names that are not in their one spelling, by how often each was written."""
+    """Notes on names that are not in normal form; `counts` is how often each was written."""
     blank = {v: n for v, n in counts.items() if any(p != p.strip() for p in v.split("/"))}
     other = {v: n for v, n in counts.items() if not unicodedata.is_normalized("NFC", v)}
     if blank:
@@ -99,13 +99,13 @@ def respelled(counts: Counter[str], what: str) -> Iterator[str]:
 
 
 def lookalikes(names: Iterable[str]) -> Iterator[str]:
-    """A warning of names that are different classes and look like one, if there are any."""
+    """A warning of different classes whose names look alike, if there are any."""
     alike: dict[str, list[str]] = {}
     for name in sorted(names, key=natural_key):
         alike.setdefault(_folded(name), []).append(name)
-    sets = [found for found in alike.values() if len(found) > 1]
+    sets = [variants for variants in alike.values() if len(variants) > 1]
     if sets:
-        shown = "; ".join(" and ".join(map(repr, found)) for found in sets[:_SHOWN])
+        shown = "; ".join(" and ".join(map(repr, variants)) for variants in sets[:_SHOWN])
         more = f"; and {len(sets) - _SHOWN:,} more" if len(sets) > _SHOWN else ""
         yield (
             "class names that differ only in case, leading zeros or accents are classes of their "

@@ -8,13 +8,13 @@ from metricforge.data.class_names import whole_number
 from metricforge.errors import UsageError, unknown
 
 
-def named(text: str, names: Sequence[str]) -> set[int]:
+def parse_classes(text: str, names: Sequence[str]) -> set[int]:
     """The indices of the classes that `text` names."""
     order = {name: index for index, name in enumerate(names)}
     pieces = text.split("+")
     # The longest reading comes first, because a class name may have a plus in it.
     reach = 1 + 2 * max(name.count("+") for name in names)
-    found: set[int] = set()
+    indices: set[int] = set()
     start = 0
     while start < len(pieces):
         for end in range(min(len(pieces), start + reach), start, -1):
@@ -23,17 +23,17 @@ def named(text: str, names: Sequence[str]) -> set[int]:
                 break
         else:
             raise unknown("class", pieces[start], names)
-        found |= set(read)
+        indices |= set(read)
         start = end
-    return found
+    return indices
 
 
 def _name_or_range(text: str, order: Mapping[str, int]) -> Collection[int]:
     """The indices that one name or one range gives; none when it is neither."""
     if text in order:
         return {order[text]}
-    dashes = [place for place, sign in enumerate(text) if sign == "-"]
-    ends = [(text[:place], text[place + 1 :]) for place in dashes]
+    dashes = [position for position, sign in enumerate(text) if sign == "-"]
+    ends = [(text[:position], text[position + 1 :]) for position in dashes]
     ends = [(first, last) for first, last in ends if first in order and last in order]
     if not ends:
         return ()
@@ -43,10 +43,10 @@ def _name_or_range(text: str, order: Mapping[str, int]) -> Collection[int]:
             f"the range '{text}' can be read as {readings}; name the classes with '+'."
         )
     first, last = ends[0]
-    found = _between(first, last, order)
-    if not found:
+    indices = _between(first, last, order)
+    if not indices:
         raise UsageError(f"the range '{text}' runs backwards; write '{last}-{first}'.")
-    return found
+    return indices
 
 
 def _between(first: str, last: str, order: Mapping[str, int]) -> Collection[int]:

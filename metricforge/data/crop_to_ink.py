@@ -10,7 +10,7 @@ LEAST = 0.38
 """Of a side: what is drawn smaller is not enlarged further, so that a dot is no disc."""
 
 _INK = 128  # of 255, below which a pixel is ink
-_GAP = 3  # a first reduction may leave what is kept this much larger than asked, no smaller
+_GAP = 3  # after a first reduction the image is at least this much larger than requested
 
 
 def framed(drawing: Image.Image, size: tuple[int, int], margin: float) -> Image.Image:
@@ -24,7 +24,7 @@ def framed(drawing: Image.Image, size: tuple[int, int], margin: float) -> Image.
     side = max(right - left, bottom - top) / (1 - 2 * margin)
     half = max(side, LEAST * max(drawing.size)) / 2
     paper = _paper(drawing, ink)
-    # What is far larger than asked is averaged first, though not where its thin ink is looked for.
+    # A far larger drawing is averaged first, but only after its thin ink was located.
     factor = max(1, int(2 * half / max(size) / _GAP))
     drawing = drawing.reduce(factor) if factor > 1 else drawing
     half /= factor

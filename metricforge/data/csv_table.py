@@ -15,10 +15,10 @@ from typing import Any, Protocol, TextIO, TypeAlias
 from metricforge.errors import DataError
 
 Parser: TypeAlias = Callable[[str], Any]
-"""A cell to its value; what its ValueError says follows the row: "has no label"."""
+"""A cell to its value; the message of its ValueError follows the row: "has no label"."""
 
 FLAGS = ("is_query", "is_gallery")
-"""The columns that come together or not at all."""
+"""The columns of which a file has both or neither."""
 
 _SEPARATORS = (",", ";", "\t")
 _EMPTY = ("", "nan")  # pandas writes either for what is not there
@@ -27,17 +27,17 @@ _KNOWN |= dict.fromkeys(_EMPTY, False)
 
 
 class Column(Protocol):
-    """What takes the values of a column, one after the other."""
+    """A collector of the values of a column."""
 
     def append(self, value: Any, /) -> None:
-        """Put a value behind those that there are."""
+        """Append a value."""
 
 
 @dataclass
 class Table:
-    """The parsed cells of each column that is known, and the lines (from 1) their rows begin in.
+    """The parsed cells of each known column, and the lines (from 1) that their rows begin in.
 
-    `columns` has of these what the file has; `unused` are the other columns' names.
+    `columns` has the known columns that the file has; `unused` are the other columns' names.
     """
 
     path: Path
@@ -53,11 +53,11 @@ def read_table(
     aliases: Mapping[str, str] | None = None,
     kept: Mapping[str, Column] | None = None,
 ) -> Table:
-    """A UTF-8 file's columns, by their parsers; an alias stands for a column that is not there.
+    """A UTF-8 file's columns, by their parsers; an alias stands for a missing column.
 
-    Cells are parted by commas, or by semicolons or tabs where the header is. The values of a column
-    are in what `kept` has for it, or else in a list. Raises DataError, naming the row where there
-    is one, for what can't be used.
+    Cells are separated by commas, semicolons or tabs, as the header is. The values of a column
+    are collected in `kept[column]`, or else in a list. Raises DataError, naming the row if there
+    is one, for anything that can't be used.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -74,7 +74,7 @@ def read_table(
 
 
 def _separator(file: TextIO, required: Sequence[str]) -> str:
-    """What stands between the cells of the header: spreadsheets also write ; and tabs."""
+    """The separator of the header's cells: spreadsheets also write ; and tabs."""
     header = file.readline()
     file.seek(0)
     for separator in _SEPARATORS:
@@ -133,7 +133,7 @@ def _parsed(
     parsers: Mapping[str, Parser],
     required: Sequence[str],
     aliases: Mapping[str, str],
-    kept: Mapping[str, Column],
+    collectors: Mapping[str, Column],
 ) -> Table:
     _, header = next(rows, (1, []))
     written = {name: name for name in parsers if name in header}
@@ -141,9 +141,9 @@ def _parsed(
         if alias in header:
             written.setdefault(name, alias)
     _check_header(header, written, path, required)
-    places = {name: header.index(column) for name, column in written.items()}
-    unused = [name for place, name in enumerate(header) if place not in places.values()]
-    table = Table(path, {name: kept.get(name, []) for name in places}, unused)
+    positions = {name: header.index(column) for name, column in written.items()}
+    unused = [name for position, name in enumerate(header) if position not in positions.values()]
+    table = Table(path, {name: collectors.get(name, []) for name in positions}, unused)
     for row, cells in rows:
         if len(cells) != len(header):
             raise DataError(
@@ -151,9 +151,9 @@ def _parsed(
                 "with a comma into quotes."
             )
         table.rows.append(row)
-        for name, place in places.items():
+        for name, position in positions.items():
             try:
-                table.columns[name].append(parsers[name](cells[place]))
+                table.columns[name].append(parsers[name](cells[position]))
             except ValueError as error:
                 raise DataError(f"{path}:{row} {error}") from error
     return table
@@ -162,7 +162,7 @@ def _parsed(
 def _check_header(
     header: Sequence[str], written: Mapping[str, str], path: Path, required: Sequence[str]
 ) -> None:
-    """DataError for a column that lacks, is there twice, or without the one it belongs to."""
+    """DataError for a column that is missing, duplicate, or without its counterpart."""
     has = f"it has {', '.join(map(repr, header)) or 'none'}"
     missing = [f"'{name}'" for name in required if name not in header]
     if missing:

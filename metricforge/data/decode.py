@@ -29,7 +29,7 @@ Source: TypeAlias = Path | Encoded | Buffer
 _MODES = {1: "L", 3: "RGB"}
 _SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
-_GAP = 3  # a cheap first reduction may leave an image this much larger than asked, no smaller
+_GAP = 3  # after a cheap first reduction the image is at least this much larger than requested
 # Of a JPEG, whose own reduction averages as a good filter does: on grainy images the result is one
 # grey level of 255 from that of the whole, for two thirds of the time.
 _JPEG_GAP = 1.5

@@ -71,11 +71,11 @@ def read_labels(path: Path) -> Labels:
     return Labels(labels)
 
 
-def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
+def bare_dataset(embeddings: Tensor | NDArray[Any], values: Any) -> Dataset:
     """Labels as a dataset without images; DataError if they are not those of the embeddings."""
-    if given is None:
+    if values is None:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
-    labels = given if isinstance(given, Labels) else Labels(given)
+    labels = values if isinstance(values, Labels) else Labels(values)
     known = np.asarray(labels.names)
     if embeddings.ndim != 2 or known.ndim != 1:
         shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
@@ -106,14 +106,14 @@ def bare_dataset(embeddings: Tensor | NDArray[Any], given: Any) -> Dataset:
 
 
 def _table(path: Path) -> Labels:
-    _check_there(path)
+    _check_exists(path)
     columns = read_table(path, {"label": label, "group": group, **FLAG_PARSERS}).columns
     flags = [np.array(columns[name], dtype=bool) for name in FLAGS if name in columns]
     return Labels(np.array(columns["label"]), columns.get("group"), *flags)
 
 
 def _array(path: Path) -> NDArray[Any]:
-    _check_there(path)
+    _check_exists(path)
     try:
         # Without pickles a file of objects is refused unopened.
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -128,7 +128,7 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _lines(path: Path) -> NDArray[Any]:
-    _check_there(path)
+    _check_exists(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (UnicodeDecodeError, OSError) as error:
@@ -139,6 +139,6 @@ def _lines(path: Path) -> NDArray[Any]:
     return np.array([line.strip() for line in lines])
 
 
-def _check_there(path: Path) -> None:
+def _check_exists(path: Path) -> None:
     if not path.exists() or path.is_dir():
         raise DataError(f"{path} is not a file.")

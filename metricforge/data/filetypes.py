@@ -1,4 +1,4 @@
-"""What a file beside others is taken for, by its name and, where that says nothing, its content."""
+"""The kind of a file in a folder of images, by its name or else by its content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGES = {
 RAWS = {
     ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw",
 }  # fmt: skip
-"""The extensions, in lower case, of what cameras record before it is developed: it is not read."""
+"""The extensions, in lower case, of raw files of cameras, which are not read."""
 
 BY_FILES = RAWS | {
     ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mov", ".mp3", ".mp4", ".mts",
@@ -34,7 +34,7 @@ BY_FILES = RAWS | {
     ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",
     ".txt", ".xml", ".yaml", ".yml",
 }  # fmt: skip
-"""The extensions, in lower case, of what lies beside images and is skipped."""
+"""The extensions, in lower case, of files that lie beside images and are skipped."""
 
 BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying"}
 """The names of files, in lower case, that are skipped, as is all that a dot hides."""
@@ -42,34 +42,34 @@ BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying
 BY_FOLDERS = {"__macosx"}
 """The names of folders, in lower case, that are skipped: a class may be called "license"."""
 
-_WITHOUT_A_MARK = {"TGA"}  # formats that begin with nothing by which they could be told
+_WITHOUT_A_MARK = {"TGA"}  # formats without magic bytes
 
 
-class Taken(Enum):
-    """What a file is taken for."""
+class FileKind(Enum):
+    """The kind of a file in a folder of images."""
 
     IMAGE = "an image"
     BY_FILE = "skipped"
     UNKNOWN = "unknown"
 
 
-def is_passed_over(name: str, *, is_folder: bool) -> bool:
-    """Whether a file or a folder of this name is hidden, or known to be no part of the images."""
+def is_skipped(name: str, *, is_folder: bool) -> bool:
+    """Whether a file or a folder of this name is hidden, or known to hold no images."""
     return name.startswith(".") or name.lower() in (BY_FOLDERS if is_folder else BY_NAMES)
 
 
-def taken_for(name: str) -> Taken:
-    """What a file of this name, in a folder of images, is taken for."""
+def file_kind(name: str) -> FileKind:
+    """The kind of a file in a folder of images, by its name."""
     if name.endswith("~"):  # an editor's copy
-        return Taken.BY_FILE
+        return FileKind.BY_FILE
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path takes ten times as long
-    if is_passed_over(name, is_folder=False) or extension in BY_FILES:
-        return Taken.BY_FILE
-    return Taken.IMAGE if extension in IMAGES else Taken.UNKNOWN
+    if is_skipped(name, is_folder=False) or extension in BY_FILES:
+        return FileKind.BY_FILE
+    return FileKind.IMAGE if extension in IMAGES else FileKind.UNKNOWN
 
 
 def why_no_image(name: str) -> str:
-    """What to say of a file that is no image by its name and its content."""
+    """The message about a file that is no image by its name and its content."""
     if name.lower().endswith((".heic", ".heif")):
         return "is HEIC, which is not read: export it as JPEG"
     return "is no image, neither by its extension nor by its content"

@@ -1,4 +1,4 @@
-"""Encoded images, by index: files of their own, or what lies inside an archive."""
+"""Encoded images, by index: files, or members of an archive."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Encoded: TypeAlias = Path | EncodedImage
 
 
 class Paths(Sequence[Path]):
-    """Paths of files, of which the name alone is kept: a million take some 45 MB, not 500.
+    """Paths of files, stored as names by folder: a million take some 45 MB, not 500.
 
-    They are in the order of adding, by folder.
+    They are in the order of adding.
     """
 
     def __init__(self) -> None:
         self._folders: list[Path] = []
-        self._known: dict[Path, Path] = {}  # one object for each of them
-        self._begins = array("q")  # of each folder, the place of its first file
+        self._known: dict[Path, Path] = {}  # one object for each folder
+        self._begins = array("q")  # of each folder, the index of its first file
         self._names: NDArray[Any] = np.empty(1, StringDType())  # and room for more
         self._count = 0
         self.sizes = array("q")
-        """The bytes of each file, where `add` was told those of all."""
+        """The bytes of each file, where `add` got the sizes of all."""
 
     def add(self, folder: Path, names: Sequence[str], sizes: Sequence[int] | None = None) -> None:
-        """Put the files of these names in `folder` behind those that there are."""
+        """Append the files of these names in `folder`."""
         if not names:
             return
         if not self._folders or self._folders[-1] != folder:
@@ -48,22 +48,22 @@ class Paths(Sequence[Path]):
         self.sizes.extend(sizes or ())
 
     def append(self, path: Path) -> None:
-        """Put one file behind those that there are; its size is asked for where it is needed."""
+        """Append a file; its size is read where it is needed."""
         self.add(path.parent, [path.name])
 
     def __len__(self) -> int:
         return self._count
 
     @overload
-    def __getitem__(self, place: int) -> Path: ...
+    def __getitem__(self, index: int) -> Path: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Path]: ...
-    def __getitem__(self, place: int | slice) -> Path | Sequence[Path]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        place = range(len(self))[place]
-        name: str = self._names[place]
-        return self._folders[bisect_right(self._begins, place) - 1] / name
+    def __getitem__(self, index: slice) -> Sequence[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        name: str = self._names[index]
+        return self._folders[bisect_right(self._begins, index) - 1] / name
 
     def strings(self) -> Iterator[str]:
         """The paths as text, which is several times faster than as Paths."""
@@ -75,22 +75,22 @@ class Paths(Sequence[Path]):
 
 
 class Chosen(Sequence[Encoded]):
-    """Some of the files, by their places, in order."""
+    """Some of the files, by their indices, in order."""
 
-    def __init__(self, files: Sequence[Encoded], places: Sequence[int]) -> None:
-        self._files, self._places = files, array("q", places)
+    def __init__(self, files: Sequence[Encoded], indices: Sequence[int]) -> None:
+        self._files, self._indices = files, array("q", indices)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._indices)
 
     @overload
-    def __getitem__(self, place: int) -> Encoded: ...
+    def __getitem__(self, index: int) -> Encoded: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Encoded]: ...
-    def __getitem__(self, place: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(place, slice):
-            return Chosen(self._files, self._places[place])
-        return self._files[self._places[place]]
+    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
+        if isinstance(index, slice):
+            return Chosen(self._files, self._indices[index])
+        return self._files[self._indices[index]]
 
 
 def name_of(file: Encoded) -> str:
@@ -104,7 +104,7 @@ def names_of(files: Sequence[Encoded]) -> Iterator[str]:
 
 
 def sizes_of(files: Sequence[Encoded]) -> Iterator[int]:
-    """The bytes of each file; DataError for one that is not there."""
+    """The bytes of each file; DataError for a missing file."""
     if isinstance(files, Paths):
         known = len(files.sizes) == len(files)
         return iter(files.sizes) if known else map(_size, files.strings())
@@ -112,7 +112,7 @@ def sizes_of(files: Sequence[Encoded]) -> Iterator[int]:
 
 
 def names_below(files: Sequence[Encoded]) -> Iterator[str]:
-    """The name of each file below the folder, or the archive, that all of them share."""
+    """The name of each file, relative to the folder or the archive that all of them share."""
     folders = {os.path.dirname(name) for name in names_of(files)}  # noqa: PTH120
     shared = os.path.join(os.path.commonpath(folders), "") if folders else ""  # noqa: PTH118
     return (name[len(shared) :].replace(os.sep, "/") for name in names_of(files))

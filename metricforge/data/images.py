@@ -141,25 +141,27 @@ class FileImages:
 
     def take(self, indices: Tensor) -> Tensor:
         """As :meth:`Images.take`; raises DataError, naming the file, for one that can't be read."""
-        wanted = indices.tolist()
-        if wanted and min(wanted) < 0:
+        requested = indices.tolist()
+        if requested and min(requested) < 0:
             raise IndexError("an image index is negative.")
-        # Pinned, so that the copy to a GPU does not wait.
+        # Pinned, so that the copy to a GPU does not block.
         batch = torch.empty(
-            (len(wanted), *self._shape), dtype=torch.uint8, pin_memory=self._device.type == "cuda"
+            (len(requested), *self._shape),
+            dtype=torch.uint8,
+            pin_memory=self._device.type == "cuda",
         )
 
         rows = batch.numpy()  # which torch takes several times as long to write to
 
         def decode(piece: range) -> None:
             for row in piece:
-                file = self._files[wanted[row]]
+                file = self._files[requested[row]]
                 rows[row] = read_image(file, self._shape, reading=self._reading).numpy()
 
         # In pieces: submitting a task takes a tenth of the time of decoding a small image.
         pieces = [
-            range(begin, min(begin + _PIECE, len(wanted)))
-            for begin in range(0, len(wanted), _PIECE)
+            range(begin, min(begin + _PIECE, len(requested)))
+            for begin in range(0, len(requested), _PIECE)
         ]
         try:
             for _ in _pool(self._workers).map(decode, pieces):
@@ -207,28 +209,28 @@ def open_images(
     )
     fits = len(files) * math.prod(dataset.shape) <= memory_limit
     if dataset.cache:
-        kept = cached(dataset.cache, dataset.images, dataset.shape, files.take, dataset.reading)
-        return MemoryImages(kept.clone()) if fits else MappedImages(kept)
+        images = cached(dataset.cache, dataset.images, dataset.shape, files.take, dataset.reading)
+        return MemoryImages(images.clone()) if fits else MappedImages(images)
     return MemoryImages(files.take(torch.arange(len(files)))) if fits else files
 
 
 def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[int, str]:
     """The indices of the files that can't be decoded, in order, each with the reason."""
 
-    def reason(place: int) -> str:
+    def reason(index: int) -> str:
         try:
-            read_image(files[place], shape)
+            read_image(files[index], shape)
         except DataError as error:
             return str(error)
         return ""
 
-    found: dict[int, str] = {}
+    broken: dict[int, str] = {}
     # In chunks, since a pool queues all that it gets at once.
     for begin in range(0, len(files), _CHUNK):
-        places = range(begin, min(begin + _CHUNK, len(files)))
-        reasons = zip(places, _pool().map(reason, places), strict=True)
-        found |= {place: told for place, told in reasons if told}
-    return found
+        indices = range(begin, min(begin + _CHUNK, len(files)))
+        reasons = zip(indices, _pool().map(reason, indices), strict=True)
+        broken |= {index: message for index, message in reasons if message}
+    return broken
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -1,4 +1,4 @@
-"""What a model is asked to embed: arrays of images, or files, PIL images and arrays one by one."""
+"""The inputs of a model: arrays of images, or iterables of files, PIL images and arrays."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Encodable: TypeAlias = Tensor | NDArray[Any] | Iterable[OneImage]
 
 _LUMA = (0.299, 0.587, 0.114)
 _READABLE = (1, 3)
-_AS_CHANNELS = (1, 3, 4)  # what a side of an image is not, and its channels may be
+_AS_CHANNELS = (1, 3, 4)  # sizes of an axis that mean channels, not height or width
 _NO_ORDER = (AbstractSet, Mapping)
 
 
 class Batch(NamedTuple):
-    """Images as uint8 [B, C, H, W], and what errors call each."""
+    """Images as uint8 [B, C, H, W], and the name of each in errors."""
 
     names: Sequence[str]
     images: Tensor
@@ -40,8 +40,8 @@ class Batch(NamedTuple):
 def batches(images: Encodable, size: int, shape: Shape, reading: Reading) -> Iterator[Batch]:
     """All of `images` in batches of `size`, of the given shape (C, H, W).
 
-    Raises DataError for what holds no images, or one image where several are taken; UsageError for
-    a size below 1.
+    Raises DataError for anything that holds no images, or for a single image; UsageError for a size
+    below 1.
     """
     if not isinstance(size, Integral) or size < 1:
         raise UsageError(f"batch_size is a whole number from 1, not {size!r}.")
@@ -51,7 +51,7 @@ def batches(images: Encodable, size: int, shape: Shape, reading: Reading) -> Ite
         return _of_array(images, size, shape)
     if isinstance(images, _NO_ORDER) or not isinstance(images, Iterable):
         raise DataError(f"encode takes a list of images or one array, not {type(images).__name__}.")
-    return _one_by_one(iter(images), size, shape, reading)
+    return _of_items(iter(images), size, shape, reading)
 
 
 def fit(images: Tensor, shape: Shape) -> Tensor:
@@ -73,18 +73,18 @@ def _of_array(images: Tensor | NDArray[Any], size: int, shape: Shape) -> Iterato
     axes = _axes(tuple(images.shape), shape[0])
     for begin in range(0, len(images), size):
         part = _channels_first(images[begin : begin + size], axes)
-        names = [f"image {place}" for place in range(begin, begin + len(part))]
+        names = [f"image {index}" for index in range(begin, begin + len(part))]
         yield Batch(names, fit(part, shape))
 
 
-def _one_by_one(
+def _of_items(
     images: Iterator[OneImage], size: int, shape: Shape, reading: Reading
 ) -> Iterator[Batch]:
     begin = 0
     while part := list(islice(images, size)):
         names = [
-            str(image) if isinstance(image, str | Path) else f"image {place}"
-            for place, image in enumerate(part, begin)
+            str(image) if isinstance(image, str | Path) else f"image {index}"
+            for index, image in enumerate(part, begin)
         ]
         rows = [_read(*each, shape, reading) for each in zip(part, names, strict=True)]
         yield Batch(names, torch.stack(rows))

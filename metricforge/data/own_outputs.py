@@ -1,4 +1,4 @@
-"""What metricforge itself writes, which must not be taken for images of a dataset."""
+"""Metricforge's own outputs, which must not become images of a dataset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from metricforge.data.filetypes import is_passed_over
+from metricforge.data.filetypes import is_skipped
 from metricforge.errors import UsageError
 
 _HELD_BY = (
@@ -14,7 +14,7 @@ _HELD_BY = (
     frozenset({"model.json", "weights.safetensors", "manifest.json"}),
     frozenset({"index.faiss", "contents.json", "manifest.json"}),
 )
-"""Files of which all lie in a folder that metricforge wrote: a run, a model, an index."""
+"""Sets of files, of which an output of metricforge holds one: a run, a model, an index."""
 
 
 def is_output(files: Collection[str]) -> bool:
@@ -23,12 +23,12 @@ def is_output(files: Collection[str]) -> bool:
     return any(held <= names for held in _HELD_BY)
 
 
-def lies_among(place: Path, folder: Path) -> bool:
-    """Whether a place is in a folder of images, where it would be taken for one of them or more."""
-    root, there = folder.resolve(), place.resolve()
-    if there == root or not there.is_relative_to(root):
+def lies_among(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder of images, and not in a part of it that is skipped."""
+    root, resolved = folder.resolve(), path.resolve()
+    if resolved == root or not resolved.is_relative_to(root):
         return False
-    return not any(is_passed_over(part, is_folder=True) for part in there.relative_to(root).parts)
+    return not any(is_skipped(part, is_folder=True) for part in resolved.relative_to(root).parts)
 
 
 def refuse_among(out: Path, folder: Path) -> None:

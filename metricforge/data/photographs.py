@@ -19,8 +19,8 @@ OF_PHOTOGRAPHS = 12
 def are_photographs(images: Images, indices: Tensor) -> bool:
     """Whether the images at `indices` are of continuous tone, as photographs are.
 
-    A drawing has few tones, its ground and its ink. Decided by the median of an even sample; of
-    images under 32 pixels a side nobody can tell.
+    A drawing has few tones, its ground and its ink. Decided by the median of an even sample; False
+    for images under 32 pixels a side, which are too small to decide.
     """
     if min(images.shape[1:]) < SMALLEST:
         return False
@@ -31,7 +31,7 @@ def are_photographs(images: Images, indices: Tensor) -> bool:
 def tones(images: Tensor) -> Tensor:
     """How many of 32 grey tones cover nine tenths of each image, uint8 [B, C, H, W] to [B]."""
     grey = images.float().mean(1).flatten(1)
-    found = (grey * (BINS / 256)).long()
-    counts = torch.stack([(found == tone).sum(1) for tone in range(BINS)], dim=1)
+    binned = (grey * (BINS / 256)).long()
+    counts = torch.stack([(binned == tone).sum(1) for tone in range(BINS)], dim=1)
     covered = counts.sort(dim=1, descending=True).values.cumsum(1)
     return (covered < COVERED * grey.shape[1]).sum(1) + 1

@@ -32,6 +32,6 @@ def read_ahead(images: Images, batches: Iterable[Tensor]) -> Iterator[Tensor]:
             while coming:
                 yield coming.popleft().result()
         finally:
-            # A stop in the middle must not wait for what nobody will look at.
+            # A stop in the middle must not wait for unused batches.
             for future in coming:
                 future.cancel()

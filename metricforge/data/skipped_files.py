@@ -1,4 +1,4 @@
-"""What lies beside the images of a folder and is skipped: counted, so that it can be told."""
+"""Notes on the files in a folder of images that are skipped."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from metricforge.data.filetypes import RAWS, Taken, taken_for
+from metricforge.data.filetypes import RAWS, FileKind, file_kind
 from metricforge.data.own_outputs import is_output
 
 _SHOWN = 8  # kinds in a note
 
 
 def asides(root: Path) -> Iterator[str]:
-    """Notes on the files below `root` that are skipped; what is hidden is not counted."""
-    kinds = Counter(_kind(name) for name in _names(root) if taken_for(name) is Taken.BY_FILE)
+    """Notes on the files below `root` that are skipped; hidden files are not counted."""
+    kinds = Counter(_kind(name) for name in _names(root) if file_kind(name) is FileKind.BY_FILE)
     raws = Counter({kind: count for kind, count in kinds.items() if kind in RAWS})
-    others = kinds - raws
+    remaining = kinds - raws
     if raws:
         yield f"camera raws, which are not read: {_counted(raws)}; export them as JPEG or PNG."
-    if others:
-        yield f"skipped, as they are no images: {_counted(others)}."
+    if remaining:
+        yield f"skipped, as they are no images: {_counted(remaining)}."
 
 
 def _names(root: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(root):
-        if is_output(files) and place != os.fspath(root):
+    for folder, folders, files in os.walk(root):
+        if is_output(files) and folder != os.fspath(root):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -141,33 +141,38 @@ def _rule(spec: Spec) -> tuple[Callable[..., Tensor], str]:
 
 
 def _parts(rule: Callable[..., Tensor], dataset: Dataset, options: Mapping[str, Any]) -> Tensor:
-    """The part of every image, int64 [N], by a rule that sees no class that is made of others."""
+    """The part of every image, int64 [N]; the rule sees no class that is made of other classes.
+
+    A composite class trains if all of its sources do, else it is in no part.
+    """
     if not dataset.made_of:
         return rule(dataset, **options)
     is_made = torch.zeros(len(dataset.classes), dtype=torch.bool)
     is_made[list(dataset.made_of)] = True
-    made, kept = is_made[dataset.labels], (~is_made[dataset.labels]).nonzero().flatten()
-    # What was recorded of a split names them, too.
-    seen = dataset if rule is RULES["saved"] else _only(dataset, kept)
-    found = rule(seen, **options)
+    made, originals = is_made[dataset.labels], (~is_made[dataset.labels]).nonzero().flatten()
+    # A saved split names the composite classes, too.
+    visible = dataset if rule is RULES["saved"] else _only(dataset, originals)
+    assigned = rule(visible, **options)
     parts = torch.full((len(dataset),), NOWHERE)
-    parts[kept] = found[kept] if seen is dataset else found
+    parts[originals] = assigned[originals] if visible is dataset else assigned
     trains = torch.ones(len(dataset.classes), dtype=torch.bool)
     trains[dataset.labels[~made & (parts != TRAIN)]] = False
     of_class = torch.full((len(dataset.classes),), NOWHERE)
-    of_class[[one for one, of in dataset.made_of.items() if trains[list(of)].all()]] = TRAIN
+    of_class[
+        [composite for composite, sources in dataset.made_of.items() if trains[list(sources)].all()]
+    ] = TRAIN
     return torch.where(made, of_class[dataset.labels], parts)
 
 
-def _only(dataset: Dataset, places: Tensor) -> Dataset:
-    """A dataset of some of the images, with what a rule requires."""
+def _only(dataset: Dataset, indices: Tensor) -> Dataset:
+    """A dataset of some of the images, with the fields that a rule requires."""
     images = dataset.images
     return replace(
         dataset,
-        images=images[places] if isinstance(images, Tensor) else [images[i] for i in places],
-        labels=dataset.labels[places],
-        groups=None if dataset.groups is None else dataset.groups[places],
-        official=None if dataset.official is None else dataset.official[places],
+        images=images[indices] if isinstance(images, Tensor) else [images[i] for i in indices],
+        labels=dataset.labels[indices],
+        groups=None if dataset.groups is None else dataset.groups[indices],
+        official=None if dataset.official is None else dataset.official[indices],
     )
 
 

@@ -29,7 +29,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Record:
-    """A split, and the dataset it is of.
+    """A split and its dataset.
 
     `places_hash` is that of :func:`metricforge.data.images.places_hash`, "" without places.
     """

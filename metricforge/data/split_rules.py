@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
-from metricforge.data.class_ranges import named
+from metricforge.data.class_ranges import parse_classes
 from metricforge.data.images import places_hash
 from metricforge.data.split_file import Record, read_record
 from metricforge.errors import DataError, PluginError, UsageError
@@ -72,9 +72,9 @@ def classes(dataset: Dataset, *, train: str, validation: str, test: str) -> Tens
     chosen = torch.full((len(dataset.classes),), NOWHERE)
     twice: set[int] = set()
     for part, text in (("train", train), ("validation", validation), ("test", test)):
-        given = sorted(named(text, dataset.classes))
-        twice |= {index for index in given if chosen[index] != NOWHERE}
-        chosen[given] = PARTS[part]
+        indices = sorted(parse_classes(text, dataset.classes))
+        twice |= {index for index in indices if chosen[index] != NOWHERE}
+        chosen[indices] = PARTS[part]
     if twice:
         names = ", ".join(dataset.classes[index] for index in sorted(twice))
         raise DataError(f"split 'classes' puts these in more than one part: {names}.")
@@ -281,11 +281,11 @@ def _refuse_overlap(recorded: Record, path: Path) -> None:
 def _of_images(recorded: Record, dataset: Dataset, path: Path) -> Tensor:
     parts = torch.full((len(dataset),), NOWHERE)
     for part, held in vars(recorded.parts).items():
-        places = held.places
-        # Before they are made a tensor, which has no number beyond 2^63.
-        if places and not 0 <= min(places) <= max(places) < len(dataset):
+        positions = held.places
+        # Checked before they become a tensor, which holds no number beyond 2^63.
+        if positions and not 0 <= min(positions) <= max(positions) < len(dataset):
             raise DataError(f"{path} names images that '{dataset.name}' does not have.")
-        indices = torch.tensor(places, dtype=torch.int64)
+        indices = torch.tensor(positions, dtype=torch.int64)
         if bool((parts[indices] != NOWHERE).any()):
             raise DataError(f"{path} has an image in more than one part.")
         present = dataset.labels[indices].unique().tolist()
@@ -295,7 +295,7 @@ def _of_images(recorded: Record, dataset: Dataset, path: Path) -> Tensor:
                 "split of another dataset."
             )
         parts[indices] = PARTS[part]
-    # With one more image each later index means another image: a training image would be tested.
+    # One more image would shift all later indices, so that a training image would be tested.
     if places_hash(dataset) != recorded.places_hash:
         raise DataError(
             f"the images of '{dataset.name}' are not those that {path} was made of: a closed set "
@@ -318,14 +318,14 @@ def _class_counts(total: int, validation: float, test: float) -> tuple[int, int]
 
 
 def _held_out(dataset: Dataset, train: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """Those of the `train` indices that validate: whole groups, whole classes, or some of each."""
+    """The `train` indices that validate: whole groups, whole classes, or some of each class."""
     assert dataset.official is not None
     labels = dataset.labels[train]
     if not is_disjoint(dataset.official, dataset.labels):
         return train[_of_each_class(labels, share, rng)]
     units = labels
-    # A group is drawn whole, since its classes resemble each other: so are the groups of the
-    # test part unseen.
+    # A group is drawn whole, since its classes resemble each other: as the test part's groups, a
+    # validation group must not be trained on.
     if dataset.groups is not None and _hold_whole_classes(dataset.groups[train], labels):
         units = dataset.groups[train]
     present = _present(units)
@@ -337,7 +337,7 @@ def _of_each_class(labels: Tensor, share: float, rng: np.random.Generator, left:
     """This fraction of each class: two images or more if as many as `left` stay, else one."""
     held = []
     for images in labels.argsort(stable=True).split(labels.unique(return_counts=True)[1].tolist()):
-        # One image stays to train: a closed set validates on classes that it has seen.
+        # One image stays to train: a closed set validates on its training classes.
         least, stay = (2, left) if len(images) >= left + 2 else (1, 1)
         count = min(len(images) - stay, max(least, _share(len(images), share)))
         held.append(images[torch.from_numpy(rng.permutation(len(images))[:count])])
@@ -354,7 +354,7 @@ def _present(values: Tensor) -> NDArray[np.int64]:
 
 
 def _share(total: int, share: float) -> int:
-    # Not round(), which takes half of the fives down and half of them up.
+    # Not round(), which rounds half to even.
     return math.floor(total * share + 0.5)
 
 
@@ -365,9 +365,9 @@ def _check(rule: str, shares: Mapping[str, float], seed: int) -> None:
                 f"option '{name}' of split '{rule}' is a fraction between 0 and 1, not {share}."
             )
     if (total := sum(shares.values())) >= 1:
-        given = " and ".join(f"{name}={share:g}" for name, share in shares.items())
+        fractions = " and ".join(f"{name}={share:g}" for name, share in shares.items())
         raise UsageError(
-            f"split '{rule}' leaves nothing to train: {given} sum to {total:g}; take less."
+            f"split '{rule}' leaves nothing to train: {fractions} sum to {total:g}; take less."
         )
     if seed < 0:
         raise UsageError(f"option 'seed' of split '{rule}' is 0 or more, not {seed}.")

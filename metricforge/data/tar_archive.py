@@ -1,4 +1,4 @@
-"""What a tar file holds, compressed or not, read to its very end."""
+"""The content of a tar file, compressed or not, read to its very end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from metricforge.data.archive_members import check_count, check_size, is_left_out, refused, spelled
+from metricforge.data.archive_members import (
+    check_count,
+    check_size,
+    is_skipped_member,
+    refused,
+    spelled,
+)
 from metricforge.errors import DataError
 
 MOST_IN_MEMORY = 1 << 29
@@ -26,7 +32,7 @@ _BLOCK = 1 << 16
 
 
 class Tar:
-    """The files of a tar that is not compressed, each a piece of it: see `Contents`."""
+    """The files of an uncompressed tar, read from it at each access: see `Contents`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,14 +44,14 @@ class Tar:
                 self.sizes.append(info.size)
                 self._begins.append(info.offset_data)
 
-    def read(self, place: int) -> bytes:
+    def read(self, position: int) -> bytes:
         """The content of a file."""
         with self.path.open("rb") as file:
-            file.seek(self._begins[place])
-            return file.read(self.sizes[place])
+            file.seek(self._begins[position])
+            return file.read(self.sizes[position])
 
 
-class KeptTar:
+class CompressedTar:
     """The files of a compressed tar, which was read in one pass: see `Contents`."""
 
     def __init__(self, path: Path) -> None:
@@ -64,22 +70,22 @@ class KeptTar:
                     file: Any = archive.extractfile(info)
                     self.names.append(name)
                     self._contents.append(file.read())
-            # What tells that the stream is whole lies at its end.
+            # The checksum of the stream is at its end.
             while limited.read(_BLOCK):
                 pass
 
-    def read(self, place: int) -> bytes:
+    def read(self, position: int) -> bytes:
         """The content of a file."""
-        return self._contents[place]
+        return self._contents[position]
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a tar is taken for compressed, by its name."""
+    """Whether a tar's name is that of a compressed one."""
     return path.suffix.lower() in _COMPRESSED
 
 
 class _Header(tarfile.TarInfo):
-    """A header, where there has to be one: tarfile takes a damaged or missing one for the end."""
+    """A required header: tarfile takes a damaged or missing one for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -93,7 +99,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _Limited(io.RawIOBase):
-    """What a stream unpacks to, refused where it is far more than the images may be.
+    """A stream that raises DataError once it unpacks to far more than MOST_IN_MEMORY.
 
     Headers, too, are read to memory: a bomb need not be in a member.
     """
@@ -111,7 +117,7 @@ class _Limited(io.RawIOBase):
 
 
 def _files(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """The regular files of a tar by name, checked, less those that are left out by it."""
+    """The regular files of a tar, checked, with their names; those with a skipped name are not."""
     count = 0
     while (info := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined]  # it keeps them, at a kilobyte each
@@ -121,7 +127,7 @@ def _files(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.
         if not (info.isreg() or info.isdir()) or info.issparse():
             raise refused(path, info.name, "is a link, a device or a sparse file")
         check_size(path, info.name, info.size, info.size)
-        if info.isreg() and not is_left_out(name):
+        if info.isreg() and not is_skipped_member(name):
             yield name, info
 
 

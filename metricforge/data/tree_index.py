@@ -1,4 +1,4 @@
-"""What a tree of folders held when it was last read, so that only what changed is read again."""
+"""An index of a tree of folders as last read, so that only changed folders are read again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from metricforge.errors import ArtefactError
 
 FORMAT = "metricforge index 2"
 EARLIER = "metricforge index 1"
-"""With names in the order of text; such an index is made anew."""
+"""Has names in the order of text; such an index is rebuilt."""
 
 _JUST_NOW = 2 * 10**9
 """Nanoseconds within which a file system may give two changes one time."""
 
-# What stands in the file is as little to be trusted as any: a name must not lead elsewhere.
+# The file is not trusted: a name must not lead out of its folder.
 _Name = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[^/\0\ud800-\udfff]+\Z")]
 
 
@@ -38,9 +38,9 @@ class _Line(NamedTuple):
 
 @dataclass
 class Listing:
-    """What lies in a folder: when it last changed (ns), its folders, images, their sizes.
+    """The entries of a folder: when it last changed (ns), its folders, images, their sizes.
 
-    `links`: one of them is a link, so that what it means may change without the folder.
+    `links`: an entry is a link, whose target may change without the folder.
     `is_output`: metricforge wrote it, and it holds no images.
     """
 
@@ -57,11 +57,11 @@ class TreeIndex:
 
     def __init__(self, path: Path, root: Path, listings: dict[str, Listing]) -> None:
         self._path, self._root = path, root
-        self._listings, self._seen = listings, dict[str, Listing]()
+        self._listings, self._visited = listings, dict[str, Listing]()
 
     @classmethod
     def read(cls, path: Path, root: Path) -> TreeIndex:
-        """The index in a file, or an empty one; ArtefactError for what is no index of `root`."""
+        """The index in a file, or an empty one; ArtefactError for a file that is no index."""
         if not path.exists():
             return cls(path, root, {})
         try:
@@ -79,27 +79,27 @@ class TreeIndex:
         return cls(path, root, listings)
 
     def get(self, folder: Path) -> Listing | None:
-        """What is in `folder`, where the index knows it and it has not changed."""
+        """The listing of `folder`, if the index has it and it has not changed."""
         name = folder.relative_to(self._root).as_posix()
-        found = self._listings.get(name)
-        if found is None or found.links:
+        listing = self._listings.get(name)
+        if listing is None or listing.links:
             return None
         try:
-            if folder.stat().st_mtime_ns != found.changed:
+            if folder.stat().st_mtime_ns != listing.changed:
                 return None
         except OSError:
             return None
-        self._seen[name] = found
-        return found
+        self._visited[name] = listing
+        return listing
 
     def put(self, folder: Path, listing: Listing) -> None:
-        """Take down what is in `folder`."""
-        self._seen[folder.relative_to(self._root).as_posix()] = listing
+        """Record the listing of `folder`."""
+        self._visited[folder.relative_to(self._root).as_posix()] = listing
 
     def save(self) -> None:
-        """Write what this walk has seen, where it is other than what was read."""
-        if self._seen.keys() == self._listings.keys() and all(
-            listing is self._listings[name] for name, listing in self._seen.items()
+        """Write the listings of this walk, if they differ from those in the file."""
+        if self._visited.keys() == self._listings.keys() and all(
+            listing is self._listings[name] for name, listing in self._visited.items()
         ):
             return
         header = {"format": FORMAT, "root": str(self._root.resolve())}
@@ -107,12 +107,12 @@ class TreeIndex:
         write_file(self._path, "\n".join(lines) + "\n")
 
     def _lines(self, settled: int) -> Iterator[str]:
-        for name, found in self._seen.items():
-            # Of a folder that has changed just now, another change might not show.
-            changed = 0 if found.links or found.changed > settled else found.changed
-            sizes = list(found.sizes or ())
-            more = [True] if found.is_output else []
-            yield json.dumps([name, changed, found.folders, found.images, sizes, *more])
+        for name, listing in self._visited.items():
+            # A further change within the clock's resolution would not show.
+            changed = 0 if listing.links or listing.changed > settled else listing.changed
+            sizes = list(listing.sizes or ())
+            more = [True] if listing.is_output else []
+            yield json.dumps([name, changed, listing.folders, listing.images, sizes, *more])
 
 
 def _read(line: str) -> tuple[str, Listing]:

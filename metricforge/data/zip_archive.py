@@ -1,4 +1,4 @@
-"""What a zip file holds, by its directory, which is not believed."""
+"""The content of a zip file, by its directory, which is not trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metricforge.data.archive_members import (
     check_count,
     check_ratio,
     check_size,
-    is_left_out,
+    is_skipped_member,
     refused,
     spelled,
 )
@@ -31,8 +31,8 @@ _END_64 = struct.Struct("<4s36x2Q")
 _LOCATOR = struct.Struct("<4s16x")
 _EXTRA = struct.Struct("<2H")
 _LONGEST_COMMENT = (1 << 16) - 1
-_SIZES_64 = 1  # the extra field of what does not fit into 32 bits
-_ELSEWHERE = 0xFFFF_FFFF  # what stands for it where it would be
+_SIZES_64 = 1  # the extra field of values that do not fit into 32 bits
+_ELSEWHERE = 0xFFFF_FFFF  # marks a value that is in the extra field
 _ENCRYPTED, _UTF_8 = 1, 0x800
 _BLOCK = 1 << 16
 
@@ -40,7 +40,7 @@ _BLOCK = 1 << 16
 class _Entry(NamedTuple):
     name: str
     sum: int
-    """The CRC-32 of the name as it is written, which stands before the member, too."""
+    """The CRC-32 of the encoded name, which the member's own header repeats."""
     flags: int
     method: int
     crc: int
@@ -48,11 +48,11 @@ class _Entry(NamedTuple):
     size: int
     begin: int
     kind: int
-    """The bits of a Unix file's mode that say what it is; 0 where none are given."""
+    """The file type bits of a Unix mode; 0 where there are none."""
 
 
 class Zip:
-    """The files of a zip but those that are left out by their name: see `Contents`."""
+    """The files of a zip, without those of a skipped name: see `Contents`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,7 +74,7 @@ class Zip:
         if entry.flags & _ENCRYPTED:
             raise refused(self.path, entry.name, "is encrypted")
         check_size(self.path, entry.name, entry.size, entry.packed)
-        if entry.name.endswith("/") or is_left_out(name):
+        if entry.name.endswith("/") or is_skipped_member(name):
             return
         if entry.method not in (ZIP_STORED, ZIP_DEFLATED):
             why = f"is packed by method {entry.method}, and only deflate is unpacked"
@@ -87,24 +87,24 @@ class Zip:
         self._crcs.append(entry.crc)
         self._methods.append(entry.method)
 
-    def read(self, place: int) -> bytes:
-        """The content of a file, never more of it than the directory says that there is."""
+    def read(self, position: int) -> bytes:
+        """The content of a file, never more of it than the size in the directory."""
         with self.path.open("rb") as file:
-            file.seek(self._begins[place])
-            _skip_local(file, self._names[place])
-            unpack = _inflated if self._methods[place] == ZIP_DEFLATED else _stored
-            content = unpack(file, self._packed[place], self.sizes[place] + 1)
-        if len(content) > self.sizes[place]:
+            file.seek(self._begins[position])
+            _skip_local(file, self._names[position])
+            unpack = _inflated if self._methods[position] == ZIP_DEFLATED else _stored
+            content = unpack(file, self._packed[position], self.sizes[position] + 1)
+        if len(content) > self.sizes[position]:
             raise BadZipFile("it unpacks to more than its directory says")
-        if zlib.crc32(content) != self._crcs[place]:
+        if zlib.crc32(content) != self._crcs[position]:
             raise BadZipFile("Bad CRC-32")
         return content
 
 
 def opened(archive: ZipFile, info: ZipInfo) -> IO[bytes]:
-    """A member of a `ZipFile`, and one byte more than its directory says, which tells of a lie.
+    """A member of a `ZipFile`, up to one byte more than its directory says, to detect a lie.
 
-    It is unpacked no further than `read` is asked for; BadZipFile for a method of packing of which
+    It is unpacked no further than `read` requests; BadZipFile for a method of packing of which
     zipfile would unpack more than that.
     """
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
@@ -115,7 +115,7 @@ def opened(archive: ZipFile, info: ZipInfo) -> IO[bytes]:
 
 
 def _skip_local(file: IO[bytes], name_sum: int) -> None:
-    """Go on from a member's own header, which names it as the directory does, to its content."""
+    """Skip a member's own header, and check that its name is the directory's."""
     signature, name, extra = _LOCAL.unpack(_exactly(file, _LOCAL.size))
     if signature != b"PK\x03\x04" or zlib.crc32(file.read(name)) != name_sum:
         raise BadZipFile("it is not where the directory says")
@@ -127,7 +127,7 @@ def _stored(file: IO[bytes], packed: int, most: int) -> bytes:
 
 
 def _inflated(file: IO[bytes], packed: int, most: int) -> bytes:
-    """What so many bytes unpack to, up to `most`."""
+    """The unpacked content of `packed` bytes, up to `most` bytes."""
     inflater, content = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
     while not inflater.eof and len(content) < most:
         block = inflater.unconsumed_tail
@@ -142,7 +142,7 @@ def _inflated(file: IO[bytes], packed: int, most: int) -> bytes:
 
 
 def _entries(file: IO[bytes]) -> Iterator[_Entry]:
-    """What the directory of a zip says of each member."""
+    """The entry of each member in the directory of a zip."""
     left, shift = _directory(file)
     while left > 0:
         head = _ENTRY.unpack(_exactly(file, _ENTRY.size))
@@ -158,28 +158,28 @@ def _entries(file: IO[bytes]) -> Iterator[_Entry]:
 
 
 def _directory(file: IO[bytes]) -> tuple[int, int]:
-    """Go to where the directory begins: its bytes, and those before the zip in the file."""
+    """Seek to the directory; returns its size, and how many bytes precede the zip in the file."""
     ends = file.seek(0, os.SEEK_END)
     first = max(0, ends - _END.size - _LONGEST_COMMENT)
     file.seek(first)
     last = file.read()
-    place = last.rfind(b"PK\x05\x06")
-    if place < 0 or len(last) - place < _END.size:
+    position = last.rfind(b"PK\x05\x06")
+    if position < 0 or len(last) - position < _END.size:
         raise BadZipFile("it has no directory at its end, as a zip has")
-    _, size, begin = _END.unpack_from(last, place)
-    place += first
-    if place >= _LOCATOR.size + _END_64.size:
-        file.seek(place - _LOCATOR.size - _END_64.size)
+    _, size, begin = _END.unpack_from(last, position)
+    position += first
+    if position >= _LOCATOR.size + _END_64.size:
+        file.seek(position - _LOCATOR.size - _END_64.size)
         far = _exactly(file, _END_64.size + _LOCATOR.size)
         if far.startswith(b"PK\x06\x06") and far.startswith(b"PK\x06\x07", _END_64.size):
             _, size, begin = _END_64.unpack_from(far)
-            place -= len(far)
-    file.seek(place - size)  # ValueError where that is before the file
-    return size, place - size - begin
+            position -= len(far)
+    file.seek(position - size)  # ValueError where that is before the file
+    return size, position - size - begin
 
 
 def _full(extra: bytes, *values: int) -> Iterator[int]:
-    """The values with those in their places that an extra field has in 64 bits."""
+    """The values, each replaced by its 64-bit value in the extra field if it has one."""
     far = b""
     while len(extra) >= _EXTRA.size and not far:
         kind, length = _EXTRA.unpack_from(extra)
