@@ -1,4 +1,4 @@
-"""The command line: it parses and prints; what is done is done elsewhere.
+"""The command line: it parses and prints; the work is done elsewhere.
 
 stdout is the result, stderr is progress and messages. Each command is a small file, imported
 when it is called, so that `--help` and `plugins` answer without loading torch.
@@ -29,7 +29,7 @@ from metricforge.errors import (
     out_of_memory,
 )
 
-# What the machine lacks, wherever it was noticed.
+# Errors of a machine that can't write, wherever they are raised.
 LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 COMMANDS = {
     "bench": "Run suites of trainings, and print the table that compares them.",
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _run(debug: bool) -> int:
-    """The command; its exit code."""
+    """Run the command; its exit code."""
     try:
         watch()
         cli.main(standalone_mode=False)
@@ -80,43 +80,43 @@ def _run(debug: bool) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
-        _tell(_clicked(error), debug)
+        _report(_clicked(error), debug)
         return error.exit_code
     except click.exceptions.Exit as done:
         return done.exit_code
     except Interrupted as stopped:
-        _tell(str(stopped), debug, "")
+        _report(str(stopped), debug, "")
         return stopped.exit_code
     except LostRankError as error:
-        _tell(str(error), debug)
+        _report(str(error), debug)
         with contextlib.suppress(OSError, MetricForgeError):
             sys.stdout.flush()
         sys.stderr.flush()
         # Not by sys.exit: threads of gloo that still free tensors abort while Python ends.
         os._exit(error.exit_code)
     except MetricForgeError as error:
-        # What was typed is wrong on all ranks; the first one says so.
+        # A wrong option is wrong on all ranks; the first one reports it.
         if isinstance(error, UsageError) and is_later_rank():
             return error.exit_code
         hidden = isinstance(error, PluginError) and error.__cause__ is not None and not debug
-        _tell(f"{error} (--debug shows the traceback)" if hidden else str(error), debug)
+        _report(f"{error} (--debug shows the traceback)" if hidden else str(error), debug)
         return error.exit_code
     except OSError as error:
         if error.errno not in LACKING:
             return _fault(error, debug)
-        place = f"can't write {error.filename}" if error.filename else "can't write"
-        _tell(f"{place}: {error.strerror}.", debug)
+        problem = f"can't write {error.filename}" if error.filename else "can't write"
+        _report(f"{problem}: {error.strerror}.", debug)
         return ResourceError.exit_code
     except Exception as error:
         if not out_of_memory(error):
             return _fault(error, debug)
-        _tell("out of memory; a smaller network, --dim, batch or --chunk takes less.", debug)
+        _report("out of memory; a smaller network, --dim, batch or --chunk takes less.", debug)
         return ResourceError.exit_code
     return 0
 
 
 def _clicked(error: click.ClickException) -> str:
-    """What click says of a wrong option, as any other error is said."""
+    """click's message on a wrong option, in the form of every other error."""
     message = error.format_message()
     context = error.ctx if isinstance(error, click.UsageError) else None
     help = f" {context.command_path} --help lists what there is." if context else ""
@@ -126,14 +126,14 @@ def _clicked(error: click.ClickException) -> str:
 
 def _fault(error: Exception, debug: bool) -> int:
     fault = f"a fault of metricforge, {type(error).__name__}: {error}"
-    _tell(f"{fault} (run it again with --debug for the traceback).", debug)
+    _report(f"{fault} (run it again with --debug for the traceback).", debug)
     return 1
 
 
-def _tell(sentence: str, debug: bool, kind: str = "error: ") -> None:
+def _report(message: str, debug: bool, kind: str = "error: ") -> None:
     if debug:
         traceback.print_exc()
     # Names from folders may hold escape sequences, which must not reach a terminal.
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
-    where = f"rank {os.environ['RANK']}: " if is_later_rank() else ""
-    click.echo(f"{where}{kind}{shown}", err=True)
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+    rank = f"rank {os.environ['RANK']}: " if is_later_rank() else ""
+    click.echo(f"{rank}{kind}{printable}", err=True)

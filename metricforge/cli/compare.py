@@ -50,44 +50,44 @@ def _print(comparison: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from metricforge.cli.run_table import difference, interval, shortened, spoken_of
+    from metricforge.cli.run_table import difference, interval, interval_basis, shortened
     from metricforge.report.page import printable
 
     console = Console(highlight=False)
     kind = "closed set" if comparison.closed_set else "held-out classes"
     title = f"{comparison.dataset} ({comparison.images:,} images): {kind} "
     console.print(escape(printable(title + shortened(comparison.classes))), style="bold")
-    first, *others = comparison.results
+    first, *other_runs = comparison.results
     shown = _short(list(comparison.results))
     for name, measured in comparison.results[first].items():
         table = Table(box=None, padding=(0, 2, 0, 0), title=escape(name), title_justify="left")
         for head in ("run", "value", f"minus {shown[first]}"):
             table.add_column(head, overflow="fold")
         table.add_row(shown[first], interval(measured), "")
-        for run in others:
-            apart = comparison.differences[run].get(name)
+        for run in other_runs:
+            delta = comparison.differences[run].get(name)
             value = comparison.results[run].get(name)
-            table.add_row(shown[run], interval(value), difference(apart))
+            table.add_row(shown[run], interval(value), difference(delta))
         console.print(table)
         if better := comparison.better.get(name):
-            told = f"better than all others by {escape(name)}: {shown[better]}"
-            console.print(told, style="dim")
+            remark = f"better than all others by {escape(name)}: {shown[better]}"
+            console.print(remark, style="dim")
     for line in (
-        f"values: {spoken_of(comparison.results)}",
-        f"paired differences: {spoken_of(comparison.differences)}",
+        f"values: {interval_basis(comparison.results)}",
+        f"paired differences: {interval_basis(comparison.differences)}",
         "sure: the interval excludes zero. It covers other images or episodes of this kind, not "
         "other trainings of the same recipe.",
     ):
         console.print(line, style="dim", width=min(console.width, 80))
     for note in comparison.notes:
-        told = f"note: {escape(printable(note))}"
-        console.print(told, style="dim", soft_wrap=not console.is_terminal)
+        remark = f"note: {escape(printable(note))}"
+        console.print(remark, style="dim", soft_wrap=not console.is_terminal)
     if comparison.seeds:
         _print_seeds(comparison, shown)
 
 
 def _print_seeds(comparison: Comparison, shown: dict[str, str]) -> None:
-    """The means of runs that differ in their seed alone, a row a number."""
+    """The means of runs that differ in their seed alone, a row a metric."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -97,15 +97,15 @@ def _print_seeds(comparison: Comparison, shown: dict[str, str]) -> None:
     console = Console(highlight=False)
     for run, numbers in comparison.seeds.items():
         count = next(iter(numbers.values())).n
-        apart = comparison.seed_differences.get(run, {})
+        deltas = comparison.seed_differences.get(run, {})
         title = f"{shown[run]} and its other seeds: mean of {count} trainings"
         console.print(f"\n{title}", style="bold", soft_wrap=True)
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("")
         table.add_column("mean")
-        table.add_column(f"minus {shown[next(iter(comparison.seeds))]}" if apart else "")
+        table.add_column(f"minus {shown[next(iter(comparison.seeds))]}" if deltas else "")
         for name, mean in numbers.items():
-            cell = difference(apart[name]) if name in apart else ""
+            cell = difference(deltas[name]) if name in deltas else ""
             table.add_row(escape(name), interval(mean), cell)
         console.print(table)
     console.print(
@@ -115,11 +115,11 @@ def _print_seeds(comparison: Comparison, shown: dict[str, str]) -> None:
 
 
 def _short(paths: list[str]) -> dict[str, str]:
-    """What a run is called: its folder's name where that tells it apart, ready to be printed."""
+    """The label of a run: its folder's name if that is unique, else its path; both printable."""
     from rich.markup import escape
 
     from metricforge.report.page import printable
 
     names = [Path(path).name for path in paths]
-    told = names if len(set(names)) == len(names) else paths
-    return {path: escape(printable(name)) for path, name in zip(paths, told, strict=True)}
+    labels = names if len(set(names)) == len(names) else paths
+    return {path: escape(printable(name)) for path, name in zip(paths, labels, strict=True)}

@@ -25,39 +25,39 @@ def command(device: str, as_json: bool) -> None:
     from metricforge.runtime import Runtime
 
     Runtime.resolve(device)
-    found: dict[str, Any] = {
+    sections: dict[str, Any] = {
         "versions": doctor.versions(),
         "machine": doctor.machine(),
         "plugins": doctor.plugins(Registry.installed()),
     }
     checks = doctor.self_test(device)
     if as_json:
-        print_json(found | {"self_test": [vars(check) for check in checks]})
+        print_json(sections | {"self_test": [vars(check) for check in checks]})
     else:
-        _print(found, checks)
+        _print(sections, checks)
     if any(check.wrong for check in checks):
         raise SystemExit(1)
 
 
-def _print(found: dict[str, Any], checks: list[Any]) -> None:
+def _print(sections: dict[str, Any], checks: list[Any]) -> None:
     from metricforge.report.page import printable
 
-    machine = found["machine"] | {"devices": ""}
-    devices = {f"  {name}": told for name, told in found["machine"]["devices"].items()}
+    machine = sections["machine"] | {"devices": ""}
+    devices = {f"  {name}": value for name, value in sections["machine"]["devices"].items()}
     counts = {
         name: f"{n} component{'s' * (n != 1)}"
-        for name, n in found["plugins"]["distributions"].items()
+        for name, n in sections["plugins"]["distributions"].items()
     }
     for title, rows in (
-        ("versions", found["versions"]),
+        ("versions", sections["versions"]),
         ("machine", {**machine, **devices}),
         ("plugins", counts),
-        ("broken plugins", found["plugins"]["broken"]),
+        ("broken plugins", sections["plugins"]["broken"]),
         ("self-test", {check.name: check.wrong or f"ok, {check.seconds} s" for check in checks}),
     ):
         if rows:
             click.secho(title, bold=True)
             width = max(map(len, rows))
-            for name, told in rows.items():
-                line = f"  {name.replace('_', ' ').ljust(width)}  {printable(str(told))}"
+            for name, value in rows.items():
+                line = f"  {name.replace('_', ' ').ljust(width)}  {printable(str(value))}"
                 click.echo(line.rstrip())

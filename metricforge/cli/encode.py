@@ -75,9 +75,9 @@ def refuse_among_any(out: Path, images: Iterable[Path]) -> None:
 
 
 def files_of(images: Iterable[Path]) -> list[Path]:
-    """The image files that are meant: those named, and all below the folders that are.
+    """The image files: each file of `images`, and all files below each folder.
 
-    DataError for what is not there, and where there are none.
+    DataError for a path that does not exist, and if there are no files.
     """
     files = list(_files(images))
     if not files:
@@ -105,7 +105,7 @@ def _files(images: Iterable[Path]) -> Iterator[Path]:
 def _embedded(
     model: EmbeddingModel, files: Sequence[Path], skip: bool
 ) -> tuple[NDArray[Any], dict[Path, str]]:
-    """Embeddings of the files, and those that have none, each with the reason."""
+    """Embeddings of the files, and the unreadable files, each with the reason."""
     from metricforge.data.images import unreadable
 
     if not skip:
@@ -113,7 +113,7 @@ def _embedded(
             return model.encode(files), {}
         except DataError as error:
             raise DataError(f"{error} --broken skip leaves all such images out.") from error
-    bad = {files[place]: why for place, why in unreadable(files, model.card.shape).items()}
+    bad = {files[index]: why for index, why in unreadable(files, model.card.shape).items()}
     sound = [file for file in files if file not in bad]
     if not sound:
         raise DataError(f"none of the {len(files):,} images can be read; the first: "
@@ -134,10 +134,10 @@ def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
 
 
 def _rows_file(out: Path) -> Path:
-    """The file for the rows, with .npy behind its name, as NumPy has it.
+    """The file for the rows, with the suffix .npy that NumPy adds.
 
-    Else `x` and `x.npy` would have one file of names. UsageError where it can't be written, which
-    is asked before all images are embedded.
+    Without it `x` and `x.npy` would share one file of names. UsageError if it can't be written,
+    before any image is embedded.
     """
     from metricforge.atomic_files import refuse_taken
 

@@ -40,15 +40,15 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         command = self.get_command(ctx, name)
-        # While TAB is answered, a message would stand in the line that is being typed.
+        # While TAB is answered, a message would land in the line that is being typed.
         if command is None and not name.startswith("-") and not ctx.resilient_parsing:
             raise unknown("command", name, self.list_commands(ctx))
         return super().resolve_command(ctx, args) if command is None else (name, command, args[1:])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         lines = sorted(self.lines_of_help().items())
-        found = [CompletionItem(n, help=line) for n, line in lines if n.startswith(incomplete)]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        matches = [CompletionItem(n, help=line) for n, line in lines if n.startswith(incomplete)]
+        return [*matches, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -57,19 +57,19 @@ def debug(function: F) -> F:
 
 
 def is_later_rank() -> bool:
-    """Whether torchrun started this process beside a first one, which writes and tells."""
+    """Whether torchrun started this process as a rank above 0; rank 0 writes and prints."""
     started = "MASTER_ADDR" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
     return started and os.environ.get("RANK", "0").lstrip("0").isdecimal()
 
 
 def by_first_rank(function: F) -> F:
-    """Of the processes that torchrun starts, have the first alone carry the command out."""
+    """Run the command on rank 0 alone of the processes that torchrun starts."""
 
     @functools.wraps(function)
-    def carried_out(*given: Any, **options: Any) -> Any:
-        return None if is_later_rank() else function(*given, **options)
+    def run_by_first(*arguments: Any, **options: Any) -> Any:
+        return None if is_later_rank() else function(*arguments, **options)
 
-    return carried_out  # type: ignore[return-value]
+    return run_by_first  # type: ignore[return-value]
 
 
 def print_json(record: Any) -> None:

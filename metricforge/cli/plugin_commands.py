@@ -48,7 +48,7 @@ def _command(entry: Entry) -> click.Command:
 
 
 def _blamed(command: click.Command, entry: Entry) -> click.Command:
-    """The same command; what goes wrong in it is its distribution's fault, and said to be."""
+    """The same command; an error in it is reported as its distribution's fault."""
 
     def blamed(call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*args: Any, **more: Any) -> Any:

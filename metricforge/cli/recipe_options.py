@@ -1,4 +1,4 @@
-"""The options of `metricforge train`, made from those that a recipe declares."""
+"""The options of `metricforge train`, made from the options of a recipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def of_section(section: str, *names: str, **more: Any) -> Callable[[F], F]:
 
 
 def recipe_options(function: F) -> F:
-    """Give a command every option of a recipe; what the user leaves out is None."""
+    """Give a command every option of a recipe; an omitted option is None."""
     for each in reversed(options().values()):
         function = of_section(each.about.section, *_flags(each), **_shown(each))(function)
     return function

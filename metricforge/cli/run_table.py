@@ -1,4 +1,4 @@
-"""The table of held-out numbers in the terminal."""
+"""The table of held-out scores in the terminal."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def print_measured(
     title: str,
     all_metrics: bool = False,
     remark: str = "",
-    others: str = "--all",
+    hint: str = "--all",
 ) -> None:
     """Estimates by approach, a row a metric, and the notes below.
 
-    Without `all_metrics` those of the headline are shown, and how many `others` shows besides.
+    Without `all_metrics` only those of the headline are shown; `hint` says how to see all.
     """
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -81,8 +81,8 @@ def print_measured(
     console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
     console.print(_table(measured.results, shown))
     hidden = len(every) - len(shown)
-    lines = [remark, _legend(measured.results), spoken_of(measured.results, shown)]
-    lines += [f"{hidden} more metrics: {others}."] if hidden else []
+    lines = [remark, _legend(measured.results), interval_basis(measured.results, shown)]
+    lines += [f"{hidden} more metrics: {hint}."] if hidden else []
     lines += [f"note: {escape(printable(note))}" for note in measured.notes]
     for line in filter(None, lines):
         console.print(line, style="dim", soft_wrap=not console.is_terminal)
@@ -90,8 +90,8 @@ def print_measured(
 
 def _legend(results: Mapping[str, object]) -> str:
     """What the baselines are, in the order of their columns."""
-    told = [f"{name}: {MEANINGS[name]}" for name in results if name in MEANINGS]
-    return f"{'; '.join(told)}." if told else ""
+    entries = [f"{name}: {MEANINGS[name]}" for name in results if name in MEANINGS]
+    return f"{'; '.join(entries)}." if entries else ""
 
 
 def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) -> Table:
@@ -101,25 +101,27 @@ def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) 
         style = "bold" if approach == TRAINED else ""
         table.add_column(approach, justify="right", style=style, no_wrap=True)
     for name in names:
-        table.add_row(name, *(interval(found.get(name)) for found in results.values()))
+        table.add_row(name, *(interval(estimates.get(name)) for estimates in results.values()))
     return table
 
 
-def spoken_of(
+def interval_basis(
     results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str] | None = None
 ) -> str:
-    """What the intervals are over: of most metrics at first, and then of the others by name."""
-    over: dict[str, list[str]] = {}
+    """What the intervals are over: for most metrics, and then for each exception by name."""
+    names_by_basis: dict[str, list[str]] = {}
     for name in _names(results) if names is None else names:
-        estimate = next(found[name] for found in results.values() if name in found)
-        over.setdefault(f"over {estimate.n:,} {estimate.over}", []).append(name)
-    most, *others = sorted(over, key=lambda what: -len(over[what])) or ["of nothing"]
-    rest = "".join(f"; {', '.join(over[what])} {what}" for what in others)
-    return escape(printable(f"95 % intervals in brackets, {most}{rest}."))
+        estimate = next(estimates[name] for estimates in results.values() if name in estimates)
+        names_by_basis.setdefault(f"over {estimate.n:,} {estimate.over}", []).append(name)
+    main, *exceptions = sorted(names_by_basis, key=lambda basis: -len(names_by_basis[basis])) or [
+        "of nothing"
+    ]
+    suffix = "".join(f"; {', '.join(names_by_basis[basis])} {basis}" for basis in exceptions)
+    return escape(printable(f"95 % intervals in brackets, {main}{suffix}."))
 
 
 def kind_of_classes(evaluation: Evaluation) -> str:
-    """Whether a model was tested on classes it had not seen."""
+    """Whether a model was tested on classes it was not trained on."""
     if evaluation.closed_set:
         return "closed set"
     if not evaluation.seen:
@@ -153,5 +155,5 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def _names(results: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """The numbers that any approach has, in the order they were measured."""
+    """The metrics of any approach, in the order they were measured."""
     return list(dict.fromkeys(name for estimates in results.values() for name in estimates))

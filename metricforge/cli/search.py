@@ -32,12 +32,12 @@ def command(
     if k > (held := len(opened.contents.names)):
         click.echo(f"note: -k {k} is more than the {held} images of the index: all are told.",
                    err=True)  # fmt: skip
-    found = opened.search(run, files, k, device)
+    neighbors = opened.search(run, files, k, device)
     if as_json:
-        each = zip(files, found, strict=True)
-        print_json({str(image): [vars(one) for one in near] for image, near in each})
+        each = zip(files, neighbors, strict=True)
+        print_json({str(image): [vars(neighbor) for neighbor in near] for image, near in each})
         return
-    for image, near in zip(files, found, strict=True):
+    for image, near in zip(files, neighbors, strict=True):
         click.echo(printable(str(image)))
-        for one in near:
-            click.echo(f"  {one.distance:.3f}  {printable(one.name)}")
+        for neighbor in near:
+            click.echo(f"  {neighbor.distance:.3f}  {printable(neighbor.name)}")

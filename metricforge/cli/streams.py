@@ -1,7 +1,7 @@
 """stdout and stderr, which may be full or closed.
 
-A result that can't be printed is an error. A message that can't be printed is lost and the command
-goes on: its exit code still tells what became of it.
+A result that can't be printed is an error. A message that can't be printed is lost; the command
+continues, and its exit code still reports its outcome.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from metricforge.errors import ResourceError
 
 
 class _Results(io.FileIO):
-    """stdout; what follows the first failure is dropped, so that no later flush repeats it."""
+    """stdout; all output after the first failure is dropped, so that no later flush repeats it."""
 
     failed = False
 
@@ -24,7 +24,7 @@ class _Results(io.FileIO):
             return len(memoryview(content))
         try:
             return super().write(content)
-        except BrokenPipeError:  # as of `| head`, which wants no more
+        except BrokenPipeError:  # e.g. `| head`, which stops reading
             self.failed = True
             raise
         except OSError as error:
@@ -43,9 +43,9 @@ class _Messages(io.FileIO):
 
 
 def watch() -> None:
-    """Put these in the place of stdout and stderr; ResourceError where stdout is closed.
+    """Replace stdout and stderr by these; ResourceError if stdout is closed.
 
-    A stream that the calling program has put in their place, as `redirect_stdout` does, stays.
+    A stream that the calling program has replaced, e.g. by `redirect_stdout`, stays.
     """
     closed = sys.stdout is None
     for number in range(3):
@@ -59,7 +59,7 @@ def watch() -> None:
 
 
 def _fill(number: int) -> None:
-    # Else the next file that is opened, a model for one, would be taken for the stream.
+    # Otherwise the next opened file, e.g. a model, would get the stream's number.
     try:
         os.fstat(number)
     except OSError:
@@ -67,7 +67,7 @@ def _fill(number: int) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
-    """Text to `raw`, encoded as by the stream there was before; of `python -u` line by line."""
+    """A text stream to `raw`, encoded as the stream `before`; line by line for `python -u`."""
     unbuffered = getattr(before, "write_through", False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

@@ -18,8 +18,8 @@ from metricforge.recipes.recipe import Recipe
 if TYPE_CHECKING:
     from metricforge.runs.run import Run
 
-OTHERS = "Options"
-"""The section of the options that are in no other."""
+OTHER_OPTIONS = "Options"
+"""The section of options without one of their own."""
 
 INSTEAD = {
     "--lr": "--optimizer adamw:lr=0.001",
@@ -27,7 +27,7 @@ INSTEAD = {
     "--epoch": "--epochs 10",
     "--margin": "--loss triplet:margin=0.2",
 }
-"""What to write for options that other programs have."""
+"""What to write in place of other programs' options."""
 
 
 class WithChoices(click.Command):
@@ -38,18 +38,20 @@ class WithChoices(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             if instead := INSTEAD.get(error.option_name.replace("_", "-")):
-                told = f"No such option '{error.option_name}'. Write {instead}"
-                raise click.NoSuchOption(error.option_name, told, ctx=ctx) from error
+                message = f"No such option '{error.option_name}'. Write {instead}"
+                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        lines: dict[str, list[tuple[str, str]]] = {section: [] for section in (*SECTIONS, OTHERS)}
+        lines: dict[str, list[tuple[str, str]]] = {
+            section: [] for section in (*SECTIONS, OTHER_OPTIONS)
+        }
         for parameter in self.get_params(ctx):
             if (line := parameter.get_help_record(ctx)) is not None:
-                lines[getattr(parameter, "section", OTHERS)].append(line)
-        for section, found in lines.items():
+                lines[getattr(parameter, "section", OTHER_OPTIONS)].append(line)
+        for section, records in lines.items():
             with formatter.section(section):
-                formatter.write_dl(found)
+                formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from metricforge.contracts import KINDS
@@ -92,13 +94,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from metricforge.runtime import Ranks
 
     _set_threads(options["threads"])
-    given = _given(ctx, options)
+    overrides = _typed_options(ctx, options)
     with Ranks.joined() as ranks:
         if options["quiet"] or not ranks.first:
-            run = _carry_out(options, given, Listener())
+            run = _train(options, overrides, Listener())
         else:
             with ProgressLine() as line:
-                run = _carry_out(options, given, line)
+                run = _train(options, overrides, line)
     if not ranks.first:
         return
     if options["as_json"]:
@@ -107,41 +109,41 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         print_run(run, options["all_metrics"])
 
 
-def _carry_out(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:
+def _train(options: dict[str, Any], overrides: dict[str, Any], listener: Any) -> Run:
     from metricforge.runs.train import run_recipe
 
     if options["resume_from"]:
-        return _resume(options, given, listener)
-    recipe = _recipe(options["config"], given)
-    asked = {name: options[name] for name in ("out", "overwrite", "auto_resume")}
+        return _resume(options, overrides, listener)
+    recipe = _recipe(options["config"], overrides)
+    folder_options = {name: options[name] for name in ("out", "overwrite", "auto_resume")}
     if options["overwrite"] and options["auto_resume"]:
         raise UsageError("--auto-resume resumes a run and --overwrite replaces it: take one.")
-    return run_recipe(recipe, listener=listener, **asked)
+    return run_recipe(recipe, listener=listener, **folder_options)
 
 
-def _resume(options: dict[str, Any], given: dict[str, Any], listener: Any) -> Run:
+def _resume(options: dict[str, Any], overrides: dict[str, Any], listener: Any) -> Run:
     from metricforge.runs.folder import RunFolder
     from metricforge.runs.resume import resume
 
-    others = ("config", "out", "overwrite", "auto_resume")
-    if any(options[name] for name in others):
+    incompatible = ("config", "out", "overwrite", "auto_resume")
+    if any(options[name] for name in incompatible):
         raise UsageError("--resume takes the run's own config and folder; leave out the others.")
     if not options["resume_from"].exists():
         raise ArtefactError(
             f"{options['resume_from']} does not exist; --resume takes a run's folder."
         )
     folder = RunFolder.open(options["resume_from"])
-    asked = Recipe.from_toml(folder.config).but(**given) if given else None
-    return resume(options["resume_from"], recipe=asked, listener=listener)
+    recipe = Recipe.from_toml(folder.config).but(**overrides) if overrides else None
+    return resume(options["resume_from"], recipe=recipe, listener=listener)
 
 
-def _recipe(config: Path | None, given: dict[str, Any]) -> Recipe:
+def _recipe(config: Path | None, overrides: dict[str, Any]) -> Recipe:
     base = Recipe.from_toml(config) if config else Recipe()
-    return base.but(**given)
+    return base.but(**overrides)
 
 
-def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of the recipe that the user wrote, and those only."""
+def _typed_options(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's options that the user typed or set in the environment."""
     typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     return {
         name: options[name] for name in recipes.options() if ctx.get_parameter_source(name) in typed

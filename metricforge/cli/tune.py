@@ -93,7 +93,7 @@ def command(
 
 
 def _print(select: str, best: Sequence[Trial], failed: Sequence[Trial], config: Path) -> None:
-    """The trials best first, those that failed below, and the command that tests the best."""
+    """Print the trials, best first, then the failed ones, and the command that tests the best."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -118,5 +118,5 @@ def _print(select: str, best: Sequence[Trial], failed: Sequence[Trial], config: 
 
 
 def _name(recipe: Path) -> str:
-    """What a search is called: the run of a config.toml, or the file."""
+    """The name of a search: the run of a config.toml, or the file."""
     return recipe.resolve().parent.name if recipe.stem == "config" else recipe.stem

@@ -1,4 +1,4 @@
-"""From a recipe to finished objects: the one place where a training is put together."""
+"""From a recipe to finished objects: the only module that puts a training together."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ REHEARSED_IMAGES = 5_000
 class Assembly:
     """A recipe with everything resolved and built, ready to train.
 
-    `initial` are its weights; `defaults` says in a line what suits these images.
+    `initial` are its weights; `defaults` lists in a line the defaults that suit these images.
     """
 
     recipe: Recipe
@@ -75,7 +75,7 @@ class Assembly:
 
 @dataclass(frozen=True)
 class _Source:
-    """What there is to train on: the dataset, its images on the device, its split."""
+    """The training data: the dataset, its images on the device, its split."""
 
     dataset: Dataset
     images: Images
@@ -85,8 +85,8 @@ class _Source:
 def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     """Everything that `recipe` names, built and checked before any training.
 
-    Raises what a user should hear: UsageError for names, options and things that don't fit,
-    DataError for images and splits, PluginError for plugins.
+    Raises UsageError for names, options and components that don't fit each other, DataError for
+    images and splits, PluginError for plugins.
     """
     recipe = located(recipe, registry)
     keep_large_blocks()
@@ -108,7 +108,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     seed_torch(recipe.seed)
     model = build_model(recipe, registry, source.dataset, source.split, source.images)
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
-    _place(model, loss, runtime)
+    _to_device(model, loss, runtime)
     schedule = component(registry, "schedule", recipe.schedule, {})
     selection = _selection(recipe, registry, source, runtime, schedule)
     selection.rehearse()
@@ -202,7 +202,7 @@ def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) 
     return loss, miner
 
 
-def _place(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
+def _to_device(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
     """Model and loss on the device; batch norm shares its statistics where ranks share batches."""
     runtime.place(model)
     if isinstance(loss, nn.Module):
@@ -221,7 +221,7 @@ def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Opt
         )
 
     def build(groups: Parameters) -> Optimizer:
-        # What a spec names is blamed by the registry, a class of the user's is not.
+        # The registry blames the component of a spec, but not a class of the user's.
         with blaming(chosen.value) if isinstance(chosen, Given) else nullcontext():
             made: Optimizer = component(registry, "optimizer", chosen, {"params": groups})
             return made
@@ -234,13 +234,15 @@ def _selection(
 ) -> Selection:
     protocol = make_protocol(registry, recipe.validation)
     reduces = isinstance(schedule, Reducing)
-    what = f"the schedule {recipe.schedule}" if reduces else "patience" if recipe.patience else ""
+    needed_by = (
+        f"the schedule {recipe.schedule}" if reduces else "patience" if recipe.patience else ""
+    )
     dataset, split, views = source.dataset, source.split, recipe.orientations or 1
-    found = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
-    if what and not len(found.indices):
+    selection = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
+    if needed_by and not len(selection.indices):
         count = len(dataset.labels[split.validation].unique())
-        raise UsageError(f"{what} needs two validation classes, and this split has {count}.")
-    return found
+        raise UsageError(f"{needed_by} needs two validation classes, and this split has {count}.")
+    return selection
 
 
 def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ...]:
@@ -252,7 +254,7 @@ def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ..
     )
     without_norms = "the network has no batch norm: --batch-norm frozen changes nothing."
     halved = "on a CPU fp16 is slower than fp32 where it has no instructions for it; try bf16."
-    # The first epoch is better than none, and after the last there is none to fall in.
+    # The first epoch always improves, and after the last one a lower rate has no effect.
     waits = patience_of(setup.schedule) + 2 if isinstance(setup.schedule, Reducing) else 0
     level = f"the rate never falls: it may after {waits - 1} epochs, and there are {setup.epochs}."
     frozen = f"the backbone never trains: it is frozen in all {setup.epochs} epochs."
@@ -268,9 +270,9 @@ def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ..
 
 
 def _rehearse(protocols: Mapping[str, EvaluationProtocol], source: _Source) -> None:
-    """Refuse now what the test part can't answer: too few classes, too few images of each.
+    """Refuse now a protocol that needs more classes, or images of each, than the test part has.
 
-    Only the labels of the test part are looked at; a large one has plenty of both.
+    Only the labels of the test part are read; a large one is not checked.
     """
     test = source.split.test
     if len(test) <= REHEARSED_IMAGES:

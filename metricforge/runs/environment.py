@@ -1,4 +1,4 @@
-"""On which machine and with which versions a run is made."""
+"""The machine and the versions that made a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORDED_VERSIONS = (
 
 
 class Environment(TypedDict, total=False):
-    """What of env.json is read."""
+    """The keys of env.json that are read."""
 
     device: str
     device_name: str

@@ -1,4 +1,4 @@
-"""What a run does once it is put together: train, test, record."""
+"""Executing an assembled run: train, test, record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from metricforge.training.loop import embed_images, fit
 from metricforge.training.setup import TrainState
 
 
-def carry_out(
+def train_and_test(
     assembly: Assembly, folder: RunFolder, state: TrainState, recorder: Recorder | None
 ) -> Run:
     """Train from `state` on, test and record; ranks without one write nothing."""
@@ -42,7 +42,7 @@ def carry_out(
                 ranks.wait()
                 raise stopped
     if recorder is not None and setup.tired(state) and state.epoch < setup.epochs:
-        recorder.tell(
+        recorder.report(
             f"ended after {state.epoch} of {setup.epochs} epochs: none was better in the last "
             f"{setup.patience}."
         )
@@ -60,8 +60,8 @@ def carry_out(
 
 
 def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
-    """The best epoch's weights, put into the model that is tested and saved."""
-    # It is there when the first rank has come here.
+    """Load the best epoch's weights into the model that is tested and saved."""
+    # They exist once the first rank has reached this line.
     assembly.runtime.ranks.wait()
     folder.checkpoints.restore_best(assembly.setup)
 
@@ -71,8 +71,8 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     if not assembly.recipe.test:
         return Measured({}), {}
     model = assembly.setup.model
-    given = isinstance(assembly.recipe.backbone, Given)
-    name, bare = before_training(model, assembly.initial, given)
+    is_object = isinstance(assembly.recipe.backbone, Given)
+    name, bare = before_training(model, assembly.initial, is_object)
     models = {TRAINED: model, name: bare}
 
     def embedded(indices: Tensor) -> Embedded:
@@ -83,9 +83,11 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
         return Embedded({**rows, PIXELS: pixels(assembly.images, indices)}, indices)
 
     part, protocols = embedded(assembly.split.test), assembly.protocols
-    asked = any(wants_validation(protocol) for protocol in protocols.values())
-    others = assembly.split.validation
-    validation = embedded(others) if asked and len(others) else None
+    needs_validation = any(wants_validation(protocol) for protocol in protocols.values())
+    validation_indices = assembly.split.validation
+    validation = (
+        embedded(validation_indices) if needs_validation and len(validation_indices) else None
+    )
     if not assembly.runtime.ranks.first:
         return Measured({}), {}
     select = assembly.recipe.select
@@ -125,6 +127,6 @@ def _record(assembly: Assembly, folder: RunFolder, measured: Measured, state: Tr
 
 
 def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
-    """What was said of the training, a collapse before the run was resumed included."""
+    """The notes on the training, including a collapse before the run was resumed."""
     fallen = first_collapse(folder)
     return [*assembly.notes, *([collapse(fallen, assembly)] if fallen else [])]

@@ -1,4 +1,4 @@
-"""The folder of a run: where its files lie, and how they are written."""
+"""The folder of a run: its paths, and how its files are written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metricforge.runs.lock import held
 from metricforge.runs.summary import Summary
 from metricforge.training.checkpoint import Checkpoints
 
-# What is written before config.toml, which makes a folder that of a run.
+# Written before config.toml, which makes a folder that of a run.
 BEFORE_THE_CONFIG = {LOCK, "plots", "log.txt", "env.json", "split.json"}
 OF_A_RUN = BEFORE_THE_CONFIG | {
     "checkpoints", "model", "metrics.jsonl", "report.html", "evaluations.jsonl", "by_class.csv",
@@ -48,12 +48,12 @@ class RunFolder:
     def created(cls, path: Path, overwrite: bool = False) -> Iterator[RunFolder]:
         """A new folder, held while the run goes on.
 
-        UsageError if something is there or another run holds it, ResourceError if none can be made.
+        UsageError if it is not empty or another run holds it, ResourceError if it can't be made.
         """
         folder = cls(path)
         cls.refuse_used(path, overwrite)
         with held(path):
-            # Again, for another run may have begun and ended since that was asked.
+            # Again, because another run may have begun and ended since that check.
             if folder.config.is_file() and not overwrite:
                 raise UsageError(f"{path} holds another run by now; give another --out.")
             try:
@@ -66,18 +66,18 @@ class RunFolder:
 
     @classmethod
     def refuse_used(cls, path: Path, overwrite: bool) -> None:
-        """UsageError if `path` holds something; asked before anything slow is done.
+        """UsageError if `path` is not empty; checked before anything slow is done.
 
-        What a run leaves that was stopped before its first step is no hindrance.
+        Files of a run that was stopped before its first step are allowed.
         """
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; give another --out.")
-        there = {file.name for file in path.iterdir()} if path.is_dir() else set()
-        left = {name for name in there if begun(name) not in BEGUN_BEFORE_IT}
-        # What was stopped while it removed an earlier run has all but the config.
+        names = {file.name for file in path.iterdir()} if path.is_dir() else set()
+        leftovers = {name for name in names if begun(name) not in BEGUN_BEFORE_IT}
+        # A run that was stopped while it removed an earlier one has all files but the config.
         known = OF_A_RUN if overwrite else BEFORE_THE_CONFIG
-        stopped_early = LOCK in there and left <= known
-        if not there or stopped_early:
+        stopped_early = LOCK in names and leftovers <= known
+        if not names or stopped_early:
             return
         if not cls(path).config.is_file():
             what = "holds files but no run to overwrite" if overwrite else "is not empty"
@@ -90,7 +90,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """The folder of a run that was begun; ArtefactError if it is none."""
+        """The folder of a run that was begun; ArtefactError for any other."""
         folder = cls(path)
         if path.is_file():
             raise ArtefactError(f"{path} is a file, not the folder of a run; it was not opened.")
@@ -131,8 +131,8 @@ class RunFolder:
         return Checkpoints(self.path / "checkpoints")
 
     def clear(self) -> None:
-        """Remove the files of an earlier run; others are none of our business."""
-        # First: without it nobody takes what is left for a run to go on with.
+        """Remove the files of an earlier run, and no others."""
+        # First: without it nothing mistakes the remaining files for a run to resume.
         self.config.unlink(missing_ok=True)
         for name in OF_A_RUN - {LOCK}:
             path = self.path / name
@@ -147,7 +147,7 @@ class RunFolder:
         write_file(self.path / f"{name}.json", json.dumps(record, indent=1) + "\n")
 
     def read(self, name: str, kind: type[T]) -> T:
-        """Read `NAME.json`; ArtefactError when it is missing, damaged or no `kind`."""
+        """Read `NAME.json`; ArtefactError if it is missing, damaged or not a `kind`."""
         path = self.path / f"{name}.json"
         try:
             return decoded(path.read_text(), kind)
@@ -161,28 +161,28 @@ class RunFolder:
 
     @property
     def summary(self) -> Summary:
-        """What is known of summary.json."""
+        """The known fields of summary.json."""
         return self.read("summary", Summary)
 
     def records(
         self, path: Path, read: Callable[[str], dict[str, Any]] = _fields
     ) -> list[dict[str, Any]]:
-        """The lines of a JSONL file, by `read`; what a crash has left at its end is dropped.
+        """The lines of a JSONL file, by `read`; a partial line at its end is dropped.
 
         ArtefactError for any other line that `read` raises ValueError for.
         """
-        found = []
+        entries = []
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         while lines and not is_json(lines[-1]):
             lines.pop()
         for number, line in enumerate(lines, 1):
             try:
-                found.append(read(line))
+                entries.append(read(line))
             except ValueError as error:
                 raise ArtefactError(
                     f"{path}:{number} is damaged ({error}); remove the line."
                 ) from error
-        return found
+        return entries
 
     def rewrite(self, path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace a JSONL file."""

@@ -1,4 +1,4 @@
-"""What a run was tested on, in words."""
+"""The test classes of a run, in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_NAMES = 8
 def held_out_phrase(split: Split, dataset: Dataset) -> str:
     """The test classes in one phrase: "162 characters of 7 scripts that the network never saw".
 
-    Classes whose other images trained, or chose the epoch, are named as such.
+    It counts the classes whose other images trained, or chose the epoch.
     """
     names = split.classes("test", dataset)
     classes, groups = dataset.nouns
@@ -25,23 +25,23 @@ def held_out_phrase(split: Split, dataset: Dataset) -> str:
         return f"{what} that the network was not trained on; {judged:,} of them chose the epoch"
     if unseen := _unseen_groups(split, dataset):
         what += f" of {unseen:,} {groups}"
-    named = f": {', '.join(names)}" if len(names) <= MOST_NAMES else ""
-    return f"{what} that the network never saw{named}"
+    listing = f": {', '.join(names)}" if len(names) <= MOST_NAMES else ""
+    return f"{what} that the network never saw{listing}"
 
 
 def _shared(split: Split, dataset: Dataset, part: str) -> set[str]:
-    """The test classes of which another part has images, too."""
+    """The test classes with images in another part."""
     return set(split.classes("test", dataset)) & set(split.classes(part, dataset))
 
 
 def _unseen_groups(split: Split, dataset: Dataset) -> int:
-    """How many groups the test classes are of; 0 where one of them was trained or selected on."""
+    """The number of groups of the test classes; 0 if any was trained or selected on."""
     if dataset.groups is None:
         return 0
     test = set(dataset.groups[split.test].tolist())
-    seen = {
+    known = {
         group
         for part in (split.train, split.validation)
         for group in dataset.groups[part].unique().tolist()
     }
-    return 0 if test & seen or len(test) < 2 else len(test)
+    return 0 if test & known or len(test) < 2 else len(test)

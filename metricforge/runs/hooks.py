@@ -1,4 +1,4 @@
-"""The hooks of a run: told of what happens, each to be blamed for what it does."""
+"""The hooks of a run: called at its events, each blamed for its own errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metricforge.runs.folder import RunFolder
 
 
 class Hooks:
-    """Hands on what a training tells, to those who listen to that."""
+    """Passes the events of a training to the hooks that handle them."""
 
     def __init__(self, hooks: Sequence[Any], notes: Sequence[str] = ()) -> None:
         self._hooks, self.notes = hooks, notes
@@ -27,21 +27,21 @@ class Hooks:
     def of(
         cls, chosen: Sequence[Component], registry: Registry, folder: RunFolder, step: int
     ) -> Hooks:
-        """Hooks from specs, classes or objects; PluginError for one that listens to nothing.
+        """Hooks from specs, classes or objects; PluginError for one that handles no event.
 
-        One that only a record names, an object of the program that made the run, is left out,
-        and `notes` say so: it has no share in what the run finds.
+        A hook that was an object of the program that made the run is skipped, with a note: it does
+        not affect the results.
         """
         offers = {"folder": folder.path, "step": step}
         hooks, notes = [], []
-        for one in chosen:
-            if isinstance(one, Given) and one.is_lost:
-                notes.append(f"left out: the hook {one}, which only its program has.")
+        for choice in chosen:
+            if isinstance(choice, Given) and choice.is_lost:
+                notes.append(f"left out: the hook {choice}, which only its program has.")
                 continue
-            hook = component(registry, "hook", one, offers)
+            hook = component(registry, "hook", choice, offers)
             if not isinstance(hook, OnStep | OnEpoch | OnEnd):
                 raise PluginError(
-                    f"hook {one} must have one of {', '.join(KINDS['hook'].members)}."
+                    f"hook {choice} must have one of {', '.join(KINDS['hook'].members)}."
                 )
             hooks.append(hook)
         return cls(hooks, notes)
@@ -64,7 +64,7 @@ class Hooks:
             if isinstance(hook, OnEnd):
                 self._call(hook, hook.on_end)
 
-    def _call(self, hook: Hook, member: Callable[..., None], *told: Any) -> None:
+    def _call(self, hook: Hook, member: Callable[..., None], *arguments: Any) -> None:
         with blaming(hook):
-            # Copies: what it does to them must reach neither the run nor other hooks.
-            member(*copy.deepcopy(told))
+            # Copies: a hook's changes to them must reach neither the run nor other hooks.
+            member(*copy.deepcopy(arguments))

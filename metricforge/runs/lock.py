@@ -1,4 +1,4 @@
-"""One run at a time in a folder: who trains there holds a lock that ends with the process."""
+"""One run at a time in a folder: a training holds a lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ NAME = ".lock"
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if need be; InUseError, naming the holder, if another does.
+    """Hold a folder, created if missing; InUseError, naming the holder, if another process does.
 
-    The system lets go of what a process held when it dies, however it dies.
+    The system releases the lock when the process dies, however it dies.
     """
     path = folder / NAME
     try:
@@ -36,7 +36,7 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise ResourceError(f"can't lock {path}: {error.strerror}.") from error
         if not free:
-            raise InUseError(_told(folder, path))
+            raise InUseError(_in_use(folder, path))
         file.truncate(0)
         since = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(json.dumps({"process": os.getpid(), "on": socket.gethostname(), "since": since}))
@@ -44,7 +44,7 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _told(folder: Path, path: Path) -> str:
+def _in_use(folder: Path, path: Path) -> str:
     try:
         holder = parsed(path.read_text())
         who = f"process {holder['process']} on {holder['on']}, since {holder['since']}"

@@ -1,4 +1,4 @@
-"""What a run's metrics.jsonl tells: a line for each step and each epoch that was done."""
+"""A run's metrics.jsonl: a line for each finished step and epoch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def line(record: Record) -> dict[str, Any]:
 
 
 def entries(folder: RunFolder) -> list[dict[str, Any]]:
-    """All lines; ArtefactError for one that is of no step and no epoch."""
+    """All lines; ArtefactError for a line of neither a step nor an epoch."""
     return folder.records(folder.metrics, _entry)
 
 
 def cut_back(folder: RunFolder, state: TrainState) -> None:
-    """Drop the lines of what came after `state`."""
+    """Drop the lines of steps and epochs after `state`."""
     done = state.total_steps
     lines = [entry for entry in entries(folder) if entry["step"] <= done]
     # The last step of an epoch has the number of its end, which may not have been saved.
@@ -54,8 +54,8 @@ def first_failure(folder: RunFolder) -> EpochRecord | None:
 
 
 def _first(folder: RunFolder, mark: str) -> EpochRecord | None:
-    found = (entry for entry in entries(folder) if _ends(entry) and entry.get(mark))
-    return next((typed(entry, EpochRecord) for entry in found), None)
+    matches = (entry for entry in entries(folder) if _ends(entry) and entry.get(mark))
+    return next((typed(entry, EpochRecord) for entry in matches), None)
 
 
 def _entry(text: str) -> dict[str, Any]:

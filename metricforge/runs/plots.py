@@ -56,7 +56,7 @@ def draw_plots(
 def draw_first_batch(
     setup: TrainingSetup, state: TrainState, runtime: Runtime, folder: RunFolder
 ) -> None:
-    """Draw images of the batch that comes first, and what augmentation makes of them."""
+    """Draw images of the first batch, before and after augmentation."""
     if setup.augment is None or not state.batches:
         return
     indices = setup.train[state.batches[0][:MOST_SHOWN]]
@@ -68,11 +68,11 @@ def draw_first_batch(
 
 
 def draw_failures(failures: Failures | None, images: Images, folder: RunFolder) -> None:
-    """Draw the worst queries above what was found for them, if there are any."""
+    """Draw the worst queries above their nearest images, if there are any."""
     if failures is None or not failures.worst:
         return
     shown = failures.worst[:MOST_SHOWN]
-    places = [[f.image for f in shown], [f.nearest for f in shown]]
-    asked, found = (images.take(torch.tensor(row)).cpu().numpy() for row in places)
-    names = [[failures.class_of(place) for place in row] for row in places]
-    draw_pairs(asked, found, names[0], names[1], folder.plots / "failures.png")
+    indices = [[f.image for f in shown], [f.nearest for f in shown]]
+    queries, neighbors = (images.take(torch.tensor(row)).cpu().numpy() for row in indices)
+    names = [[failures.class_of(index) for index in row] for row in indices]
+    draw_pairs(queries, neighbors, names[0], names[1], folder.plots / "failures.png")

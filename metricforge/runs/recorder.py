@@ -1,4 +1,4 @@
-"""What a training leaves behind as it goes: its lines, its checkpoints, its sentences."""
+"""The records of a running training: its metrics, its checkpoints, its messages."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ from metricforge.training.setup import TrainState
 
 
 class Recorder:
-    """Writes down what happens. Of several ranks the first has one, and the others none."""
+    """Records a training. Only the first of several ranks has one."""
 
     def __init__(
         self, assembly: Assembly, folder: RunFolder, listener: Listener, hooks: Hooks
     ) -> None:
         self._assembly, self._folder, self._listener = assembly, folder, listener
         self.hooks = hooks
-        self._collapse_told = first_collapse(folder) is not None
-        self._failure_told = first_failure(folder) is not None
+        self._collapse_reported = first_collapse(folder) is not None
+        self._failure_reported = first_failure(folder) is not None
         self._saved = time.monotonic()
         for note in (assembly.defaults, *assembly.notes, *hooks.notes):
-            self.tell(note)
+            self.report(note)
 
-    def tell(self, sentence: str) -> None:
-        """Say it, and log it."""
+    def report(self, sentence: str) -> None:
+        """Print a message, and log it."""
         self._listener.say(sentence)
         self._folder.log(sentence)
 
     def log(self, sentence: str) -> None:
-        """Log it."""
+        """Log a message without printing it."""
         self._folder.log(sentence)
 
     def keep(self, record: Record, state: TrainState) -> None:
-        """Write a record down, and save where it is time."""
+        """Write a record, and save a checkpoint if one is due."""
         folder, setup = self._folder, self._assembly.setup
-        told = line(record)
-        folder.append(folder.metrics, told)
+        entry = line(record)
+        folder.append(folder.metrics, entry)
         self._listener.record(record, setup.epochs)
         if record.step == 1 and isinstance(record, StepRecord):
             draw_first_batch(setup, state, self._assembly.runtime, folder)
         if isinstance(record, EpochRecord):
             self._judge(record)
-            self.hooks.epoch(told)
+            self.hooks.epoch(entry)
         else:
-            self.hooks.step(told, state.tally.sample.newest)
+            self.hooks.step(entry, state.tally.sample.newest)
         if self._due(record):
             self.save(state)
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint; the lines of the steps before it first, for it stands on them."""
+        """Write a checkpoint, after the lines of the steps that it continues from."""
         self._folder.sync(self._folder.metrics)
         recipe = self._assembly.recipe
         self._folder.checkpoints.save(self._assembly.setup, state, recipe.keep)
         self._saved = time.monotonic()
 
     def stop(self, state: TrainState, exit_code: int) -> Interrupted:
-        """Save, and say so; what the command ends with."""
+        """Save, and log it; returns the error that ends the command."""
         if state.step:
             self.save(state)
         self._folder.log(f"interrupted and saved at step {state.total_steps}")
@@ -80,12 +80,12 @@ class Recorder:
     def _judge(self, record: EpochRecord) -> None:
         if record.empty_batches:
             self._listener.say(f"epoch {record.epoch}: {record.empty_batches} empty batches.")
-        if record.collapsed and not self._collapse_told:
-            self._collapse_told = True
-            self.tell(collapse(record, self._assembly))
-        if record.validation_loss_failed and not self._failure_told:
-            self._failure_told = True
-            self.tell(f"no loss on validation images: {record.validation_loss_failed}")
+        if record.collapsed and not self._collapse_reported:
+            self._collapse_reported = True
+            self.report(collapse(record, self._assembly))
+        if record.validation_loss_failed and not self._failure_reported:
+            self._failure_reported = True
+            self.report(f"no loss on validation images: {record.validation_loss_failed}")
 
     def _due(self, record: Record) -> bool:
         """Whether to save now: at the end of an epoch, and every so many steps or minutes."""
@@ -97,9 +97,9 @@ class Recorder:
 
 @contextmanager
 def ending(recorder: Recorder | None) -> Iterator[None]:
-    """Tell its hooks of the end, however the training within ends.
+    """Call the hooks' `on_end`, however the training within ends.
 
-    What then fails in a hook is only said where the training has failed or was stopped.
+    If the training failed or was stopped, an error of a hook is only reported.
     """
     if recorder is None:
         yield
@@ -113,6 +113,6 @@ def ending(recorder: Recorder | None) -> Iterator[None]:
         try:
             recorder.hooks.end()
         except MetricForgeError as another:
-            recorder.tell(str(another))
+            recorder.report(str(another))
         raise
     recorder.hooks.end()

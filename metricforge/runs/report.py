@@ -1,4 +1,4 @@
-"""The report of a run: what its folder says, as one offline page."""
+"""The report of a run: the records in its folder, as one offline page."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def write_report(folder: RunFolder) -> None:
 
 
 def _chosen(summary: Summary) -> str:
-    """Which epoch's weights these are, and why."""
+    """The epoch that the weights are of, and why."""
     epoch = f"epoch {summary.selected_epoch} of {summary.epochs}"
     return f"The weights are those of {epoch}, by {summary.selected_by}."
 
 
 def _untested(summary: Summary) -> Iterator[str]:
-    """What a page says that has no results."""
+    """The text of a page without results."""
     if not summary.results:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in summary.validation.items())
         yield "The test classes stay closed. " + (

@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped or killed."""
+"""Resuming a run that was stopped or killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly, assemble
 from metricforge.runs.environment import Environment
-from metricforge.runs.execution import carry_out
+from metricforge.runs.execution import train_and_test
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.hooks import Hooks
 from metricforge.runs.lock import held
@@ -32,7 +32,7 @@ def resume(
     registry: Registry | None = None,
     listener: Listener | None = None,
 ) -> Run:
-    """Go on with the run in `path` from its newest intact checkpoint; a finished one is done.
+    """Resume the run in `path` from its newest intact checkpoint; a finished one stays as it is.
 
     Raises UsageError when `recipe` is given and differs from the run's, DataError when the
     dataset has changed since, ArtefactError when no checkpoint is intact.
@@ -75,33 +75,35 @@ def _resumed(
         folder.log(f"resumed at step {state.total_steps}")
         hooks = Hooks.of(recipe.hooks, registry, folder, state.total_steps)
         recorder = Recorder(assembly, folder, listener, hooks)
-    return carry_out(assembly, folder, state, recorder)
+    return train_and_test(assembly, folder, state, recorder)
 
 
 def _refuse_other_options(
-    recorded: Recipe, given: Recipe, folder: RunFolder, known: bool = False
+    recorded: Recipe, requested: Recipe, folder: RunFolder, known: bool = False
 ) -> None:
-    """Refuse options that are not the run's; with `known` those only that need no data to tell."""
-    differences = _on_one_device(recorded).differences(_on_one_device(given))
+    """Refuse options that differ from the run's; with `known` only those that need no data."""
+    differences = _with_resolved_device(recorded).differences(_with_resolved_device(requested))
     if known:
-        unset = {key for key, value in vars(given).items() if value is None}
-        differences = [one for one in differences if one.partition(":")[0] not in unset]
+        unset = {key for key, value in vars(requested).items() if value is None}
+        differences = [
+            difference for difference in differences if difference.partition(":")[0] not in unset
+        ]
     if differences:
         raise UsageError(
             f"{folder.path} was begun with other options (run / given): {'; '.join(differences)}."
         )
 
 
-def _on_one_device(recipe: Recipe) -> Recipe:
-    """The recipe with the device that it means here: "auto" and its name are the same."""
+def _with_resolved_device(recipe: Recipe) -> Recipe:
+    """The recipe with the resolved device, so that "auto" equals the device it chooses."""
     try:
         return recipe.but(device=Runtime.resolve(recipe.device).device.type)
     except ResourceError:
-        return recipe  # one that this machine does not have
+        return recipe  # this machine does not have the device
 
 
 def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> TrainState:
-    """Restore the newest checkpoint: on all ranks the one that the first finds intact."""
+    """Restore the newest checkpoint that is intact on the first rank, on all ranks."""
     ranks, checkpoints = assembly.runtime.ranks, folder.checkpoints
     state = TrainState()
     if ranks.first:

@@ -1,4 +1,4 @@
-"""A run, as Python sees it."""
+"""A run as a Python object."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Run:
         Empty for a run that left the test classes closed.
         """
         results = self.folder.read("summary", Results).results
-        return {approach: dict(found) for approach, found in results.items()}
+        return {approach: dict(estimates) for approach, estimates in results.items()}
 
     @property
     def validation(self) -> dict[str, float]:

@@ -44,5 +44,5 @@ class Interruption:
 
 
 def exit_code(number: int) -> int:
-    """What a shell expects of a process that a signal stopped."""
+    """The exit code that a shell expects of a process stopped by a signal."""
     return 128 + number

@@ -1,4 +1,4 @@
-"""What a run's summary.json says, for those who read it."""
+"""The content of a run's summary.json."""
 
 from __future__ import annotations
 

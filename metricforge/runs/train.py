@@ -15,7 +15,7 @@ from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.build import assemble
 from metricforge.runs.environment import environment
-from metricforge.runs.execution import carry_out
+from metricforge.runs.execution import train_and_test
 from metricforge.runs.folder import RunFolder, free_name
 from metricforge.runs.hooks import Hooks
 from metricforge.runs.recorder import Recorder
@@ -90,7 +90,7 @@ def run_recipe(
     registry = registry or Registry.installed()
     assembly = assemble(recipe, registry)
     if not ranks.first:
-        return carry_out(assembly, RunFolder(path), TrainState(), None)
+        return train_and_test(assembly, RunFolder(path), TrainState(), None)
     with RunFolder.created(path, overwrite) as folder:
         owners = origins(assembly.recipe, registry)
         folder.write("env", environment(assembly.runtime, owners))
@@ -100,7 +100,7 @@ def run_recipe(
         # Last: a folder with a config is a run that can be resumed.
         write_file(folder.config, assembly.recipe.to_toml())
         recorder = Recorder(assembly, folder, listener, hooks)
-        return carry_out(assembly, folder, TrainState(), recorder)
+        return train_and_test(assembly, folder, TrainState(), recorder)
 
 
 def run_name(recipe: Recipe) -> str:
@@ -111,15 +111,15 @@ def run_name(recipe: Recipe) -> str:
             return component.name.rpartition(":")[2]
         return str(component).partition(":")[0]
 
-    return f"{_place(recipe.dataset) or short(recipe.dataset)}-{short(recipe.sampler)}"
+    return f"{_source_name(recipe.dataset) or short(recipe.dataset)}-{short(recipe.sampler)}"
 
 
-def _place(dataset: Component | str) -> str:
+def _source_name(dataset: Component | str) -> str:
     """The name of the folder or file that a dataset is read from, if its spec names one."""
     path = dataset.options.get("path") if isinstance(dataset, Spec) else None
     if path is None:
         return ""
-    place = Path(str(path)).expanduser().resolve()
-    if place.is_dir():
-        return place.name
-    return without_suffix(place.name) if is_archive(place) else place.stem
+    source = Path(str(path)).expanduser().resolve()
+    if source.is_dir():
+        return source.name
+    return without_suffix(source.name) if is_archive(source) else source.stem

@@ -32,8 +32,8 @@ class Chain:
         """
         moves: list[tuple[Warping, Draws]] = []
         shown = images.float()
-        for place, step in enumerate(self._steps):
-            draws = ImageDraws((self._seed, epoch, place), indices, images.device)
+        for position, step in enumerate(self._steps):
+            draws = ImageDraws((self._seed, epoch, position), indices, images.device)
             if isinstance(step, Warping):
                 moves.append((step, draws))
                 continue
@@ -59,10 +59,10 @@ class Chain:
         return F.grid_sample(images - fill, grid, align_corners=False) + fill
 
 
-def _check(step: object, given: object, shape: Sequence[int]) -> None:
-    wanted = (torch.float32, tuple(shape))
-    if not isinstance(given, Tensor) or (given.dtype, given.shape) != wanted:
-        raise broken(step, f"must give {wanted[0]} {list(shape)}", described(given))
+def _check(step: object, result: object, shape: Sequence[int]) -> None:
+    expected = (torch.float32, tuple(shape))
+    if not isinstance(result, Tensor) or (result.dtype, result.shape) != expected:
+        raise broken(step, f"must give {expected[0]} {list(shape)}", described(result))
 
 
 @cache

@@ -22,7 +22,7 @@ def balanced_batches(
     Every image of `labels` [M] comes at most once; classes, and chunks of a class, are cut evenly.
     Within a batch the images are in the order of pairs [a1, b1, a2, b2, ...], about half of them of
     one class, or of triplets [a1, p1, n1, ...], for miners that read their tuples off the indices.
-    Images that are then left, e.g. all of a class that is alone in a batch of triplets, are in no
+    Images that fit no tuple, e.g. all of a class that is alone in a batch of triplets, are in no
     batch.
     """
     chunks: list[list[list[int]]] = []
@@ -50,22 +50,24 @@ def _ordered(chunks: Sequence[Sequence[int]], kind: TupleKind) -> Iterator[int]:
 
 
 def _pairs(queues: Queues) -> Iterator[int]:
-    """About half of each class in pairs, then the rest in turns, so that neighbours differ."""
-    rest: Queues = []
+    """About half of each class in pairs, then the others in turns, so that neighbours differ."""
+    unpaired: Queues = []
     for number, queue in enumerate(queues):
-        # Of classes of two, every second has its pair.
+        # Of classes of two images, every second one forms a pair.
         together = 2 * ((len(queue) + 2 * (number % 2)) // 4)
         yield from queue[:together]
-        rest.append(queue[together:])
-    turns = [image for turn in range(max(map(len, rest))) for q in rest for image in q[turn:][:1]]
+        unpaired.append(queue[together:])
+    turns = [
+        image for turn in range(max(map(len, unpaired))) for q in unpaired for image in q[turn:][:1]
+    ]
     yield from turns[: len(turns) // 2 * 2]
 
 
 def _triplets(queues: Queues) -> Iterator[int]:
-    """Two images of the class with the most left, and one of the class with the most after it."""
+    """Two images of the largest remaining class, and one of the second largest, in turns."""
     while True:
-        first, *others = sorted(queues, key=len, reverse=True)
-        other = others[0] if others else []
-        if len(first) < 2 or not other:
+        largest, *smaller = sorted(queues, key=len, reverse=True)
+        second = smaller[0] if smaller else []
+        if len(largest) < 2 or not second:
             return
-        yield from (first.pop(), first.pop(), other.pop())
+        yield from (largest.pop(), largest.pop(), second.pop())

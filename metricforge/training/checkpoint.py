@@ -30,12 +30,12 @@ from metricforge.training.setup import TrainingSetup, TrainState
 FORMAT = 2
 
 OF_A_GROUP = ("params", "name", "lr", "initial_lr")
-"""What a training itself gives to a group of parameters."""
+"""The keys that a training itself sets in a group of parameters."""
 
 
 @dataclass(frozen=True)
 class _State:
-    """What state.json says."""
+    """The content of state.json."""
 
     position: TrainState
     optimizer: dict[str, int | float | bool | None]
@@ -50,7 +50,7 @@ class Checkpoints:
     folder: Path
 
     def save(self, setup: TrainingSetup, state: TrainState, keep: int = 2) -> Path:
-        """Write a checkpoint; the newest `keep` and the best one are kept."""
+        """Write a checkpoint; all but the newest `keep` and the best one are removed."""
         optimizer, scalars = flattened(setup.optimizer)
         fields = {
             "format": FORMAT,
@@ -97,7 +97,7 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def settle(self) -> None:
-        """Finish what a killed process began here, before a run is resumed or lists them."""
+        """Finish the writes of a killed process, before checkpoints are listed or restored."""
         settle(self.folder)
 
     def restore_newest(self, setup: TrainingSetup) -> tuple[TrainState, list[str]]:
@@ -113,13 +113,13 @@ class Checkpoints:
             except ArtefactError as error:
                 damaged[folder] = str(error)
                 continue
-            for passed in damaged:
-                aside = passed.with_name(f"{passed.name}.damaged")
+            for skipped in damaged:
+                aside = skipped.with_name(f"{skipped.name}.damaged")
                 shutil.rmtree(aside, ignore_errors=True)
-                passed.rename(aside)
+                skipped.rename(aside)
             return state, list(damaged.values())
-        told = " ".join(damaged.values()) or "there is none."
-        raise ArtefactError(f"no intact checkpoint in {self.folder}: {told}")
+        reasons = " ".join(damaged.values()) or "there is none."
+        raise ArtefactError(f"no intact checkpoint in {self.folder}: {reasons}")
 
     def restore_best(self, setup: TrainingSetup) -> None:
         """Load the best epoch's weights into the model of `setup`, the averaged ones if any."""
@@ -130,15 +130,15 @@ class Checkpoints:
 def restore(folder: Path, setup: TrainingSetup) -> TrainState:
     """Load one checkpoint into model, loss and optimiser.
 
-    After an ArtefactError they may have a part of it, and require another one.
+    After an ArtefactError they may be partly restored; another checkpoint must then be loaded.
     """
     files = read_folder(folder)
     try:
-        said = _parsed(folder, files)
+        saved = _parsed(folder, files)
         tensors = load_tensors(files["optimizer.safetensors"])
-        unflatten(setup.optimizer, tensors, said.optimizer)
+        unflatten(setup.optimizer, tensors, saved.optimizer)
         if setup.scaler.is_enabled():
-            scaler = {key: said.scaler[key] for key in setup.scaler.state_dict()}
+            scaler = {key: saved.scaler[key] for key in setup.scaler.state_dict()}
             setup.scaler.load_state_dict(scaler)
     except (KeyError, IndexError, ValueError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is not a whole checkpoint ({error}).") from error
@@ -147,19 +147,19 @@ def restore(folder: Path, setup: TrainingSetup) -> TrainState:
         load_weights(setup.average, files.get("average.safetensors", b""), folder)
     for name, component in _stateful(setup):
         _load_state(component, files.get(f"{name}.safetensors", b""), folder)
-    return said.position
+    return saved.position
 
 
 def _parsed(folder: Path, files: dict[str, bytes]) -> _State:
-    """What state.json says, with the open epoch."""
+    """The content of state.json, with the batches and embeddings of the open epoch."""
     written = parsed(files["state.json"])
     check_format(folder, typed(written, Versioned).format)
-    said = typed(written, _State)
-    refuse_unknown(written["position"], said.position, "$.position")
-    if said.position.step:
-        refuse_unknown(written["tally"], said.tally, "$.tally")
-        _resume_epoch(said, load_tensors(files["epoch.safetensors"]))
-    return said
+    saved = typed(written, _State)
+    refuse_unknown(written["position"], saved.position, "$.position")
+    if saved.position.step:
+        refuse_unknown(written["tally"], saved.tally, "$.tally")
+        _resume_epoch(saved, load_tensors(files["epoch.safetensors"]))
+    return saved
 
 
 def check_format(folder: Path, written: int) -> None:
@@ -177,7 +177,7 @@ def check_format(folder: Path, written: int) -> None:
 
 
 def _numbers(record: TrainState | EpochSums, *without: str) -> dict[str, Any]:
-    # Not its __dict__, in which msgspec leaves defaults out.
+    # Not its __dict__, from which msgspec omits defaults.
     names = (each.name for each in fields(record) if each.name not in without)
     return {name: getattr(record, name) for name in names}
 
@@ -193,9 +193,9 @@ def _of_epoch(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def _resume_epoch(said: _State, tensors: dict[str, Tensor]) -> None:
-    state = said.position
-    state.tally = said.tally
+def _resume_epoch(saved: _State, tensors: dict[str, Tensor]) -> None:
+    state = saved.position
+    state.tally = saved.tally
     state.batches = list(tensors["indices"].split(tensors["sizes"].tolist()))
     for part in tensors["sample"].split(tensors["sample_sizes"].tolist()):
         state.tally.sample.add(part)
@@ -233,10 +233,10 @@ def _contiguous(module: nn.Module) -> dict[str, Tensor]:
 
 
 def flattened(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as named tensors, and its numbers that are no tensors.
+    """An optimizer's state: its tensors and its plain numbers, by name.
 
-    "3.exp_avg" is of the fourth parameter, "group0.step" what the first group counts beside its
-    options. Raises PluginError for what is neither a tensor nor a number.
+    "3.exp_avg" is of the fourth parameter, "group0.step" a counter of the first group. Raises
+    PluginError for anything that is neither a tensor nor a number.
     """
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
@@ -248,21 +248,21 @@ def flattened(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if isinstance(value, Tensor):
                 memory = value.untyped_storage().data_ptr()
                 # safetensors refuses two tensors of one memory.
-                kept = value.detach().clone() if memory in memories else value.detach()
-                tensors[f"{name}.{key}"] = kept.contiguous()
+                tensor = value.detach().clone() if memory in memories else value.detach()
+                tensors[f"{name}.{key}"] = tensor.contiguous()
                 memories.add(memory)
             elif isinstance(value, int | float | None):
                 scalars[f"{name}.{key}"] = value
             else:
-                given = f"{type(value).__name__} '{key}'"
-                raise broken(optimizer, "must keep tensors and numbers in its state", given)
+                actual = f"{type(value).__name__} '{key}'"
+                raise broken(optimizer, "must keep tensors and numbers in its state", actual)
     return tensors, scalars
 
 
 def _parts_of_state(
     optimizer: Optimizer, saved: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What it keeps of each parameter, and what a group has beside its options, by name."""
+    """The state of each parameter, and the changed entries of each group, by name."""
     for index, values in saved["state"].items():
         if not isinstance(index, int):
             contract = "must keep its state by parameter, as in self.state[parameter]"
@@ -278,9 +278,9 @@ def _parts_of_state(
 
 
 def _has_changed(key: str, value: Any, defaults: Mapping[str, Any]) -> bool:
-    """Whether a value of a group is no longer the option that a new optimizer would have."""
+    """Whether a value of a group differs from the option of a new optimizer."""
     if not isinstance(value, Tensor | int | float | None):
-        return False  # e.g. betas: an option, which a new optimizer is given again
+        return False  # e.g. betas: an option, which a new optimizer gets again
     if isinstance(value, Tensor) or isinstance(defaults.get(key), Tensor):
         return value is not defaults.get(key)
     return key not in defaults or bool(value != defaults[key])

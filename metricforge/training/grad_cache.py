@@ -42,7 +42,7 @@ class Passes:
         self._task, self._part, self._runtime = setup, part, runtime
         self._epoch = state.epoch
         # By rank and chunk: two chunks must not drop the same neurons.
-        self._place = (state.epoch, state.step, number, runtime.ranks.rank)
+        self._seed_key = (state.epoch, state.step, number, runtime.ranks.rank)
         self._with_graph: Tensor | None = None
 
     def forward(self) -> Tensor:
@@ -68,14 +68,14 @@ class Passes:
     def _embedded(self) -> Iterator[Tensor]:
         indices = chunks_of(self._task.train[self._part.batch], self._runtime)
         for number, (images, of) in enumerate(zip(self._part.chunks, indices, strict=True)):
-            seed_torch(self._task.seed, *self._place, number)
-            shown = seen(self._task, images, of, self._epoch, self._runtime)
+            seed_torch(self._task.seed, *self._seed_key, number)
+            shown = network_input(self._task, images, of, self._epoch, self._runtime)
             with self._runtime.autocast():
                 embeddings: Tensor = self._task.model(shown)
             yield embeddings
 
 
-def seen(
+def network_input(
     setup: TrainingSetup, images: Tensor, indices: Tensor, epoch: int, runtime: Runtime
 ) -> Tensor:
     """Images [B, C, H, W] as the network gets them in an epoch: on the device, augmented."""

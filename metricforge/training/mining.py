@@ -32,9 +32,9 @@ def mine(
 
     `rng` and `margin`, that of the loss, are passed if its call takes them.
     """
-    offered = {"rng": rng, "margin": margin}
-    asked: Any = {name: each for name, each in offered.items() if takes(miner, name)}
-    return miner(embeddings, labels, **asked)
+    available = {"rng": rng, "margin": margin}
+    arguments: Any = {name: value for name, value in available.items() if takes(miner, name)}
+    return miner(embeddings, labels, **arguments)
 
 
 def margin_of(loss: Loss) -> float | None:
@@ -42,15 +42,15 @@ def margin_of(loss: Loss) -> float | None:
     return loss.margin if isinstance(loss, WithMargin) else None
 
 
-def at_work(miner: Miner, loss: Loss) -> Miner:
-    """The miner to call: another one, if it leaves its choice to the loss."""
-    other = miner.left_to(loss) if isinstance(miner, LeavingChoice) else None
-    if other is None:
+def effective_miner(miner: Miner, loss: Loss) -> Miner:
+    """The miner to call: the loss chooses another one if the miner leaves that to it."""
+    replacement = miner.left_to(loss) if isinstance(miner, LeavingChoice) else None
+    if replacement is None:
         return miner
-    if getattr(other, "kind", "nothing") is not miner.kind or not callable(other):
-        wanted = "must leave its choice to a miner of its kind, or to None"
-        raise broken(miner, wanted, described(other))
-    return other
+    if getattr(replacement, "kind", "nothing") is not miner.kind or not callable(replacement):
+        contract = "must leave its choice to a miner of its kind, or to None"
+        raise broken(miner, contract, described(replacement))
+    return replacement
 
 
 def takes(miner: Miner, name: str) -> bool:
@@ -65,5 +65,5 @@ def anchored(tuples: Tuples | None, anchors: int) -> Tuples | None:
         return None
     if isinstance(tuples, AllPairs | AllTriplets):
         return dataclasses.replace(tuples, anchors=anchors)
-    kept = tuples.anchor < anchors
-    return type(tuples)(*(part[kept] for part in tuples))
+    mask = tuples.anchor < anchors
+    return type(tuples)(*(part[mask] for part in tuples))

@@ -20,17 +20,17 @@ PARTS = ("backbone", "head", "loss")
 def read_rates(text: str | None) -> dict[str, float]:
     """Factors on the learning rate by part, from "backbone=0.1,loss=100"; 1 for other parts.
 
-    Raises UsageError for another part, a part given twice, and a factor that is not 0 or more.
+    Raises UsageError for another part, a repeated part, and a factor that is not 0 or more.
     """
     rates = dict.fromkeys(PARTS, 1.0)
-    given: set[str] = set()
+    names: set[str] = set()
     for item in (text or "").split(",") if text else ():
         name, _, value = item.partition("=")
         if name not in rates:
             raise unknown("part in rates", name, PARTS)
-        if name in given:
+        if name in names:
             raise UsageError(f"rates has {name} twice: {text}.")
-        given.add(name)
+        names.add(name)
         try:
             rates[name] = float(value)
         except ValueError:
@@ -81,15 +81,15 @@ def make_optimizer(
 
 
 def check_groups(optimizer: Optimizer, names: list[str]) -> None:
-    """Refuse what is no optimizer of the groups of these names, each with a rate above 0."""
+    """Refuse anything but an optimizer of these groups, each with a rate above 0."""
     if not isinstance(optimizer, Optimizer):
         raise PluginError(
             f"an optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}."
         )
-    found = [str(group.get("name")) for group in optimizer.param_groups]
-    if found != names:
+    actual = [str(group.get("name")) for group in optimizer.param_groups]
+    if actual != names:
         contract = f"must keep the groups {', '.join(names)} with their names"
-        raise broken(optimizer, contract, ", ".join(found))
+        raise broken(optimizer, contract, ", ".join(actual))
     for options in (optimizer.defaults, *optimizer.param_groups):
         rate = options.get("lr")
         if not isinstance(rate, int | float):

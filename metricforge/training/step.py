@@ -25,7 +25,7 @@ from metricforge.pairwise import Classes
 from metricforge.plugin_errors import blaming, telling_of_memory
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.grad_cache import Part, Passes
-from metricforge.training.mining import anchored, at_work, margin_of, mine
+from metricforge.training.mining import anchored, effective_miner, margin_of, mine
 from metricforge.training.setup import TrainingSetup, TrainState
 from metricforge.training.tuple_counts import Count, chosen, possible
 
@@ -56,12 +56,12 @@ def take_step(
     setup.optimizer.zero_grad(set_to_none=True)
     images = sum(len(part.batch) for part in parts)
     with telling_of_memory(images, runtime):
-        found = [
+        outcomes = [
             _compare(setup, part, number, len(part.batch) / images, state, runtime)
             for number, part in enumerate(parts)
         ]
         norm = _descend(setup, runtime)
-    return replace(_together(found), norm=norm)
+    return replace(_combined(outcomes), norm=norm)
 
 
 def _compare(
@@ -91,12 +91,16 @@ def _compare(
         setup.scaler.scale(loss * weight).backward()
     gradient = torch.zeros_like(embeddings) if embeddings.grad is None else embeddings.grad
     steep = gradient.isfinite().all()
-    value, sound, slope, active, there, most = _fetched(loss, finite, steep, active, *counts)
+    value, sound, slope, active, chosen_tuples, possible_tuples = _fetched(
+        loss, finite, steep, active, *counts
+    )
     if not (sound and slope):
         raise _diverged(setup, batch, value, bool(sound))
-    check_active(setup.loss, active, there)
+    check_active(setup.loss, active, chosen_tuples)
     passes.backward(gradient)
-    return Outcome(value, _whole(there), _whole(most), _whole(active), embeddings.detach())
+    return Outcome(
+        value, _whole(chosen_tuples), _whole(possible_tuples), _whole(active), embeddings.detach()
+    )
 
 
 def _scored(
@@ -109,9 +113,9 @@ def _scored(
         check_loss(loss, value)
         return value, None
     with blaming(loss):
-        found = loss.counted(embeddings, labels, tuples)
-    check_counted(loss, found)
-    return found.value, found.active
+        result = loss.counted(embeddings, labels, tuples)
+    check_counted(loss, result)
+    return result.value, result.active
 
 
 def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
@@ -125,9 +129,9 @@ def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
     if setup.clip is not None:
         setup.scaler.unscale_(setup.optimizer)
         every = [p for group in setup.optimizer.param_groups for p in group["params"]]
-        found = float(nn.utils.clip_grad_norm_(every, setup.clip))
+        length = float(nn.utils.clip_grad_norm_(every, setup.clip))
         # Infinite if the loss was scaled too far for fp16: the scaler skips that step.
-        norm = found if math.isfinite(found) else None
+        norm = length if math.isfinite(length) else None
     with blaming(setup.optimizer):
         setup.scaler.step(setup.optimizer)
     setup.scaler.update()
@@ -136,17 +140,18 @@ def _descend(setup: TrainingSetup, runtime: Runtime) -> float | None:
     return norm
 
 
-def _together(found: Sequence[Outcome]) -> Outcome:
+def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     """The results of all batches of one step: the mean loss of their images, sums, embeddings."""
-    if len(found) == 1:
-        return found[0]
-    sizes = [len(one.embeddings) for one in found]
+    if len(outcomes) == 1:
+        return outcomes[0]
+    sizes = [len(outcome.embeddings) for outcome in outcomes]
     return Outcome(
-        sum(one.loss * size for one, size in zip(found, sizes, strict=True)) / sum(sizes),
-        _sum(one.tuples for one in found),
-        _sum(one.possible for one in found),
-        _sum(one.active for one in found),
-        torch.cat([one.embeddings for one in found]),
+        sum(outcome.loss * size for outcome, size in zip(outcomes, sizes, strict=True))
+        / sum(sizes),
+        _sum(outcome.tuples for outcome in outcomes),
+        _sum(outcome.possible for outcome in outcomes),
+        _sum(outcome.active for outcome in outcomes),
+        torch.cat([outcome.embeddings for outcome in outcomes]),
     )
 
 
@@ -181,7 +186,7 @@ def _mined(
         step = state.step * setup.accumulate + number
         miner = miner_of_step(setup.sampler, setup.miner_at, state.epoch, step, miner)
     with blaming(miner):
-        miner = at_work(miner, setup.loss)
+        miner = effective_miner(miner, setup.loss)
     rng = generator(setup.seed, state.epoch, state.step * setup.accumulate + number)
     with torch.no_grad(), blaming(miner):
         tuples = mine(miner, embeddings, labels, rng, margin_of(setup.loss))

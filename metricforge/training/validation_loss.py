@@ -18,11 +18,11 @@ from metricforge.errors import PluginError, ResourceError
 from metricforge.plugin_errors import blaming
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.balanced_batches import balanced_batches
-from metricforge.training.mining import at_work, margin_of, mine
+from metricforge.training.mining import effective_miner, margin_of, mine
 from metricforge.training.setup import TrainingSetup, TrainState, Validated
 
-# After the epoch and the batch: no other draws of a run are a function of four numbers.
-PLACE = (0, 0)
+# Follows the epoch and the batch: no other draws of a run are a function of four numbers.
+SEED_SUFFIX = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _measured(
     if not len(validated.labels) or (of_classes and not validated.known):
         return HeldOut()
     # The training's own steps seed torch again, each step.
-    seed_torch(setup.seed, state.epoch, 0, *PLACE)
+    seed_torch(setup.seed, state.epoch, 0, *SEED_SUFFIX)
     try:
         loss, miner = _copied(setup.loss, _last_miner(setup, state))
         batches = _batches(setup, state, validated.labels, miner)
@@ -86,7 +86,7 @@ def _copied(loss: Loss, miner: Miner) -> tuple[Loss, Miner]:
     try:
         loss, miner = copy.deepcopy((loss, miner))
     except (RuntimeError, TypeError, copy.Error) as error:
-        # It holds what can't be copied, e.g. a tensor with a graph or an open file.
+        # Some member can't be copied, e.g. a tensor with a graph or an open file.
         raise PluginError(f"the loss or its miner can't be copied: {error}") from error
     if isinstance(loss, nn.Module):
         loss.eval()
@@ -107,7 +107,7 @@ def _batches(setup: TrainingSetup, state: TrainState, labels: Tensor, miner: Min
     largest = max(state.batches, key=len)
     classes = len(setup.labels[largest].unique())
     per_class = max(2, round(len(largest) / classes))
-    rng = generator(setup.seed, 0, 0, *PLACE)
+    rng = generator(setup.seed, 0, 0, *SEED_SUFFIX)
     return balanced_batches(labels, classes, per_class, miner.kind, rng)
 
 
@@ -124,8 +124,8 @@ def _mean_loss(
     for number, batch in enumerate(batches):
         embeddings, labels = _rows(validated, batch, runtime)
         with blaming(miner):
-            rng = generator(seed, epoch, number, *PLACE)
-            tuples = mine(at_work(miner, loss), embeddings, labels, rng, margin_of(loss))
+            rng = generator(seed, epoch, number, *SEED_SUFFIX)
+            tuples = mine(effective_miner(miner, loss), embeddings, labels, rng, margin_of(loss))
         check_tuples(miner, tuples, labels)
         check_labels(miner, tuples, labels)
         with blaming(loss):

@@ -15,7 +15,7 @@ from metricforge_standard._pml import LOSSES, MINERS
 from metricforge_standard.losses.triplet import Triplet
 from metricforge_standard.samplers.hard_triplet import HardTriplet
 
-from metricforge.cli.train import _given
+from metricforge.cli.train import _typed_options
 from metricforge.cli.train import command as train
 from metricforge.contracts import COMMANDS, KINDS
 from metricforge.errors import PluginError, UsageError
@@ -261,7 +261,7 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
     context = train.make_context("train", words)
     turned = None if kind == "augmentation" else 1
     recipe = Recipe(dataset="digits", epochs=1, orientations=turned).but(
-        **_given(context, context.params)
+        **_typed_options(context, context.params)
     )
     assembled = assemble(recipe, REGISTRY)
     field = {"augmentation": "augment", "protocol": "protocols", "hook": "hooks"}.get(kind, kind)

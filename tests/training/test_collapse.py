@@ -19,7 +19,7 @@ from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import assemble
-from metricforge.runs.collapse_advice import OF_TRIPLETS, collapse
+from metricforge.runs.collapse_advice import TRIPLET_REMEDIES, collapse
 from metricforge.runs.resume import resume
 from metricforge.runs.train import run_recipe
 from metricforge.training.records import EpochRecord, StepRecord
@@ -178,8 +178,8 @@ def test_a_remedy_that_is_in_use_is_not_advised(options, used):
     assembly = assemble(recipe(**options), Registry.installed())
     sentence = collapse(record, assembly)
     assert "the embeddings collapse" in sentence
-    advised = [way for way in OF_TRIPLETS if way in sentence]
-    assert advised == [way for way in OF_TRIPLETS if used not in way]
+    advised = [way for way in TRIPLET_REMEDIES if way in sentence]
+    assert advised == [way for way in TRIPLET_REMEDIES if used not in way]
 
 
 @pytest.fixture

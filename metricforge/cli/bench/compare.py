@@ -33,12 +33,12 @@ def command(first: Path, second: Path, as_json: bool) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("", "seeds", "first", "second", "difference"):
         table.add_column(head, overflow="fold", no_wrap=head == "difference")
-    for name, numbers in compared.approaches.items():
+    for name, metrics in compared.approaches.items():
         table.add_row(f"[bold]{escape(name)}[/bold]")
-        for number, (one, other, apart) in numbers.items():
-            # A single seed says nothing of others.
-            told = difference(apart) if apart.n > 1 else f"{apart.value:+.3f}"
-            table.add_row(f"  {number}", str(apart.n), f"{one:.3f}", f"{other:.3f}", told)
+        for metric, (left, right, delta) in metrics.items():
+            # A single seed has no interval.
+            cell = difference(delta) if delta.n > 1 else f"{delta.value:+.3f}"
+            table.add_row(f"  {metric}", str(delta.n), f"{left:.3f}", f"{right:.3f}", cell)
     console = Console(highlight=False)
     console.print(table)
     for note in compared.notes:

@@ -23,21 +23,21 @@ def command(folder: Path | None, as_json: bool) -> None:
 
     from metricforge.bench import read_suite
 
-    folder, found = folder or suites(), []
+    folder, rows = folder or suites(), []
     for path in sorted(folder.glob("*.toml")):
         try:
-            found.append(described(read_suite(path)))
+            rows.append(described(read_suite(path)))
         except UsageError as error:
             click.echo(f"note: {error}", err=True)
-    if not found:
+    if not rows:
         raise UsageError(f"there are no suites in {folder}.")
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("suite", "runs", ""):
         table.add_column(head, overflow="fold")
-    for suite in found:
-        trials = f" + {suite['trials']:,} trials" if suite["trials"] else ""
-        table.add_row(escape(suite["name"]), f"{suite['runs']:,}{trials}", escape(suite["title"]))
+    for row in rows:
+        trials = f" + {row['trials']:,} trials" if row["trials"] else ""
+        table.add_row(escape(row["name"]), f"{row['runs']:,}{trials}", escape(row["title"]))
     Console(highlight=False).print(table)

@@ -53,34 +53,34 @@ def command(
     from metricforge.scoring.baselines import TRAINED
     from metricforge.tuning.trials import DONE, FAILED
 
-    found = find(suite)
-    place = results_of(found, out)
-    if (place / RECORDS).exists() and not resume:
+    definition = find(suite)
+    folder = results_of(definition, out)
+    if (folder / RECORDS).exists() and not resume:
         raise UsageError(
-            f"{place} has results; resume with --resume, or give another --out. To see them: "
+            f"{folder} has results; resume with --resume, or give another --out. To see them: "
             f"metricforge bench table {suite}"
         )
     options = {"data_root": data_root, "device": device}
-    given = {key: value for key, value in options.items() if value is not None}
+    overrides = {key: value for key, value in options.items() if value is not None}
     looked_at = False
     with RunsLine() as line:
         for number, count, record in carry_out(
-            found, place, seeds=seeds, jobs=jobs, only=only, options=given
+            definition, folder, seeds=seeds, jobs=jobs, only=only, options=overrides
         ):
-            line.say(f"{number}/{count} {_line(record, found.numbers)}")
+            line.say(f"{number}/{count} {_line(record, definition.numbers)}")
             line.done(number, count)
             if record.outcome == DONE and record.trial is None and not looked_at:
                 looked_at = True
-                for note in not_there(found.numbers, list(record.results[TRAINED])):
+                for note in not_there(definition.numbers, list(record.results[TRAINED])):
                     line.say(f"note: {note}")
-    records = current(found, place / RECORDS)
-    tables = tabulate(found, records)
+    records = current(definition, folder / RECORDS)
+    tables = tabulate(definition, records)
     if as_json:
         print_json([table.to_json() for table in tables])
     else:
         show(tables)
     if not any(record.outcome == DONE for record in records):
-        raise UsageError(f"nothing of {found.name} could be trained; the table says why.")
+        raise UsageError(f"nothing of {definition.name} could be trained; the table says why.")
     runs = [record for record in records if record.trial is None]
     if failed := sum(record.outcome == FAILED for record in runs):
         raise MetricForgeError(
@@ -88,16 +88,18 @@ def command(
         )
 
 
-def _line(record: Record, wanted: Sequence[str]) -> str:
-    """What became of a run."""
+def _line(record: Record, names: Sequence[str]) -> str:
+    """The outcome of a run, in a line."""
     fold = "" if record.fold is None else f", fold {record.fold}"
     tried = " ".join(f"{key}={value}" for key, value in record.tuned.items())
     which = f"seed {record.seed}" if record.trial is None else f"trial {record.trial} {tried}"
     title = f"{record.approach}, {which}{fold}"
     if record.error:
         return f"{title}: {record.outcome}: {record.error}"
-    trained = {name: found["value"] for name, found in record.results.get("trained", {}).items()}
-    numbers = {name: trained[name] for name in wanted if name in trained}
+    trained = {
+        name: estimate["value"] for name, estimate in record.results.get("trained", {}).items()
+    }
+    numbers = {name: trained[name] for name in names if name in trained}
     numbers = numbers or trained or dict(record.validation)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in list(numbers.items())[:2])
     return f"{title}: {shown} ({record.wall_seconds:,.0f} s)"

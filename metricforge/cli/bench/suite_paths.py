@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
     from metricforge.bench import Record, Suite, Table
 
-HERE = Path("benchmarks") / "suites"
+LOCAL = Path("benchmarks") / "suites"
 PACKAGE = Path(__file__).parents[2]
-SHIPPED = (PACKAGE / "bench" / "suites", PACKAGE.parent / HERE)
-"""Where those that ship with metricforge lie: in what pip installs, and in a checkout."""
+SHIPPED = (PACKAGE / "bench" / "suites", PACKAGE.parent / LOCAL)
+"""The folders of the suites that ship with metricforge: as pip installs them, and in a checkout."""
 
 OUT = click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
                    help="Folder of the results.  [default: bench/SUITE]")  # fmt: skip
 
 
 def suites() -> Path:
-    """The folder of suites: benchmarks/suites here, or of those that ship."""
-    return next((folder for folder in (HERE, *SHIPPED) if folder.is_dir()), HERE)
+    """The folder of suites: benchmarks/suites, or the one that ships."""
+    return next((folder for folder in (LOCAL, *SHIPPED) if folder.is_dir()), LOCAL)
 
 
-def find(named: str) -> Suite:
-    """The suite in a file, or of a name in the folder of suites."""
+def find(name_or_path: str) -> Suite:
+    """The suite in a .toml file, or the one of that name in the folder of suites."""
     from metricforge.bench import read_suite
 
-    path = Path(named)
+    path = Path(name_or_path)
     if path.suffix == ".toml":
         return read_suite(path)
-    known = {one.stem: one for one in suites().glob("*.toml")}
-    if named not in known and not known:
-        raise UsageError(f"there are no suites in {HERE}; name a file, e.g. {named}.toml.")
-    if named not in known:
-        raise unknown("suite", named, known)
-    return read_suite(known[named])
+    available = {file.stem: file for file in suites().glob("*.toml")}
+    if name_or_path not in available and not available:
+        raise UsageError(f"there are no suites in {LOCAL}; name a file, e.g. {name_or_path}.toml.")
+    if name_or_path not in available:
+        raise unknown("suite", name_or_path, available)
+    return read_suite(available[name_or_path])
 
 
 def results_of(suite: Suite, out: Path | None) -> Path:
@@ -50,7 +50,7 @@ def results_of(suite: Suite, out: Path | None) -> Path:
 
 
 def current(suite: Suite, path: Path) -> list[Record]:
-    """The records of what the suite requires; others, of what it once was, are told of."""
+    """The records of runs that the suite requires; a note counts those of an earlier suite."""
     from metricforge.bench import asked_for, read_records
 
     if not path.exists():
@@ -59,10 +59,10 @@ def current(suite: Suite, path: Path) -> list[Record]:
             "metricforge bench run"
         )
     records = read_records(path)
-    asked = asked_for(suite, records)
-    if old := len(records) - len(asked):
+    planned = asked_for(suite, records)
+    if old := len(records) - len(planned):
         click.echo(f"note: {old} results in {path} are of what the suite no longer asks.", err=True)
-    return asked
+    return planned
 
 
 def described(suite: Suite) -> dict[str, Any]:
@@ -78,12 +78,12 @@ def described(suite: Suite) -> dict[str, Any]:
 
 
 def show(tables: Sequence[Table], form: str | None = None) -> None:
-    """Print tables in a format; None is what a person reads on a terminal, and else Markdown."""
+    """Print tables in a format; None is a terminal's own, and Markdown elsewhere."""
     from rich.console import Console
 
     from metricforge.bench.formats import FORMATS, on_terminal
 
-    # What is asked to be coloured elsewhere is still no terminal.
+    # FORCE_COLOR colours a pipe, but doesn't make it a terminal.
     if form is None and sys.stdout.isatty():
         on_terminal(tables, Console(highlight=False))
     else:

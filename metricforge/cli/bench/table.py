@@ -29,12 +29,12 @@ def command(
     from metricforge.bench import grids, tabulate
     from metricforge.bench.runner import RECORDS
 
-    found = find(suite)
-    records = current(found, results_of(found, out) / RECORDS)
-    tables = tabulate(found, records)
+    definition = find(suite)
+    records = current(definition, results_of(definition, out) / RECORDS)
+    tables = tabulate(definition, records)
     form = "json" if as_json else form
     if number is not None:
         if form in ("csv", "json"):
             raise UsageError(f"--grid is for reading: {form} has every number as it is.")
-        tables = grids(found, tables, number)
+        tables = grids(definition, tables, number)
     show(tables, form)

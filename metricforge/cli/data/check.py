@@ -45,47 +45,47 @@ def command(
     """
     from metricforge.inspection.data_check import check_data
 
-    found = check_data(what, split, samplers, data_root)
+    check = check_data(what, split, samplers, data_root)
     if as_json:
-        print_json(found.to_json())
+        print_json(check.to_json())
     else:
-        _print(found, list(_commands(found, split, samplers, data_root)))
-    if found.failures:
-        raise DataError(f"'{what}' is not fit to train on: {found.failures[0]}")
+        _print(check, list(_commands(check, split, samplers, data_root)))
+    if check.failures:
+        raise DataError(f"'{what}' is not fit to train on: {check.failures[0]}")
 
 
-def _print(found: DataCheck, commands: list[str]) -> None:
-    from metricforge.cli.data.report import tell, tell_all, tell_split
+def _print(check: DataCheck, commands: list[str]) -> None:
+    from metricforge.cli.data.report import print_line, print_lines, print_split
     from metricforge.data.split import left_out
 
-    dataset = found.dataset
+    dataset = check.dataset
     groups = f", {len(dataset.group_names):,} groups" if dataset.group_names else ""
-    tell("dataset", found.spec)
-    tell("images", f"{len(dataset):,} of {len(dataset.classes):,} classes{groups}")
-    tell_all("classes", _class_sizes(found))
-    tell_all("files", _files(found))
-    tell_all("broken", _some(list(found.broken.values())))
+    print_line("dataset", check.spec)
+    print_line("images", f"{len(dataset):,} of {len(dataset.classes):,} classes{groups}")
+    print_lines("classes", _class_sizes(check))
+    print_lines("files", _files(check))
+    print_lines("broken", _some(list(check.broken.values())))
     for heading, sets in (
-        ("identical", found.copies.identical),
-        ("alike", found.copies.alike),
-        ("leaks", found.copies.leaks),
-        ("conflicts", found.copies.of_two_classes),
+        ("identical", check.copies.identical),
+        ("alike", check.copies.alike),
+        ("leaks", check.copies.leaks),
+        ("conflicts", check.copies.of_two_classes),
     ):
-        tell_all(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
-    if found.split is not None:
-        tell_split(found.split, dataset)
-        tell_all("", left_out(found.split, dataset))
-    if found.samplers:
-        _tell_samplers(found.samplers)
-    tell_all("notes", dataset.notes)
-    tell_all("warnings", found.warnings)
-    for failure in found.failures:
-        tell("fails", failure, "red")
-    if not found.failures:
-        first, *others = commands
-        tell("verdict", f"ok: {first}", "green")
-        for other in others:
-            tell("", f"    {other}", "green")
+        print_lines(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
+    if check.split is not None:
+        print_split(check.split, dataset)
+        print_lines("", left_out(check.split, dataset))
+    if check.samplers:
+        _print_samplers(check.samplers)
+    print_lines("notes", dataset.notes)
+    print_lines("warnings", check.warnings)
+    for failure in check.failures:
+        print_line("fails", failure, "red")
+    if not check.failures:
+        first, *alternatives = commands
+        print_line("verdict", f"ok: {first}", "green")
+        for alternative in alternatives:
+            print_line("", f"    {alternative}", "green")
 
 
 _MEANING = {
@@ -96,8 +96,8 @@ _MEANING = {
 }
 
 
-def _class_sizes(found: DataCheck) -> Iterator[str]:
-    sizes = found.class_sizes
+def _class_sizes(check: DataCheck) -> Iterator[str]:
+    sizes = check.class_sizes
     yield (
         f"{sizes['smallest']:,} to {sizes['largest']:,} images each, {sizes['median']:g} at the "
         "median"
@@ -108,8 +108,8 @@ def _class_sizes(found: DataCheck) -> Iterator[str]:
             yield f"{len(names):,} of {what}: {', '.join(names[:MOST_NAMES])}{more}"
 
 
-def _files(found: DataCheck) -> Iterator[str]:
-    survey = found.survey
+def _files(check: DataCheck) -> Iterator[str]:
+    survey = check.survey
     yield _counts(survey.formats) or "none: the images are a tensor"
     yield f"modes: {_counts(survey.modes)}"
     if sizes := [f"{width} x {height}" for width, height in survey.sizes()]:
@@ -117,7 +117,7 @@ def _files(found: DataCheck) -> Iterator[str]:
         alike = f"all {smallest}"
         apart = f"{smallest} to {largest}, {middle} at the median"
         yield f"sizes: {alike if smallest == largest else apart}"
-    channels, height, width = found.dataset.shape
+    channels, height, width = check.dataset.shape
     colour = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
     yield f"the network sees: {width} x {height}, {colour}"
 
@@ -127,7 +127,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _some(lines: list[str], what: str = "") -> Iterator[str]:
-    """The first of some findings, below how many there are."""
+    """The number of findings, and the first few of them."""
     if not lines:
         yield "none"
         return
@@ -139,31 +139,33 @@ def _some(lines: list[str], what: str = "") -> Iterator[str]:
 
 def _shown(copies: Copies) -> str:
     each = zip(copies.images, copies.classes, copies.parts, strict=True)
-    named = [
-        f"{f'image {image}' if isinstance(image, int) else image} ({', '.join(filter(None, rest))})"
-        for image, *rest in each
+    descriptions = [
+        f"{f'image {image}' if isinstance(image, int) else image} ({', '.join(filter(None, tags))})"
+        for image, *tags in each
     ]
-    more = f" = {len(named) - MOST_COPIES:,} more" if len(named) > MOST_COPIES else ""
-    return " = ".join(named[:MOST_COPIES]) + more
+    more = f" = {len(descriptions) - MOST_COPIES:,} more" if len(descriptions) > MOST_COPIES else ""
+    return " = ".join(descriptions[:MOST_COPIES]) + more
 
 
-def _tell_samplers(verdicts: Sequence[Verdict]) -> None:
-    """A line a sampler; what several say is said once, below, with their names."""
-    from metricforge.cli.data.report import tell
+def _print_samplers(verdicts: Sequence[Verdict]) -> None:
+    """Print a line per sampler, and each note once below, with the samplers that share it."""
+    from metricforge.cli.data.report import print_line
 
     width = max(len(verdict.spec) for verdict in verdicts) + 1
     heading = "samplers"
     for verdict in verdicts:
         mark = {"ok": "ok", "refused": "no", "incomplete": "-"}[verdict.outcome]
-        tell(heading, f"{verdict.spec:{width}}{mark:3} {verdict.why}".rstrip(), hang=width + 4)
+        print_line(
+            heading, f"{verdict.spec:{width}}{mark:3} {verdict.why}".rstrip(), hang=width + 4
+        )
         heading = ""
-    said: dict[str, list[str]] = {}
+    specs_by_note: dict[str, list[str]] = {}
     for verdict in verdicts:
         for note in verdict.notes:
-            said.setdefault(note, []).append(verdict.spec)
-    for note, specs in said.items():
+            specs_by_note.setdefault(note, []).append(verdict.spec)
+    for note, specs in specs_by_note.items():
         shared = "all that are ok" if len(specs) == _fit(verdicts) > 1 else ", ".join(specs)
-        tell("", f"{note} ({shared})", hang=2)
+        print_line("", f"{note} ({shared})", hang=2)
 
 
 def _fit(verdicts: Sequence[Verdict]) -> int:
@@ -171,15 +173,15 @@ def _fit(verdicts: Sequence[Verdict]) -> int:
 
 
 def _commands(
-    found: DataCheck, split: str | None, samplers: tuple[str, ...], data_root: str | None
+    check: DataCheck, split: str | None, samplers: tuple[str, ...], data_root: str | None
 ) -> Iterator[str]:
-    """What was found to be fit, as commands: a training by each sampler that was named."""
+    """The commands that train by each requested sampler."""
     import shlex
 
     typed = click.get_current_context().get_parameter_source("data_root")
-    words = ["metricforge", "train", "--dataset", found.spec]
+    words = ["metricforge", "train", "--dataset", check.spec]
     words += ["--split", split] if split else []
-    # The environment holds for the training, too.
+    # A folder from the environment holds for the training, too.
     if data_root and typed is ParameterSource.COMMANDLINE:
         words += ["--data-root", data_root]
     for sampler in samplers or [None]:

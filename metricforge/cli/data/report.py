@@ -1,4 +1,4 @@
-"""Lines of a report on a dataset: a heading at the left, what there is to say beside it."""
+"""Lines of a report on a dataset: a heading at the left, its text beside it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from metricforge.report.page import printable
 INDENT = 11
 
 
-def tell(heading: str, text: str, colour: str | None = None, hang: int = 0) -> None:
-    """Print a line, wrapped to the width of the terminal if it is one; a pipe gets all of it.
+def print_line(heading: str, text: str, colour: str | None = None, hang: int = 0) -> None:
+    """Print a line, wrapped to the width of a terminal; a pipe gets it whole.
 
-    Its further lines begin `hang` columns further to the right.
+    Wrapped lines begin `hang` columns further to the right.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     beside = click.wrap_text(printable(text), width, " " * INDENT, " " * (INDENT + hang))
@@ -27,16 +27,16 @@ def tell(heading: str, text: str, colour: str | None = None, hang: int = 0) -> N
     click.secho(beside[INDENT:], fg=colour)
 
 
-def tell_all(heading: str, texts: Iterable[str]) -> None:
+def print_lines(heading: str, texts: Iterable[str]) -> None:
     """Print several lines under one heading."""
     for text in texts:
-        tell(heading, text)
+        print_line(heading, text)
         heading = ""
 
 
-def tell_split(split: Split, dataset: Dataset) -> None:
-    """The rule of a split, its parts, its kind and its hash."""
-    tell("split", str(split.rule))
+def print_split(split: Split, dataset: Dataset) -> None:
+    """Print the rule of a split, its parts, its kind and its hash."""
+    print_line("split", str(split.rule))
     for name in PARTS:
         images = split.part(name)
         classes = len(split.classes(name, dataset))
@@ -44,11 +44,11 @@ def tell_split(split: Split, dataset: Dataset) -> None:
         if dataset.groups is not None:
             groups = len(dataset.groups[images].unique())
             counts.append(f"{groups:,} group{'s' if groups > 1 else ''}")
-        tell("", f"{name:11} {', '.join(counts)}")
+        print_line("", f"{name:11} {', '.join(counts)}")
     kind = (
         "a closed set: classes that are tested are trained on, too"
         if split.closed_set
         else "classes that are tested are never trained on"
     )
-    tell("", kind)
-    tell("", f"hash {split.hash}")
+    print_line("", kind)
+    print_line("", f"hash {split.hash}")

@@ -27,7 +27,7 @@ def command(
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
     from metricforge.atomic_files import write_file
-    from metricforge.cli.data.report import tell, tell_all, tell_split
+    from metricforge.cli.data.report import print_line, print_lines, print_split
     from metricforge.data.images import fingerprint
     from metricforge.data.split import left_out, split_dataset
     from metricforge.recipes.dataset_spec import open_dataset
@@ -45,9 +45,9 @@ def command(
         for warning in dataset.warnings:
             click.echo(f"warning: {printable(warning)}", err=True)
         return
-    tell_split(split, dataset)
-    tell_all("", left_out(split, dataset))
-    tell_all("notes", dataset.notes)
-    tell_all("warnings", dataset.warnings)
+    print_split(split, dataset)
+    print_lines("", left_out(split, dataset))
+    print_lines("notes", dataset.notes)
+    print_lines("warnings", dataset.warnings)
     if out is not None:
-        tell("written", str(out))
+        print_line("written", str(out))

@@ -1,4 +1,4 @@
-"""`metricforge plugins`: what there is, what one of them is, whether it holds, how to begin one."""
+"""`metricforge plugins`: list, show, check and begin plugins."""
 
 from __future__ import annotations
 

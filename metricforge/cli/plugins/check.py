@@ -36,35 +36,37 @@ def command(what: str, kind: str | None, data_root: str | None, as_json: bool) -
     """
     from metricforge.plugin_tools.checking import examine
 
-    found = []
-    for each in examine(what, kind, data_root):
-        found.append(each)
+    components = []
+    for component in examine(what, kind, data_root):
+        components.append(component)
         if not as_json:
-            _print(each)
+            _print(component)
     if as_json:
-        print_json([_record(each) for each in found])
-    failed = [f"{each.kind} {each.spec}" for each in found if each.failures]
+        print_json([_record(component) for component in components])
+    failed = [
+        f"{component.kind} {component.spec}" for component in components if component.failures
+    ]
     if failed:
-        count = sum(len(each.failures) for each in found)
+        count = sum(len(component.failures) for component in components)
         checks = "check" if count == 1 else "checks"
         raise PluginError(f"{count} {checks} failed, of {', '.join(failed)}.")
 
 
-def _print(each: Examined) -> None:
-    click.secho(f"{each.kind} {each.spec}", bold=True, nl=False)
-    click.echo(f"  ({each.origin})")
+def _print(component: Examined) -> None:
+    click.secho(f"{component.kind} {component.spec}", bold=True, nl=False)
+    click.echo(f"  ({component.origin})")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    for finding in each.findings:
+    for finding in component.findings:
         click.secho(f"  {finding.outcome:7}", fg=COLOURS.get(finding.outcome), nl=False)
         text = f"{finding.check}: {finding.says}"
         click.echo(click.wrap_text(text, width, "  ", " " * 11))
 
 
-def _record(each: Examined) -> dict[str, Any]:
+def _record(component: Examined) -> dict[str, Any]:
     return {
-        "kind": each.kind,
-        "spec": each.spec,
-        "distribution": each.origin,
-        "passed": not each.failures,
-        "findings": [vars(finding) for finding in each.findings],
+        "kind": component.kind,
+        "spec": component.spec,
+        "distribution": component.origin,
+        "passed": not component.failures,
+        "findings": [vars(finding) for finding in component.findings],
     }

@@ -52,7 +52,7 @@ def command(kind: str | None, importing: bool, as_json: bool) -> None:
 
 
 def _name(entry: Entry) -> None:
-    """On a terminal, what is being imported, should it hang."""
+    """On a terminal, print what is being imported, in case it hangs."""
     if sys.stderr.isatty():
         click.echo(
             f"\r\033[Kimporting {entry.kind} {entry.shown} ({entry.origin})", nl=False, err=True
@@ -86,7 +86,7 @@ def _line(entry: Entry, status: Status) -> str:
 
 
 def _fitted(line: str) -> str:
-    """The line cut to the width of the terminal, if it is one; a pipe gets all of it."""
+    """The line cut to the width of a terminal; a pipe gets it whole."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
     return line if len(line) <= width else f"{line[: width - 1]}…"
 

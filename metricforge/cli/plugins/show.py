@@ -38,41 +38,41 @@ def command(kind: str, name: str, as_json: bool) -> None:
     """
     from metricforge.plugin_tools.description import describe
 
-    found = describe(Registry.installed(), kind, Spec.parse(name))
+    description = describe(Registry.installed(), kind, Spec.parse(name))
     if as_json:
-        print_json(_record(found))
+        print_json(_record(description))
     else:
-        _print(found)
+        _print(description)
 
 
-def _print(found: Description) -> None:
-    click.secho(f"{found.entry.kind} {found.name}", bold=True, nl=False)
-    click.echo(f"  ({found.entry.origin})")
+def _print(description: Description) -> None:
+    click.secho(f"{description.entry.kind} {description.name}", bold=True, nl=False)
+    click.echo(f"  ({description.entry.origin})")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-    # Its arguments follow as options; what is indented is wrapped as the rest.
-    doc = re.sub(r"(?m)^[ \t]+", "", _ARGUMENTS.sub("", found.doc))
+    # Its arguments are listed as options below; indented text is wrapped as all else.
+    doc = re.sub(r"(?m)^[ \t]+", "", _ARGUMENTS.sub("", description.doc))
     click.echo(click.wrap_text(doc, width, "  ", "  ", preserve_paragraphs=True))
-    if found.members:
-        one = f"metricforge plugins show {found.entry.kind} {found.entry.name}NAME"
-        click.echo(f"\nMembers ({one} tells more of one):")
-        names = ", ".join(f"{found.entry.name}{member}" for member in found.members)
+    if description.members:
+        usage = f"metricforge plugins show {description.entry.kind} {description.entry.name}NAME"
+        click.echo(f"\nMembers ({usage} tells more of one):")
+        names = ", ".join(f"{description.entry.name}{member}" for member in description.members)
         click.echo(click.wrap_text(names, width))
-    if found.options:
+    if description.options:
         click.echo("\nOptions")
-        rows = [_row(option) for option in found.options.values()]
+        rows = [_row(option) for option in description.options.values()]
         name_width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
         for name, kind, default, sentence in rows:
             click.echo(f"  {name:{name_width}}  {kind:{type_width}}  {default}")
             if sentence:
                 click.echo(click.wrap_text(sentence, width, "      ", "      "))
-    if found.fault:
-        click.secho(f"\nbroken     {found.fault}")
-    if found.asks:
-        click.echo(f"\nAsks the core for: {', '.join(found.asks)}")
-    if found.file:
-        click.echo(f"\nWritten in {found.file}:{found.line}")
-    if found.example:
-        click.echo(f"Try it:    {found.example}")
+    if description.fault:
+        click.secho(f"\nbroken     {description.fault}")
+    if description.asks:
+        click.echo(f"\nAsks the core for: {', '.join(description.asks)}")
+    if description.file:
+        click.echo(f"\nWritten in {description.file}:{description.line}")
+    if description.example:
+        click.echo(f"Try it:    {description.example}")
 
 
 def _row(option: Option) -> tuple[str, str, str, str]:
@@ -84,14 +84,14 @@ def _shown(value: Any) -> str:
     return json.dumps(value) if isinstance(value, str) else written(value)
 
 
-def _record(found: Description) -> dict[str, Any]:
+def _record(description: Description) -> dict[str, Any]:
     return {
-        "kind": found.entry.kind,
-        "name": found.name,
-        "distribution": found.entry.distribution,
-        "version": found.entry.version,
-        "doc": found.doc,
-        "asks": list(found.asks),
+        "kind": description.entry.kind,
+        "name": description.name,
+        "distribution": description.entry.distribution,
+        "version": description.entry.version,
+        "doc": description.doc,
+        "asks": list(description.asks),
         "options": [
             {
                 "name": option.name,
@@ -100,19 +100,19 @@ def _record(found: Description) -> dict[str, Any]:
                 "default": None if option.required else _plain(option.default),
                 "help": option.help,
             }
-            for option in found.options.values()
+            for option in description.options.values()
         ],
-        "members": list(found.members),
-        "file": found.file,
-        "line": found.line,
-        "example": found.example,
-        "fault": found.fault,
+        "members": list(description.members),
+        "file": description.file,
+        "line": description.line,
+        "example": description.example,
+        "fault": description.fault,
     }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     return value if isinstance(value, int | float | str | bool | None) else str(value)
