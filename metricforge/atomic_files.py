@@ -23,6 +23,7 @@ from filelock import lock_descriptor
 
 from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, ResourceError, UsageError
+from metricforge.regular_file import TENSORS, read_bytes
 
 MANIFEST = "manifest.json"
 
@@ -76,7 +77,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     for name, expected in sums.items():
         path = folder / name
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, TENSORS)
         except OSError as error:
             raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
         if hashlib.sha256(content).hexdigest() != expected:
@@ -207,7 +208,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     try:
-        sums = decoded(path.read_bytes(), _Manifest)["sha256"]
+        sums = decoded(read_bytes(path), _Manifest)["sha256"]
     except OSError as error:
         raise ArtefactError(
             f"{folder} holds no {MANIFEST} ({error.strerror}): it is not one of our folders, "

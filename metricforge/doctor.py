@@ -19,6 +19,7 @@ from metricforge.contracts import Dataset
 from metricforge.errors import Interrupted, MetricForgeError
 from metricforge.model import load
 from metricforge.registry import Registry
+from metricforge.regular_file import read_text
 from metricforge.runs.environment import RECORDED_VERSIONS, version_of
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.run import Run
@@ -103,7 +104,7 @@ def self_test(device: str = "auto") -> list[Check]:
 
         def going_on() -> None:
             made["run"] = trained(auto_resume=True)
-            log = (path / "log.txt").read_text()
+            log = read_text(path / "log.txt")
             assert "resumed at step 1\n" in log, "it began anew"
 
         def repeating() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import traceback
 from collections.abc import Iterable, Sized
@@ -82,7 +83,12 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an exception reports a lack of memory; for the CPU's torch has no class."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    says = str(error)
+    if isinstance(error, ImportError):  # of a library that could not be mapped
+        return "failed to map segment" in says or "allocate memory" in says
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and "can't allocate memory" in says
 
 
 def told(error: BaseException) -> str:

@@ -136,7 +136,7 @@ def _hash(run: str | Path, card: Card) -> str:
     """The sha256 of a model's weights and of what is done to an image before they see it."""
     weights = read_folder(model_folder(run)).get("weights.safetensors", b"")
     seen = (card.shape, card.mean, card.std, card.input_size, card.interpolation)
-    how = json.dumps([*seen, asdict(card.reading)])
+    how = json.dumps([*seen, card.reading.hashed()])
     return hashlib.sha256(weights + how.encode()).hexdigest()
 
 

@@ -22,11 +22,12 @@ from metricforge.contracts import AS_IT_LIES, Reading, ScalingItself
 from metricforge.data.model_inputs import Encodable, batches
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
+from metricforge.fetching import nothing_fetched
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 
-FORMAT = 3
+FORMAT = 4
 """Raised when an older metricforge could not read a model that this one saves."""
 
 
@@ -248,7 +249,8 @@ def load(
                 f"{folder} was trained with a {name} of your own ({getattr(card, name)[7:]}): "
                 f"pass it, load(..., {name}=...)."
             )
-    model = build(registry or Registry.installed(), card, backbone, head)
+    with nothing_fetched(f"loading the model in {folder}"):
+        model = build(registry or Registry.installed(), card, backbone, head)
     load_weights(model, files.get("weights.safetensors", b""), folder)
     runtime = Runtime.resolve(device)
     runtime.place(model)

@@ -16,6 +16,7 @@ from metricforge.bench.table import BASELINES
 from metricforge.decoding import Size, parsed, typed
 from metricforge.errors import UsageError, unknown
 from metricforge.recipes.recipe import Recipe
+from metricforge.regular_file import read_text
 from metricforge.spec import Spec
 
 LENGTHS = ("epochs", "images", "seconds", "patience")
@@ -59,7 +60,7 @@ class _File:
 def read_suite(path: Path) -> Suite:
     """The suite in a file; UsageError for anything that it can't mean."""
     try:
-        written = parsed(path.read_text(), tomllib.loads)
+        written = parsed(read_text(path), tomllib.loads)
         said = typed(written, _File, closed=True)
     except OSError as error:
         raise UsageError(f"can't read the suite {path}: {error.strerror}.") from error

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 
 import click
 
@@ -29,8 +30,9 @@ from metricforge.errors import (
     out_of_memory,
 )
 
-# Errors of a machine that can't write, wherever they are raised.
-LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+# Errors of a machine, wherever they are raised: it has no room to write, or no use for a path.
+UNUSABLE = {errno.ENAMETOOLONG, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, *UNUSABLE}
 COMMANDS = {
     "bench": "Run suites of trainings, and print the table that compares them.",
     "compare": "Compare runs on the same held-out queries and episodes.",
@@ -71,6 +73,8 @@ def main() -> None:
 
 def _run(debug: bool) -> int:
     """Run the command; its exit code."""
+    # Pillow warns of what a sentence here refuses or what it reads all the same.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         watch()
         cli.main(standalone_mode=False)
@@ -101,16 +105,15 @@ def _run(debug: bool) -> int:
         hidden = isinstance(error, PluginError) and error.__cause__ is not None and not debug
         _report(f"{error} (--debug shows the traceback)" if hidden else str(error), debug)
         return error.exit_code
-    except OSError as error:
-        if error.errno not in LACKING:
-            return _fault(error, debug)
-        problem = f"can't write {error.filename}" if error.filename else "can't write"
-        _report(f"{problem}: {error.strerror}.", debug)
-        return ResourceError.exit_code
     except Exception as error:
-        if not out_of_memory(error):
+        if out_of_memory(error):
+            _report("out of memory; a smaller network, --dim, batch or --chunk takes less.", debug)
+        elif isinstance(error, OSError) and error.errno in LACKING:
+            verb = "use" if error.errno in UNUSABLE else "write"
+            problem = f"can't {verb} {error.filename}" if error.filename else f"can't {verb} a file"
+            _report(f"{problem}: {error.strerror}.", debug)
+        else:
             return _fault(error, debug)
-        _report("out of memory; a smaller network, --dim, batch or --chunk takes less.", debug)
         return ResourceError.exit_code
     return 0
 

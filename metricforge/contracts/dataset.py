@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ class EncodedImage(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """How a drawing in a file becomes an image, apart from its size and channels.
+    """How a file becomes an image, apart from its size and channels.
 
     A model treats the files that it encodes like those that it was trained on.
 
@@ -67,6 +67,8 @@ class Reading:
             than half, is scaled to fill the rest of the image, wherever and however large it was
             drawn; small ink is enlarged up to a limit. None: the drawing stays as it is.
         inverted: Whether dark on light becomes light on dark.
+        depth: Bits that the grey levels of images of 16 or 32 bits use, 8 to 16: 12 for a scanner's
+            0 to 4,095. The largest of them becomes 255.
 
     Raises:
         ValueError: A value is out of range or of another type.
@@ -74,14 +76,22 @@ class Reading:
 
     margin: float | None = None
     inverted: bool = False
+    depth: int = 16
 
     def __post_init__(self) -> None:
+        if isinstance(self.depth, bool) or self.depth not in range(8, 17):
+            raise ValueError(f"depth is a whole number from 8 to 16, not {self.depth!r}.")
         if not isinstance(self.inverted, bool):
             raise ValueError(f"inverted is true or false, not {self.inverted!r}.")
         if self.margin is None:
             return
         if isinstance(self.margin, bool) or not 0 <= self.margin <= 0.4:
             raise ValueError(f"margin is from 0 to 0.4, not {self.margin!r}.")
+
+    def hashed(self) -> dict[str, Any]:
+        """The values that a hash of images covers: those of a usual depth are from before it."""
+        values = asdict(self)
+        return values if self.depth != 16 else {k: v for k, v in values.items() if k != "depth"}
 
 
 AS_IT_LIES = Reading()

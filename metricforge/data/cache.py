@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +21,7 @@ from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.image_files import Encoded, names_of, sizes_of
 from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, ResourceError
+from metricforge.regular_file import open_regular, read_bytes
 
 FORMAT = "metricforge cache 1"
 """Changes when the same file would be decoded to something else."""
@@ -58,7 +58,7 @@ def cached(
 
 
 def _key(files: Sequence[Encoded], shape: Shape, reading: Reading) -> str:
-    how = [] if reading == AS_IT_LIES else [asdict(reading)]
+    how = [] if reading == AS_IT_LIES else [reading.hashed()]
     digest = hashlib.sha256(json.dumps([FORMAT, shape, len(files), *how]).encode())
     for name, size, changed in zip(names_of(files), sizes_of(files), _changes(files), strict=True):
         digest.update(json.dumps([os.path.abspath(name), size, changed]).encode())  # noqa: PTH100
@@ -108,10 +108,10 @@ def _write(file: IO[bytes], count: int, decode: Callable[[Tensor], Tensor]) -> s
 def _check(content: Path, record: Path, shape: tuple[int, ...]) -> None:
     digest = hashlib.sha256()
     try:
-        metadata = decoded(record.read_bytes(), dict[str, Any])
+        metadata = decoded(read_bytes(record), dict[str, Any])
         if metadata.get("shape") != list(shape) or content.stat().st_size != math.prod(shape):
             raise _damaged(content)
-        with content.open("rb") as file:
+        with open_regular(content) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The checksums that an image file carries, which Pillow does not verify when it decodes one."""
+"""What is asked of an encoded image before it is decoded: its checksums, its number of scans."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import IO
 from PIL import Image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_SCAN = b"\xff\xda"
 _PIECE = 1 << 20
 
 
@@ -27,6 +28,24 @@ def verify(image: Image.Image, file: IO[bytes]) -> None:
         if file.read(len(_PNG)) == _PNG:
             _verify_chunks(file)
     file.seek(offset)
+
+
+def scans_of(image: Image.Image, file: IO[bytes]) -> int:
+    """The scans of a progressive JPEG that was opened from `file`, each of the whole image; else 1.
+
+    The position in the file stays.
+    """
+    if not image.info.get("progressive"):
+        return 1
+    offset = file.tell()
+    file.seek(0)
+    count, last = 0, b""
+    while piece := file.read(_PIECE):
+        # Within the data of a scan no other byte follows an FF than 00 and a restart's.
+        count += (last + piece).count(_SCAN)
+        last = piece[-1:]
+    file.seek(offset)
+    return count
 
 
 def _verify_chunks(file: IO[bytes]) -> None:

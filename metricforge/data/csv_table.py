@@ -9,10 +9,12 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
 from metricforge.errors import DataError
+from metricforge.regular_file import open_regular
 
 Parser: TypeAlias = Callable[[str], Any]
 """A cell to its value; the message of its ValueError follows the row: "has no label"."""
@@ -60,7 +62,7 @@ def read_table(
     is one, for anything that can't be used.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
             separator = _separator(file, required)
             rows = _rows(csv.reader(file, delimiter=separator, strict=True), path)
             return _parsed(rows, path, parsers, required, aliases or {}, kept or {})

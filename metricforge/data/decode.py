@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from metricforge.contracts import AS_IT_LIES, Reading
-from metricforge.data.checksums import verify
+from metricforge.data.checksums import scans_of, verify
 from metricforge.data.crop_to_ink import framed
 from metricforge.data.filetypes import formats
 from metricforge.data.image_files import Encoded, name_of
+from metricforge.data.truncation import no_part_of_an_image
 from metricforge.errors import DataError
+from metricforge.regular_file import check_regular
 
 MAX_PIXELS = 1 << 26
 """The most pixels of an image that is decoded: 67 megapixels, more than a camera's full frame."""
@@ -34,10 +35,11 @@ _GAP = 3  # after a cheap first reduction the image is at least this much larger
 # grey level of 255 from that of the whole, for two thirds of the time.
 _JPEG_GAP = 1.5
 
-# Pillow only warns of sizes between one and two times its own limit, and does so before the
-# size can be read; as an error the warning ends up in the same sentence as ours. It is set
-# once, because a filter set around each call would race between threads.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+MAX_SIDE = 1 << 16
+"""The most pixels of a side: a row or a column alone takes memory of its own."""
+
+MAX_WORK = 16 * MAX_PIXELS
+"""The most pixels that the scans of a progressive JPEG, each of the whole image, may pass over."""
 
 
 def read_image(
@@ -49,9 +51,10 @@ def read_image(
     """Decode one image.
 
     The conversion to one channel (luma) or three: transparency is laid on white, a palette is
-    looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255), 1-bit is 0
-    or 255. The EXIF orientation is applied. Then the image is resized to (H, W), whatever its own
-    proportions, by antialiased bilinear interpolation. Of an animation the first frame is decoded.
+    looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255, or the
+    largest value of `reading.depth` bits), 1-bit is 0 or 255. The EXIF orientation is applied. Then
+    the image is resized to (H, W), whatever its own proportions, by antialiased bilinear
+    interpolation. Of an animation the first frame is decoded.
 
     Args:
         source: A path, encoded bytes, or an :class:`EncodedImage`.
@@ -63,8 +66,8 @@ def read_image(
         uint8 [C, H, W].
 
     Raises:
-        DataError: The image can't be decoded in full, has a wrong checksum or more than MAX_PIXELS
-            pixels; the error names it.
+        DataError: The image can't be decoded in full, has a wrong checksum, more than MAX_PIXELS
+            pixels or a side of more than MAX_SIDE; the error names it.
     """
     _check_channels(shape[0])
     name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
@@ -86,7 +89,9 @@ def read_opened(
 ) -> Tensor:
     """An image that Pillow has opened, converted as `read_image` converts its file."""
     try:
-        return as_tensor(ImageOps.exif_transpose(image), shape, name, reading)
+        with no_part_of_an_image():
+            upright = ImageOps.exif_transpose(image)
+        return as_tensor(upright, shape, name, reading)
     except DataError:
         raise
     except Exception as error:  # as above: it may not be decoded yet
@@ -108,10 +113,32 @@ def read_header(source: Encoded) -> Header:
     Raises DataError, naming the image, for anything else.
     """
     name = name_of(source)
-    encoded = source if isinstance(source, Path) else io.BytesIO(source.read())
     try:
+        encoded = _opened(source if isinstance(source, Path) else source.read())
         with Image.open(encoded, formats=formats()) as image:
             return Header(str(image.format), image.mode, image.width, image.height)
+    except Exception as error:
+        raise _undecodable(error, name) from error
+
+
+def levels_used(source: Encoded) -> tuple[int, int] | None:
+    """The largest value in an image of more than 8 bits a channel, and the largest possible.
+
+    None for any other. Of 16-bit colour Pillow reads the upper 8 bits: the largest is then 255.
+    Raises DataError, naming the image, for one that can't be decoded.
+    """
+    name = name_of(source)
+    try:
+        content = source if isinstance(source, Path) else source.read()
+        with Image.open(_opened(content), formats=formats()) as image:
+            # The raw mode is the first argument of the decoder: "RGB;16B".
+            cut = any(";16" in str(tile[3]) for tile in image.tile)
+            if not cut and image.mode not in _SIXTEEN_BIT:
+                return None
+        pixels = np.array(_decode(content, None, name))
+        return int(pixels.max()), 0xFF if pixels.dtype == np.uint8 else 0xFFFF
+    except DataError:
+        raise
     except Exception as error:
         raise _undecodable(error, name) from error
 
@@ -125,7 +152,7 @@ def as_tensor(
     """A decoded image as uint8 [C, H, W] of the given shape, converted as by `read_image`."""
     channels, height, width = shape
     _check_channels(channels)
-    image = _opaque(_eight_bit(image, name)).convert(_MODES[channels])
+    image = _opaque(_eight_bit(image, name, reading.depth)).convert(_MODES[channels])
     if reading.margin is None:
         image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
     else:
@@ -145,15 +172,15 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
 
     Without a `side` it has its full size.
     """
-    # Other libraries set this for the whole process when they are imported; half an image must
-    # not become training data because of them.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    encoded = source if isinstance(source, Path) else io.BytesIO(source)
-    with Image.open(encoded, formats=formats()) as image:
-        if image.width * image.height > MAX_PIXELS:
+    encoded = _opened(source)
+    with no_part_of_an_image(), Image.open(encoded, formats=formats()) as image:
+        if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
             raise _too_large(name)
         if image.fp:
             verify(image, image.fp)
+            scans = scans_of(image, image.fp)
+            if scans * image.width * image.height > MAX_WORK:
+                raise _too_many_scans(name, scans)
         if side is not None:
             # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
             least = math.ceil(side * _JPEG_GAP)
@@ -161,7 +188,14 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
-def _eight_bit(image: Image.Image, name: str) -> Image.Image:
+def _opened(source: Path | Buffer) -> Path | io.BytesIO:
+    if not isinstance(source, Path):
+        return io.BytesIO(source)
+    check_regular(source)
+    return source
+
+
+def _eight_bit(image: Image.Image, name: str, depth: int) -> Image.Image:
     if image.mode in _EIGHT_BIT:
         return image
     if image.mode not in _SIXTEEN_BIT:
@@ -170,9 +204,11 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
             "known; save it with 8 or 16 bits a channel."
         )
     values = np.array(image).astype(np.int32)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise DataError(f"image '{name}' has values beyond 16 bits; save it with 8 or 16 bits.")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    top = 2**depth - 1
+    if values.min() < 0 or values.max() > top:
+        instead = "save it with 8 or 16 bits" if depth == 16 else "give the dataset a larger depth"
+        raise DataError(f"image '{name}' has values beyond {depth} bits; {instead}.")
+    return Image.fromarray(((values * 510 + top) // (2 * top)).astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -199,6 +235,14 @@ def _undecodable(error: Exception, name: str) -> DataError:
 
 def _too_large(name: str) -> DataError:
     return DataError(
-        f"image '{name}' has more than {MAX_PIXELS // 10**6} megapixels, which is refused as a "
-        "decompression bomb; scale it down, or take it away."
+        f"image '{name}' has more than {MAX_PIXELS // 10**6} megapixels or a side of more than "
+        f"{MAX_SIDE:,} pixels, which is refused as a decompression bomb; scale it down, or take it "
+        "away."
+    )
+
+
+def _too_many_scans(name: str, scans: int) -> DataError:
+    return DataError(
+        f"image '{name}' has {scans:,} scans, which would take minutes to decode; save it anew, or "
+        "take it away."
     )

@@ -15,6 +15,7 @@ from metricforge.contracts import Dataset
 from metricforge.data.class_names import indexed_array
 from metricforge.data.csv_table import FLAG_PARSERS, FLAGS, group, label, read_table
 from metricforge.errors import ArtefactError, DataError
+from metricforge.regular_file import check_regular, read_text
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32]:
@@ -115,6 +116,7 @@ def _table(path: Path) -> Labels:
 def _array(path: Path) -> NDArray[Any]:
     _check_exists(path)
     try:
+        check_regular(path)
         # Without pickles a file of objects is refused unopened.
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -130,7 +132,7 @@ def _array(path: Path) -> NDArray[Any]:
 def _lines(path: Path) -> NDArray[Any]:
     _check_exists(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise ArtefactError(f"{path} can't be read as text ({error}).") from error
     for number, line in enumerate(lines, 1):

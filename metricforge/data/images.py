@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import cache
 from typing import Any, Protocol
 
@@ -252,7 +251,7 @@ def fingerprint(dataset: Dataset) -> str:
         "images": len(dataset),
     }
     if dataset.reading != AS_IT_LIES and not isinstance(dataset.images, Tensor):
-        header["reading"] = asdict(dataset.reading)
+        header["reading"] = dataset.reading.hashed()
     digest = hashlib.sha256(json.dumps(header).encode())
     for numbers in (dataset.labels, dataset.groups):
         if numbers is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, DataError
+from metricforge.regular_file import read_text
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Record:
 def read_record(path: Path) -> Record:
     """The record in a JSON file; DataError where there is none, ArtefactError for anything else."""
     try:
-        return decoded(path.read_text(encoding="utf-8"), Record)
+        return decoded(read_text(path), Record)
     except OSError as error:
         raise DataError(f"the split {path} can't be read: {error.strerror}.") from error
     except ValueError as error:

@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from msgspec import Meta
 from metricforge.atomic_files import write_file
 from metricforge.decoding import Count, decoded
 from metricforge.errors import ArtefactError
+from metricforge.regular_file import open_regular
 
 FORMAT = "metricforge index 2"
 EARLIER = "metricforge index 1"
@@ -65,7 +67,7 @@ class TreeIndex:
         if not path.exists():
             return cls(path, root, {})
         try:
-            with path.open(encoding="utf-8") as lines:
+            with TextIOWrapper(open_regular(path), "utf-8") as lines:
                 header = decoded(next(lines, ""), dict[str, Any])
                 if header.get("format") not in (FORMAT, EARLIER):
                     raise ValueError("another format")

@@ -17,7 +17,16 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.embedding_files import bare_dataset
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.judging.held_out import ALL, Tested, is_own, own_dataset, own_split, seen_message
+from metricforge.fetching import nothing_fetched
+from metricforge.judging.held_out import (
+    ALL,
+    WRITTEN,
+    Tested,
+    is_own,
+    own_dataset,
+    own_split,
+    seen_message,
+)
 from metricforge.judging.protocols import Questions
 from metricforge.model import EmbeddingModel, build, load
 from metricforge.recipes.components import make_dataset
@@ -30,7 +39,7 @@ from metricforge.scoring.baselines import TRAINED, before_training
 from metricforge.scoring.embed import embed, how_read
 from metricforge.scoring.measure import SELECT, Embedded, Measured, measure
 
-ELSEWHERE = {"cache", "index", "images"}
+ELSEWHERE = {*WRITTEN, "images"}
 """Options of a dataset that name further paths, which a moved dataset does not keep."""
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
@@ -207,7 +216,8 @@ def _tested(
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
     spec = own_dataset(run)
     try:
-        made = make_dataset(registry, spec, data_root or run.recipe.data_root or "data")
+        with nothing_fetched(f"evaluating {run.path}"):
+            made = make_dataset(registry, spec, data_root or run.recipe.data_root or "data")
     except DataError as error:
         raise DataError(
             f"the dataset of {run.path} can't be opened: {error} Where it has been moved, name its "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from metricforge.runs.run import Run
 from metricforge.spec import Spec
 
 ALL = "all"
+WRITTEN = {"cache", "index"}
+"""Options of datasets that name files to write."""
 
 
 def own_split(run: Run, dataset: Dataset) -> Split:
@@ -51,14 +53,19 @@ def _instead(run: Run) -> Iterator[str]:
 
 
 def own_dataset(run: Run) -> Spec:
-    """The spec of the dataset that a run was trained on; UsageError for an object."""
+    """The spec of the dataset that a run was trained on, less options that write files.
+
+    UsageError for an object. A run may be a stranger's: to read it must write nothing elsewhere.
+    """
     dataset = run.recipe.dataset
     if isinstance(dataset, Given):
         raise UsageError(
             f"{run.path} was trained on a Dataset of your own ({dataset.name}): pass one, "
             "evaluate(run, dataset)."
         )
-    return Spec.parse(dataset) if isinstance(dataset, str) else dataset
+    spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
+    options = {key: value for key, value in spec.options.items() if key not in WRITTEN}
+    return replace(spec, options=options)
 
 
 def is_own(run: Run, dataset: Dataset) -> bool:

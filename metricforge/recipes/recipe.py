@@ -13,6 +13,7 @@ from typing import Any
 
 import tomli_w
 
+from metricforge.decoding import parsed
 from metricforge.errors import UsageError, unknown
 from metricforge.recipes.option import (
     COMPARED,
@@ -26,6 +27,7 @@ from metricforge.recipes.option import (
     declared_options,
     option,
 )
+from metricforge.regular_file import read_text
 from metricforge.spec import Spec
 
 OBJECT = "object "
@@ -273,8 +275,8 @@ class Recipe:
             UsageError: The file can't be read, or has an unknown key or a wrong type.
         """
         try:
-            values = tomllib.loads(path.read_text())
-        except (OSError, ValueError, RecursionError) as error:
+            values = parsed(read_text(path), tomllib.loads)
+        except (OSError, ValueError) as error:
             raise UsageError(f"can't read the config {path}: {error}.") from error
         return cls.from_values(values, str(path))
 

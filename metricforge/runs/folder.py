@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from metricforge.atomic_files import begun, clear_partials, write_file
 from metricforge.data.split_file import Record
 from metricforge.decoding import decoded, is_json
 from metricforge.errors import ArtefactError, ResourceError, UsageError
+from metricforge.regular_file import read_text
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
 from metricforge.runs.summary import Summary
@@ -96,6 +98,7 @@ class RunFolder:
             raise ArtefactError(f"{path} is a file, not the folder of a run; it was not opened.")
         if not folder.config.is_file():
             raise ArtefactError(f"{path} is not the folder of a run: it has no config.toml.")
+        _refuse_links(path)
         return folder
 
     @property
@@ -150,7 +153,7 @@ class RunFolder:
         """Read `NAME.json`; ArtefactError if it is missing, damaged or not a `kind`."""
         path = self.path / f"{name}.json"
         try:
-            return decoded(path.read_text(), kind)
+            return decoded(read_text(path), kind)
         except (OSError, ValueError) as error:
             raise ArtefactError(f"{path} can't be read: {error}.") from error
 
@@ -172,7 +175,7 @@ class RunFolder:
         ArtefactError for any other line that `read` raises ValueError for.
         """
         entries = []
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        lines = read_text(path, errors="replace").splitlines() if path.is_file() else []
         while lines and not is_json(lines[-1]):
             lines.pop()
         for number, line in enumerate(lines, 1):
@@ -210,6 +213,20 @@ class RunFolder:
                 file.write(f"{now} {sentence}\n")
         except OSError as error:
             raise ResourceError(f"can't write to {self.path}: {error.strerror}.") from error
+
+
+def _refuse_links(folder: Path) -> None:
+    """ArtefactError for a link, a pipe or a device below a run's folder.
+
+    A run may be a stranger's, and what is appended to or replaced in it must lie in it.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                what = "a link" if stat.S_ISLNK(mode) else "no regular file"
+                raise ArtefactError(f"{path} is {what}, which no run has; replace it by a copy.")
 
 
 def free_name(root: Path, name: str) -> Path:

@@ -14,8 +14,11 @@ from filelock import lock_descriptor
 
 from metricforge.decoding import parsed
 from metricforge.errors import InUseError, ResourceError
+from metricforge.regular_file import read_text
 
 NAME = ".lock"
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextmanager
@@ -27,7 +30,8 @@ def held(folder: Path) -> Iterator[None]:
     path = folder / NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        # A link here must not lead the lock to another file, which it would empty.
+        file = os.fdopen(os.open(path, _FLAGS, 0o666), "a+")
     except OSError as error:
         raise ResourceError(f"can't write to {folder}: {error.strerror}.") from error
     with file:
@@ -46,7 +50,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _in_use(folder: Path, path: Path) -> str:
     try:
-        holder = parsed(path.read_text())
+        holder = parsed(read_text(path))
         who = f"process {holder['process']} on {holder['on']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         who = "another process"

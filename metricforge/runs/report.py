@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 
+from metricforge.regular_file import read_text
 from metricforge.report.page import Facts, Part, write_page
 from metricforge.runs.environment import Environment
 from metricforge.runs.folder import RunFolder
@@ -48,7 +49,7 @@ def write_report(folder: RunFolder) -> None:
             (*pair.classes, pair.mistakes, pair.queries)
             for pair in summary.failures.confused[:MOST_CONFUSED]
         ],
-        config=tomllib.loads(folder.config.read_text()),
+        config=tomllib.loads(read_text(folder.config)),
         environment=folder.read("env", Environment),
     )
     write_page(folder.report, facts)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted, so that the loop can stop between two steps and save."""
+"""Ctrl-C, SIGTERM and a lost terminal: noted, so that the loop can stop between steps and save."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # of which Windows has two
+
 
 class Interruption:
     """While entered, the first signal is noted in `signal`; the second one stops at once.
@@ -14,7 +16,7 @@ class Interruption:
     Signals reach the main thread only: elsewhere this does nothing.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -22,7 +24,9 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._note) for s in self.SIGNALS}
+            # One that nohup ignores stays ignored.
+            noted = [s for s in self.SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+            self._before = {s: signal.signal(s, self._note) for s in noted}
         return self
 
     def __exit__(

@@ -20,6 +20,7 @@ from metricforge.data.image_files import name_of
 from metricforge.data.images import fingerprint
 from metricforge.decoding import Count, decoded
 from metricforge.errors import ArtefactError, DataError
+from metricforge.regular_file import read_text
 
 FORMAT = "metricforge episodes 1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -63,7 +64,7 @@ def read_episodes(path: Path, dataset: Dataset) -> dict[str, Trials]:
     if not path.is_file():
         raise DataError(f"{path} is not a file.")
     try:
-        record = decoded(path.read_text(encoding="utf-8"), _Record)
+        record = decoded(read_text(path), _Record)
         found = {name: _trials(given) for name, given in record["episodes"].items()}
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} is no episode file ({error}).") from error

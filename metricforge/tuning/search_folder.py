@@ -18,6 +18,7 @@ from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
+from metricforge.regular_file import read_text
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.lock import held
 from metricforge.runs.run import Run
@@ -180,7 +181,7 @@ class SearchFolder:
         if not self._plan.is_file():
             return replace(plan, search=plan.search or usual_search(Registry.installed()))
         try:
-            there = decoded(self._plan.read_text(), dict[str, Any])
+            there = decoded(read_text(self._plan), dict[str, Any])
             if (format := there.get("format")) != FORMAT:
                 raise ValueError(f"it is of format {format}, not {FORMAT}")
         except (OSError, ValueError) as error:

@@ -22,6 +22,7 @@ from metricforge.errors import (
     told,
 )
 from metricforge.recipes.recipe import Recipe
+from metricforge.regular_file import read_text
 from metricforge.report.progress import Listener
 from metricforge.runs.run import Run
 from metricforge.runs.train import run_recipe
@@ -103,7 +104,7 @@ def read(path: Path, kind: type[T], what: str) -> list[T]:
     ArtefactError for a file that is not `what` it should be.
     """
     try:
-        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        lines = read_text(path, errors="replace").splitlines(keepends=True)
     except OSError as error:
         raise ArtefactError(f"{path} can't be read: {error.strerror}.") from error
     records, damaged = [], None

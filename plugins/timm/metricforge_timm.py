@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metricforge.contracts import Preprocessing
 from metricforge.errors import ResourceError, UsageError, unknown
+from metricforge.fetching import refuse_fetching
 
 METRICFORGE_API = 1
 
@@ -67,6 +68,8 @@ def _check(model: str, pretrained: bool, size: int | None, drop_path: float) -> 
     names = timm.list_pretrained() if "." in model else timm.list_models()
     if model not in names:
         raise unknown("timm model", model, names)
+    if pretrained:
+        refuse_fetching(f"the weights of {model}", "use pretrained=false")
     if pretrained and not timm.is_model_pretrained(model):
         raise UsageError(f"timm has no weights for {model}; use pretrained=false.")
     if size is not None and size < 1:

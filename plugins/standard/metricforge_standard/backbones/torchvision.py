@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from metricforge.contracts import Preprocessing
 from metricforge.errors import ResourceError
+from metricforge.fetching import refuse_fetching
 
 Factory = Callable[..., nn.Module]
 
@@ -94,6 +95,8 @@ BACKBONES = _ByName()
 def _trunk(name: str, weights: bool) -> nn.Module:
     from torchvision import models
 
+    if weights:
+        refuse_fetching(f"the weights of {name}", "use weights=false")
     try:
         network = models.get_model(name, weights="DEFAULT" if weights else None)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from metricforge.errors import DataError
+from metricforge.fetching import refuse_fetching
 
 
 @contextmanager
@@ -18,6 +19,9 @@ def scratch(root: Path, name: str, wanted: Path) -> Iterator[Path]:
     Any failure to download becomes a DataError that names the dataset and the path that was
     `wanted`.
     """
+    refuse_fetching(
+        f"dataset '{name}'", f"put it into '{wanted}', or name it with --dataset to download it"
+    )
     try:
         root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=root, prefix=".download-") as folder:

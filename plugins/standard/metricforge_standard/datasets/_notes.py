@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from metricforge.data.decode import Header, read_header
+from metricforge.contracts import Reading
+from metricforge.data.decode import Header, levels_used, read_header
 from metricforge.data.image_files import Encoded
 from metricforge.errors import DataError
 
@@ -26,8 +27,7 @@ def of_one_image(classes: Sequence[str]) -> str:
 
 def converted(files: Sequence[Encoded], shape: tuple[int, int, int]) -> str:
     """The note of what images are and become, by the headers of some of them."""
-    step = -(-len(files) // _SAMPLED)
-    headers = [found for file in files[::step] if (found := _header(file))]
+    headers = [found for file in _some(files) if (found := _header(file))]
     if not headers:
         return "none of the images that were tried can be read."
     kinds = Counter(f"{header.format} {header.mode}" for header in headers)
@@ -38,6 +38,41 @@ def converted(files: Sequence[Encoded], shape: tuple[int, int, int]) -> str:
         f"images ({formats}; {_sizes(headers)} pixels) become {colours}, {width} x {height}"
         f"{', whatever their proportions' if any(h.width != h.height for h in headers) else ''}."
     )
+
+
+def of_depth(files: Sequence[Encoded], reading: Reading) -> Iterator[str]:
+    """A warning where images of 16 or 32 bits use few of the levels, by some of them.
+
+    They are never scaled by what one of them holds: a dark image stays a dark one.
+    """
+    used = [found for file in _some(files) if (found := _levels_used(file))]
+    if not used:
+        return
+    top, of = max(level for level, _ in used), max(most for _, most in used)
+    if top >= of // 4 or reading.depth < 16:
+        return
+    levels = top * 255 // of + 1
+    what = f"images of 16 or 32 bits have values up to {top:,} of {of:,}, of {len(used)} tried"
+    if of == 0xFF:
+        yield (
+            f"{what}: Pillow reads the upper 8 bits of 16-bit colour, and {levels} of 256 levels "
+            "are left; save them with 8 bits a channel, scaled to 0 to 255."
+        )
+        return
+    bits = max(top.bit_length(), 8)
+    yield f"{what}: {levels} of 256 grey levels are left; the option depth={bits} keeps them."
+
+
+def _levels_used(file: Encoded) -> tuple[int, int] | None:
+    """The largest value of an image of more than 8 bits, and the largest possible; else None."""
+    try:
+        return levels_used(file)
+    except DataError:
+        return None  # it is reported where it is decoded
+
+
+def _some(files: Sequence[Encoded]) -> Sequence[Encoded]:
+    return files[:: -(-len(files) // _SAMPLED)]
 
 
 def _header(file: Encoded) -> Header | None:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metricforge.contracts import Reading
 from metricforge.errors import UsageError
 
 MOST_PIXELS = 4_096
@@ -20,6 +21,14 @@ def check_size(size: int, dataset: str) -> None:
         raise UsageError(
             f"option 'size' of dataset '{dataset}' is 1 to {MOST_PIXELS:,} pixels, not {size}."
         )
+
+
+def read_by(depth: int, dataset: str) -> Reading:
+    """How files are read whose 16-bit greys use so many bits; UsageError for no such depth."""
+    try:
+        return Reading(depth=depth)
+    except ValueError as error:
+        raise UsageError(f"option 'depth' of dataset '{dataset}': {error}") from error
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -16,8 +16,8 @@ from metricforge.errors import DataError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
-from metricforge_standard.datasets._notes import converted, counted, of_one_image
-from metricforge_standard.datasets._pixels import check_size
+from metricforge_standard.datasets._notes import converted, counted, of_depth, of_one_image
+from metricforge_standard.datasets._pixels import check_size, read_by
 
 
 def csv(
@@ -28,6 +28,7 @@ def csv(
     color: bool = True,
     broken: Literal["refuse", "skip"] = "refuse",
     cache: Path | None = None,
+    depth: int = 16,
 ) -> Dataset:
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
@@ -52,6 +53,7 @@ def csv(
         broken: Images that can't be decoded: "refuse" fails at the first use of one, "skip" decodes
             all at the start, skips these and counts them.
         cache: Folder that keeps the resized images; none: they are decoded each time.
+        depth: Bits that the grey levels of 16-bit images use, 8 to 16: 12 where white is 4,095.
 
     Raises:
         DataError: A cell can't be used, an image does not exist or is listed twice (the error names
@@ -71,6 +73,7 @@ def csv(
     queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     shape = (3 if color else 1, size, size)
+    reading = read_by(depth, "csv")
     dataset = Dataset(
         name=path.stem,
         images=listing.columns["path"],
@@ -88,7 +91,8 @@ def csv(
             *_unasked(path, queries, gallery, official),
             converted(listing.columns["path"], shape),
         ),
-        warnings=found.warnings,
+        warnings=(*found.warnings, *of_depth(listing.columns["path"], reading)),
+        reading=reading,
         queries=queries,
         gallery=gallery,
         cache=cache,

@@ -23,8 +23,8 @@ from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._levels import Label, Levels, read_levels
-from metricforge_standard.datasets._notes import converted, counted, of_one_image
-from metricforge_standard.datasets._pixels import check_size
+from metricforge_standard.datasets._notes import converted, counted, of_depth, of_one_image
+from metricforge_standard.datasets._pixels import check_size, read_by
 
 
 def folder(
@@ -37,6 +37,7 @@ def folder(
     index: Path | None = None,
     label: Label = "auto",
     parts: Literal["auto", "none"] = "auto",
+    depth: int = 16,
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
@@ -70,6 +71,7 @@ def folder(
             lies, or the "first" folder's; "auto" is the path, and an error where most names recur.
         parts: "auto" reads folders named train, val, ... as the parts of the official split, "none"
             as folders like any other.
+        depth: Bits that the grey levels of 16-bit images use, 8 to 16: 12 where white is 4,095.
 
     Raises:
         DataError: There are not two classes of images.
@@ -99,6 +101,7 @@ def folder(
     group_names = tuple(sorted(set((levels.groups or {}).values()), key=natural_key))
     official = None if levels.parts is None else tested_parts(each.values(levels.parts))
     images, shape = found.images(order), (3 if color else 1, size, size)
+    reading = read_by(depth, "folder")
     dataset = Dataset(
         name=_name(path),
         images=images,
@@ -116,7 +119,8 @@ def folder(
             *beside,
             converted(images, shape),
         ),
-        warnings=levels.warnings,
+        warnings=(*levels.warnings, *of_depth(images, reading)),
+        reading=reading,
         cache=cache,
         advice=ADVICE,
     )

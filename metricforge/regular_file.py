@@ -1,0 +1,58 @@
+"""Files that a stranger may have written: opened only where regular, read only up to a bound.
+
+A pipe would wait for a writer, and a device has no end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+DOCUMENT = 2**29
+"""The most bytes of a text that is read whole: JSON, TOML, a list of labels."""
+
+TENSORS = 2**35
+"""The most bytes of a file of weights, of an optimizer's state or of an index."""
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file to read bytes; OSError for a pipe, a socket, a device or a folder."""
+    # Without O_NONBLOCK, to open a pipe waits for its writer.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check(os.fstat(handle), path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """OSError unless `path` is a regular file, for readers that must open it themselves."""
+    _check(os.stat(path), path)  # noqa: PTH116 - a Path takes longer, and images are many
+
+
+def read_bytes(path: Path, limit: int = DOCUMENT) -> bytes:
+    """The content of a regular file; OSError for any other, or one of more than `limit` bytes."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
+        return file.read()
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The content of a regular file as UTF-8 text; line ends become newlines."""
+    text = read_bytes(path).decode("utf-8", errors)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(
+            errno.EINVAL, "it is no regular file, but a pipe, a socket or a device", str(path)
+        )
