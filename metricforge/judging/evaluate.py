@@ -58,10 +58,10 @@ class Evaluation(Measured):
     seen: tuple[str, ...] = ()
     closed_set: bool = False
 
-    def _told(self) -> Iterator[str]:
+    def _summary(self) -> Iterator[str]:
         images, classes = f"{self.images:,} images", f"{len(self.classes):,} classes"
         yield f"{self.dataset}, {self.part}: {images} of {classes}"
-        yield from super()._told()
+        yield from super()._summary()
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as plain values for JSON."""
@@ -243,7 +243,7 @@ def _before_training(
     # By the recipe: the card has the backbone without the weights that it was begun with.
     card = replace(card, backbone=str(recipe.backbone), head=str(recipe.head))
     bare = build(registry, card, None, None)
-    name, bare = before_training(bare, bare.state_dict(), given=False)
+    name, bare = before_training(bare, bare.state_dict(), is_custom=False)
     return name, bare.to(next(model.parameters()).device).eval()
 
 
