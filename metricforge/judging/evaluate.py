@@ -29,7 +29,7 @@ from metricforge.judging.protocols import Questions
 from metricforge.model import EmbeddingModel, build, load
 from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import dataset_spec
-from metricforge.recipes.recipe import Component, Given
+from metricforge.recipes.recipe import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime, seed_torch
@@ -158,7 +158,7 @@ def evaluate(
     validation = None
     if requested.want_validation and tested.validation is not None:
         validation = embed(models, requested.dataset, tested.validation, baselines)
-    if not Ranks.here().first:
+    if not Ranks.current().first:
         return Evaluation({})
     select = run.recipe.select if run else SELECT
     measured = measure(embeddings, requested.protocols, requested.dataset, validation, select)
@@ -181,7 +181,7 @@ def evaluate(
 
 
 def _of_arrays(embeddings: Tensor | NDArray[Any], questions: Questions, cosine: bool) -> Evaluation:
-    if not Ranks.here().first:
+    if not Ranks.current().first:
         return Evaluation({})
     # A copy, since torch warns of an array that is a read-only map of a file.
     rows = torch.as_tensor(np.array(embeddings, dtype=np.float32))
@@ -202,7 +202,9 @@ def _tested(
     """
     if dataset is not None:
         component: Component = (
-            dataset_spec(dataset, registry) if isinstance(dataset, str) else Given.of(dataset)
+            dataset_spec(dataset, registry)
+            if isinstance(dataset, str)
+            else CustomObject.of(dataset)
         )
         moved = _moved(run, component, registry, data_root or "data") if run else None
         if run and moved is not None:
@@ -226,7 +228,7 @@ def _tested(
 
 def _moved(run: Run, component: Component, registry: Registry, data_root: str) -> Dataset | None:
     """The run's own dataset at another path, with the other options of its training."""
-    if isinstance(component, Given) or isinstance(run.recipe.dataset, Given):
+    if isinstance(component, CustomObject) or isinstance(run.recipe.dataset, CustomObject):
         return None
     own = own_dataset(run)
     inherited = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
@@ -244,7 +246,7 @@ def _before_training(
     if run is None:
         raise UsageError("no run says what this model began with: leave out --untrained.")
     recipe, card = run.recipe, model.card
-    if isinstance(recipe.backbone, Given) or isinstance(recipe.head, Given):
+    if isinstance(recipe.backbone, CustomObject) or isinstance(recipe.head, CustomObject):
         raise UsageError("a network of your own can't be built anew: leave out --untrained.")
     seed_torch(recipe.seed)
     # By the recipe: the card's backbone lacks the option for its initial weights.

@@ -15,7 +15,7 @@ from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS
 from metricforge.errors import DataError, UsageError, unknown
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.recipe import Given
+from metricforge.recipes.recipe import CustomObject
 from metricforge.runs.run import Run
 from metricforge.spec import Spec
 
@@ -38,7 +38,7 @@ def own_split(run: Run, dataset: Dataset) -> Split:
 def _instead(run: Run) -> Iterator[str]:
     """The advice for a dataset that has changed since a run."""
     path, dataset = run.path, run.recipe.dataset
-    if isinstance(dataset, Given):
+    if isinstance(dataset, CustomObject):
         yield "put them back"
         return
     name = str(dataset)
@@ -53,7 +53,7 @@ def _instead(run: Run) -> Iterator[str]:
 def own_dataset(run: Run) -> Spec:
     """The spec of the dataset that a run was trained on; UsageError for an object."""
     dataset = run.recipe.dataset
-    if isinstance(dataset, Given):
+    if isinstance(dataset, CustomObject):
         raise UsageError(
             f"{run.path} was trained on a Dataset of your own ({dataset.name}): pass one, "
             "evaluate(run, dataset)."

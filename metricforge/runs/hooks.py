@@ -12,7 +12,7 @@ from metricforge.contracts import KINDS, Hook, OnEnd, OnEpoch, OnStep
 from metricforge.errors import PluginError
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.components import component
-from metricforge.recipes.recipe import Component, Given
+from metricforge.recipes.recipe import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.folder import RunFolder
 
@@ -35,7 +35,7 @@ class Hooks:
         offers = {"folder": folder.path, "step": step}
         hooks, notes = [], []
         for one in chosen:
-            if isinstance(one, Given) and one.is_lost:
+            if isinstance(one, CustomObject) and one.is_lost:
                 notes.append(f"left out: the hook {one}, which only its program has.")
                 continue
             hook = component(registry, "hook", one, offers)

@@ -28,7 +28,7 @@ def embed(
     (reading,) = {_reading(dataset, model) for model in models.values()}
     images, rows = open_images(replace(dataset, reading=reading)), {}
     for name, model in models.items():
-        rows[name] = Ranks.here().shared(partial(_embed, model, images), indices)
+        rows[name] = Ranks.current().shared(partial(_embed, model, images), indices)
     if baselines:
         rows[PIXELS] = pixels(images, indices)
     return Embedded(rows, indices)

@@ -100,7 +100,7 @@ class Selection:
         embeddings = embed_images(model, self.images, self.indices, self.runtime)
         ranks = self.runtime.ranks
         # The first rank decides: ranks that differ in a last bit could choose different epochs.
-        scores_json = ranks.told(json.dumps(self._scores(embeddings)) if ranks.first else "")
+        scores_json = ranks.broadcast(json.dumps(self._scores(embeddings)) if ranks.first else "")
         scores: dict[str, float] = json.loads(scores_json)
         return Validated(scores, embeddings, self.classes, self.known)
 
