@@ -70,7 +70,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             f"{folder} is a file, and a model or checkpoint here is a folder with a "
             f"{MANIFEST}; it was not opened (a pickle can run code when it is)."
         )
-    _take_back(folder)
+    _restore(folder)
     sums = _manifest(folder)
     files = {}
     for name, expected in sums.items():
@@ -89,8 +89,8 @@ def settle(parent: Path) -> None:
     """Finish or undo the :func:`write_folder` of a killed process in `parent`."""
     for path in [*parent.glob(".*.old"), *parent.glob(".*.partial")]:
         if path.suffix == ".old":
-            _take_back(path.with_name(path.name[1:].removesuffix(".old")))
-        # Gone, if it was taken back.
+            _restore(path.with_name(path.name[1:].removesuffix(".old")))
+        # Already gone if it was restored.
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -182,7 +182,7 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _take_back(folder: Path) -> None:
+def _restore(folder: Path) -> None:
     """Restore the old folder after a crash between the two renames of a replacement."""
     if folder.exists() or not _aside(folder).is_dir():
         return
@@ -196,7 +196,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Lock a folder against renames by other processes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems have no locks; there the rename of one of two fails.
+        # Some network file systems have no locks; there one of two simultaneous renames fails.
         with suppress(OSError):
             lock_descriptor(handle, poll_interval=0.001)
         yield

@@ -72,7 +72,7 @@ class DivergedError(MetricForgeError):
     exit_code = 7
 
 
-class Interrupted(MetricForgeError):  # noqa: N818 - a stop that was asked for is no error
+class Interrupted(MetricForgeError):  # noqa: N818 - a requested stop is no error
     """The run was asked to stop, and saved a checkpoint."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Evaluating a model on a dataset, its own or another, on classes that it has not seen."""
+"""Evaluating a model on a dataset, its own or another, on held-out classes."""
 
 from __future__ import annotations
 

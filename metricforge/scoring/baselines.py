@@ -23,7 +23,7 @@ PIXELS = "pixels"
 BEFORE_TRAINING = (UNTRAINED, PRETRAINED, CUSTOM)
 """The rows of a network before training, of which a run has one."""
 
-# Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
+# Larger images are averaged down: thousands of raw pixels add no information, but gigabytes.
 PIXEL_SIDE = 32
 
 

@@ -50,7 +50,7 @@ class Selection:
     ) -> Selection:
         """A selection over the validation part, thinned evenly within its classes if large.
 
-        `views` are the orientations of each training class, of which images as they are have the
+        `views` is the number of orientations of each training class; an unturned image has the
         first.
 
         If the part is empty, or of one class, it has no metrics: the last epoch is the best.
