@@ -1,7 +1,7 @@
 """Folders of files that are whole or absent: checkpoints and models.
 
-A folder is written beside its place, synced, and renamed into it; `manifest.json` holds the
-sha256 of each file, and nothing is used before it was checked. Nothing is ever unpickled.
+A folder is written under a temporary name, synced, and renamed; `manifest.json` holds the sha256
+of each file, which is checked before use. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+
 _CALLS = count()
 
 Content: TypeAlias = bytes | Callable[[IO[bytes]], object]
-"""What a file holds, or what writes it."""
+"""The content of a file, or a function that writes it."""
 
 
 class _Manifest(TypedDict):
@@ -41,8 +41,8 @@ class _Manifest(TypedDict):
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Put `files` (name to content) and their manifest into `folder`, replacing it as a whole.
 
-    Of processes that write it at once, the last one's files stay, all of them. Raises ResourceError
-    when the disk is full or read-only; what stood there before is then untouched.
+    If processes write it at once, the last one's files stay, all of them. Raises ResourceError when
+    the disk is full or read-only; the old folder is then untouched.
     """
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
@@ -63,7 +63,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def read_folder(folder: Path) -> dict[str, bytes]:
     """The files of a folder that :func:`write_folder` made, each checked by its sha256.
 
-    Raises ArtefactError for anything else: a missing folder, a file in its place (a pickled
+    Raises ArtefactError for anything else: a missing folder, a file instead of it (a pickled
     checkpoint is not opened), a missing, truncated or altered file.
     """
     if folder.is_file():
@@ -71,7 +71,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             f"{folder} is a file, and a model or checkpoint here is a folder with a "
             f"{MANIFEST}; it was not opened (a pickle can run code when it is)."
         )
-    _take_back(folder)
+    _restore(folder)
     sums = _manifest(folder)
     files = {}
     for name, expected in sums.items():
@@ -87,18 +87,18 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def settle(parent: Path) -> None:
-    """Finish what a process that was killed had begun with :func:`write_folder` in `parent`."""
+    """Finish or undo the :func:`write_folder` of a killed process in `parent`."""
     for path in [*parent.glob(".*.old"), *parent.glob(".*.partial")]:
         if path.suffix == ".old":
-            _take_back(path.with_name(path.name[1:].removesuffix(".old")))
-        # Gone, if it was taken back.
+            _restore(path.with_name(path.name[1:].removesuffix(".old")))
+        # Already gone if it was restored.
         shutil.rmtree(path, ignore_errors=True)
 
 
 def write_file(path: Path, content: str) -> None:
     """Write a text file so that a crash leaves the old or the new content, never a part.
 
-    Of processes that write it at once, the last one's content stays.
+    If processes write it at once, the last one's content stays.
     """
     write_files({path: content.encode()})
 
@@ -106,9 +106,9 @@ def write_file(path: Path, content: str) -> None:
 def write_files(files: Mapping[Path, Content]) -> None:
     """Write files of one folder that belong together, as :func:`write_file` writes one.
 
-    Where one can't be written, none is changed; they are renamed one after the other, and a kill
-    between can leave one of them new. Raises UsageError for what is no regular file, e.g. a
-    folder or a device, ResourceError when the disk is full or read-only.
+    If one can't be written, none is changed; they are renamed one after the other, so that a kill
+    in between can leave some of them new. Raises UsageError for a path that is no regular file,
+    e.g. a folder or a device, ResourceError when the disk is full or read-only.
     """
     partials = {path: partial_of(_behind_links(path)) for path in files}
     path = next(iter(files))
@@ -128,44 +128,44 @@ def write_files(files: Mapping[Path, Content]) -> None:
 
 
 def _behind_links(path: Path) -> Path:
-    """The file that `path` names, as :func:`refuse_taken` allows it."""
-    refuse_taken(path)
+    """The regular file, or new file, that `path` leads to."""
+    refuse_irregular(path)
     return path.resolve() if path.is_symlink() else path
 
 
-def refuse_taken(path: Path) -> None:
-    """UsageError for what a new file must not take the place of: a folder, a device."""
+def refuse_irregular(path: Path) -> None:
+    """UsageError for a path that a file must not replace: a folder, a device."""
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no regular file"
         raise UsageError(f"{path} is {what}; name another place for the file.")
 
 
 def partial_of(path: Path) -> Path:
-    """Where this call, and no other, writes a file or a folder before it is renamed to `path`."""
+    """The temporary path, unique to this call, of a file or folder to be renamed to `path`."""
     own = f"{_machine()}-{os.getpid()}-{next(_CALLS)}"
     return path.with_name(f".{path.name}.{own}.partial")
 
 
 def begun(name: str) -> str | None:
-    """The name of what one of this name is a part of, by :func:`partial_of`; else None."""
-    found = _PARTIAL.fullmatch(name)
-    return found["name"] if found else None
+    """The final name of a partial file or folder of :func:`partial_of`; None for another name."""
+    match = _PARTIAL.fullmatch(name)
+    return match["name"] if match else None
 
 
 def clear_partials(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes have left of files and folders, or of the one of this name."""
-    with suppress(OSError):  # who can't tidy up may still be able to write
+    """Remove the partial files and folders of killed processes, or those with this final name."""
+    with suppress(OSError):  # a process that can't tidy up may still be able to write
         for path in folder.iterdir():
-            found = _PARTIAL.fullmatch(path.name)
-            # Of a process on another machine nobody knows here whether it still writes.
-            ours = found and found["machine"] == _machine() and name in (None, found["name"])
-            if found and ours and not _is_alive(int(found["process"])):
+            match = _PARTIAL.fullmatch(path.name)
+            # A process on another machine may still be writing.
+            ours = match and match["machine"] == _machine() and name in (None, match["name"])
+            if match and ours and not _is_alive(int(match["process"])):
                 remove = shutil.rmtree if path.is_dir() else os.unlink
                 remove(path)
 
 
 def _machine() -> str:
-    # A number for the name, which may be long: that of a file may have 255 bytes.
+    # A hash, since a host's name may be long and that of a file is at most 255 bytes.
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
@@ -183,21 +183,21 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _take_back(folder: Path) -> None:
-    """After a crash between the two renames of a replacement what was there still is."""
+def _restore(folder: Path) -> None:
+    """Restore the old folder after a crash between the two renames of a replacement."""
     if folder.exists() or not _aside(folder).is_dir():
         return
-    with _alone_in(folder.parent):  # else a writer is at work, who is between the two
+    with _alone_in(folder.parent):  # else a writer may be between the two renames
         if not folder.exists() and _aside(folder).is_dir():
             _aside(folder).rename(folder)
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder against others who rename in it, for so long as that takes."""
+    """Lock a folder against renames by other processes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems have no locks; there the rename of one of two fails.
+        # Some network file systems have no locks; there one of two simultaneous renames fails.
         with suppress(OSError):
             lock_descriptor(handle, poll_interval=0.001)
         yield

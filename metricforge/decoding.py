@@ -1,4 +1,4 @@
-"""What a JSON or TOML text holds, as a value of the type that its reader wants."""
+"""JSON and TOML texts decoded to values of a required type."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Versioned:
 
 
 def parsed(text: str | bytes, parse: Callable[[Any], Any] = json.loads) -> Any:
-    """What a text holds, by default JSON; ValueError for any other, or one nested too deep."""
+    """The value of a text, by default JSON; ValueError for another format or too deep nesting."""
     try:
         return parse(text)
     except RecursionError as error:
@@ -51,25 +51,25 @@ def is_json(text: str | bytes) -> bool:
 def typed(value: Any, kind: type[T], closed: bool = False) -> T:
     """A parsed value as a `kind`; ValueError, naming the field, for one of another type.
 
-    A dataclass is made of the fields it has; others are an error where `closed`, and ignored
-    otherwise. A TypedDict says what some keys hold; the value itself is returned, with all keys.
+    A dataclass takes the fields it has; further ones are an error if `closed`, and ignored
+    otherwise. A TypedDict declares some of the keys; the value itself is returned, with all keys.
     """
     try:
-        found = msgspec.convert(value, kind)
+        converted = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:  # earlier ones are no ValueError
         raise ValueError(str(error)) from error
     if closed:
-        refuse_unknown(value, found)
-    return value if is_typeddict(kind) else found
+        refuse_unknown(value, converted)
+    return value if is_typeddict(kind) else converted
 
 
 def decoded(text: str | bytes, kind: type[T], closed: bool = False) -> T:
-    """What a JSON text holds, as :func:`typed` returns it."""
+    """The value of a JSON text, as :func:`typed` returns it."""
     return typed(parsed(text), kind, closed)
 
 
 def of_format(text: str | bytes, kind: type[T], newest: int, whose: str) -> T:
-    """What a JSON text with a format number holds, a closed `kind`.
+    """The value of a JSON text with a format number, a closed `kind`.
 
     ArtefactError for a format above `newest`, ValueError as :func:`typed`.
     """
@@ -82,15 +82,15 @@ def of_format(text: str | bytes, kind: type[T], newest: int, whose: str) -> T:
     return typed(value, kind, closed=True)
 
 
-def refuse_unknown(value: Any, found: Any, place: str = "$") -> None:
-    """ValueError if a value has keys that the dataclasses in what was made of it do not have."""
-    if is_dataclass(found):
+def refuse_unknown(value: Any, converted: Any, path: str = "$") -> None:
+    """ValueError if a value has keys that the dataclasses in its `converted` form do not have."""
+    if is_dataclass(converted):
         # Not its __dict__, in which msgspec leaves defaults out.
-        names = [field.name for field in fields(found)]
+        names = [field.name for field in fields(converted)]
         for name, each in value.items():
             if name not in names:
-                raise ValueError(str(unknown(f"key of `{place}`:", name, names)).rstrip("."))
-            refuse_unknown(each, getattr(found, name), f"{place}.{name}")
-    elif isinstance(found, list | tuple) and any(map(is_dataclass, found[:1])):
+                raise ValueError(str(unknown(f"key of `{path}`:", name, names)).rstrip("."))
+            refuse_unknown(each, getattr(converted, name), f"{path}.{name}")
+    elif isinstance(converted, list | tuple) and any(map(is_dataclass, converted[:1])):
         for index, each in enumerate(value):
-            refuse_unknown(each, found[index], f"{place}[{index}]")
+            refuse_unknown(each, converted[index], f"{path}[{index}]")

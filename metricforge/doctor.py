@@ -1,4 +1,4 @@
-"""What is installed on this machine, and whether a small training works here."""
+"""The hardware and versions of this machine, and a self test: a small training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONAL = ("triton", "tensorboard", "metricforge-optuna", "metricforge-timm")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried: its name, what went wrong ("" for nothing), its seconds."""
+    """A step of the self test: its name, its error ("" for none), its seconds."""
 
     name: str
     wrong: str
@@ -53,18 +53,18 @@ def machine() -> dict[str, Any]:
 
 
 def devices() -> dict[str, str]:
-    """What can be computed on, by the name that --device takes, and what each is."""
-    found = {"cpu": torch.backends.cpu.get_cpu_capability()}
+    """A description of each device, by the name that --device takes."""
+    available = {"cpu": torch.backends.cpu.get_cpu_capability()}
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)
-        found[f"cuda:{number}"] = f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
+        available[f"cuda:{number}"] = f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
     if torch.backends.mps.is_available():
-        found["mps"] = "Apple GPU"
-    return found
+        available["mps"] = "Apple GPU"
+    return available
 
 
 def versions() -> dict[str, str]:
-    """The version of each library that matters; of optional ones where they are there."""
+    """The version of each library that matters; of optional ones if they are installed."""
     optional = {name: version_of(name) for name in OPTIONAL}
     return {name: version_of(name) for name in RECORDED_VERSIONS} | {
         name: version for name, version in optional.items() if version != "not installed"
@@ -84,9 +84,9 @@ def plugins(registry: Registry) -> dict[str, Any]:
 
 
 def self_test(device: str = "auto") -> list[Check]:
-    """Train, stop, go on, test and embed, on noise, in a folder that is gone afterwards."""
-    with TemporaryDirectory() as place:
-        path = Path(place) / "run"
+    """Train, stop, resume, test and embed, on noise, in a temporary folder."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
         made: dict[str, Any] = {}
 
         def trained(**options: Any) -> Run:
@@ -123,15 +123,15 @@ def self_test(device: str = "auto") -> list[Check]:
             "load what was saved": repeating,
             "embed": embedding,
         }
-        found: list[Check] = []
+        checks: list[Check] = []
         for name, step in steps.items():
-            failed = next((check.name for check in found if check.wrong), "")
-            found.append(_tried(name, step) if not failed else Check(name, f"needs {failed}", 0.0))
-        return found
+            failed = next((check.name for check in checks if check.wrong), "")
+            checks.append(_tried(name, step) if not failed else Check(name, f"needs {failed}", 0.0))
+        return checks
 
 
 class _Stop:
-    """A hook that stops a training after its second step, when the first one has been saved."""
+    """A hook that stops a training after its second step, once the first one is saved."""
 
     def on_step(self, record: Mapping[str, Any], embeddings: torch.Tensor) -> None:
         if record["step"] == 2:

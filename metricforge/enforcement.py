@@ -1,4 +1,4 @@
-"""What plugins hand to the loop, checked where it costs next to nothing; errors name the plugin."""
+"""Cheap checks of the values that plugins return to the loop; errors name the plugin."""
 
 from __future__ import annotations
 
@@ -69,51 +69,51 @@ def _factor(schedule: object, what: str, value: object) -> float:
     return float(value)
 
 
-def taken_batches(
+def checked_batches(
     sampler: Sampler, rng: np.random.Generator, images: int, number: int = 0
 ) -> list[Tensor]:
-    """The batches of epoch `number` over `images` images, checked; there must be some, and an end.
+    """The batches of epoch `number` over `images` images, checked.
 
-    Raises PluginError for what :func:`as_batch` refuses, for an index that no image has, and
-    for an epoch without end.
+    Raises PluginError for a batch that :func:`as_batch` refuses, for an index that no image has,
+    and for an epoch without batches or without end.
     """
     batches: list[Tensor] = []
     shown, limit = 0, max(MOST_VISITS * images, LEAST_LIMIT)
     with blaming(sampler):
-        asked: Any = {"number": number} if asks(sampler.epoch, "number") else {}
-        for batch in sampler.epoch(rng, **asked):
+        options: Any = {"number": number} if asks(sampler.epoch, "number") else {}
+        for batch in sampler.epoch(rng, **options):
             batches.append(as_batch(sampler, batch))
             shown += len(batch)
             if shown > limit:
                 raise broken(sampler, "must end its epoch", f"{shown} indices and more")
         if not batches:
             raise broken(sampler, "must yield batches", "none")
-        # Once for all of them: asked of each, it would take longer than to draw it.
+        # Once for all of them: a check of each would take longer than its draw.
         lowest, highest = (int(end) for end in torch.cat(batches).aminmax())
     if lowest < 0 or highest >= images:
-        wanted = f"must yield indices from 0 to {images - 1}"
-        raise broken(sampler, wanted, f"{lowest} to {highest}")
+        contract = f"must yield indices from 0 to {images - 1}"
+        raise broken(sampler, contract, f"{lowest} to {highest}")
     return batches
 
 
 def as_batch(sampler: Sampler, batch: Any) -> Tensor:
     """A batch as a tensor; it must be one, or an array, non-empty, 1-D and int64."""
     if isinstance(batch, np.ndarray) and batch.dtype == np.int64:
-        # A copy: the sampler may go on with its own.
+        # A copy: the sampler may reuse its array.
         batch = torch.from_numpy(batch.copy())
     if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.ndim != 1:
-        wanted = "must yield 1-D int64 tensors or arrays of indices"
-        raise broken(sampler, wanted, described(batch))
+        contract = "must yield 1-D int64 tensors or arrays of indices"
+        raise broken(sampler, contract, described(batch))
     if len(batch) == 0:
         raise broken(sampler, "must yield batches of images", "an empty batch")
     return batch
 
 
 def check_memory(sampler: Sampler, memory: Any, embeddings: Tensor) -> None:
-    """What a sampler remembers must be embeddings and labels like those of the batch."""
-    wanted = "must remember (embeddings [M, D], labels int64 [M])"
+    """The memory of a sampler must be embeddings and labels like those of the batch."""
+    contract = "must remember (embeddings [M, D], labels int64 [M])"
     if not isinstance(memory, tuple) or len(memory) != 2:
-        raise broken(sampler, wanted, described(memory))
+        raise broken(sampler, contract, described(memory))
     rows, labels = memory
     like = (
         isinstance(rows, Tensor)
@@ -122,11 +122,11 @@ def check_memory(sampler: Sampler, memory: Any, embeddings: Tensor) -> None:
         and not rows.requires_grad
     )
     if not like:
-        wanted = f"must remember embeddings like {described(embeddings)}, without gradient"
-        raise broken(sampler, wanted, described(rows))
+        contract = f"must remember embeddings like {described(embeddings)}, without gradient"
+        raise broken(sampler, contract, described(rows))
     counts = isinstance(labels, Tensor) and labels.shape == rows.shape[:1]
     if not counts or labels.dtype != torch.int64 or labels.device != rows.device:
-        raise broken(sampler, wanted, described(labels))
+        raise broken(sampler, contract, described(labels))
 
 
 def check_tuples(miner: Miner, tuples: Any, labels: Tensor) -> None:
@@ -155,27 +155,27 @@ def _check_listed(miner: Miner, tuples: Pairs | Triplets, labels: Tensor) -> Non
     lengths = {len(part) for part in tuples}
     if len(lengths) > 1:
         raise broken(miner, "must return parts of one length", f"{sorted(lengths)}")
-    places = torch.cat(tuples[:2] if isinstance(tuples, Pairs) else list(tuples))
-    if len(places) and not bool((places.min() >= 0) & (places.max() < len(labels))):
-        lowest, highest = int(places.min()), int(places.max())
+    positions = torch.cat(tuples[:2] if isinstance(tuples, Pairs) else list(tuples))
+    if len(positions) and not bool((positions.min() >= 0) & (positions.max() < len(labels))):
+        lowest, highest = int(positions.min()), int(positions.max())
         expected = f"must return places from 0 to {len(labels) - 1}"
         raise broken(miner, expected, f"{lowest} to {highest}")
 
 
 def check_labels(miner: Miner, tuples: Any, labels: Tensor) -> None:
-    """Tuples must be what they claim: positives of the anchor's class, negatives of another."""
+    """Positives must be of the anchor's class, negatives of another."""
     if isinstance(tuples, Pairs):
         true = tuples.same.equal(labels[tuples.anchor] == labels[tuples.other])
-        wanted = "must return `same` true where two labels agree"
+        contract = "must return `same` true where two labels agree"
     elif isinstance(tuples, Triplets):
         of_anchor = labels[tuples.anchor]
         positives = bool((labels[tuples.positive] == of_anchor).all())
         true = positives and bool((labels[tuples.negative] != of_anchor).all())
-        wanted = "must return positives of the anchor's class and negatives of others"
+        contract = "must return positives of the anchor's class and negatives of others"
     else:
         return
     if not true:
-        raise broken(miner, wanted, "other labels; `metricforge plugins check` tells more")
+        raise broken(miner, contract, "other labels; `metricforge plugins check` tells more")
 
 
 def check_loss(loss: Loss, value: Any) -> None:
@@ -184,45 +184,45 @@ def check_loss(loss: Loss, value: Any) -> None:
         raise broken(loss, "must return a scalar tensor with a graph", described(value))
 
 
-def check_counted(loss: Loss, found: Any) -> None:
-    """What a loss counts must be a Counted of a loss and a number, an int or a 0-d tensor."""
-    if not isinstance(found, Counted):
-        wanted = "must give by counted() a metricforge.contracts.Counted"
-        raise broken(loss, wanted, described(found))
-    check_loss(loss, found.value)
-    active = found.active
+def check_counted(loss: Loss, counted: Any) -> None:
+    """The return value of `counted` must be a Counted of a loss and an int or a 0-d tensor."""
+    if not isinstance(counted, Counted):
+        contract = "must give by counted() a metricforge.contracts.Counted"
+        raise broken(loss, contract, described(counted))
+    check_loss(loss, counted.value)
+    active = counted.active
     number = isinstance(active, Tensor) and active.ndim == 0 and active.dtype != torch.bool
     count = isinstance(active, int) and not isinstance(active, bool)
     if not (number or count):
-        wanted = "must give in `active` how many tuples have a share in the loss"
-        raise broken(loss, wanted, described(active))
+        contract = "must give in `active` how many tuples have a share in the loss"
+        raise broken(loss, contract, described(active))
 
 
 def check_active(loss: Loss, active: float | None, tuples: float | None) -> None:
-    """The active tuples must be none or more, and no more than there are tuples, where known."""
+    """The active tuples must be 0 or more, and no more than all tuples, if that is known."""
     most = math.inf if tuples is None else tuples
-    # Said this way round, the comparison is false for NaN.
+    # Written this way round, the comparison is false for NaN.
     if active is not None and not (0 <= active <= most and active < math.inf):
-        wanted = "must give in `active` how many tuples have a share in the loss"
-        raise broken(loss, wanted, f"{active:g}" + ("" if tuples is None else f" of {most:g}"))
+        contract = "must give in `active` how many tuples have a share in the loss"
+        raise broken(loss, contract, f"{active:g}" + ("" if tuples is None else f" of {most:g}"))
 
 
 def check_result(protocol: EvaluationProtocol, result: Any) -> None:
-    """What a protocol measures must be finite numbers within their intervals, by name."""
+    """The metrics of a protocol must be finite and in their intervals, by name."""
     if not isinstance(result, Result):
         raise broken(protocol, "must give a metricforge.contracts.Result", described(result))
     if not isinstance(result.estimates, Mapping):
         raise broken(protocol, "must give estimates by name", described(result.estimates))
     for name, estimate in result.estimates.items():
         if not isinstance(result.definitions.get(name), str):
-            wanted = f"must say in Result.definitions what '{name}' is"
-            raise broken(protocol, wanted, described(result.definitions.get(name)))
+            contract = f"must say in Result.definitions what '{name}' is"
+            raise broken(protocol, contract, described(result.definitions.get(name)))
         if not isinstance(estimate, Estimate) or not _in_numbers(estimate):
             raise broken(protocol, f"must give '{name}' as an Estimate", described(estimate))
-        # Said this way round, the comparison is false for NaN.
+        # Written this way round, the comparison is false for NaN.
         if not -math.inf < estimate.low <= estimate.value <= estimate.high < math.inf:
-            given = f"{estimate.value} in [{estimate.low}, {estimate.high}]"
-            raise broken(protocol, f"must give '{name}' finite and in its interval", given)
+            actual = f"{estimate.value} in [{estimate.low}, {estimate.high}]"
+            raise broken(protocol, f"must give '{name}' finite and in its interval", actual)
 
 
 def _in_numbers(estimate: Estimate) -> bool:
@@ -230,17 +230,17 @@ def _in_numbers(estimate: Estimate) -> bool:
 
 
 def check_state(component: object, state: Any) -> None:
-    """What a component has a checkpoint keep must be tensors by name: nothing is pickled."""
+    """The state of a component in a checkpoint must be tensors by name: nothing is pickled."""
     if not isinstance(state, Mapping):
         raise broken(component, "must give a state_dict of tensors by name", described(state))
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            wanted = "must give a state_dict of tensors by name"
-            raise broken(component, wanted, f"{name!r}: {described(value)}")
+            contract = "must give a state_dict of tensors by name"
+            raise broken(component, contract, f"{name!r}: {described(value)}")
 
 
 def sentences(sampler: Sampler) -> tuple[str, ...]:
-    """What a sampler has to say of its train set."""
+    """The notes of a sampler on its train set."""
     notes = sampler.notes if isinstance(sampler, Noting) else ()
     if not isinstance(notes, tuple | list) or not all(isinstance(note, str) for note in notes):
         raise broken(sampler, "must have notes that are a tuple of sentences", described(notes))
@@ -248,7 +248,7 @@ def sentences(sampler: Sampler) -> tuple[str, ...]:
 
 
 def check_miner(sampler: Sampler, miner: Any) -> None:
-    """There must be a miner, and it must say its kind."""
+    """There must be a miner, and it must have a kind."""
     if miner is None:
         raise broken(sampler, "must bring a miner", "none")
     if not hasattr(miner, "kind"):
@@ -263,13 +263,13 @@ def miner_of_step(
         miner = miner_at(epoch, step)
     check_miner(sampler, miner)
     if miner.kind is not first.kind:
-        wanted = f"must give by miner_at miners of one kind, {first.kind!r}"
-        raise broken(sampler, wanted, f"{miner.kind!r} at epoch {epoch}, step {step}")
+        contract = f"must give by miner_at miners of one kind, {first.kind!r}"
+        raise broken(sampler, contract, f"{miner.kind!r} at epoch {epoch}, step {step}")
     return miner
 
 
 def accepted_kinds(loss: Any) -> tuple[TupleKind, ...] | None:
-    """The kinds of tuples that a loss, or its class, says it takes; None: all of them."""
+    """The kinds of tuples that a loss, or its class, declares to take; None: all of them."""
     kinds = getattr(loss, "accepts", None)
     if kinds is None:
         return None
@@ -284,8 +284,8 @@ def check_fit(
 ) -> None:
     """Refuse a miner and a loss that don't fit, before the first step.
 
-    For the message, `fitting` lists the losses that do fit, and `names` are what the user calls
-    the two.
+    For the message, `fitting` lists the losses that do fit, and `names` are the user's names of the
+    two.
     """
     accepts = accepted_kinds(loss)
     if accepts is not None and miner.kind not in accepts:
@@ -299,7 +299,7 @@ def check_fit(
 
 
 def asks(call: Any, name: str) -> bool:
-    """Whether what a plugin has the core call takes an argument by this name."""
+    """Whether a callable of a plugin takes an argument of this name."""
     if isinstance(call, MethodType):
         return name in _parameters(call.__func__)
     if isinstance(call, FunctionType):
@@ -307,7 +307,7 @@ def asks(call: Any, name: str) -> bool:
     return name in _parameters(type(call).__call__)
 
 
-# A step asks this of its miner again and again, and reading a signature takes longer than mining.
+# Cached, since every step needs it and reading a signature takes longer than mining.
 @lru_cache(maxsize=64)
 def _parameters(function: Any) -> frozenset[str]:
     try:

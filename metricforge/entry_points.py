@@ -25,16 +25,16 @@ GROUPS = {kind.group: kind.name for kind in KINDS.values()} | {
 """Every entry-point group of a plugin, and the kind of its entries."""
 
 PREFIX = "metricforge."
-"""How every such group begins; one that begins so and is none of them is a slip."""
+"""The prefix of every such group; another group with this prefix is a mistake."""
 
 RESTRICTION = "METRICFORGE_PLUGINS"
 """The environment variable that names the distributions whose plugins may be used."""
 
 UNKNOWN = "unknown"
-"""What a distribution is called whose metadata have no name."""
+"""The name of a distribution whose metadata have none."""
 
 OWN = "metricforge"
-"""The distribution of the core, whose components are always there."""
+"""The distribution of the core, whose components are always available."""
 
 
 def installed_points() -> list[EntryPoint]:
@@ -46,10 +46,10 @@ def installed_points() -> list[EntryPoint]:
 
 
 def owner_of(component: object) -> str:
-    """The plugin's distribution and version, as in "metricforge 0.1.0"; "" if it is no plugin."""
+    """The plugin's distribution and version, e.g. "metricforge 0.1.0"; "" if it is no plugin."""
     own = component if hasattr(component, "__qualname__") else type(component)
     module = str(getattr(own, "__module__", "")).split(".")
-    # Of distributions that share a namespace package, the one whose modules are nearest.
+    # If distributions share a namespace package, the one whose modules are nearest.
     nearest = max(_of_each_distribution(), key=lambda point: _shared(module, point), default=None)
     if nearest is None or _shared(module, nearest) == 0:
         return ""
@@ -57,21 +57,21 @@ def owner_of(component: object) -> str:
 
 
 def distribution_of(point: EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution that registers an entry point, as its metadata say."""
+    """Name and version of the distribution that registers an entry point, from its metadata."""
     if point.dist is None:
         return (UNKNOWN, "?")
-    if point.dist not in _named:
-        _named[point.dist] = _read(point.dist)
-    return _named[point.dist]
+    if point.dist not in _identities:
+        _identities[point.dist] = _read(point.dist)
+    return _identities[point.dist]
 
 
-_named: WeakKeyDictionary[Distribution, tuple[str, str]] = WeakKeyDictionary()
-"""What has been read: a distribution's hundred points would read its metadata a hundred times."""
+_identities: WeakKeyDictionary[Distribution, tuple[str, str]] = WeakKeyDictionary()
+"""A cache, since a distribution's metadata would be read for each of its points."""
 
 
 def _read(distribution: Distribution) -> tuple[str, str]:
     try:
-        # Where the metadata are damaged some releases of Python give None, others raise.
+        # If the metadata are damaged some releases of Python return None, others raise.
         return (distribution.name or UNKNOWN, distribution.version or "?")
     except Exception:
         return (UNKNOWN, "?")
@@ -84,35 +84,35 @@ def normalized(name: str) -> str:
 
 def _shared(module: list[str], point: EntryPoint) -> int:
     """How many packages a module and an entry point have in common, from the outermost."""
-    named = point.value.partition(":")[0].strip().split(".")
-    pairs = zip(module, named, strict=False)
+    declared = point.value.partition(":")[0].strip().split(".")
+    pairs = zip(module, declared, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _allowed(points: list[EntryPoint], restriction: str | None) -> list[EntryPoint]:
     if restriction is None:
         return points
-    named = {normalized(name.strip()) for name in restriction.split(",") if name.strip()}
+    requested = {normalized(name.strip()) for name in restriction.split(",") if name.strip()}
     owners = [normalized(distribution_of(point)[0]) for point in points]
-    if missing := named - set(owners):
+    if missing := requested - set(owners):
         raise UsageError(
             f"{RESTRICTION} names {', '.join(sorted(missing))}, which "
             f"{'is' if len(missing) == 1 else 'are'} not installed or no plugin; there are: "
             f"{', '.join(sorted(set(owners)))}."
         )
-    allowed = named | {OWN}
+    allowed = requested | {OWN}
     return [point for point, owner in zip(points, owners, strict=True) if owner in allowed]
 
 
 def _of_each_distribution() -> Iterator[EntryPoint]:
     """Not `importlib.metadata.entry_points`: there one damaged file costs all distributions."""
-    seen: set[str] = set()
+    visited: set[str] = set()
     for distribution in distributions():
         points = [point for point in _points_of(distribution) if point.group.startswith(PREFIX)]
         name = normalized(distribution_of(points[0])[0]) if points else ""
-        # Of one distribution found twice, the first on the path is the one that Python imports.
-        if points and (name == UNKNOWN or name not in seen):
-            seen.add(name)
+        # If a distribution is installed twice, Python imports the first on the path.
+        if points and (name == UNKNOWN or name not in visited):
+            visited.add(name)
             yield from points
 
 

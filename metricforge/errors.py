@@ -73,7 +73,7 @@ class DivergedError(MetricForgeError):
     exit_code = 7
 
 
-class Interrupted(MetricForgeError):  # noqa: N818 - a stop that was asked for is no error
+class Interrupted(MetricForgeError):  # noqa: N818 - a requested stop is no error
     """The run was asked to stop, and saved a checkpoint."""
 
     exit_code = 130
@@ -92,13 +92,15 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """An exception of foreign code in one line: its kind, message and place."""
-    says = " ".join(str(error).split()).rstrip(".")
+    """An exception of foreign code in one line: its kind, message and location."""
+    message = " ".join(str(error).split()).rstrip(".")
     # The first frame is that of the caller; the last may lie deep in a library.
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if not _LIBRARY.search(frame.filename)]
-    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name})" if own else ""
-    return f"{type(error).__name__}: {says}{place}"
+    location = (
+        f" ({Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name})" if own else ""
+    )
+    return f"{type(error).__name__}: {message}{location}"
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:

@@ -1,4 +1,4 @@
-"""Images that can be searched: their embeddings in a faiss index, with the model they are of."""
+"""A searchable index of images: their embeddings in faiss, and the model's hash."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import Card, EmbeddingModel, load, model_folder
 
 FORMAT = 2
-"""1 did not say how files are read."""
+"""Format 1 did not record how files are read."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an index holds: the names of its images, row by row, and which model embedded them."""
+    """The content of an index: the names of its images, row by row, and the hash of their model."""
 
     names: tuple[str, ...]
     dim: Size
@@ -35,8 +35,8 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Found:
-    """An image that was found, and its euclidean distance to the one that was asked for."""
+class Hit:
+    """An image of the index, and its euclidean distance to the query."""
 
     name: str
     distance: float
@@ -63,7 +63,7 @@ class ImageIndex:
 
     @staticmethod
     def refuse_used(folder: str | Path) -> None:
-        """UsageError if `folder` is in use by anything but an index, for it is replaced whole."""
+        """UsageError if `folder` holds anything but an index, since it is replaced as a whole."""
         path = Path(folder).resolve()
         if path == Path.cwd():
             raise UsageError("the index would replace the current folder; give --out a new one.")
@@ -83,9 +83,9 @@ class ImageIndex:
 
     @classmethod
     def open(cls, folder: str | Path) -> ImageIndex:
-        """The index in `folder`, checked by its hashes before faiss is given a byte of it.
+        """The index in `folder`, checked by its hashes before faiss reads a byte of it.
 
-        Raises ArtefactError for what is damaged, foreign, or does not fit together.
+        Raises ArtefactError for an index that is damaged, foreign, or inconsistent.
         """
         folder = Path(folder)
         files = read_folder(folder)
@@ -94,19 +94,19 @@ class ImageIndex:
             index = faiss.deserialize_index(np.frombuffer(files["index.faiss"], np.uint8))
         except (KeyError, RuntimeError) as error:
             raise ArtefactError(f"{folder} holds no faiss index: {error!r}.") from error
-        found = (index.ntotal, index.d, index.metric_type)
+        actual = (index.ntotal, index.d, index.metric_type)
         expected = (len(contents.names), contents.dim, METRICS.get(contents.metric))
-        if found != expected:
+        if actual != expected:
             raise ArtefactError(
-                f"{folder} does not fit together: its index has {found[0]} embeddings of "
-                f"{found[1]} dimensions (metric {found[2]}), and its contents tell of "
+                f"{folder} does not fit together: its index has {actual[0]} embeddings of "
+                f"{actual[1]} dimensions (metric {actual[2]}), and its contents tell of "
                 f"{expected[0]} of {expected[1]} ({contents.metric}); index the images again."
             )
         return cls(contents, index)
 
     def search(
         self, run: str | Path, images: Sequence[Path], k: int = 5, device: str = "auto"
-    ) -> list[list[Found]]:
+    ) -> list[list[Hit]]:
         """For each image the k nearest of the index, nearest first.
 
         Raises ArtefactError when the index is of another model than that of `run`, DataError when
@@ -122,21 +122,21 @@ class ImageIndex:
             raise DataError("the index holds no images; index some.")
         rows = model.encode(images)
         # Clamped, for faiss would fill up with -1.
-        squared, places = self.index.search(rows, min(k, len(self.contents.names)))
+        squared, neighbors = self.index.search(rows, min(k, len(self.contents.names)))
         return [
             [
-                Found(self.contents.names[place], float(d) ** 0.5)
-                for d, place in zip(*row, strict=True)
+                Hit(self.contents.names[index], float(d) ** 0.5)
+                for d, index in zip(*row, strict=True)
             ]
-            for row in zip(squared.clip(min=0), places, strict=True)
+            for row in zip(squared.clip(min=0), neighbors, strict=True)
         ]
 
 
 def _hash(run: str | Path, card: Card) -> str:
-    """The sha256 of a model's weights and of what is done to an image before they see it."""
+    """The sha256 of a model's weights and of its preprocessing of images."""
     weights = read_folder(model_folder(run)).get("weights.safetensors", b"")
-    seen = (card.shape, card.mean, card.std, card.input_size, card.interpolation)
-    how = json.dumps([*seen, card.reading.hashed()])
+    preprocessing = (card.shape, card.mean, card.std, card.input_size, card.interpolation)
+    how = json.dumps([*preprocessing, card.reading.hashed()])
     return hashlib.sha256(weights + how.encode()).hexdigest()
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from metricforge.contracts import KINDS, Counting
 from metricforge.errors import PluginError
 
-# What once was a member, and what has taken its place.
+# Former members, each with its replacement.
 REPLACED = {("loss", "active"): "the count is what `counted()` gives beside the value"}
 
-# Packages whose classes a component may extend; what they name is not the component's choice.
+# Packages whose classes a component may extend; the names in them are not the component's choice.
 LIBRARIES = ("builtins", "torch")
 
 
@@ -21,7 +21,7 @@ def refuse_misnamed(kind: str, component: object, blame: str) -> None:
     Args:
         kind: E.g. "sampler".
         component: What its factory has returned.
-        blame: What the error begins with: whose component it is.
+        blame: The beginning of the error, which names the component's owner.
 
     Raises:
         PluginError: E.g. "... has `refesh`, which nothing calls; did you mean `refresh`?"
@@ -31,17 +31,17 @@ def refuse_misnamed(kind: str, component: object, blame: str) -> None:
 
 
 def _misnamed(kind: str, component: object) -> str:
-    """What is wrong with its public names, "" if nothing is."""
+    """The fault in its public names, "" for none."""
     known = KINDS[kind].members
     has = {name for name in dir(component) if not name.startswith("_")}
     inherited = {name for line in _libraries(component) for name in dir(line)}
     for name in sorted(has - inherited - {*known}):
-        if said := REPLACED.get((kind, name)):
-            return f"has `{name}`, which nothing reads: {said}."
-        for meant in known:
-            if meant not in has and _one_edit(name, meant):
+        if replacement := REPLACED.get((kind, name)):
+            return f"has `{name}`, which nothing reads: {replacement}."
+        for member in known:
+            if member not in has and _is_single_edit(name, member):
                 return (
-                    f"has `{name}`, which nothing calls; did you mean `{meant}`? Otherwise begin "
+                    f"has `{name}`, which nothing calls; did you mean `{member}`? Otherwise begin "
                     "the name with an underscore, or take another."
                 )
     return ""
@@ -53,12 +53,12 @@ def _libraries(component: object) -> list[type]:
 
 
 def _uncalled(loss: object) -> str:
-    """What to say of a loss that inherits `counted` and changes the call alone."""
+    """The fault of a loss that inherits `counted` and changes the call alone, else ""."""
     if not isinstance(loss, Counting):
         return ""
     lines = type(loss).__mro__
     counted, *calls = (
-        next((place for place, each in enumerate(lines) if name in vars(each)), len(lines))
+        next((position for position, each in enumerate(lines) if name in vars(each)), len(lines))
         for name in ("counted", "__call__", "forward")
     )
     if min(calls) >= counted:
@@ -69,8 +69,8 @@ def _uncalled(loss: object) -> str:
     )
 
 
-def _one_edit(first: str, second: str) -> bool:
-    """Whether one letter more, less or another, or two swapped in a long name, makes the other."""
+def _is_single_edit(first: str, second: str) -> bool:
+    """Whether the names differ by one letter, or by two swapped letters if they are long."""
     if first == second or abs(len(first) - len(second)) > 1:
         return False
     short, long = sorted((first, second), key=len)

@@ -121,10 +121,10 @@ class EmbeddingModel(nn.Module):
         return features
 
     def _resized(self, images: Tensor) -> Tensor:
-        wanted, mode = self.card.input_size, self.card.interpolation
-        if wanted is None or images.shape[2:] == wanted:
+        size, mode = self.card.input_size, self.card.interpolation
+        if size is None or images.shape[2:] == size:
             return images
-        resized = F.interpolate(images, wanted, mode=mode, antialias=True, align_corners=False)
+        resized = F.interpolate(images, size, mode=mode, antialias=True, align_corners=False)
         return resized.clamp(0, 255)  # bicubic overshoots
 
     def embed(self, batches: Iterable[Tensor], runtime: Runtime | None = None) -> Tensor:
@@ -142,10 +142,10 @@ class EmbeddingModel(nn.Module):
         self.eval()
         try:
             with torch.inference_mode(), runtime.autocast():
-                found = [self(runtime.prepare(images)).cpu() for images in batches]
+                rows = [self(runtime.prepare(images)).cpu() for images in batches]
         finally:
             self.train(training)
-        return torch.cat(found) if found else torch.zeros(0, self.card.dim)
+        return torch.cat(rows) if rows else torch.zeros(0, self.card.dim)
 
     def encode(self, images: Encodable, batch_size: int = 256) -> NDArray[np.float32]:
         """Embed images of any size or source.
@@ -170,9 +170,9 @@ class EmbeddingModel(nn.Module):
         """
         rows = []
         for names, batch in batches(images, batch_size, self.card.shape, self.card.reading):
-            found = self.embed([batch]).numpy()
-            _refuse_not_finite(found, names)
-            rows.append(found)
+            embeddings = self.embed([batch]).numpy()
+            _refuse_not_finite(embeddings, names)
+            rows.append(embeddings)
         return np.concatenate(rows) if rows else np.zeros((0, self.card.dim), np.float32)
 
     def save(self, folder: str | Path) -> None:
@@ -243,8 +243,8 @@ def load(
     folder = model_folder(folder)
     files = read_folder(folder)
     card = _read_card(folder, files)
-    for name, given in (("backbone", backbone), ("head", head)):
-        if given is None and getattr(card, name).startswith("object "):
+    for name, module in (("backbone", backbone), ("head", head)):
+        if module is None and getattr(card, name).startswith("object "):
             raise UsageError(
                 f"{folder} was trained with a {name} of your own ({getattr(card, name)[7:]}): "
                 f"pass it, load(..., {name}=...)."
@@ -305,13 +305,13 @@ def _read_how(reading: Reading) -> Iterator[str]:
 
 def _readme(card: Card) -> str:
     channels, height, width = card.shape
-    seen = card.input_size or (height, width)
+    size = card.input_size or (height, width)
     return "\n".join([
         "# An image embedding by MetricForge",
         "",
         f"- network: backbone `{card.backbone}`, head `{card.head}`",
         f"- input: {height} x {width} pixels, {channels} channel(s), uint8; the network sees "
-        f"{seen[0]} x {seen[1]}",
+        f"{size[0]} x {size[1]}",
         *_read_how(card.reading),
         f"- output: {card.dim} dimensions, float32",
         f"- trained on: {card.trained_on}, split {card.split[:16]}",

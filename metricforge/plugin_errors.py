@@ -1,4 +1,4 @@
-"""Whose fault it is: errors of plugins, with the class and the distribution to look at."""
+"""Errors of plugins, which name the class and the distribution to look at."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metricforge.runtime import Runtime
 
 @contextmanager
 def blaming(plugin: object) -> Iterator[None]:
-    """Turn whatever a plugin raises in there into a PluginError that names it."""
+    """Turn any error of a plugin in this context into a PluginError that names it."""
     try:
         yield
     except MetricForgeError:
@@ -29,7 +29,7 @@ def blaming(plugin: object) -> Iterator[None]:
 
 @contextmanager
 def telling_of_memory(images: int, runtime: Runtime) -> Iterator[None]:
-    """Turn a lack of memory in a step of so many images into an error that says what to try."""
+    """Turn a lack of memory in a step of `images` images into an error with a remedy."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -49,18 +49,18 @@ def name_of(plugin: object) -> str:
 
 
 def blame_of(plugin: object) -> str:
-    """The class of a component, and the distribution and version that it came with."""
+    """The class of a component, with its distribution and version."""
     origin = owner_of(plugin)
     return f"{name_of(plugin)} of {origin}" if origin else name_of(plugin)
 
 
-def broken(plugin: object, contract: str, given: str) -> PluginError:
-    """The error that says what a component must do, and what it gave."""
-    return PluginError(f"{blame_of(plugin)} {contract}; it gave {given}.")
+def broken(plugin: object, contract: str, actual: str) -> PluginError:
+    """The error of a component that broke its contract: what it must do, and its actual value."""
+    return PluginError(f"{blame_of(plugin)} {contract}; it gave {actual}.")
 
 
 def described(value: Any) -> str:
-    """A value as an error names it: a tensor by type, shape and device, else its class."""
+    """A value in an error: a tensor by type, shape and device, else its class."""
     if isinstance(value, Tensor):
         return f"a {value.dtype} tensor {list(value.shape)} on {value.device}"
     return f"{type(value).__name__}"

@@ -115,7 +115,7 @@ class Registry:
             (Entry(GROUPS[p.group], p.name, p) for p in points if p.group in GROUPS),
             key=lambda entry: (_ORDER.index(entry.kind), entry.name, entry.distribution),
         )
-        self._found: dict[tuple[str, str, str | None, bool], Entry] = {}
+        self._resolved: dict[tuple[str, str, str | None, bool], Entry] = {}
         self._factories: dict[tuple[Entry, str], Factory] = {}
 
     @classmethod
@@ -161,9 +161,9 @@ class Registry:
         """
         if fault := entry.mismatch or entry.reading.fault:
             return Status("broken", fault)
-        others = [e for e in self._meant(entry.kind, entry.name) if e != entry]
-        if others:
-            owners = ", ".join(sorted(e.distribution for e in others))
+        shadowing = [e for e in self._matching(entry.kind, entry.name) if e != entry]
+        if shadowing:
+            owners = ", ".join(sorted(e.distribution for e in shadowing))
             pick = f"{entry.distribution}:{entry.shown}"
             return Status("shadowed", f"{owners} has the name too: write {pick}")
         return Status("not imported")
@@ -182,18 +182,18 @@ class Registry:
             UsageError: There is none; the error has the nearest name.
             PluginError: Two distributions register it, and the spec does not select one.
         """
-        asked_for = (kind, spec.name, spec.distribution, spec.typed)
-        if asked_for not in self._found:
-            self._found[asked_for] = self._find(kind, spec)
-        return self._found[asked_for]
+        key = (kind, spec.name, spec.distribution, spec.typed)
+        if key not in self._resolved:
+            self._resolved[key] = self._find(kind, spec)
+        return self._resolved[key]
 
     def _find(self, kind: str, spec: Spec) -> Entry:
-        exact = self._meant(kind, spec.name)
+        exact = self._matching(kind, spec.name)
         if len(exact) > 1 and not spec.typed:
             exact = [entry for entry in exact if entry.distribution == OWN] or exact
         if spec.distribution:
-            asked = normalized(spec.distribution)
-            exact = [e for e in exact if normalized(e.distribution) == asked]
+            distribution = normalized(spec.distribution)
+            exact = [e for e in exact if normalized(e.distribution) == distribution]
         if not exact:
             raise self._unknown(kind, spec)
         if len(exact) > 1:
@@ -204,13 +204,13 @@ class Registry:
             )
         return exact[0]
 
-    def _meant(self, kind: str, name: str) -> list[Entry]:
-        """The entry of each distribution that a name means: its own, else its nearest family."""
+    def _matching(self, kind: str, name: str) -> list[Entry]:
+        """The entry of each distribution that matches a name: exactly, else its nearest family."""
         of: dict[tuple[str, str], Entry] = {}
         for entry in self.entries(kind):
             fits = name.startswith(entry.name) if entry.family else name == entry.name
             owner = (entry.distribution, entry.version)
-            # A name of its own is longer than the beginning that makes a family.
+            # An exact name is longer than the prefix of a family.
             if fits and (owner not in of or len(entry.name) > len(of[owner].name)):
                 of[owner] = entry
         return list(of.values())
@@ -241,10 +241,10 @@ class Registry:
             raise PluginError(f"{_blame(entry)} is {type(factory).__name__}, not a factory.")
         kind, offers = entry.kind, KINDS[entry.kind].offers
         try:
-            asked = asks_of(factory)
+            required = asks_of(factory)
         except (ValueError, TypeError) as error:
             raise PluginError(f"{_blame(entry, spec)} has no signature to read.") from error
-        for name in asked:
+        for name in required:
             if name not in offers:
                 raise PluginError(
                     f"{_blame(entry, spec)} requires '{name}', which the core offers to no "
@@ -274,15 +274,15 @@ class Registry:
         factory = self.factory(kind, spec)
         what = f"{kind} '{spec.name}'"
         offers = {**offers, "build": self.builder(kind, offers)}
-        asked = {name: offers.get(name) for name in asks_of(factory)}
-        for name, value in asked.items():
+        required = {name: offers.get(name) for name in asks_of(factory)}
+        for name, value in required.items():
             if value is None:
                 raise UnfitError(
                     f"{what} requires {name}, which this run does not have{_instead(name)}"
                 )
         options = bind(factory, spec, what)
         try:
-            made = factory(**asked, **options)
+            made = factory(**required, **options)
         except MetricForgeError:
             raise
         except (Exception, SystemExit) as error:
@@ -325,8 +325,8 @@ class Registry:
             for name, option in options_of(factory, full.options).items()
             if option.type == InnerSpec
         }
-        if not spec.typed and len(self._meant(kind, spec.name)) > 1:
-            # In a record it must be told from that of another distribution.
+        if not spec.typed and len(self._matching(kind, spec.name)) > 1:
+            # In a record it must differ from that of another distribution.
             full = replace(full, distribution=OWN)
         return replace(full, options={**full.options, **inner})
 
@@ -346,21 +346,21 @@ class Registry:
 
 
 def _instead(offer: str) -> str:
-    """What to do if a run has no offer of this name."""
+    """The advice for a run that has no offer of this name."""
     if offer == "groups":
         return ": take a dataset whose classes have groups (omniglot's are alphabets), or another."
     return "."
 
 
 def load(entry: Entry) -> Any:
-    """Import what an entry names; PluginError, with its distribution, for all that can go wrong."""
+    """Import the object of an entry; PluginError, with its distribution, for any failure."""
     if entry.mismatch:
         raise PluginError(f"{_blame(entry)} was {entry.mismatch}.")
     try:
         loaded = entry.point.load()
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    # A plugin that exits while it is imported, or is skipped as a test is, costs nobody else.
+    # A plugin that exits on import, or raises a test's skip, must not stop the others.
     except BaseException as error:
         visible = isinstance(error, ImportError | AttributeError | SyntaxError)
         reason = (visible and entry.reading.fault) or told(error)

@@ -1,8 +1,8 @@
 """Specs, `name:key=value,...`, and the typed options that a factory's signature declares.
 
-Ordinary parameters are what a factory requires of the core; keyword-only parameters are its
-options, and `**stages: InnerSpec` takes options of that type under any further names. Nothing else
-is declared: the signature is the schema.
+Ordinary parameters are values that a factory requires of the core; keyword-only parameters are its
+options, and `**stages: InnerSpec` takes options of that type under any further names. The signature
+is the whole schema.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]
         PluginError: A parameter has no type that a spec can express.
     """
     parameters = inspect.signature(factory).parameters
-    found = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    options = {p.name: _option(p, factory) for p in found}
+    keyword_only = [p for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    options = {p.name: _option(p, factory) for p in keyword_only}
     if further := further_of(factory):
         free = [name for name in named if name not in parameters]
         options |= {name: replace(further, name=name) for name in free}
@@ -152,9 +152,9 @@ def options_of(factory: Factory, named: Iterable[str] = ()) -> dict[str, Option]
 
 
 def further_of(factory: Factory) -> Option | None:
-    """The option that `**stages: InnerSpec` declares for names of a user's choice; None without it.
+    """The option that `**stages: InnerSpec` declares for names of a user's choice, or None.
 
-    One without a type that a spec can express, `**options: Any`, is none.
+    `**options: Any` declares none, since a spec can't express its type.
     """
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -208,8 +208,8 @@ def _type_name(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "|".join(str(value) for value in get_args(kind))
     if get_origin(kind) is tuple:
-        one = _type_name(get_args(kind)[0])
-        return f"{one}+{one}+..."
+        element = _type_name(get_args(kind)[0])
+        return f"{element}+{element}+..."
     if _is_enum(kind):
         return "|".join(str(member.value) for member in kind)
     if get_origin(kind) in _UNIONS:
@@ -228,22 +228,22 @@ def _read_option(option: Option, text: str, what: str) -> Any:
 
 def _read(text: str, kind: Any) -> Any:
     if kind is bool:
-        return _one_of(text, {"true": True, "false": False})
+        return _choice(text, {"true": True, "false": False})
     if kind == InnerSpec:
         return text
     if kind in (int, float, str, Path):
         return kind(text)
     if get_origin(kind) is Literal:
-        return _one_of(text, {str(value): value for value in get_args(kind)})
+        return _choice(text, {str(value): value for value in get_args(kind)})
     if get_origin(kind) is tuple:
         return tuple(_read(part, get_args(kind)[0]) for part in _BETWEEN.split(text) if text)
     if _is_enum(kind):
-        return _one_of(text, {str(member.value): member for member in kind})
+        return _choice(text, {str(member.value): member for member in kind})
     return _read_union(text, get_args(kind))
 
 
 def _read_union(text: str, kinds: tuple[Any, ...]) -> Any:
-    # Strictest first, so that "2" given for `int | float` stays an integer.
+    # Strictest first, so that "2" for `int | float` stays an integer.
     if type(None) in kinds and text == "none":
         return None
     literals = [kind for kind in kinds if get_origin(kind) is Literal]
@@ -258,7 +258,7 @@ def _read_union(text: str, kinds: tuple[Any, ...]) -> Any:
     raise ValueError(text)
 
 
-def _one_of(text: str, values: Mapping[str, Any]) -> Any:
+def _choice(text: str, values: Mapping[str, Any]) -> Any:
     if text not in values:
         raise ValueError(text)
     return values[text]
@@ -312,8 +312,8 @@ def _option(parameter: inspect.Parameter, factory: Factory) -> Option:
     kind = _annotation(parameter, factory)
     sentence = _sentence_on(parameter.name, factory)
     if get_origin(kind) is Annotated and kind != InnerSpec:
-        told = [each for each in get_args(kind)[1:] if isinstance(each, str) and each != INNER]
-        sentence = next(iter(told), sentence)
+        sentences = [each for each in get_args(kind)[1:] if isinstance(each, str) and each != INNER]
+        sentence = next(iter(sentences), sentence)
         kind = InnerSpec if INNER in get_args(kind)[1:] else get_args(kind)[0]
     if not _expressible(kind):
         raise _untyped(parameter, factory, f"{kind!r} is not one")
@@ -331,7 +331,9 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(one, get_args(kind)[0]) for one in value)
+        return isinstance(value, tuple) and all(
+            _fits(element, get_args(kind)[0]) for element in value
+        )
     if kind == InnerSpec:
         return isinstance(value, str)
     if isinstance(value, bool):
@@ -342,8 +344,8 @@ def _fits(value: Any, kind: Any) -> bool:
 def _sentence_on(name: str, factory: Factory) -> str:
     """The docstring's sentence on a parameter of a factory, in its section "Args:"."""
     _, _, section = (inspect.getdoc(factory) or "").partition("Args:\n")
-    found = re.search(rf"(?m)^    {re.escape(name)}: (.+(?:\n     +\S.*)*)", section)
-    return " ".join(found[1].split()) if found else ""
+    match = re.search(rf"(?m)^    {re.escape(name)}: (.+(?:\n     +\S.*)*)", section)
+    return " ".join(match[1].split()) if match else ""
 
 
 def _annotation(parameter: inspect.Parameter, factory: Factory) -> Any:
@@ -363,8 +365,8 @@ def _expressible(kind: Any) -> bool:
     if get_origin(kind) in _UNIONS:
         return all(part is type(None) or _expressible(part) for part in get_args(kind))
     if get_origin(kind) is tuple:
-        one, *rest = get_args(kind)
-        return rest == [...] and (one in (int, float) or _is_enum(one))
+        element, *remaining = get_args(kind)
+        return remaining == [...] and (element in (int, float) or _is_enum(element))
     if _is_enum(kind):
         return True
     plain = (int, float, bool, str, InnerSpec, Path)
@@ -385,7 +387,7 @@ def _is_enum(kind: Any) -> bool:
 
 
 def _namespace(factory: Factory) -> dict[str, Any]:
-    """The names that its annotations may use: those of the module in which it is written."""
+    """The names that its annotations may use: those of the module that defines it."""
     while isinstance(factory, partial):
         factory = factory.func
     # A class may have its constructor from another module.

@@ -1,4 +1,4 @@
-"""What can be told of a component from its source, without importing it or anything around it."""
+"""The description of a component from its source, without importing it or its packages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DECLARATION = "METRICFORGE_API"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the source of a component says.
+    """The description of a component in its source.
 
     `summary` is the first line of its docstring; `api` the plugin API version that its module, or
-    the nearest package around it, declares (None: none); `fault` why importing it would fail, as
-    far as that can be seen, else "".
+    the nearest package around it, declares (None: none); `fault` a visible reason why importing it
+    would fail, else "".
     """
 
     summary: str = ""
@@ -32,10 +32,10 @@ class Reading:
 
 
 def read(point: EntryPoint) -> Reading:
-    """What there is to be told of the object that an entry point names."""
+    """The description of the object that an entry point names."""
     try:
         module, attribute = point.module, point.attr.partition(".")[0]
-    # What importlib.metadata raises for a value that is no reference; which, is the release's.
+    # The errors of importlib.metadata, by release, for a value that is no reference.
     except (AttributeError, AssertionError, ValueError):
         return Reading(fault=f"the entry point '{point.value}' is not module:attribute")
     specs = _specs(module)
@@ -56,22 +56,22 @@ def read(point: EntryPoint) -> Reading:
 def _parsed(path: Path, changed: int) -> ast.Module:
     """The tree of a source as it was last `changed`: modules share packages."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a listing is no place for what is odd in a source
+        warnings.simplefilter("ignore")  # a listing shows no warnings about a source
         return ast.parse(path.read_bytes(), path.name)
 
 
 def _specs(module: str) -> list[ModuleSpec] | None:
-    """The packages around a module and the module itself, outermost first; None if not there."""
-    top, *rest = module.split(".")
-    found = [_top(top)]
-    for part in rest:
-        around = found[-1]
+    """The packages around a module and the module, outermost first; None if any is missing."""
+    top, *nested = module.split(".")
+    candidates = [_top(top)]
+    for part in nested:
+        around = candidates[-1]
         if around is None or around.submodule_search_locations is None:
             return None
-        # By its last name: with all of it, a namespace package would be looked for in sys.modules.
-        found.append(PathFinder.find_spec(part, list(around.submodule_search_locations)))
-    specs = [spec for spec in found if spec is not None]
-    return specs if len(specs) == len(found) else None
+        # By its last name: a namespace package's full name would be looked up in sys.modules.
+        candidates.append(PathFinder.find_spec(part, list(around.submodule_search_locations)))
+    specs = [spec for spec in candidates if spec is not None]
+    return specs if len(specs) == len(candidates) else None
 
 
 @cache
@@ -151,7 +151,7 @@ def _summary(tree: ast.Module, attribute: str) -> str:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
             return (ast.get_docstring(node) or "").partition("\n")[0]
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        named = any(isinstance(t, ast.Name) and t.id == attribute for t in targets)
-        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+        is_target = any(isinstance(t, ast.Name) and t.id == attribute for t in targets)
+        if is_target and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             return str(after.value.value).partition("\n")[0]
     return ""

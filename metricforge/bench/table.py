@@ -16,7 +16,7 @@ from metricforge.contracts import Estimate
 from metricforge.evaluation import over_differences, over_seeds
 from metricforge.scoring.baselines import (
     BEFORE_TRAINING,
-    GIVEN,
+    CUSTOM,
     PIXELS,
     PRETRAINED,
     TRAINED,
@@ -27,7 +27,7 @@ from metricforge.tuning.trials import DONE
 BASELINES = {
     UNTRAINED: "untrained network",
     PRETRAINED: "pretrained features, no head",
-    GIVEN: "features as given, no head",
+    CUSTOM: "features as given, no head",
     PIXELS: "pixels",
 }
 LEAST = {"ami": -1.0}

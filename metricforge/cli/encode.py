@@ -139,12 +139,12 @@ def _rows_file(out: Path) -> Path:
     Without it `x` and `x.npy` would share one file of names. UsageError if it can't be written,
     before any image is embedded.
     """
-    from metricforge.atomic_files import refuse_taken
+    from metricforge.atomic_files import refuse_irregular
 
-    refuse_taken(out)
+    refuse_irregular(out)
     rows = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
     for file in (rows, _beside(rows)):
-        refuse_taken(file)
+        refuse_irregular(file)
     return rows
 
 

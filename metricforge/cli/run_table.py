@@ -15,14 +15,14 @@ from metricforge.judging.evaluate import Evaluation
 from metricforge.report.page import printable
 from metricforge.runs.run import Run
 from metricforge.runs.summary import Summary
-from metricforge.scoring.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
+from metricforge.scoring.baselines import CUSTOM, PIXELS, PRETRAINED, TRAINED, UNTRAINED
 from metricforge.scoring.measure import Measured
 
 MOST_CLASSES = 8
 MEANINGS = {
     UNTRAINED: "the network before training",
     PRETRAINED: "features of the pretrained backbone, without head",
-    GIVEN: "features of the backbone as it was given, without head",
+    CUSTOM: "features of the backbone as it was given, without head",
     PIXELS: "the raw images, without a network",
 }
 

@@ -76,7 +76,7 @@ class Kind:
     def members(self) -> tuple[str, ...]:
         """The names that a component of this kind has or may have, without calls."""
         types = (*(() if self.required is None else (self.required,)), *self.optional)
-        return tuple(sorted({name for one in types for name in members_of(one)}))
+        return tuple(sorted({name for contract in types for name in members_of(contract)}))
 
 
 def members_of(contract: type) -> set[str]:

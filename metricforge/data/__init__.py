@@ -1,4 +1,4 @@
-"""Images with their labels: read, kept, and split so that test classes are never seen."""
+"""Images with their labels: read, cached, and split so that test classes are held out."""
 
 from metricforge.data.decode import MAX_PIXELS, read_image
 from metricforge.data.images import (

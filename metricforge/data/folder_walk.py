@@ -62,7 +62,7 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
         yield Folder(path, listing.images, listing.sizes, listing.is_output)
         for name in reversed(listing.folders):
             below = path / name
-            # Without links below it, a folder lies where its name says.
+            # Without links in a folder, its subfolders are at the path of their names.
             resolved_below = below.resolve() if listing.links else resolved / name
             waiting.append((below, resolved_below))
     if known:

@@ -294,8 +294,8 @@ def _checked(images: Tensor, dataset: Dataset) -> Tensor:
 
 @cache
 def _pool(workers: int | None = None) -> ThreadPoolExecutor:
-    # One for the process: Pillow decodes without the GIL, so a thread a core is what pays. Ranks
-    # on one machine share its cores.
+    # One for the process: Pillow decodes without the GIL, so a thread a core is fastest. Ranks on
+    # one machine share its cores.
     own_cores = max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
     return ThreadPoolExecutor(workers or own_cores, thread_name_prefix="decode")
 

@@ -204,7 +204,7 @@ def images(
     parts = torch.full((len(dataset),), TRAIN)
     parts[_of_each_class(dataset.labels, test, rng, left=4)] = TEST
     left = (parts == TRAIN).nonzero().flatten()
-    # The fraction is of all images, of which some are taken already.
+    # The fraction is of all images, some of which already test.
     parts[left[_of_each_class(dataset.labels[left], validation / (1 - test), rng)]] = VALIDATION
     return parts
 

@@ -1,4 +1,4 @@
-"""Indexes that miss some of the nearest, for more queries than an exact search has time for."""
+"""Approximate indexes, which miss some of the nearest, for many queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IndexKind: TypeAlias = Literal["exact", "ivf", "hnsw"]
 
 LINKS = 32  # of each point to others, hnsw
 SHARE_OF_LISTS = 1 / 16  # searched for a query, ivf
-POINTS_PER_LIST = 64  # that k-means sees, ivf
+POINTS_PER_LIST = 64  # in the sample for k-means, ivf
 
 
 def build_index(points: NDArray[np.float32], kind: IndexKind, seed: int) -> Any:
@@ -45,9 +45,9 @@ def build_index(points: NDArray[np.float32], kind: IndexKind, seed: int) -> Any:
     return index
 
 
-def ask(index: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The indices [Q, k] of the k nearest, nearest first; -1 for one that was not found."""
+def search_index(index: Any, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The indices [Q, k] of the k nearest, nearest first; -1 for a miss."""
     if isinstance(index, faiss.IndexHNSW):
         index.hnsw.efSearch = max(64, 2 * k)
-    places: NDArray[np.int64] = index.search(queries, k)[1]
-    return places
+    indices: NDArray[np.int64] = index.search(queries, k)[1]
+    return indices

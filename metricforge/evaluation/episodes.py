@@ -96,8 +96,8 @@ def draw(
     by_class = np.argsort(labels, kind="stable")
     first = np.searchsorted(labels[by_class], chosen, side="left")
     beyond = np.searchsorted(labels[by_class], chosen, side="right")
-    places = _distinct(rng, beyond - first, shot + queries)
-    rows = by_class[first[:, None] + places].reshape(episodes, way, shot + queries)
+    offsets = _distinct(rng, beyond - first, shot + queries)
+    rows = by_class[first[:, None] + offsets].reshape(episodes, way, shot + queries)
     return Episodes(rows[:, :, :shot], rows[:, :, shot:].reshape(episodes, way * queries))
 
 
@@ -120,10 +120,10 @@ def _classes(classes: Ints, group: Ints, way: int, episodes: int, rng: np.random
             f"{way}-way episodes within a group need a group of {way} classes with images "
             f"enough; the largest of {len(sizes)} has {sizes.max()}: ask for fewer ways."
         )
-    # As often as can be, so that the last group of a round is no rarer than the first.
-    asked = large[np.arange(episodes) % len(large)]
-    places = _distinct(rng, sizes[asked], way) + starts[asked, None]
-    return np.asarray(classes[by_group[places]].ravel(), dtype=np.int64)
+    # In turn, so that the groups are drawn equally often.
+    drawn = large[np.arange(episodes) % len(large)]
+    positions = _distinct(rng, sizes[drawn], way) + starts[drawn, None]
+    return np.asarray(classes[by_group[positions]].ravel(), dtype=np.int64)
 
 
 def score(embeddings: Floats, episodes: Episodes, classifier: Classifier) -> NDArray[np.float64]:
@@ -148,9 +148,9 @@ def score(embeddings: Floats, episodes: Episodes, classifier: Classifier) -> NDA
     # In float64 |x|^2 - 2xy resolves the differences that float32 embeddings can have.
     points = torch.from_numpy(centred(embeddings)).double()
     count, way, shot = episodes.support.shape
-    asked = episodes.queries.shape[1]
-    step = max(1, ENTRIES_PER_TILE // ((way * shot + asked) * max(1, points.shape[1])))
-    truth = torch.arange(way).repeat_interleave(asked // way)
+    query_count = episodes.queries.shape[1]
+    step = max(1, ENTRIES_PER_TILE // ((way * shot + query_count) * max(1, points.shape[1])))
+    truth = torch.arange(way).repeat_interleave(query_count // way)
     tiles = [
         _answers(
             points[torch.from_numpy(episodes.support[start : start + step])],
@@ -183,20 +183,20 @@ def _answers(support: Tensor, queries: Tensor, classifier: Classifier) -> Tensor
 def _distinct(rng: np.random.Generator, sizes: Ints, count: int) -> Ints:
     """Uniform draws without replacement: row m holds `count` of range(sizes[m]), in any order."""
     drawn = np.empty((len(sizes), count), dtype=np.int64)
-    for place in range(count):
-        # The r-th number not drawn yet: skip each smaller one that is drawn.
-        value = rng.integers(0, sizes - place)
-        for taken in np.sort(drawn[:, :place], axis=1).T:
-            value += value >= taken
-        drawn[:, place] = value
+    for index in range(count):
+        # The r-th number not drawn yet: skip each smaller number that is drawn.
+        value = rng.integers(0, sizes - index)
+        for earlier in np.sort(drawn[:, :index], axis=1).T:
+            value += value >= earlier
+        drawn[:, index] = value
     return drawn
 
 
-def _too_few(labels: Ints, way: int, shot: int, queries: int, found: int) -> DataError:
+def _too_few(labels: Ints, way: int, shot: int, queries: int, available: int) -> DataError:
     counts = np.unique(labels, return_counts=True)[1]
     largest = int(counts.max(initial=0))
     return DataError(
         f"{way}-way {shot}-shot episodes with {queries} queries need {way} classes of at least "
-        f"{shot + queries} images; {found} of these {len(counts)} classes have that many (the "
+        f"{shot + queries} images; {available} of these {len(counts)} classes have that many (the "
         f"largest has {largest}): ask for fewer ways, shots or queries, or hold out more classes."
     )

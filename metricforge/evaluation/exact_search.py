@@ -1,8 +1,8 @@
 """All distances of a query at once: for k in the thousands, and for ranks beyond k.
 
 A tile of distances is one matrix product. For a large k a heap or a full sort takes long. So a
-sample of a row gives a distance below which the k nearest surely are, and only what is below is
-sorted. Shapes: M queries, Q of them in a part of a tile, N in the gallery.
+sample of a row gives a threshold above the k nearest, and only the distances below it are sorted.
+Shapes: M queries, Q of them in a part of a tile, N in the gallery.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # Distances in a tile, 64 MB.
 ENTRIES_PER_TILE = 2**24
-# One of so many distances is in the sample.
+# The sample has one of so many distances.
 STRIDE = 16
 LOW = np.int64(2**32 - 1)
 RADIX_BITS = 16
@@ -35,7 +35,7 @@ def each_part(
     then: Callable[[slice, Floats], T],
     most: int | None = None,
 ) -> Iterator[T]:
-    """The results of `then` on the distances [Q, N] of some queries, in the order of the queries.
+    """The results of `then` on distances [Q, N], in the order of the queries.
 
     `then` gets the slice of at most `most` queries [M, D] and, for each, |y|^2 - 2 x.y for every y
     of gallery [N, D]: it ranks them, and is less than the squared distance by |x|^2. It is infinite
@@ -50,19 +50,19 @@ def each_part(
     threads = max(1, torch.get_num_threads())
 
     def part_of(part: slice, distances: Floats) -> T:
-        here = np.flatnonzero(own[part] >= 0)
-        distances[here, own[part][here]] = np.inf
+        inside = np.flatnonzero(own[part] >= 0)
+        distances[inside, own[part][inside]] = np.inf
         return then(part, distances)
 
     with ThreadPoolExecutor(threads) as pool:
         for begin in range(0, len(queries), step):
             some = queries[begin : begin + step]
             rows = torch.from_numpy(np.c_[-2 * some, np.ones(len(some), dtype=np.float32)])
-            found = torch.mm(rows, known.T, out=tile[: len(some)]).numpy()
+            products = torch.mm(rows, known.T, out=tile[: len(some)]).numpy()
             size = max(1, min(-(-len(some) // threads), most or len(some)))
             cuts = range(0, len(some), size)
             parts = [slice(begin + cut, begin + min(cut + size, len(some))) for cut in cuts]
-            yield from pool.map(part_of, parts, np.split(found, cuts[1:]))
+            yield from pool.map(part_of, parts, np.split(products, cuts[1:]))
 
 
 def deepest(
@@ -118,8 +118,8 @@ def _roughly_sorted(bits: Ints) -> Ints:
 
 
 def _enough(distances: NDArray[Any], k: int) -> float:
-    """A distance with most likely at least k below it: a quantile of a sample, plus a reserve."""
+    """A threshold with most likely k distances below it: a quantile of a sample, plus a reserve."""
     sample = distances[::STRIDE]
     expected = k / STRIDE
-    place = math.ceil(expected + 4 * math.sqrt(expected) + 4)
-    return float(np.partition(sample, place)[place]) if place < len(sample) else math.inf
+    position = math.ceil(expected + 4 * math.sqrt(expected) + 4)
+    return float(np.partition(sample, position)[position]) if position < len(sample) else math.inf

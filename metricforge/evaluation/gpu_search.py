@@ -43,8 +43,8 @@ def lowest(
         distances: Any = torch.addmm(
             norms, torch.from_numpy(queries[part]).to(device), known.T, alpha=-2
         )
-        here = np.flatnonzero(own[part] >= 0)
-        rows, places = (torch.from_numpy(at).to(device) for at in (here, own[part][here]))
-        distances[rows, places] = torch.inf
-        found = distances.topk(k, dim=1, largest=False, sorted=True).indices
-        yield then(part, found.cpu().numpy())
+        inside = np.flatnonzero(own[part] >= 0)
+        rows, columns = (torch.from_numpy(at).to(device) for at in (inside, own[part][inside]))
+        distances[rows, columns] = torch.inf
+        nearest = distances.topk(k, dim=1, largest=False, sorted=True).indices
+        yield then(part, nearest.cpu().numpy())

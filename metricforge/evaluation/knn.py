@@ -24,19 +24,19 @@ def label_some(labels: Ints, shots: int, rng: np.random.Generator) -> tuple[Ints
     shuffled = rng.permutation(len(labels))
     order = shuffled[np.argsort(labels[shuffled], kind="stable")]
     _, start, inverse = np.unique(labels[order], return_index=True, return_inverse=True)
-    place = np.arange(len(order)) - start[inverse]
+    position = np.arange(len(order)) - start[inverse]
     # Of two at one distance the search takes the earlier, which must not always be of one class.
-    return rng.permutation(order[place < shots]), np.sort(order[place >= shots])
+    return rng.permutation(order[position < shots]), np.sort(order[position >= shots])
 
 
-def nearest_label(embeddings: Floats, labels: Ints, known: Ints, asked: Ints) -> Ints:
+def nearest_label(embeddings: Floats, labels: Ints, known: Ints, queries: Ints) -> Ints:
     """The label of the nearest labelled image, by euclidean distance.
 
     Args:
         embeddings: [N, D].
         labels: int64 [N].
         known: Labelled rows.
-        asked: Rows of the queries [Q].
+        queries: Rows of the queries [Q].
 
     Returns:
         int64 [Q].
@@ -47,5 +47,5 @@ def nearest_label(embeddings: Floats, labels: Ints, known: Ints, asked: Ints) ->
     points = centred(embeddings)
     index = faiss.IndexFlatL2(points.shape[1])
     index.add(points[known])
-    places = index.search(points[asked], 1)[1].ravel()
-    return np.asarray(labels[known[places]], dtype=np.int64)
+    nearest = index.search(points[queries], 1)[1].ravel()
+    return np.asarray(labels[known[nearest]], dtype=np.int64)

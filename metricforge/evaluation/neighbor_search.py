@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.errors import DivergedError
-from metricforge.evaluation.ann_index import IndexKind, ask, build_index
+from metricforge.evaluation.ann_index import IndexKind, build_index, search_index
 from metricforge.evaluation.exact_search import deepest, each_part
 from metricforge.evaluation.gpu_search import lowest, search_device
 
@@ -47,7 +47,7 @@ def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[I
     """
     gallery = Gallery(embeddings, seed=seed)
     rows = np.arange(len(embeddings))
-    return gallery.nearest(rows, k, lambda part, found: (part, found))
+    return gallery.nearest(rows, k, lambda part, nearest: (part, nearest))
 
 
 class Gallery:
@@ -106,7 +106,7 @@ class Gallery:
         """
         if len(queries) == 0:
             return iter(())
-        k = self._there(queries, k)
+        k = self._depth(queries, k)
         if self.kind == "exact" and (k > DEEP or (search_device() is not None and k > 0)):
             return self.nearest_exactly(queries, k, then)
         return (then(*tile) for tile in self._shallow(queries, k))
@@ -115,29 +115,29 @@ class Gallery:
         self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]
     ) -> Iterator[T]:
         """As :meth:`nearest`, but exact for any index."""
-        k = self._there(queries, k)
+        k = self._depth(queries, k)
         points, own = self.points[queries], self.place[queries]
 
-        def told(part: slice, places: Ints) -> T:
-            return then(queries[part], self.rows[places])
+        def apply(part: slice, indices: Ints) -> T:
+            return then(queries[part], self.rows[indices])
 
         device = search_device()
         if device is not None:
-            return lowest(device, points, own, self._shown, k, told, _most(k + 1))
+            return lowest(device, points, own, self._shown, k, apply, _most(k + 1))
         most = max(1, DEEP_ENTRIES_PER_TILE // max(1, k))
-        return deepest(points, own, self._shown, k, told, most)
+        return deepest(points, own, self._shown, k, apply, most)
 
-    def _there(self, queries: Ints, k: int) -> int:
+    def _depth(self, queries: Ints, k: int) -> int:
         """k, or the number of others if that is less."""
         return min(k, len(self.rows) - int((self.place[queries] >= 0).any()))
 
     def _shallow(self, queries: Ints, k: int) -> Iterator[tuple[Ints, Ints]]:
-        # faiss's -1 is "none found"; as an index into the rows it would name the last of them.
+        # faiss's -1 is a miss; as an index into the rows it would mean the last of them.
         rows = np.append(self.rows, NOBODY)
         for part in _tiles(queries, k + 1):
-            places = ask(self._index, self.points[part], min(k + 1, len(self.rows)))
-            assert self.kind != "exact" or (places >= 0).all(), "a finite query found too few"
-            yield part, _others(rows[places], part, k)
+            indices = search_index(self._index, self.points[part], min(k + 1, len(self.rows)))
+            assert self.kind != "exact" or (indices >= 0).all(), "a finite query found too few"
+            yield part, _without_self(rows[indices], part, k)
 
     @cached_property
     def _index(self) -> Any:
@@ -153,10 +153,10 @@ class Gallery:
         Returns:
             The mean over the queries, 0 to 1.
         """
-        sure = self.nearest_exactly(queries, k, lambda part, found: found)
-        near = self.nearest(queries, k, lambda part, found: found)
-        pairs = zip(np.concatenate(list(near)), np.concatenate(list(sure)), strict=True)
-        return float(np.mean([np.isin(right, found).mean() for found, right in pairs]))
+        exact = self.nearest_exactly(queries, k, lambda part, retrieved: retrieved)
+        approximate = self.nearest(queries, k, lambda part, retrieved: retrieved)
+        pairs = zip(np.concatenate(list(approximate)), np.concatenate(list(exact)), strict=True)
+        return float(np.mean([np.isin(true, retrieved).mean() for retrieved, true in pairs]))
 
     def rank_of_first(self, queries: Ints, labels: Ints) -> Ints:
         """The rank, from 1, of the nearest other of a query's class.
@@ -168,9 +168,9 @@ class Gallery:
         Returns:
             int64 [Q].
         """
-        of_place = labels[self.rows]
-        by_class = np.argsort(of_place, kind="stable")
-        ordered = of_place[by_class]
+        gallery_labels = labels[self.rows]
+        by_class = np.argsort(gallery_labels, kind="stable")
+        ordered = gallery_labels[by_class]
         first = np.searchsorted(ordered, labels[queries], side="left")
         beyond = np.searchsorted(ordered, labels[queries], side="right")
 
@@ -182,11 +182,11 @@ class Gallery:
         return np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
 
 
-def _rank(distances: NDArray[np.float32], places: Ints) -> int:
-    """The rank of the nearest of some indices, after those before it at the same distance."""
-    among = distances[places]
+def _rank(distances: NDArray[np.float32], members: Ints) -> int:
+    """The rank of the nearest of `members`; equal distances rank by index."""
+    among = distances[members]
     nearest = among.min()
-    before = places[among == nearest].min()
+    before = members[among == nearest].min()
     return 1 + int((distances < nearest).sum() + (distances[:before] == nearest).sum())
 
 
@@ -201,12 +201,12 @@ def _most(k: int) -> int:
     return max(1, min(QUERIES_PER_TILE, ENTRIES_PER_TILE // max(1, k)))
 
 
-def _others(found: Ints, rows: Ints, k: int) -> Ints:
+def _without_self(results: Ints, rows: Ints, k: int) -> Ints:
     """The first k results of each row without itself, which may be absent among duplicates."""
-    keep = found != rows[:, None]
-    if found.shape[1] > k:
+    keep = results != rows[:, None]
+    if results.shape[1] > k:
         keep[keep.all(axis=1), -1] = False
-    return np.asarray(found[keep].reshape(len(rows), -1))
+    return np.asarray(results[keep].reshape(len(rows), -1))
 
 
 def centred(embeddings: Floats) -> NDArray[np.float32]:

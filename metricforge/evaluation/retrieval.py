@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 
 SAMPLED_QUERIES = 1_000
-"""The number of queries by which an index that is not exact is compared with an exact search."""
+"""The number of queries to compare an approximate index with an exact search."""
 
 
 @dataclass(frozen=True)
@@ -156,24 +156,24 @@ def score(
     if len(embeddings) != len(labels):
         raise ValueError(f"{len(embeddings)} embeddings have {len(labels)} labels")
     searched = Gallery(embeddings, gallery, kind=index, seed=seed)
-    asking = np.arange(len(labels)) if queries is None else queries
+    query_rows = np.arange(len(labels)) if queries is None else queries
     classes = np.unique(labels, return_inverse=True)[1]
-    relevant = _relevant(searched, asking, classes)
+    relevant = _relevant(searched, query_rows, classes)
     alone = int((relevant == 0).sum())
-    asking, relevant = asking[relevant > 0], relevant[relevant > 0]
-    columns = np.zeros((len(asking), len(ks) + 4))
-    nearest = np.zeros(len(asking), dtype=np.int64)
-    for part in _by_depth(relevant, searched.place[asking] >= 0):
+    query_rows, relevant = query_rows[relevant > 0], relevant[relevant > 0]
+    columns = np.zeros((len(query_rows), len(ks) + 4))
+    nearest = np.zeros(len(query_rows), dtype=np.int64)
+    for part in _by_depth(relevant, searched.place[query_rows] >= 0):
         depth = max([*ks, int(relevant[part].max())])
         columns[part], nearest[part] = _scored(
-            searched, asking[part], classes, relevant[part], ks, depth
+            searched, query_rows[part], classes, relevant[part], ks, depth
         )
     if rank_all and index == "exact":
         missed = np.flatnonzero(columns[:, -1] == 0)
-        columns[missed, -1] = 1 / searched.rank_of_first(asking[missed], classes)
+        columns[missed, -1] = 1 / searched.rank_of_first(query_rows[missed], classes)
     return Scores(
-        queries=asking,
-        recall={k: columns[:, place] for place, k in enumerate(ks)},
+        queries=query_rows,
+        recall={k: columns[:, column] for column, k in enumerate(ks)},
         r_precision=columns[:, -4],
         map_at_r=columns[:, -3],
         ndcg_at_r=columns[:, -2],
@@ -182,23 +182,23 @@ def score(
         alone=alone,
         found=1.0
         if index == "exact"
-        else _found(searched, asking, max([*ks, int(relevant.max(initial=0))]), seed),
+        else _index_recall(searched, query_rows, max([*ks, int(relevant.max(initial=0))]), seed),
     )
 
 
-def _found(gallery: Gallery, asking: Ints, depth: int, seed: int) -> float:
-    """The fraction of the nearest that an index that is not exact finds, for some queries."""
-    if len(asking) == 0:
+def _index_recall(gallery: Gallery, queries: Ints, depth: int, seed: int) -> float:
+    """The fraction of the nearest that an approximate index finds, for a sample of queries."""
+    if len(queries) == 0:
         return 1.0
     rng = np.random.default_rng(seed)
-    some = rng.choice(asking, min(len(asking), SAMPLED_QUERIES), replace=False)
+    some = rng.choice(queries, min(len(queries), SAMPLED_QUERIES), replace=False)
     return gallery.found_share(np.sort(some), depth)
 
 
 def _by_depth(relevant: Ints, inside: Bools) -> Iterator[Ints]:
-    """Queries in parts of similar R, so that one large class does not make all others search deep.
+    """Queries in parts of similar R, so that a large class does not make all others search deep.
 
-    Queries in the gallery are apart from others, as they have one image less to retrieve.
+    Queries in the gallery are separate, as they have one image less to retrieve.
     """
     octave = 2 * np.frexp(relevant.astype(np.float64))[1] + inside
     for some in np.unique(octave):
@@ -206,19 +206,19 @@ def _by_depth(relevant: Ints, inside: Bools) -> Iterator[Ints]:
 
 
 def _scored(
-    gallery: Gallery, asking: Ints, classes: Ints, relevant: Ints, ks: Sequence[int], depth: int
+    gallery: Gallery, queries: Ints, classes: Ints, relevant: Ints, ks: Sequence[int], depth: int
 ) -> tuple[Doubles, Ints]:
     """The columns [Q, C] of some queries and their nearest others [Q], from one search."""
-    # NOBODY, where an index found no image, is of the class at the end, which is none.
+    # NOBODY, an index's miss, gets the class at the end, -1, which matches none.
     class_of = np.append(classes, -1).astype(np.int32)
-    wanted = np.zeros(len(classes), dtype=np.int64)
-    wanted[asking] = relevant
+    relevant_of = np.zeros(len(classes), dtype=np.int64)
+    relevant_of[queries] = relevant
 
-    def then(rows: Ints, found: Ints) -> tuple[Doubles, Ints]:
-        hits = class_of[found] == class_of[rows, None]
-        return _columns(hits, wanted[rows], ks), found[:, 0].copy()
+    def then(rows: Ints, neighbours: Ints) -> tuple[Doubles, Ints]:
+        hits = class_of[neighbours] == class_of[rows, None]
+        return _columns(hits, relevant_of[rows], ks), neighbours[:, 0].copy()
 
-    tiles = list(gallery.nearest(asking, depth, then))
+    tiles = list(gallery.nearest(queries, depth, then))
     return np.concatenate([t[0] for t in tiles]), np.concatenate([t[1] for t in tiles])
 
 
@@ -231,10 +231,10 @@ def _columns(hits: Bools, relevant: Ints, ks: Sequence[int]) -> Doubles:
     return np.stack([*recalls, *measures, reciprocal], axis=1)
 
 
-def _relevant(gallery: Gallery, asking: Ints, classes: Ints) -> Ints:
+def _relevant(gallery: Gallery, queries: Ints, classes: Ints) -> Ints:
     """The number of others of its class that each query [Q] could retrieve; classes [N] from 0."""
-    there = np.bincount(classes[gallery.rows], minlength=int(classes.max(initial=0)) + 1)
-    return np.asarray(there[classes[asking]] - (gallery.place[asking] >= 0), dtype=np.int64)
+    sizes = np.bincount(classes[gallery.rows], minlength=int(classes.max(initial=0)) + 1)
+    return np.asarray(sizes[classes[queries]] - (gallery.place[queries] >= 0), dtype=np.int64)
 
 
 def _within(hits: Bools, relevant: Ints) -> Bools:

@@ -63,13 +63,13 @@ class Roc:
         """
         false, missed = np.r_[0.0, self.false], 1 - np.r_[0.0, self.accepted]
         # 1 - 2/3 and 1/3 are the same rate.
-        place = int(np.argmax(false >= missed - 1e-12))
-        if place == 0:
+        index = int(np.argmax(false >= missed - 1e-12))
+        if index == 0:
             return float(missed[0]), 0.0
-        gap = (missed - false)[place - 1 : place + 1]
+        gap = (missed - false)[index - 1 : index + 1]
         share = min(1.0, gap[0] / (gap[0] - gap[1]))
-        rate = false[place - 1] + share * (false[place] - false[place - 1])
-        return float(rate), float(self.distance[place - 1])
+        rate = false[index - 1] + share * (false[index] - false[index - 1])
+        return float(rate), float(self.distance[index - 1])
 
     def within(self, distance: float) -> tuple[float, float]:
         """TAR and FAR at a distance.
@@ -80,10 +80,10 @@ class Roc:
         Returns:
             The fractions of pairs of one class and of pairs of two that are accepted.
         """
-        place = int(np.searchsorted(self.distance, distance, side="right"))
-        if place == 0:
+        index = int(np.searchsorted(self.distance, distance, side="right"))
+        if index == 0:
             return 0.0, 0.0
-        return float(self.accepted[place - 1]), float(self.false[place - 1])
+        return float(self.accepted[index - 1]), float(self.false[index - 1])
 
     def accepted_at(self, false: float) -> float:
         """TAR where FAR is at most `false`.
@@ -94,8 +94,8 @@ class Roc:
         Returns:
             The fraction of pairs of one class that are accepted.
         """
-        place = int(np.searchsorted(self.false, false, side="right"))
-        return float(self.accepted[place - 1]) if place else 0.0
+        index = int(np.searchsorted(self.false, false, side="right"))
+        return float(self.accepted[index - 1]) if index else 0.0
 
 
 def draw_pairs(labels: Ints, most: int = MOST_PAIRS, *, seed: int = 0) -> ImagePairs:
@@ -117,43 +117,50 @@ def draw_pairs(labels: Ints, most: int = MOST_PAIRS, *, seed: int = 0) -> ImageP
         first, second = np.triu_indices(count, 1)
         return ImagePairs(first, second, labels[first] == labels[second])
     rng = np.random.default_rng(seed)
-    positives, negatives = _of_one_class(labels, most // 2, rng), _of_two(labels, most // 2, rng)
+    positives, negatives = (
+        _positive_pairs(labels, most // 2, rng),
+        _negative_pairs(labels, most // 2, rng),
+    )
     first, second = np.concatenate([positives, negatives], axis=1)
     return ImagePairs(first, second, labels[first] == labels[second])
 
 
-def _of_one_class(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
-    """Pairs [2, wanted] of two images of one class; none if there is no such class."""
+def _positive_pairs(labels: Ints, count: int, rng: np.random.Generator) -> Ints:
+    """Pairs [2, count] of two images of one class; none if there is no such class."""
     order = np.argsort(labels, kind="stable")
     _, start, inverse, size = np.unique(
         labels[order], return_index=True, return_inverse=True, return_counts=True
     )
-    others = (size - 1)[inverse]
-    if others.sum() == 0:
+    partners = (size - 1)[inverse]
+    if partners.sum() == 0:
         return np.zeros((2, 0), dtype=np.int64)
-    # An image is in as many pairs as its class has others.
-    place = np.searchsorted(np.cumsum(others), rng.integers(0, others.sum(), wanted), side="right")
-    step = rng.integers(1, size[inverse[place]])
-    begin, members = start[inverse[place]], size[inverse[place]]
-    other = begin + (place - begin + step) % members
-    return np.asarray(order[np.stack([place, other])], dtype=np.int64)
+    # An image is in as many pairs as its class has other images.
+    anchor = np.searchsorted(
+        np.cumsum(partners), rng.integers(0, partners.sum(), count), side="right"
+    )
+    step = rng.integers(1, size[inverse[anchor]])
+    begin, members = start[inverse[anchor]], size[inverse[anchor]]
+    other = begin + (anchor - begin + step) % members
+    return np.asarray(order[np.stack([anchor, other])], dtype=np.int64)
 
 
-def _of_two(labels: Ints, wanted: int, rng: np.random.Generator) -> Ints:
-    """Pairs [2, wanted] of two images of two classes; none if there is one class."""
+def _negative_pairs(labels: Ints, count: int, rng: np.random.Generator) -> Ints:
+    """Pairs [2, count] of two images of two classes; none if there is one class."""
     order = np.argsort(labels, kind="stable")
     _, start, inverse, size = np.unique(
         labels[order], return_index=True, return_inverse=True, return_counts=True
     )
-    others = (len(labels) - size)[inverse]
-    if others.sum() == 0:
+    partners = (len(labels) - size)[inverse]
+    if partners.sum() == 0:
         return np.zeros((2, 0), dtype=np.int64)
     # An image is in as many pairs as there are images of other classes; its own class is skipped.
-    place = np.searchsorted(np.cumsum(others), rng.integers(0, others.sum(), wanted), side="right")
-    other = rng.integers(0, others[place])
-    own = inverse[place]
+    anchor = np.searchsorted(
+        np.cumsum(partners), rng.integers(0, partners.sum(), count), side="right"
+    )
+    other = rng.integers(0, partners[anchor])
+    own = inverse[anchor]
     other += np.where(other >= start[own], size[own], 0)
-    return np.asarray(order[np.stack([place, other])], dtype=np.int64)
+    return np.asarray(order[np.stack([anchor, other])], dtype=np.int64)
 
 
 def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:
@@ -171,12 +178,12 @@ def distances_of(embeddings: Floats, pairs: ImagePairs) -> Doubles:
     """
     points = np.asarray(embeddings)
     refuse_not_finite(points)
-    found = np.empty(len(pairs.first))
-    for begin in range(0, len(found), _PART):
+    distances = np.empty(len(pairs.first))
+    for begin in range(0, len(distances), _PART):
         part = slice(begin, begin + _PART)
         apart = points[pairs.first[part]].astype(np.float64) - points[pairs.second[part]]
-        found[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart))
-    return found
+        distances[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart))
+    return distances
 
 
 class Ranked:

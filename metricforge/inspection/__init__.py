@@ -1,1 +1,1 @@
-"""A dataset looked at before a run: broken images, copies, samplers that can't work with it."""
+"""Checks of a dataset before a run: broken images, copies, samplers that can't work with it."""

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from metricforge.contracts import Dataset
 from metricforge.data.split import Split
 from metricforge.data.split_rules import PARTS
-from metricforge.inspection.near_duplicates import Likeness, Places
+from metricforge.inspection.near_duplicates import Indices, Likeness
 from metricforge.scoring.failures import image_name
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Images that are copies of each other: of each, its file or place, its class and its part.
+    """Images that are copies of each other: of each, its file or index, its class and its part.
 
-    A part is "" for an image in none, as all are where the dataset can't be split.
+    The part of an image that is in none is "", as of all images if the dataset can't be split.
     """
 
     images: tuple[str | int, ...]
@@ -29,7 +29,7 @@ class Copies:
 
     @property
     def leak(self) -> bool:
-        """Whether what is tested, or chosen by, is also trained on."""
+        """Whether the copies are in more than one part, e.g. both trained on and tested."""
         return len(set(self.parts) - {""}) > 1
 
     @property
@@ -42,7 +42,7 @@ class Copies:
 class CopySets:
     """The sets of copies in a dataset: of the same bytes or pixels, and of the same picture.
 
-    `leaks` and `of_two_classes` are those of either kind that are wrong in this way.
+    `leaks` and `of_two_classes` are the sets of either kind with such an error.
     """
 
     identical: tuple[Copies, ...]
@@ -51,13 +51,13 @@ class CopySets:
     of_two_classes: tuple[Copies, ...]
 
     @classmethod
-    def of(cls, found: Likeness, dataset: Dataset, split: Split | None) -> CopySets:
-        """The copies that were found, by the names that `dataset` and `split` give them."""
-        named = _naming(dataset, split)
-        every = [named(places) for places in found.sets]
+    def of(cls, likeness: Likeness, dataset: Dataset, split: Split | None) -> CopySets:
+        """The copies, with the names of their images in `dataset` and parts in `split`."""
+        copies_at = _naming(dataset, split)
+        every = [copies_at(indices) for indices in likeness.sets]
         return cls(
-            identical=tuple(map(named, found.identical)),
-            alike=tuple(map(named, found.alike)),
+            identical=tuple(map(copies_at, likeness.identical)),
+            alike=tuple(map(copies_at, likeness.alike)),
             leaks=tuple(copies for copies in every if copies.leak),
             of_two_classes=tuple(copies for copies in every if copies.of_two_classes),
         )
@@ -67,21 +67,21 @@ class CopySets:
         return {kind: [vars(copies) for copies in sets] for kind, sets in vars(self).items()}
 
 
-def _naming(dataset: Dataset, split: Split | None) -> Callable[[Places], Copies]:
+def _naming(dataset: Dataset, split: Split | None) -> Callable[[Indices], Copies]:
     part_of = _part_of(dataset, split)
 
-    def named(places: Places) -> Copies:
+    def copies_at(indices: Indices) -> Copies:
         return Copies(
-            tuple(image_name(dataset, int(place)) for place in places),
-            tuple(dataset.classes[label] for label in dataset.labels[places].tolist()),
-            tuple(part_of[places].tolist()),
+            tuple(image_name(dataset, int(index)) for index in indices),
+            tuple(dataset.classes[label] for label in dataset.labels[indices].tolist()),
+            tuple(part_of[indices].tolist()),
         )
 
-    return named
+    return copies_at
 
 
 def _part_of(dataset: Dataset, split: Split | None) -> NDArray[np.str_]:
-    """The name of the part that each image is in."""
+    """The name of each image's part, "" for none."""
     part_of = np.full(len(dataset), "", dtype=f"<U{max(map(len, PARTS))}")
     if split is not None:
         for name in PARTS:

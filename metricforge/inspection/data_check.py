@@ -29,11 +29,10 @@ from metricforge.spec import Spec
 
 @dataclass(frozen=True)
 class DataCheck:
-    """All that was found about a dataset: `spec` is how training would name it.
+    """The results of all checks of a dataset; `spec` is its spec in a training.
 
     `crowded` is how many images may have more copies. `split` is None where the dataset can't be
-    split, and `faults` says why, as it does of all that would stop a training but broken images
-    and samplers.
+    split. `faults` are the errors that would stop a training, without broken images and samplers.
     """
 
     spec: str
@@ -47,12 +46,12 @@ class DataCheck:
 
     @cached_property
     def class_sizes(self) -> dict[str, Any]:
-        """How many images the classes have that have any, and the names of those of one or none."""
+        """Sizes of the classes that have images, and the names of those with one image or none."""
         sizes = self.dataset.labels.bincount(minlength=len(self.dataset.classes)).numpy()
         used = sizes[sizes > 0]
 
         def of(size: int) -> list[str]:
-            return [self.dataset.classes[place] for place in np.flatnonzero(sizes == size)]
+            return [self.dataset.classes[index] for index in np.flatnonzero(sizes == size)]
 
         return {
             "smallest": int(used.min()),
@@ -64,13 +63,13 @@ class DataCheck:
 
     @cached_property
     def broken(self) -> dict[str | int, str]:
-        """The images that can't be used, and why, in the order of the dataset."""
-        found = sorted(self.survey.broken.items())
-        return {image_name(self.dataset, place): why for place, why in found}
+        """The images that can't be used, each with the reason, in the order of the dataset."""
+        reasons = sorted(self.survey.broken.items())
+        return {image_name(self.dataset, index): why for index, why in reasons}
 
     @property
     def failures(self) -> list[str]:
-        """Sentences: why training would fail; none where it would not."""
+        """Sentences: the reasons why training would fail, if any."""
         refused = [
             f"sampler {verdict.spec}: {verdict.why}"
             for verdict in self.samplers
@@ -80,11 +79,11 @@ class DataCheck:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences: what makes the numbers of a training say less than they seem to."""
+        """Sentences: the reasons to distrust the metrics of a training."""
         return list(self._warnings())
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values; images are named by their file, or their place in a tensor."""
+        """The check as plain values; an image is named by its file, or its index in a tensor."""
         sizes = zip(("smallest", "median", "largest"), self.survey.sizes(), strict=False)
         return {
             "dataset": self.spec,
@@ -141,26 +140,26 @@ def check_data(
     data_root: str | None = None,
     registry: Registry | None = None,
 ) -> DataCheck:
-    """Look at every image of a dataset, given as a spec or a path, and try what training would.
+    """Check every image of a dataset, `what` is its spec or path, and try its split and samplers.
 
     `split` and `samplers` are specs, by default those of a training. Raises DataError where there
-    is no dataset to look at, and UsageError for names and options that are not there.
+    is no dataset, and UsageError for names and options that do not exist.
     """
     registry = registry or Registry.installed()
     dataset = open_dataset(what, registry, data_root)
-    # Nothing is decoded yet: this only compares the images' form with what the dataset claims.
+    # Nothing is decoded yet: this only compares the images' form with the dataset's metadata.
     open_images(replace(dataset, cache=None), memory_limit=-1)
     parts, faults = _split(dataset, split)
     verdicts: tuple[Verdict, ...] = ()
     if parts is not None:
         verdicts = tuple(try_samplers(dataset, parts, registry, samplers))
         faults = (*faults, *_rehearsed(dataset, parts, registry))
-    found = survey(dataset.images)
-    alike = likeness(found)
+    surveyed = survey(dataset.images)
+    alike = likeness(surveyed)
     return DataCheck(
         spec=str(dataset_spec(what, registry)),
         dataset=dataset,
-        survey=found,
+        survey=surveyed,
         copies=CopySets.of(alike, dataset, parts),
         crowded=alike.crowded,
         split=parts,
@@ -177,7 +176,7 @@ def _split(dataset: Dataset, rule: str | None) -> tuple[Split | None, tuple[str,
 
 
 def _rehearsed(dataset: Dataset, split: Split, registry: Registry) -> Iterator[str]:
-    """What the default protocols refuse of the parts that choose and test a model."""
+    """The errors of the default protocols on the validation and test parts."""
     recipe = Recipe()
     for part, protocols in (("validation", (recipe.validation,)), ("test", recipe.protocols)):
         images = split.part(part)
@@ -190,5 +189,5 @@ def _rehearsed(dataset: Dataset, split: Split, registry: Registry) -> Iterator[s
                 yield f"{part} part: {error}"
 
 
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def _counted(count: int, singular: str, plural: str = "") -> str:
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

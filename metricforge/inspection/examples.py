@@ -1,4 +1,4 @@
-"""Some images of some classes of a dataset, drawn from a seed, as the network sees them."""
+"""A random sample of images of some classes of a dataset, as the network gets them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metricforge.errors import UsageError
 
 @dataclass(frozen=True)
 class Examples:
-    """Names of classes, and of each some images uint8 [n, C, H, W]."""
+    """Names of classes, and images uint8 [n, C, H, W] of each."""
 
     classes: tuple[str, ...]
     images: tuple[NDArray[np.uint8], ...]
@@ -27,8 +27,8 @@ def draw_examples(
 ) -> Examples:
     """Up to `per_class` images of each of `classes` classes, of the images `among` (int64 [M]).
 
-    Classes and images are in the dataset's order; all are taken where there are no more. Only
-    what is drawn is read. Raises UsageError for a count or a seed that is none, DataError for an
+    Classes and images are in the dataset's order; all are drawn if there are fewer. Only drawn
+    images are read. Raises UsageError for a count below 1 or a negative seed, DataError for an
     image that can't be read.
     """
     if classes < 1 or per_class < 1 or seed < 0:
@@ -37,7 +37,7 @@ def draw_examples(
     labels = dataset.labels[among].numpy()
     drawn = _some(np.unique(labels), classes, rng)
     chosen = [among[_some(np.flatnonzero(labels == label), per_class, rng)] for label in drawn]
-    # Neither kept in memory nor in a cache, files are read when they are taken: only these.
+    # Without memory and cache, only the drawn files are read.
     opened = open_images(replace(dataset, cache=None), memory_limit=-1)
     images = opened.take(torch.cat(chosen))
     return Examples(
@@ -47,5 +47,5 @@ def draw_examples(
 
 
 def _some(values: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """So many of the sorted values, still sorted."""
+    """A sorted random sample of `count` of the values."""
     return np.sort(rng.permutation(values)[:count])

@@ -1,4 +1,4 @@
-"""Whether samplers can work with a train set: each is built and asked for its first batches."""
+"""Whether samplers can work with a train set: each is built and draws its first batches."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ BATCHES = 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a sampler says of a train set.
+    """The outcome of a sampler on a train set.
 
-    `outcome` is "ok", "refused", or "incomplete" for one that has no defaults; `why` is then its
-    sentence. `notes` are what it says of images that it passes over and the like. `decides` says
-    that training would use it.
+    `outcome` is "ok", "refused", or "incomplete" for a sampler that has required options; `why` is
+    then its error. `notes` are its notes, e.g. on images that it skips. `decides`: training would
+    use it.
     """
 
     spec: str
@@ -41,14 +41,14 @@ class Verdict:
 
 
 def try_samplers(
-    dataset: Dataset, split: Split, registry: Registry, named: Sequence[str] = ()
+    dataset: Dataset, split: Split, registry: Registry, requested: Sequence[str] = ()
 ) -> Iterator[Verdict]:
-    """Those named; or else the default one, and then all others that are installed.
+    """Try the requested samplers, or else the default one and then all other installed ones.
 
-    Raises UsageError for one that is named and can't be carried out as written.
+    Raises UsageError for a requested sampler whose spec is wrong.
     """
-    if named:
-        for text in named:
+    if requested:
+        for text in requested:
             yield _tried(Spec.parse(text), dataset, split, registry, decides=True)
         return
     usual = registry.find("sampler", _usual())
@@ -86,6 +86,6 @@ def _tried(
 def _draw(sampler: Sampler) -> None:
     rng = np.random.default_rng(0)
     with blaming(sampler):
-        asked: Any = {"number": 0} if asks(sampler.epoch, "number") else {}
-        for batch in islice(sampler.epoch(rng, **asked), BATCHES):
+        options: Any = {"number": 0} if asks(sampler.epoch, "number") else {}
+        for batch in islice(sampler.epoch(rng, **options), BATCHES):
             as_batch(sampler, batch)

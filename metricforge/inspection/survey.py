@@ -1,4 +1,4 @@
-"""One pass over the images of a dataset: how they are kept, which are broken, how they look."""
+"""One pass over the images of a dataset: their headers, digests and thumbnails, the broken ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from metricforge.errors import DataError
 SIDE = 16
 """Height and width of a thumbnail."""
 
-_CHUNK = 2_048  # images whose results wait for each other
+_CHUNK = 2_048  # images in the pool's queue
 _FINE = 2  # a thumbnail averages this many pixels each way, or a resized copy's would be another's
 _DIGEST_BYTES = 16  # of a sha256: enough to tell more images apart than there are
 _LUMA = (0.299, 0.587, 0.114)
@@ -31,16 +31,16 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What N images are found to be; some 300 bytes of each, whatever its size.
+    """The properties of N images; some 300 bytes of each, whatever its size.
 
-    - `kept`: how many there are of each format ("" in a tensor), mode and size.
-    - `broken`: by place, the sentence that says why an image can't be used.
+    - `headers`: how many there are of each format ("" in a tensor), mode and size.
+    - `broken`: by index, the sentence that says why an image can't be used.
     - `digests`: uint64 [N, 2], equal where two files hold the same bytes, or two images of a
       tensor the same pixels; and `thumbnails`: grey uint8 [N, SIDE, SIDE]. Both are zero for an
       image that is broken.
     """
 
-    kept: Mapping[Header, int]
+    headers: Mapping[Header, int]
     broken: Mapping[int, str]
     digests: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
@@ -50,18 +50,20 @@ class Survey:
 
     @property
     def sound(self) -> NDArray[np.int64]:
-        """The places of the images that are not broken, in order."""
+        """The indices of the images that are not broken, in order."""
         return np.setdiff1d(np.arange(len(self)), list(self.broken))
 
     @property
     def formats(self) -> Mapping[str, int]:
         """How many images have each format, the most frequent first; none in a tensor."""
-        return _counted((kept.format, count) for kept, count in self.kept.items() if kept.format)
+        return _counted(
+            (header.format, count) for header, count in self.headers.items() if header.format
+        )
 
     @property
     def modes(self) -> Mapping[str, int]:
         """How many images have each of Pillow's modes, the most frequent first."""
-        return _counted((kept.mode, count) for kept, count in self.kept.items())
+        return _counted((header.mode, count) for header, count in self.headers.items())
 
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Width and height of the smallest, the median and the largest image, by their area.
@@ -69,8 +71,8 @@ class Survey:
         Empty where no image can be read.
         """
         counts: Counter[tuple[int, int]] = Counter()
-        for kept, count in self.kept.items():
-            counts[kept.width, kept.height] += count
+        for header, count in self.headers.items():
+            counts[header.width, header.height] += count
         order = sorted(counts, key=lambda size: (size[0] * size[1], size))
         if not order:
             return ()
@@ -80,46 +82,46 @@ class Survey:
 
 
 def survey(images: Tensor | Sequence[Encoded]) -> Survey:
-    """Look at every image once: uint8 [N, C, H, W], or files, which are read and decoded once.
+    """Survey all images: uint8 [N, C, H, W], or files, each of which is read and decoded once.
 
-    Files are decoded by a thread a core. What can't be decoded is reported, not raised.
+    Files are decoded by a thread a core. A file that can't be decoded is reported, not raised.
     """
     return _of_tensor(images) if isinstance(images, Tensor) else _of_files(images)
 
 
 def _of_files(files: Sequence[Encoded]) -> Survey:
     digests, thumbnails = _blank(len(files))
-    kept: Counter[Header] = Counter()
+    headers: Counter[Header] = Counter()
     broken = {}
 
-    def look(place: int) -> Header | str:
+    def look(index: int) -> Header | str:
         try:
-            image = _Read.of(files[place])
+            image = _Read.of(files[index])
             # The decoder that training uses decides what is broken.
             pixels = read_image(image, (1, SIDE * _FINE, SIDE * _FINE))
             header = read_header(image)
         except DataError as error:
             return str(error)
-        thumbnails[place] = _averaged(pixels.numpy())[0]
-        digests[place] = _digest(image.content)
+        thumbnails[index] = _averaged(pixels.numpy())[0]
+        digests[index] = _digest(image.content)
         return header
 
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="survey") as pool:
         for begin in range(0, len(files), _CHUNK):
-            places = range(begin, min(begin + _CHUNK, len(files)))
-            for place, found in zip(places, pool.map(look, places), strict=True):
-                if isinstance(found, str):
-                    broken[place] = found
+            indices = range(begin, min(begin + _CHUNK, len(files)))
+            for index, result in zip(indices, pool.map(look, indices), strict=True):
+                if isinstance(result, str):
+                    broken[index] = result
                 else:
-                    kept[found] += 1
-    return Survey(kept, broken, digests, thumbnails)
+                    headers[result] += 1
+    return Survey(headers, broken, digests, thumbnails)
 
 
 def _of_tensor(images: Tensor) -> Survey:
     count, channels, height, width = images.shape
     digests, thumbnails = _blank(count)
-    for place, pixels in enumerate(images.cpu()):
-        digests[place] = _digest(pixels.contiguous().numpy().tobytes())
+    for index, pixels in enumerate(images.cpu()):
+        digests[index] = _digest(pixels.contiguous().numpy().tobytes())
     for begin in range(0, count, _CHUNK):
         thumbnails[begin : begin + _CHUNK] = _shrunk(images[begin : begin + _CHUNK].cpu())
     mode = {1: "L", 3: "RGB"}.get(channels, f"{channels} channels")
@@ -132,7 +134,7 @@ def _blank(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
 
 @dataclass(frozen=True)
 class _Read:
-    """An encoded image that is read once, for all that look at it."""
+    """An encoded image in memory, so that its file is read once."""
 
     name: str
     content: bytes

@@ -121,19 +121,19 @@ def compare(
     for name, run in opened.items():
         model = load_model(run.path, device, registry)
         if not split.closed_set:
-            _refuse_seen(name, model, split.classes("test", dataset))
+            _refuse_overlap(name, model, split.classes("test", dataset))
         results[name] = _results(name, measures, model, dataset, splits[name])
         record = {"part": "test", "split_hash": splits[name].hash, "by": "compare"}
         run.folder.append(run.folder.evaluations, record)
-    found = {name: _as_one(each) for name, each in results.items()}
-    apart = {pair: _between(found[pair[0]], found[pair[1]]) for pair in combinations(found, 2)}
-    groups = _by_seed(opened, found)
+    merged = {name: _merged(each) for name, each in results.items()}
+    apart = {pair: _between(merged[pair[0]], merged[pair[1]]) for pair in combinations(merged, 2)}
+    groups = _by_seed(opened, merged)
     return Comparison(
-        results={name: result.estimates for name, result in found.items()},
+        results={name: result.estimates for name, result in merged.items()},
         differences={
-            other: found for (one, other), found in apart.items() if one == str(first.path)
+            name: estimates for (base, name), estimates in apart.items() if base == str(first.path)
         },
-        better=_better(found, apart),
+        better=_better(merged, apart),
         dataset=dataset.name,
         classes=split.classes("test", dataset),
         images=len(split.test),
@@ -151,19 +151,19 @@ def compare(
 
 
 def _by_seed(
-    runs: Mapping[str, Run], found: Mapping[str, Result]
+    runs: Mapping[str, Run], results: Mapping[str, Result]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """The metrics of runs that differ only in their seed, by the first of each group of two."""
     alike: dict[str, dict[int, str]] = {}
     for name, run in runs.items():
-        # A seed once: its run again would be no other training.
+        # Each seed once: a second run of it is the same training.
         by_seed = alike.setdefault(run.recipe.but(seed=0, data_root="").to_toml(), {})
         by_seed.setdefault(run.recipe.seed, name)
     groups = [list(by_seed.values()) for by_seed in alike.values()]
     return {
         names[0]: {
-            number: np.array([found[name].estimates[number].value for name in names])
-            for number in found[names[0]].estimates
+            number: np.array([results[name].estimates[number].value for name in names])
+            for number in results[names[0]].estimates
         }
         for names in groups
         if len(names) > 1
@@ -176,23 +176,23 @@ def _apart(
     """The differences of the groups from the first, over seeds."""
     if not groups:
         return {}
-    first, *others = groups
+    first, *remaining = groups
     return {
         name: {
             number: over_two_groups(groups[first][number], values)
             for number, values in groups[name].items()
             if number in groups[first]
         }
-        for name in others
+        for name in remaining
     }
 
 
-def _refuse_seen(name: str, model: EmbeddingModel, tested: Sequence[str]) -> None:
-    """DataError for a model that has seen the test classes: it may have replaced the run's own."""
-    if seen := sorted(set(tested) & set(model.card.seen_classes)):
+def _refuse_overlap(name: str, model: EmbeddingModel, tested: Sequence[str]) -> None:
+    """DataError for a model trained on the test classes: it may have replaced the run's own."""
+    if overlap := sorted(set(tested) & set(model.card.seen_classes)):
         raise DataError(
-            f"the model in {name} was trained or selected on {len(seen)} of the test classes, such "
-            f"as {', '.join(seen[:5])}: nothing can be told of it there."
+            f"the model in {name} was trained or selected on {len(overlap)} of the test classes, "
+            f"such as {', '.join(overlap[:5])}: nothing can be told of it there."
         )
 
 
@@ -203,10 +203,10 @@ def _opened(run: Run | str | Path) -> Run:
 def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str, Split]:
     """The splits of runs that test on the same images; DataError if they don't."""
     splits: dict[str, Split] = {}
-    here = fingerprint(dataset)
+    expected = fingerprint(dataset)
     for name, run in runs.items():
         first = next(iter(splits), None)
-        if run.folder.split.dataset_fingerprint != here:
+        if run.folder.split.dataset_fingerprint != expected:
             raise DataError(
                 f"{name} was trained on '{run.recipe.dataset}', whose images or labels "
                 f"are not those of '{dataset.name}' as {first or 'it is now'}; compare runs on the "
@@ -222,25 +222,25 @@ def _of_same_test_images(runs: Mapping[str, Run], dataset: Dataset) -> dict[str,
     return splits
 
 
-def _how_they_differ(dataset: Dataset, one: str, other: str, splits: Mapping[str, Split]) -> str:
-    """A sentence on the test classes of one run that the other lacks, or was even trained on."""
-    split = splits[other]
-    a, b = (set(splits[run].classes("test", dataset)) for run in (one, other))
-    seen = a & {name for part in ("train", "validation") for name in split.classes(part, dataset)}
-    told = [
+def _how_they_differ(dataset: Dataset, first: str, second: str, splits: Mapping[str, Split]) -> str:
+    """A sentence on the test classes of one run that the other lacks or was trained on."""
+    split = splits[second]
+    a, b = (set(splits[run].classes("test", dataset)) for run in (first, second))
+    leaked = a & {name for part in ("train", "validation") for name in split.classes(part, dataset)}
+    differences = [
         f"{len(only)} of {run} alone, e.g. {', '.join(sorted(only)[:5])}"
-        for run, only in ((one, a - b), (other, b - a))
+        for run, only in ((first, a - b), (second, b - a))
         if only
     ]
-    what = " and ".join(told) if told else "other images of the same classes"
+    what = " and ".join(differences) if differences else "other images of the same classes"
     trained = (
-        f"; {other} was trained or selected on {len(seen)} that {one} is tested on, e.g. "
-        f"{', '.join(sorted(seen)[:5])}"
-        if seen and not split.closed_set
+        f"; {second} was trained or selected on {len(leaked)} that {first} is tested on, e.g. "
+        f"{', '.join(sorted(leaked)[:5])}"
+        if leaked and not split.closed_set
         else ""
     )
     return (
-        f"{one} and {other} have other test classes: {what}{trained}; train both with the same "
+        f"{first} and {second} have other test classes: {what}{trained}; train both with the same "
         "--split."
     )
 
@@ -257,12 +257,12 @@ def _results(
     def part(indices: Tensor) -> Embedded:
         return embed({name: model}, dataset, indices, baselines=False)
 
-    asked = any(wants_validation(protocol) for protocol in protocols.values())
-    validation = part(split.validation) if asked and len(split.validation) else None
+    needs_validation = any(wants_validation(protocol) for protocol in protocols.values())
+    validation = part(split.validation) if needs_validation and len(split.validation) else None
     return results_of(name, part(split.test), protocols, dataset, validation)
 
 
-def _as_one(results: Sequence[Result]) -> Result:
+def _merged(results: Sequence[Result]) -> Result:
     """The metrics of all protocols, with their scores."""
     return Result(
         {name: value for result in results for name, value in result.estimates.items()},
@@ -282,19 +282,19 @@ def _between(first: Result, second: Result) -> dict[str, Estimate]:
 
 
 def _better(
-    found: Mapping[str, Result], apart: Mapping[tuple[str, str], Mapping[str, Estimate]]
+    results: Mapping[str, Result], apart: Mapping[tuple[str, str], Mapping[str, Estimate]]
 ) -> dict[str, str | None]:
     """For each metric the run that is better than every other, if that is certain."""
-    scores = next(iter(found.values())).scores
+    scores = next(iter(results.values())).scores
     wins = {name: Counter[str]() for name in scores}
-    for (one, other), differences in apart.items():
+    for (first, second), differences in apart.items():
         for name, difference in differences.items():
-            # Other starts or choices are no other images or episodes.
+            # An interval over seeds does not cover other images or episodes.
             if scores[name].over != "seeds" and not difference.low <= 0 <= difference.high:
                 more = (difference.low > 0) != name.startswith(ERRORS)
-                wins[name][other if more else one] += 1
+                wins[name][second if more else first] += 1
     return {
-        name: next((run for run in found if won[run] == len(found) - 1), None)
+        name: next((run for run in results if won[run] == len(results) - 1), None)
         for name, won in wins.items()
     }
 

@@ -1,4 +1,4 @@
-"""Evaluating a model on a dataset, its own or another, on classes that it has not seen."""
+"""Evaluating a model on a dataset, its own or another, on held-out classes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from metricforge.judging.held_out import (
     WRITTEN,
     Tested,
     is_own,
+    overlap_message,
     own_dataset,
     own_split,
-    seen_message,
 )
 from metricforge.judging.protocols import Questions
 from metricforge.model import EmbeddingModel, build, load
 from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import dataset_spec
-from metricforge.recipes.recipe import Component, Given
+from metricforge.recipes.recipe import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime, seed_torch
@@ -40,7 +40,7 @@ from metricforge.scoring.embed import embed, how_read
 from metricforge.scoring.measure import SELECT, Embedded, Measured, measure
 
 ELSEWHERE = {*WRITTEN, "images"}
-"""Options of a dataset that name further paths, which a moved dataset does not keep."""
+"""Options of a dataset that are further paths, which do not apply to a moved dataset."""
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
@@ -67,10 +67,10 @@ class Evaluation(Measured):
     seen: tuple[str, ...] = ()
     closed_set: bool = False
 
-    def _told(self) -> Iterator[str]:
+    def _summary(self) -> Iterator[str]:
         images, classes = f"{self.images:,} images", f"{len(self.classes):,} classes"
         yield f"{self.dataset}, {self.part}: {images} of {classes}"
-        yield from super()._told()
+        yield from super()._summary()
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as plain values for JSON."""
@@ -148,50 +148,50 @@ def evaluate(
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
     )
     tested = _tested(run, dataset, part, data_root, registry)
-    seen = tested.seen_by(model)
-    if seen and not (tested.closed_set and tested.name == "test") and not allow_seen:
-        raise DataError(seen_message(seen, tested.dataset, model))
-    asked = questions(tested.dataset)
+    overlap = tested.overlap_with(model)
+    if overlap and not (tested.closed_set and tested.name == "test") and not allow_seen:
+        raise DataError(overlap_message(overlap, tested.dataset, model))
+    requested = questions(tested.dataset)
     models = {TRAINED: model}
     if untrained:
         name, before = _before_training(model, run, registry)
         models[name] = before
-    embeddings = embed(models, asked.dataset, tested.indices, baselines)
+    embeddings = embed(models, requested.dataset, tested.indices, baselines)
     validation = None
-    if asked.want_validation and tested.validation is not None:
-        validation = embed(models, asked.dataset, tested.validation, baselines)
-    if not Ranks.here().first:
+    if requested.want_validation and tested.validation is not None:
+        validation = embed(models, requested.dataset, tested.validation, baselines)
+    if not Ranks.current().first:
         return Evaluation({})
     select = run.recipe.select if run else SELECT
-    measured = measure(embeddings, asked.protocols, asked.dataset, validation, select)
-    asked.keep(measured)
+    measured = measure(embeddings, requested.protocols, requested.dataset, validation, select)
+    requested.keep(measured)
     if run is not None and tested.split is not None and tested.name == "test":
         record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}
         of_model = measured.to_json()["results"][TRAINED]
-        told = {"protocols": list(asked.protocols), "results": of_model}
-        run.folder.append(run.folder.evaluations, record | told)
-    notes = (*how_read(asked.dataset, model), *asked.dataset.warnings, *measured.notes)
+        metrics = {"protocols": list(requested.protocols), "results": of_model}
+        run.folder.append(run.folder.evaluations, record | metrics)
+    notes = (*how_read(requested.dataset, model), *requested.dataset.warnings, *measured.notes)
     return Evaluation(
         **vars(measured) | {"notes": notes},
         dataset=tested.dataset.name,
         part=tested.name,
         classes=tested.classes,
         images=len(tested.indices),
-        seen=seen,
+        seen=overlap,
         closed_set=tested.closed_set,
     )
 
 
-def _of_arrays(embeddings: Tensor | NDArray[Any], asked: Questions, cosine: bool) -> Evaluation:
-    if not Ranks.here().first:
+def _of_arrays(embeddings: Tensor | NDArray[Any], questions: Questions, cosine: bool) -> Evaluation:
+    if not Ranks.current().first:
         return Evaluation({})
-    # A copy, as what lies in a file can't be written to, which torch warns of.
+    # A copy, since torch warns of an array that is a read-only map of a file.
     rows = torch.as_tensor(np.array(embeddings, dtype=np.float32))
     rows = F.normalize(rows, dim=1) if cosine else rows
     part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
-    measured = measure(part, asked.protocols, asked.dataset)
-    asked.keep(measured)
-    name, classes = asked.dataset.name, asked.dataset.classes
+    measured = measure(part, questions.protocols, questions.dataset)
+    questions.keep(measured)
+    name, classes = questions.dataset.name, questions.dataset.classes
     return Evaluation(**vars(measured), dataset=name, classes=classes, images=len(rows))
 
 
@@ -200,16 +200,18 @@ def _tested(
 ) -> Tested:
     """The part to evaluate on: of the run's own dataset, by its split, or of another.
 
-    A given dataset is the run's own if it holds the same, wherever it lies now.
+    A dataset with the same fingerprint is the run's own, wherever it lies now.
     """
     if dataset is not None:
-        given: Component = (
-            dataset_spec(dataset, registry) if isinstance(dataset, str) else Given.of(dataset)
+        component: Component = (
+            dataset_spec(dataset, registry)
+            if isinstance(dataset, str)
+            else CustomObject.of(dataset)
         )
-        moved = _moved(run, given, registry, data_root or "data") if run else None
+        moved = _moved(run, component, registry, data_root or "data") if run else None
         if run and moved is not None:
             return Tested.of(moved, own_split(run, moved), part)
-        made = make_dataset(registry, given, data_root or "data")
+        made = make_dataset(registry, component, data_root or "data")
         own = run is not None and is_own(run, made)
         return Tested.of(made, own_split(run, made) if run and own else None, part)
     if run is None:
@@ -227,16 +229,16 @@ def _tested(
     return Tested.of(made, own_split(run, made), part)
 
 
-def _moved(run: Run, given: Component, registry: Registry, data_root: str) -> Dataset | None:
+def _moved(run: Run, component: Component, registry: Registry, data_root: str) -> Dataset | None:
     """The run's own dataset at another path, with the other options of its training."""
-    if isinstance(given, Given) or isinstance(run.recipe.dataset, Given):
+    if isinstance(component, CustomObject) or isinstance(run.recipe.dataset, CustomObject):
         return None
     own = own_dataset(run)
-    kept = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
-    asked = {**kept, **given.options}
-    if given.name != own.name or asked == given.options:
+    inherited = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
+    options = {**inherited, **component.options}
+    if component.name != own.name or options == component.options:
         return None
-    made = make_dataset(registry, replace(given, options=asked), data_root)
+    made = make_dataset(registry, replace(component, options=options), data_root)
     return made if is_own(run, made) else None
 
 
@@ -247,13 +249,13 @@ def _before_training(
     if run is None:
         raise UsageError("no run says what this model began with: leave out --untrained.")
     recipe, card = run.recipe, model.card
-    if isinstance(recipe.backbone, Given) or isinstance(recipe.head, Given):
+    if isinstance(recipe.backbone, CustomObject) or isinstance(recipe.head, CustomObject):
         raise UsageError("a network of your own can't be built anew: leave out --untrained.")
     seed_torch(recipe.seed)
-    # By the recipe: the card has the backbone without the weights that it was begun with.
+    # By the recipe: the card's backbone lacks the option for its initial weights.
     card = replace(card, backbone=str(recipe.backbone), head=str(recipe.head))
     bare = build(registry, card, None, None)
-    name, bare = before_training(bare, bare.state_dict(), given=False)
+    name, bare = before_training(bare, bare.state_dict(), is_custom=False)
     return name, bare.to(next(model.parameters()).device).eval()
 
 
@@ -266,7 +268,7 @@ def _run_of(subject: Subject) -> Run | None:
 
 
 def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
-    """The model of a run or in a folder; ArtefactError if there is none, or not yet."""
+    """The model of a run or in a folder; ArtefactError if there is none (yet)."""
     path = subject.path if isinstance(subject, Run) else Path(str(subject))
     if not path.exists():
         raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")

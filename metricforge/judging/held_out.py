@@ -1,4 +1,4 @@
-"""Which images of a dataset a model is tested on."""
+"""The images of a dataset that a model is tested on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS
 from metricforge.errors import DataError, UsageError, unknown
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.recipe import Given
+from metricforge.recipes.recipe import CustomObject
 from metricforge.runs.run import Run
 from metricforge.spec import Spec
 
@@ -25,7 +25,7 @@ WRITTEN = {"cache", "index"}
 
 
 def own_split(run: Run, dataset: Dataset) -> Split:
-    """The split of a run; DataError where the dataset is no longer what it was trained on."""
+    """The split of a run; DataError if the dataset is not the one it was trained on."""
     if is_own(run, dataset):
         split = split_dataset(dataset, run.recipe.split)
         if split.hash == run.folder.split.hash:
@@ -38,17 +38,17 @@ def own_split(run: Run, dataset: Dataset) -> Split:
 
 
 def _instead(run: Run) -> Iterator[str]:
-    """What to do with a dataset that has changed since a run."""
+    """The advice for a dataset that has changed since a run."""
     path, dataset = run.path, run.recipe.dataset
-    if isinstance(dataset, Given):
+    if isinstance(dataset, CustomObject):
         yield "put them back"
         return
-    named = str(dataset)
-    words = ["metricforge", "evaluate", str(path), "--dataset", named, "--part", "all"]
+    name = str(dataset)
+    words = ["metricforge", "evaluate", str(path), "--dataset", name, "--part", "all"]
     yield f"{shlex.join([*words, '--allow-seen'])} measures all that is there now"
     if not run.folder.split.closed_set:
         rule = str(Spec("saved", {"path": str(path / "split.json")}))
-        train = shlex.join(["metricforge", "train", "--dataset", named, "--split", rule])
+        train = shlex.join(["metricforge", "train", "--dataset", name, "--split", rule])
         yield f"{train} trains anew with the same classes held out"
 
 
@@ -58,7 +58,7 @@ def own_dataset(run: Run) -> Spec:
     UsageError for an object. A run may be a stranger's: to read it must write nothing elsewhere.
     """
     dataset = run.recipe.dataset
-    if isinstance(dataset, Given):
+    if isinstance(dataset, CustomObject):
         raise UsageError(
             f"{run.path} was trained on a Dataset of your own ({dataset.name}): pass one, "
             "evaluate(run, dataset)."
@@ -69,13 +69,13 @@ def own_dataset(run: Run) -> Spec:
 
 
 def is_own(run: Run, dataset: Dataset) -> bool:
-    """Whether a dataset holds what a run was trained on, wherever it lies."""
+    """Whether a dataset is the one that a run was trained on, wherever it lies."""
     return run.folder.split.dataset_fingerprint == fingerprint(dataset)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A part of a dataset by its name, and the indices of its images and of those that validate."""
+    """A part of a dataset: its name, and the indices of its images and of the validation images."""
 
     dataset: Dataset
     split: Split | None
@@ -85,7 +85,7 @@ class Tested:
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split | None, part: str | None) -> Tested:
-        """The part of that name or the usual one, by a run's split or the dataset's own."""
+        """The part of that name or the default one, by a run's split or the dataset's own."""
         name, indices = _part(dataset, split, part)
         validation = _validation(dataset, split) if name == "test" else None
         return cls(dataset, split, name, indices, validation)
@@ -100,23 +100,25 @@ class Tested:
     def closed_set(self) -> bool:
         return self.split is not None and self.split.closed_set
 
-    def seen_by(self, model: EmbeddingModel) -> tuple[str, ...]:
+    def overlap_with(self, model: EmbeddingModel) -> tuple[str, ...]:
         """The classes whose names the model was trained or selected on.
 
-        A path of another dataset is also seen where one of its ends was, or where it is the end of
-        one: how many folders lie around the classes says nothing of what they are.
+        In another dataset a path also matches by its ends, or as the end of a training class: the
+        number of folders around the classes does not matter.
         """
-        seen = set(model.card.seen_classes)
+        trained_on = set(model.card.seen_classes)
         if self.split is not None:  # the run's own, whose names are exact
-            return tuple(sorted(seen & set(self.classes)))
-        ends = {end for name in seen for end in _ends(name)}
+            return tuple(sorted(trained_on & set(self.classes)))
+        ends = {end for name in trained_on for end in _ends(name)}
         return tuple(
-            sorted(name for name in set(self.classes) if name in ends or seen & {*_ends(name)})
+            sorted(
+                name for name in set(self.classes) if name in ends or trained_on & {*_ends(name)}
+            )
         )
 
 
 def _ends(path: str) -> Iterator[str]:
-    """A path without its outermost folders, from none of them to all: a/b/c, b/c, c."""
+    """A path with ever fewer of its outermost folders: a/b/c, b/c, c."""
     while path:
         yield path
         path = path.partition("/")[2]
@@ -153,11 +155,11 @@ def _own(dataset: Dataset, split: Split | None, part: str) -> Tensor:
     return (dataset.official == PARTS[part]).nonzero().flatten()
 
 
-def seen_message(seen: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:
-    """Why classes that a model has seen are not measured."""
-    shown = ", ".join(seen[:8]) + (", ..." if len(seen) > 8 else "")
+def overlap_message(overlap: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:
+    """The error for classes that a model was trained or selected on."""
+    shown = ", ".join(overlap[:8]) + (", ..." if len(overlap) > 8 else "")
     return (
-        f"{len(seen)} classes of '{dataset.name}' have names that the model was trained or "
+        f"{len(overlap)} classes of '{dataset.name}' have names that the model was trained or "
         f"selected on (on '{model.card.trained_on}'): {shown}; a held-out number can't be "
         "measured on them. If they are other things, or you want it all the same, pass "
         "--allow-seen."

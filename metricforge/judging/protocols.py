@@ -1,4 +1,4 @@
-"""What an evaluation asks: protocols, and few-shot episodes that come from a file or go to one."""
+"""The questions of an evaluation: protocols, and few-shot episodes from a file or to a file."""
 
 from __future__ import annotations
 
@@ -35,16 +35,18 @@ class Questions:
         episodes_out: str | Path | None,
         registry: Registry,
     ) -> Questions:
-        """By specs, or else the episodes of the file, or else the usual ones."""
+        """The protocols of the specs, else the episodes of the file, else the default ones."""
         texts = (protocols,) if isinstance(protocols, str) else tuple(protocols or ())
         specs = {text: Spec.parse(text) for text in texts or USUAL_PROTOCOLS}
         if episodes is not None:
-            given = read_episodes(Path(episodes), dataset)
-            dataset = replace(dataset, trials={**dataset.trials, **given})
-            asked = specs if texts else {}
-            answered = {spec.options.get("official") for spec in asked.values()}
-            others = [Spec("oneshot", {"official": name}) for name in given if name not in answered]
-            specs = {**asked, **{str(spec): spec for spec in others}}
+            loaded = read_episodes(Path(episodes), dataset)
+            dataset = replace(dataset, trials={**dataset.trials, **loaded})
+            requested = specs if texts else {}
+            answered = {spec.options.get("official") for spec in requested.values()}
+            remaining = [
+                Spec("oneshot", {"official": name}) for name in loaded if name not in answered
+            ]
+            specs = {**requested, **{str(spec): spec for spec in remaining}}
         if episodes_out is not None and Path(episodes_out).exists():
             raise UsageError(f"{episodes_out} exists already; give another file for the episodes.")
         made = {text: make_protocol(registry, spec) for text, spec in specs.items()}
@@ -52,11 +54,11 @@ class Questions:
 
     @property
     def want_validation(self) -> bool:
-        """Whether some protocol chooses a threshold or the like by validation classes."""
+        """Whether a protocol uses validation classes, e.g. to choose a threshold."""
         return any(wants_validation(protocol) for protocol in self.protocols.values())
 
     def keep(self, measured: Measured) -> None:
-        """Write the episodes that were drawn, if the user wants them."""
+        """Write the drawn episodes, if there is a file for them."""
         if self.out is None:
             return
         if not measured.trials:

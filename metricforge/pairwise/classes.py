@@ -64,10 +64,10 @@ class Classes:
         Returns:
             The classes.
         """
-        found = cls._sorted(on_host, labels.device)
+        classes = cls._sorted(on_host, labels.device)
         if not labels.is_inference():
-            _KNOWN[labels] = (labels._version, found)
-        return found
+            _KNOWN[labels] = (labels._version, classes)
+        return classes
 
     @classmethod
     def _sorted(cls, labels: Tensor, device: torch.device) -> Classes:

@@ -49,8 +49,8 @@ class ChosenTriplets:
         both = (classes.positives(rows) > 0) & (classes.negatives(rows) > 0)
         parts: tuple[Tensor, ...] = (classes.there(rows), positive, negative)
         if not both.all():
-            kept = classes.there(np.flatnonzero(both))
-            parts = tuple(part[kept] for part in parts)
+            selected = classes.there(np.flatnonzero(both))
+            parts = tuple(part[selected] for part in parts)
         self._parts.append(parts)
 
     def triplets(self) -> Triplets:

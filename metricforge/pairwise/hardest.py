@@ -12,8 +12,8 @@ from metricforge.pairwise.tiling import Tiling
 
 # Classes of up to so many images are compared within themselves, outside of the tiles.
 SMALL = 8
-# A batch of up to so many is compared in one piece on a CPU: there calls cost more than sums.
-IN_ONE_PIECE = 256
+# A batch of up to so many is compared without tiles on a CPU: there calls cost more than sums.
+UNTILED = 256
 
 
 def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
@@ -27,8 +27,8 @@ def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
     Returns:
         int64 [B] each, in sorted rows (see `Classes`); any row where there is none.
     """
-    if tiling.rows.device.type == "cpu" and 0 < len(tiling.rows) <= IN_ONE_PIECE:
-        return _in_one_piece(tiling)
+    if tiling.rows.device.type == "cpu" and 0 < len(tiling.rows) <= UNTILED:
+        return _untiled(tiling)
     farthest, nearest = _Lowest(tiling.rows), _Lowest(tiling.rows)
     small = tiling.classes.largest <= SMALL
     if small:
@@ -39,10 +39,10 @@ def hardest(tiling: Tiling) -> tuple[Tensor, Tensor]:
             farthest.add(apart, tile.first, tile.window.start)
             tile.hide_same(torch.inf)
         nearest.add(tile.values, tile.first, tile.first)
-    return farthest.place, nearest.place
+    return farthest.index, nearest.index
 
 
-def _in_one_piece(tiling: Tiling) -> tuple[Tensor, Tensor]:
+def _untiled(tiling: Tiling) -> tuple[Tensor, Tensor]:
     """The same from all distances [B, B], each computed from the difference."""
     count, of_row = len(tiling.rows), tiling.classes.of_row_there
     above, below = _triangles(count)
@@ -65,7 +65,7 @@ def _triangles(count: int) -> tuple[Tensor, Tensor]:
 
 
 def _compare_within(tiling: Tiling, farthest: _Lowest) -> None:
-    """Compare each image with the next of its class, then with the one after, and so on."""
+    """Compare each image with the next of its class, then with the second next, and so on."""
     rows, of_row = tiling.centred, tiling.classes.of_row_there
     image = torch.arange(len(rows), device=rows.device)
     for step in range(1, tiling.classes.largest):
@@ -80,23 +80,23 @@ class _Lowest:
 
     def __init__(self, rows: Tensor) -> None:
         self.value = rows.new_full((len(rows),), torch.inf)
-        self.place = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        self.index = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
 
     def add(self, values: Tensor, row: int, column: int) -> None:
-        """Update with values [R, W], whose first row and column are the same image, or it later."""
-        found, place = lowest(values)
-        self.keep(row, found, place + column)
+        """Update with values [R, W] of images from `row` on by images from `column` >= `row` on."""
+        low, index = lowest(values)
+        self.keep(row, low, index + column)
         beyond = row + len(values) - column
         if beyond < values.shape[1]:
-            found, place = lowest(values[:, beyond:], dim=0)
-            self.keep(column + beyond, found, place + row)
+            low, index = lowest(values[:, beyond:], dim=0)
+            self.keep(column + beyond, low, index + row)
 
-    def keep(self, first: int, found: Tensor, place: Tensor) -> None:
-        """Update the images from `first` on where the values [M] are lower, with `place` [M].
+    def keep(self, first: int, values: Tensor, indices: Tensor) -> None:
+        """Update the images from `first` on where the values [M] are lower, with `indices` [M].
 
         NaN counts as lowest: only pairs have NaN, and the result must be a pair.
         """
-        found = found.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        value, known = (kept[first : first + len(found)] for kept in (self.value, self.place))
-        known.copy_(torch.where(found < value, place, known))
-        torch.minimum(value, found, out=value)
+        values = values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        best, known = (state[first : first + len(values)] for state in (self.value, self.index))
+        known.copy_(torch.where(values < best, indices, known))
+        torch.minimum(best, values, out=best)

@@ -53,23 +53,23 @@ class _Distances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
         rows = _widened(embeddings)
-        found = rows.new_empty(len(first))
-        for part, one, other in _parts(rows, first, second):
-            torch.linalg.vector_norm(one.sub_(other), dim=1, out=found[part])
-        ctx.save_for_backward(embeddings, first, second, found)
-        return found
+        lengths = rows.new_empty(len(first))
+        for part, left, right in _parts(rows, first, second):
+            torch.linalg.vector_norm(left.sub_(right), dim=1, out=lengths[part])
+        ctx.save_for_backward(embeddings, first, second, lengths)
+        return lengths
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        embeddings, first, second, found = ctx.saved_tensors
+        embeddings, first, second, lengths = ctx.saved_tensors
         rows = _widened(embeddings)
         gradient = torch.zeros_like(rows)
         # Between rows that coincide the difference is zero: so is the gradient then, not NaN.
         # The square of a smaller distance has no digits, and no slope must overflow.
-        scale = slope / found.clamp(min=torch.finfo(found.dtype).tiny ** 0.5)
-        for part, one, other in _parts(rows, first, second):
-            pull = one.sub_(other).mul_(scale[part, None])
+        scale = slope / lengths.clamp(min=torch.finfo(lengths.dtype).tiny ** 0.5)
+        for part, left, right in _parts(rows, first, second):
+            pull = left.sub_(right).mul_(scale[part, None])
             gradient.index_add_(0, first[part], pull)
             gradient.index_add_(0, second[part], pull, alpha=-1)
         return gradient.to(embeddings.dtype), None, None
@@ -79,11 +79,11 @@ class _Dots(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
         rows = _widened(embeddings)
-        found = rows.new_empty(len(first))
-        for part, one, other in _parts(rows, first, second):
-            torch.sum(one.mul_(other), dim=1, out=found[part])
+        products = rows.new_empty(len(first))
+        for part, left, right in _parts(rows, first, second):
+            torch.sum(left.mul_(right), dim=1, out=products[part])
         ctx.save_for_backward(embeddings, first, second)
-        return found
+        return products
 
     @staticmethod
     @once_differentiable
@@ -91,9 +91,9 @@ class _Dots(torch.autograd.Function):
         embeddings, first, second = ctx.saved_tensors
         rows = _widened(embeddings)
         gradient = torch.zeros_like(rows)
-        for part, one, other in _parts(rows, first, second):
-            gradient.index_add_(0, first[part], other.mul_(slope[part, None]))
-            gradient.index_add_(0, second[part], one.mul_(slope[part, None]))
+        for part, left, right in _parts(rows, first, second):
+            gradient.index_add_(0, first[part], right.mul_(slope[part, None]))
+            gradient.index_add_(0, second[part], left.mul_(slope[part, None]))
         return gradient.to(embeddings.dtype), None, None
 
 
@@ -105,10 +105,10 @@ def _parts(rows: Tensor, first: Tensor, second: Tensor) -> Iterator[tuple[slice,
     """Slices of the pairs, each with its rows, in memory that is reused for the next slice."""
     # A GPU needs more pairs at a time, and has no such cache.
     size = min(PART if rows.device.type == "cpu" else 256 * PART, len(first))
-    one, other = rows.new_empty(2, size, rows.shape[1])
+    left, right = rows.new_empty(2, size, rows.shape[1])
     for begin in range(0, len(first), max(size, 1)):
         part = slice(begin, min(begin + size, len(first)))
         count = part.stop - part.start
-        torch.index_select(rows, 0, first[part], out=one[:count])
-        torch.index_select(rows, 0, second[part], out=other[:count])
-        yield part, one[:count], other[:count]
+        torch.index_select(rows, 0, first[part], out=left[:count])
+        torch.index_select(rows, 0, second[part], out=right[:count])
+        yield part, left[:count], right[:count]

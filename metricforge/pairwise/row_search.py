@@ -33,13 +33,13 @@ def lowest(values: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
     reduced = values.narrow(dim, 0, whole).unflatten(dim, (-1, runs)).amin(dim)
     along = (1, -1) if dim else (-1, 1)
     steps = torch.arange(0, whole, runs, device=values.device).view(along)
-    places = reduced.argmin(dim, keepdim=True) + steps
+    candidates = reduced.argmin(dim, keepdim=True) + steps
     if whole < length:
-        rest = torch.arange(whole, length, device=values.device).view(along)
+        tail = torch.arange(whole, length, device=values.device).view(along)
         lines = (len(values), -1) if dim else (-1, values.shape[1])
-        places = torch.cat([places, rest.expand(lines)], dim=dim)
-    found, place = values.gather(dim, places).min(dim)
-    return found, places.gather(dim, place.unsqueeze(dim)).squeeze(dim)
+        candidates = torch.cat([candidates, tail.expand(lines)], dim=dim)
+    least, position = values.gather(dim, candidates).min(dim)
+    return least, candidates.gather(dim, position.unsqueeze(dim)).squeeze(dim)
 
 
 def nearest_beyond(values: Tensor, thresholds: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,18 +57,18 @@ def nearest_beyond(values: Tensor, thresholds: Tensor, spare: Tensor) -> tuple[T
     """
     if thresholds.shape[1] >= MANY:
         ordered, columns = values.sort(1)
-        place = torch.searchsorted(ordered, thresholds.contiguous(), right=True)
-        place.clamp_(max=values.shape[1] - 1)
-        found = ordered.gather(1, place)
-        return columns.gather(1, place), (found > thresholds) & (found < torch.inf)
+        position = torch.searchsorted(ordered, thresholds.contiguous(), right=True)
+        position.clamp_(max=values.shape[1] - 1)
+        candidates = ordered.gather(1, position)
+        return columns.gather(1, position), (candidates > thresholds) & (candidates < torch.inf)
     columns = torch.zeros_like(thresholds, dtype=torch.int64)
-    there = torch.zeros_like(thresholds, dtype=torch.bool)
+    exists = torch.zeros_like(thresholds, dtype=torch.bool)
     for k in range(thresholds.shape[1]):
         # Negative for what is beyond, and the lower the nearer; a tie is +inf.
         torch.sub(thresholds[:, k, None], values, out=spare).reciprocal_()
         best, columns[:, k] = lowest(spare)
-        there[:, k] = best < 0
-    return columns, there
+        exists[:, k] = best < 0
+    return columns, exists
 
 
 def nth_below(
@@ -95,12 +95,12 @@ def nth_below(
             (count > 0) & ~thresholds.isnan()
         )
     columns = torch.zeros_like(thresholds, dtype=torch.int64)
-    there = torch.zeros_like(thresholds, dtype=torch.bool)
+    exists = torch.zeros_like(thresholds, dtype=torch.bool)
     for k in range(thresholds.shape[1]):
         torch.sub(thresholds[:, k, None], values, out=spare).sign_().clamp_(min=0)
         torch.cumsum(spare, 1, out=spare)
         count = spare[:, -1]
-        wanted = (share[:, k] * count).floor() + 1
-        found = torch.searchsorted(spare, wanted[:, None].to(spare.dtype)).squeeze(1)
-        columns[:, k], there[:, k] = found.clamp(max=values.shape[1] - 1), count > 0
-    return columns, there
+        rank = (share[:, k] * count).floor() + 1
+        position = torch.searchsorted(spare, rank[:, None].to(spare.dtype)).squeeze(1)
+        columns[:, k], exists[:, k] = position.clamp(max=values.shape[1] - 1), count > 0
+    return columns, exists

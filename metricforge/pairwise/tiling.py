@@ -144,11 +144,11 @@ class Tiling:
     def _within(self, tile: Tile) -> None:
         """Write the distances of images of one class."""
         rows, norms = self.about_classes
-        found = norms.new_empty(tile.same.shape)
-        _squared(found, rows, norms, tile, tile.window)
-        found.masked_fill_(~tile.positive, torch.inf)
-        _sharpen(found, rows, norms, tile, tile.window)
-        tile.near.copy_(torch.where(tile.same, found, tile.near))
+        distances = norms.new_empty(tile.same.shape)
+        _squared(distances, rows, norms, tile, tile.window)
+        distances.masked_fill_(~tile.positive, torch.inf)
+        _sharpen(distances, rows, norms, tile, tile.window)
+        tile.near.copy_(torch.where(tile.same, distances, tile.near))
         tile.values.scatter_(1, tile.own[:, None] - tile.first, 0.0)
 
     @cached_property

@@ -1,1 +1,1 @@
-"""What a user chose: the options of a training, their defaults, and the components they name."""
+"""The options of a training, their defaults, and the components that they name."""

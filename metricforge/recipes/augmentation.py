@@ -1,4 +1,4 @@
-"""The augmentations of a recipe, put together for its images."""
+"""The augmentations of a recipe, combined for its images."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from metricforge.training.augmentation import Chain
 SAMPLED = 200
 
 
-def asked_orientations(recipe: Recipe, steps: Sequence[Augmentation]) -> int | None:
-    """The orientations that count as classes; None where neither recipe nor augmentation says."""
-    asked: set[int] = {step.orientations for step in steps if isinstance(step, TurningIntoClasses)}
+def requested_orientations(recipe: Recipe, steps: Sequence[Augmentation]) -> int | None:
+    """The orientations that count as classes; None if neither recipe nor augmentation sets them."""
+    requested: set[int] = {
+        step.orientations for step in steps if isinstance(step, TurningIntoClasses)
+    }
     if recipe.orientations is not None:
-        asked.add(recipe.orientations)
-    if len(asked) > 1:
-        numbers = " and ".join(map(str, sorted(asked)))
+        requested.add(recipe.orientations)
+    if len(requested) > 1:
+        numbers = " and ".join(map(str, sorted(requested)))
         raise UsageError(f"an augmentation and --orientations ask for {numbers}; give one.")
-    return next(iter(asked), None)
+    return next(iter(requested), None)
 
 
 def chained(steps: Sequence[Any], seed: int, images: Images, train: Tensor) -> Chain | None:
-    """The augmentations as one, filling in the usual colour at the edges of the train images."""
+    """The augmentations as one, which fills borders with the edge colour of the train images."""
     return Chain(steps, seed, edge_colour(images, train)) if steps else None
 
 
 def edge_colour(images: Images, train: Tensor) -> list[float]:
     """The median of the outermost pixels in each channel, over an even sample.
 
-    Where an image is turned or shifted, what comes in looks like its background: black beside
-    light strokes, white beside dark ones. Measured rather than mirrored, so that no stroke is
-    drawn twice.
+    The border of a turned or shifted image is filled with it, like its background: black beside
+    light strokes, white beside dark ones. Mirroring would draw strokes twice.
     """
     sample = images.take(train[:: -(-len(train) // SAMPLED)]).cpu()
     edges = [sample[:, :, 0], sample[:, :, -1], sample[:, :, :, 0], sample[:, :, :, -1]]

@@ -1,4 +1,4 @@
-"""From specs, classes or finished objects to components, checked where a plugin may err."""
+"""Components built from specs, classes or finished objects, with checks of a plugin's errors."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[
     made = chosen.value
     if not chosen.is_finished:
         offers = {**offers, "build": registry.builder(kind, offers)}
-        asked = [name for name in asks_of(chosen.value) if name in offers]
-        made = chosen.value(**{name: offers[name] for name in asked})
+        required = [name for name in asks_of(chosen.value) if name in offers]
+        made = chosen.value(**{name: offers[name] for name in required})
     refuse_misnamed(kind, made, blame_of(made))
     return made
 
 
 def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Dataset:
-    """The dataset that a spec names, or the given one; PluginError if it breaks the contract."""
+    """The dataset of a spec or an object; PluginError if it breaks the contract."""
     made = component(registry, "dataset", dataset, {"root": Path(data_root).expanduser()})
     name = f"dataset {dataset}"
     if not isinstance(made, Dataset):
@@ -81,8 +81,8 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
     return made
 
 
-def _is_file(given: Any) -> bool:
-    return isinstance(given, Path) or callable(getattr(given, "read", None))
+def _is_file(image: Any) -> bool:
+    return isinstance(image, Path) or callable(getattr(image, "read", None))
 
 
 def make_protocol(registry: Registry, spec: Spec) -> EvaluationProtocol:
@@ -94,7 +94,7 @@ def make_protocol(registry: Registry, spec: Spec) -> EvaluationProtocol:
 def build_model(
     recipe: Recipe, registry: Registry, dataset: Dataset, split: Split, images: Images
 ) -> EmbeddingModel:
-    """The untrained model of a recipe, drawn from torch's generator as it is now."""
+    """The untrained model of a recipe, drawn from torch's generator in its current state."""
     channels, height, width = images.shape
     offers = {"in_channels": channels, "image_size": (height, width)}
     backbone = component(registry, "backbone", recipe.backbone, offers)
@@ -104,10 +104,10 @@ def build_model(
             f"backbone '{recipe.backbone}' must be an nn.Module with an int out_features."
         )
     head = component(registry, "head", recipe.head, {"in_features": features, "dim": recipe.dim})
-    wanted = preprocessing_of(backbone, str(recipe.backbone))
-    mean, std = _normalization(wanted, images, split.train)
+    preprocessing = preprocessing_of(backbone, str(recipe.backbone))
+    mean, std = _normalization(preprocessing, images, split.train)
     card = Card(
-        # What is saved holds the weights: it must be built again without fetching them.
+        # A saved model has the weights: it must be built again without fetching them.
         backbone=(
             backbone.rebuild
             if isinstance(backbone, Rebuildable)
@@ -118,11 +118,11 @@ def build_model(
         shape=images.shape,
         mean=mean,
         std=std,
-        input_size=wanted.size or images.shape[1:],
-        interpolation=wanted.interpolation,
+        input_size=preprocessing.size or images.shape[1:],
+        interpolation=preprocessing.interpolation,
         reading=dataset.reading,
         trained_on=dataset.name,
-        seen_classes=_seen(split, dataset),
+        seen_classes=_training_classes(split, dataset),
         split=split.hash,
     )
     model = build(registry, card, backbone, head)
@@ -131,23 +131,25 @@ def build_model(
 
 
 def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
-    """What a backbone wants to be given; PluginError when it does not say it as agreed."""
-    wanted = backbone.preprocessing if isinstance(backbone, Preprocessed) else Preprocessing()
-    if not isinstance(wanted, Preprocessing):
+    """The preprocessing that a backbone requires; PluginError if it is not a Preprocessing."""
+    preprocessing = (
+        backbone.preprocessing if isinstance(backbone, Preprocessed) else Preprocessing()
+    )
+    if not isinstance(preprocessing, Preprocessing):
         raise PluginError(
             f"backbone '{name}': preprocessing must be a metricforge.contracts.Preprocessing, not "
-            f"{type(wanted).__name__}."
+            f"{type(preprocessing).__name__}."
         )
-    return wanted
+    return preprocessing
 
 
 def _recorded(registry: Registry, kind: str, chosen: Component) -> str:
-    """A component as a model's card names it: its spec with all defaults, or the object."""
+    """The record of a component in a model's card: its spec with all defaults, or the object."""
     return str(registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen)
 
 
 def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recipe) -> None:
-    """Two images through the network, before anything slow: its shapes must be as promised."""
+    """Check the network's output shapes on two images, before anything slow."""
     shown = images.take(train[:2]).cpu()
     model.eval()
     with torch.inference_mode():
@@ -158,18 +160,18 @@ def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recip
 
 
 def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
-    """What a module makes of two images, [2, width]; PluginError for anything else."""
+    """The output of a module for two images, [2, width]; PluginError for anything else."""
     try:
-        given = embed()
+        output = embed()
     except Exception as error:
         if out_of_memory(error):
             raise ResourceError(f"out of memory in {name}; a smaller one takes less.") from error
         reason = " ".join(str(error).split())
         raise PluginError(f"{name} can't embed: {type(error).__name__}: {reason}") from error
-    if not isinstance(given, Tensor) or given.shape != (2, width):
-        got = f"{list(given.shape)} for 2" if isinstance(given, Tensor) else type(given).__name__
+    if not isinstance(output, Tensor) or output.shape != (2, width):
+        got = f"{list(output.shape)} for 2" if isinstance(output, Tensor) else type(output).__name__
         raise PluginError(f"{name} must give [B, {width}] for B images, not {got}.")
-    return given
+    return output
 
 
 def _indexes(values: Any, count: int, limit: int) -> bool:
@@ -181,23 +183,27 @@ def _indexes(values: Any, count: int, limit: int) -> bool:
     )
 
 
-def _seen(split: Split, dataset: Dataset) -> tuple[str, ...]:
-    seen = {*split.classes("train", dataset), *split.classes("validation", dataset)}
-    return tuple(name for name in dataset.classes if name in seen)
+def _training_classes(split: Split, dataset: Dataset) -> tuple[str, ...]:
+    used = {*split.classes("train", dataset), *split.classes("validation", dataset)}
+    return tuple(name for name in dataset.classes if name in used)
 
 
 Numbers = tuple[float, ...]
 
 
-def _normalization(wanted: Preprocessing, images: Images, train: Tensor) -> tuple[Numbers, Numbers]:
-    """Mean and deviation of each channel: those the backbone was trained with, or the train set's.
+def _normalization(
+    preprocessing: Preprocessing, images: Images, train: Tensor
+) -> tuple[Numbers, Numbers]:
+    """Mean and deviation of each channel: those of the backbone's pretraining, or the train set's.
 
     Measured on an even sample; a backbone's three channels are averaged for grey images.
     """
     channels = images.shape[0]
-    given = [part and _for_channels(part, channels) for part in (wanted.mean, wanted.std)]
-    if given[0] and given[1]:
-        return given[0], given[1]
+    declared = [
+        part and _for_channels(part, channels) for part in (preprocessing.mean, preprocessing.std)
+    ]
+    if declared[0] and declared[1]:
+        return declared[0], declared[1]
     sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
     total = torch.zeros(2, channels, dtype=torch.float64)
     for batch in read_ahead(images, sample.split(256)):
@@ -205,7 +211,7 @@ def _normalization(wanted: Preprocessing, images: Images, train: Tensor) -> tupl
         total += torch.stack([pixels.mean((2, 3)).sum(0), pixels.square().mean((2, 3)).sum(0)])
     mean, square = total / len(sample)
     std = (square - mean.square()).clamp(min=1e-4).sqrt()
-    return given[0] or _rounded(mean), given[1] or _rounded(std)
+    return declared[0] or _rounded(mean), declared[1] or _rounded(std)
 
 
 def _for_channels(numbers: Numbers, channels: int) -> Numbers:

@@ -1,4 +1,4 @@
-"""What a user calls a dataset: its spec, or simply a folder or a file."""
+"""A dataset by the user's name for it: its spec, or the path of a folder or a file."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ OF_FILES = {".csv": "csv", ".npz": "npz"}
 
 
 def open_dataset(what: str, registry: Registry, data_root: str | None = None) -> Dataset:
-    """The dataset that a spec, a folder or a file gives; `data_root` is where others lie."""
+    """The dataset of a spec, a folder or a file; `data_root` is the folder of named datasets."""
     root = data_root or Recipe().data_root
     return make_dataset(registry, dataset_spec(what, registry), root)
 
 
 def located(recipe: Recipe, registry: Registry) -> Recipe:
-    """The recipe with the spec of a dataset that was given by a text; see :func:`dataset_spec`."""
+    """The recipe with its dataset's text replaced by a spec; see :func:`dataset_spec`."""
     if not isinstance(recipe.dataset, str):
         return recipe
     return recipe.but(dataset=dataset_spec(recipe.dataset, registry))
 
 
 def dataset_spec(what: str, registry: Registry) -> Spec:
-    """The spec of a dataset that is given by one, or by the path of what holds it.
+    """The spec of a dataset from its text, a spec or a path.
 
     A folder or an archive is "folder:path=...", a .csv "csv:path=...", an .npz "npz:path=...".
-    The name of a dataset that is installed means that, whatever lies in the current folder: write
-    ./digits for a folder of that name. Raises UsageError for what is neither.
+    The name of an installed dataset takes precedence over a folder: write ./digits for a folder of
+    that name. Raises UsageError for anything else.
     """
     if _is_path(what, registry):
         path = Path(what).expanduser()
         return Spec(OF_FILES.get(path.suffix.lower(), FOLDER), {"path": str(path)})
-    name, colon, rest = what.partition(":")
-    if colon and "=" not in rest and name in {FOLDER, *OF_FILES.values()}:
+    name, colon, argument = what.partition(":")
+    if colon and "=" not in argument and name in {FOLDER, *OF_FILES.values()}:
         raise UsageError(
-            f"can't read the dataset '{what}'; write {Spec(name, {'path': rest})}, with its option."
+            f"can't read the dataset '{what}'; write {Spec(name, {'path': argument})}, with its "
+            "option."
         )
     spec = Spec.parse(what)
     try:
@@ -60,7 +61,7 @@ def dataset_spec(what: str, registry: Registry) -> Spec:
 
 
 def refuse_inside(out: Path, dataset: Component | str) -> None:
-    """UsageError for an output that would lie among the images of a dataset, given as its spec."""
+    """UsageError for an output that would lie among the images of a dataset."""
     path = dataset.options.get("path") if isinstance(dataset, Spec) else None
     if path and Path(path).is_dir():
         refuse_among(out, Path(path))

@@ -1,4 +1,4 @@
-"""The defaults that suit: those that depend on the data, and all of them written out."""
+"""The defaults that depend on the data, and recipes with all defaults written out."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from metricforge.enforcement import accepted_kinds
 from metricforge.entry_points import OWN
 from metricforge.errors import PluginError, UsageError
 from metricforge.plugin_errors import name_of
-from metricforge.recipes.recipe import Component, Given, Recipe, options
+from metricforge.recipes.recipe import Component, CustomObject, Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 
 # Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
 OF_DRAWINGS, OF_PHOTOGRAPHS = 50_000, 100_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
-# More than any time is enough for.
+# More than fit in any time.
 MOST_EPOCHS_IN_TIME = 100_000
-# With fewer classes to train on, the network learns to tell those apart and little else: each
-# orientation of a drawing then counts as a further class.
+# With fewer classes to train on, the network hardly generalises to others: each orientation of a
+# drawing then counts as a further class.
 FEW_CLASSES = 20
 CROP_AND_FLIP = (Spec("crop", typed=False), Spec("flip", typed=False))
 
@@ -38,12 +38,12 @@ def suited(
 ) -> Recipe:
     """The recipe with the defaults that depend on the data.
 
-    These are the split, the augmentations, the epochs and, unless given here, the orientations.
+    These are the split, the augmentations, the epochs and, unless passed, the orientations.
     """
     few = not split.closed_set and len(split.classes("train", dataset)) < FEW_CLASSES
     # A finished sampler or loss was made for the classes as they are.
     parts = (recipe.sampler, recipe.loss)
-    made = any(isinstance(part, Given) and part.is_finished for part in parts)
+    made = any(isinstance(part, CustomObject) and part.is_finished for part in parts)
     usual_views = 8 if few and dataset.turns_into_classes and not made else 1
     views = usual_views if orientations is None else orientations
     if views > 1 and made:
@@ -59,12 +59,12 @@ def suited(
 
 
 def of_photographs(source: Dataset, images: Images, split: Split) -> bool:
-    """Whether a dataset is of photographs; drawings, which a turn makes another thing, are not."""
+    """Whether a dataset is of photographs, and a turned image is still of the same class."""
     return not source.turns_into_classes and are_photographs(images, split.train)
 
 
 def usual_augmentations(recipe: Recipe, photographs: bool) -> tuple[Component, ...]:
-    """The augmentations of a recipe, those that suit where none are given."""
+    """The augmentations of a recipe, by default those that suit the data."""
     if recipe.augment is not None:
         return recipe.augment
     return CROP_AND_FLIP if photographs else ()
@@ -73,9 +73,9 @@ def usual_augmentations(recipe: Recipe, photographs: bool) -> tuple[Component, .
 def in_a_line(
     recipe: Recipe, registry: Registry, shape: tuple[int, int, int], photographs: bool
 ) -> str:
-    """What training on these images means, in one line: size, network and how it is trained."""
+    """A line about the training: image size, network, augmentation, optimizer, epochs."""
     _, height, width = shape
-    names = [one.name if isinstance(one, Spec) else "your own" for one in recipe.augment or ()]
+    names = [step.name if isinstance(step, Spec) else "your own" for step in recipe.augment or ()]
     parts = (
         *(("photographs",) if photographs else ()),
         f"{height} x {width} pixels",
@@ -88,9 +88,9 @@ def in_a_line(
 
 
 def _usual_epochs(recipe: Recipe, images: int, budget: int) -> int:
-    """How many passes over so many images, where that is not given."""
+    """The default number of epochs."""
     if recipe.images is not None:
-        # An epoch shows each image once or more: none of these comes too soon.
+        # An epoch shows each image once or more: these are enough.
         return math.ceil(recipe.images / images)
     if recipe.seconds is not None:
         return MOST_EPOCHS_IN_TIME
@@ -102,8 +102,8 @@ def completed(recipe: Recipe, registry: Registry) -> Recipe:
 
     changes: dict[str, Any] = {}
     for name, kind, chosen in recipe.components():
-        one = _complete(registry, kind, chosen)
-        changes[name] = (*changes.get(name, ()), one) if options()[name].several else one
+        full = _complete(registry, kind, chosen)
+        changes[name] = (*changes.get(name, ()), full) if options()[name].several else full
     return recipe.but(**changes, split=recipe.split and complete_split(recipe.split))
 
 
@@ -114,16 +114,16 @@ def _complete(registry: Registry, kind: str, chosen: Component) -> Component:
 def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:
     """The spec of the loss that a sampler suggests; UsageError with the choices if it does not.
 
-    `chosen` is how the user chose the sampler. Where two distributions have the suggested loss,
-    it means that of its own: an unrelated plugin must not come between.
+    `chosen` is the sampler as the user chose it. If several distributions have the suggested loss,
+    the sampler's own is meant: an unrelated plugin must not shadow it.
     """
     suggested = sampler.default_loss if isinstance(sampler, SuggestingLoss) else None
     if suggested is None:
         names = ", ".join(entry.shown for entry in registry.entries("loss"))
         raise UsageError(f"this sampler suggests no loss; name one with --loss: {names}.")
     if not isinstance(suggested, str):
-        given = type(suggested).__name__
-        raise PluginError(f"{name_of(sampler)}: default_loss must be a spec, a str, not {given}.")
+        actual = type(suggested).__name__
+        raise PluginError(f"{name_of(sampler)}: default_loss must be a spec, a str, not {actual}.")
     spec = Spec.parse(suggested)
     owners = {entry.distribution for entry in registry.entries("loss") if entry.name == spec.name}
     if len(owners) > 1 and spec.distribution is None and isinstance(chosen, Spec):

@@ -26,13 +26,13 @@ _ABOUT = "about"
 
 @dataclass(frozen=True)
 class About:
-    """An option beside its name, type and default.
+    """The description of an option, apart from its name, type and default.
 
     Args:
         help: One or two sentences.
         section: One of SECTIONS.
-        usual: What a default of None means, in words.
-        metavar: What its value is called in the help; by default the name of its type.
+        usual: The meaning of a default of None, in words.
+        metavar: The name of its value in the help; by default the name of its type.
         kind: The kind of component that it names, "" for none.
         switch: The two flags of a bool, as "channels-last/channels-first"; by default "x/no-x".
         flag: The flag on the command line, where it is not the name of the field.
@@ -65,8 +65,8 @@ class About:
 class Option:
     """A field of the recipe: its name, type, default and description.
 
-    `type` is str, int, float or bool, also if the field may be None, and :class:`Spec` for what is
-    written as a spec. `several`: the field holds a tuple of them.
+    `type` is str, int, float or bool, also if the field may be None, and :class:`Spec` for a
+    component. `several`: the field holds a tuple of them.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Option:
 
     @property
     def takes_objects(self) -> bool:
-        """Whether a program may give a Python object in place of the spec of a component."""
+        """Whether a program may pass a Python object instead of the spec of a component."""
         return self.about.kind not in ("", "protocol")
 
     def check(self, value: Any) -> None:
@@ -89,7 +89,7 @@ class Option:
         about = self.about
         if value is None:
             return
-        # Said this way round, each comparison is false for NaN.
+        # Written this way round, each comparison is false for NaN.
         if about.least is not None and not value >= about.least:
             raise UsageError(f"{self.name} must be at least {about.least:g}, not {value}.")
         if about.below is not None and not (about.above or 0) < value < about.below:
@@ -111,14 +111,16 @@ def option(default: Any, help: str, section: str, **about: Any) -> Any:
 def declared_options(recipe: type) -> dict[str, Option]:
     """The options that the fields of a recipe's class declare, in order, by name."""
     hints = get_type_hints(recipe)
-    found = {}
-    for one in fields(recipe):
-        kinds = [kind for kind in _alternatives(hints[one.name]) if kind is not NoneType]
+    declared = {}
+    for entry in fields(recipe):
+        kinds = [kind for kind in _alternatives(hints[entry.name]) if kind is not NoneType]
         several = get_origin(kinds[0]) is tuple
         held = _alternatives(get_args(kinds[0])[0]) if several else kinds
         kind = held[0] if held[0] in (str, int, float, bool) else Spec
-        found[one.name] = Option(one.name, kind, one.default, several, one.metadata[_ABOUT])
-    return found
+        declared[entry.name] = Option(
+            entry.name, kind, entry.default, several, entry.metadata[_ABOUT]
+        )
+    return declared
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

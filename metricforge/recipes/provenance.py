@@ -1,4 +1,4 @@
-"""Whose components a run is made of: recorded with it, and asked for when it goes on."""
+"""The distributions of a run's components: recorded with it, and required to resume it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def origins(recipe: Recipe, registry: Registry) -> dict[str, str]:
 
 
 def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, str]) -> list[str]:
-    """Sentences of components that have another version than the run was begun with.
+    """Notes on components of another version than at the start of the run.
 
-    Raises PluginError when one is not there any more, or is another distribution's now.
+    Raises PluginError when one is no longer installed, or is another distribution's now.
     """
-    said: list[str] = []
+    notes: list[str] = []
     for role, kind, spec in _specs(recipe):
         try:
             owner = registry.find(kind, spec)
@@ -39,14 +39,14 @@ def refuse_if_gone(recipe: Recipe, registry: Registry, recorded: Mapping[str, st
                 f"is of {owner.origin}: pip install {name}=={version}."
             )
         if version != owner.version:
-            said.append(
+            notes.append(
                 f"{kind} '{spec.name}' is of {owner.origin} now, the run began with {version}."
             )
-    return said
+    return notes
 
 
 def _specs(recipe: Recipe) -> Iterator[tuple[str, str, Spec]]:
-    """(role, kind, spec) of every component of a recipe that is no object."""
+    """(role, kind, spec) of every component of a recipe that has a spec."""
     for name, kind, chosen in recipe.components():
         if isinstance(chosen, Spec):
             role = f"{kind} {chosen.name}" if options()[name].several else name

@@ -41,8 +41,8 @@ NO_COMPONENT = (int, float, list, tuple, dict, date)
 
 
 @dataclass(frozen=True)
-class Given:
-    """A component that a program passed as an object: a class to build, or one to use as it is.
+class CustomObject:
+    """A component that a program passed as an object: a class to build, or a finished object.
 
     Args:
         name: "module:name" of its class or function.
@@ -53,37 +53,37 @@ class Given:
     value: Any = None
 
     @classmethod
-    def of(cls, value: Any) -> Given:
+    def of(cls, value: Any) -> CustomObject:
         owner = value.func if isinstance(value, partial) else value
         owner = owner if hasattr(owner, "__qualname__") else type(owner)
         name = f"{owner.__module__}:{owner.__qualname__}"
         if isinstance(value, partial) and (value.args or value.keywords):
-            given = [*map(_told, value.args)]
-            given += [f"{key}={_told(each)}" for key, each in value.keywords.items()]
-            name += f"({', '.join(given)})"
+            arguments = [*map(_argument_text, value.args)]
+            arguments += [f"{key}={_argument_text(each)}" for key, each in value.keywords.items()]
+            name += f"({', '.join(arguments)})"
         return cls(name, value)
 
     @property
     def is_lost(self) -> bool:
-        """Whether a record alone names it: only the program that made the run has the object."""
+        """Whether only its name is known, from a record: the object is in the run's own program."""
         return self.value is None
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is used as it is, and is not a class to build."""
+        """Whether it is a finished object, not a class to build."""
         return not isinstance(self.value, type | partial)
 
     def __str__(self) -> str:
         return f"{OBJECT}{self.name}"
 
 
-def _told(value: Any) -> str:
-    """A value as a record has it: the same text in another process."""
+def _argument_text(value: Any) -> str:
+    """A value in a record: the same text in another process."""
     plain = isinstance(value, int | float | str | tuple | None)
     return repr(value) if plain else type(value).__qualname__
 
 
-Component = Spec | Given
+Component = Spec | CustomObject
 """A component: its spec, or a Python object."""
 
 
@@ -244,7 +244,7 @@ class Recipe:
                 value = _components(name, value) if each.several else _component(name, value)
                 object.__setattr__(self, name, value)
             each.check(value)
-        if self.augment and any(str(one) == NONE for one in self.augment):
+        if self.augment and any(str(step) == NONE for step in self.augment):
             if len(self.augment) > 1:
                 raise UsageError("augment none goes alone: leave it out to take the others.")
             object.__setattr__(self, "augment", ())
@@ -314,10 +314,14 @@ class Recipe:
         Raises:
             UsageError: It names an object.
         """
-        for key, _, one in self.components():
-            if isinstance(one, Given) and one.is_lost and not options()[key].about.aside:
+        for key, _, component in self.components():
+            if (
+                isinstance(component, CustomObject)
+                and component.is_lost
+                and not options()[key].about.aside
+            ):
                 raise UsageError(
-                    f"{source} has {key} = '{one}', an object of the program that made the "
+                    f"{source} has {key} = '{component}', an object of the program that made the "
                     "run: it can't be repeated from the config alone; repeat it from there."
                 )
         return self
@@ -328,7 +332,11 @@ class Recipe:
             value = getattr(self, name)
             if each.about.kind and not isinstance(value, str):
                 parts = (value or ()) if each.several else (value,)
-                yield from ((name, each.about.kind, one) for one in parts if one is not None)
+                yield from (
+                    (name, each.about.kind, component)
+                    for component in parts
+                    if component is not None
+                )
 
     def but(self, **changes: Any) -> Recipe:
         """The same recipe with some options changed.
@@ -355,7 +363,9 @@ class Recipe:
             A text "key: mine / theirs" for each.
         """
         known = [key for key, each in options().items() if not each.about.aside]
-        pairs = {key: [_recorded(getattr(one, key)) for one in (self, other)] for key in known}
+        pairs = {
+            key: [_recorded(getattr(recipe, key)) for recipe in (self, other)] for key in known
+        }
         return [f"{key}: {mine} / {yours}" for key, (mine, yours) in pairs.items() if mine != yours]
 
 
@@ -366,10 +376,10 @@ def options() -> dict[str, Option]:
 
 def _component(name: str, value: Any) -> Any:
     if not isinstance(value, str):
-        return value if isinstance(value, Spec | Given | None) else Given.of(value)
+        return value if isinstance(value, Spec | CustomObject | None) else CustomObject.of(value)
     if value.startswith(OBJECT):
-        return Given(value.removeprefix(OBJECT))
-    # A path reads as no spec; which of both it is, only the installed datasets tell.
+        return CustomObject(value.removeprefix(OBJECT))
+    # A path is no spec; the installed datasets decide which of both it is.
     return value if name == "dataset" else Spec.parse(value)
 
 
@@ -377,13 +387,13 @@ def _components(name: str, values: Any) -> Any:
     if values is None:
         return None
     parts = values if isinstance(values, tuple | list) else (values,)
-    return tuple(_component(name, one) for one in parts)
+    return tuple(_component(name, part) for part in parts)
 
 
 def _recorded(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [str(one) for one in value]
-    return str(value) if isinstance(value, Spec | Given) else value
+        return [str(part) for part in value]
+    return str(value) if isinstance(value, Spec | CustomObject) else value
 
 
 def _typed(each: Option, value: Any, source: str) -> Any:
@@ -393,8 +403,8 @@ def _typed(each: Option, value: Any, source: str) -> Any:
         if value is None and each.default is None:
             return None
         parts = value if isinstance(value, tuple | list) else (value,)
-        for one in parts:
-            _check_part(each, one, source)
+        for part in parts:
+            _check_part(each, part, source)
         return tuple(parts)
     if value is None and each.default is None:
         return None

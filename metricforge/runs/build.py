@@ -26,7 +26,7 @@ from metricforge.enforcement import check_fit, check_miner, patience_of, sentenc
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
 from metricforge.plugin_errors import blaming
-from metricforge.recipes.augmentation import asked_orientations, chained
+from metricforge.recipes.augmentation import chained, requested_orientations
 from metricforge.recipes.components import build_model, component, make_dataset, make_protocol
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import (
@@ -38,7 +38,7 @@ from metricforge.recipes.defaults import (
     suited,
     usual_augmentations,
 )
-from metricforge.recipes.recipe import Component, Given, Recipe
+from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
@@ -97,7 +97,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     photographs = of_photographs(source.dataset, source.images, source.split)
     augment = usual_augmentations(recipe, photographs)
     steps = _augmentations(augment, registry, source.images.shape)
-    views = asked_orientations(recipe, steps)
+    views = requested_orientations(recipe, steps)
     recipe = suited(recipe, source.dataset, source.split, photographs, views)
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
@@ -214,7 +214,7 @@ def _to_device(model: EmbeddingModel, loss: Any, runtime: Runtime) -> None:
 
 def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Optimizer]:
     chosen = recipe.optimizer
-    if isinstance(chosen, Given) and chosen.is_finished:
+    if isinstance(chosen, CustomObject) and chosen.is_finished:
         raise UsageError(
             f"optimizer takes a class or a functools.partial, not {chosen}: it is built for the "
             "parameters of the network."
@@ -222,7 +222,7 @@ def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Opt
 
     def build(groups: Parameters) -> Optimizer:
         # The registry blames the component of a spec, but not a class of the user's.
-        with blaming(chosen.value) if isinstance(chosen, Given) else nullcontext():
+        with blaming(chosen.value) if isinstance(chosen, CustomObject) else nullcontext():
             made: Optimizer = component(registry, "optimizer", chosen, {"params": groups})
             return made
 

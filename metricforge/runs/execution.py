@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metricforge.atomic_files import write_file
 from metricforge.errors import Interrupted
-from metricforge.recipes.recipe import Given
+from metricforge.recipes.recipe import CustomObject
 from metricforge.runs.build import Assembly
 from metricforge.runs.collapse_advice import collapse
 from metricforge.runs.folder import RunFolder
@@ -71,7 +71,7 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     if not assembly.recipe.test:
         return Measured({}), {}
     model = assembly.setup.model
-    is_object = isinstance(assembly.recipe.backbone, Given)
+    is_object = isinstance(assembly.recipe.backbone, CustomObject)
     name, bare = before_training(model, assembly.initial, is_object)
     models = {TRAINED: model, name: bare}
 

@@ -12,7 +12,7 @@ from metricforge.contracts import KINDS, Hook, OnEnd, OnEpoch, OnStep
 from metricforge.errors import PluginError
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.components import component
-from metricforge.recipes.recipe import Component, Given
+from metricforge.recipes.recipe import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.folder import RunFolder
 
@@ -35,7 +35,7 @@ class Hooks:
         offers = {"folder": folder.path, "step": step}
         hooks, notes = [], []
         for choice in chosen:
-            if isinstance(choice, Given) and choice.is_lost:
+            if isinstance(choice, CustomObject) and choice.is_lost:
                 notes.append(f"left out: the hook {choice}, which only its program has.")
                 continue
             hook = component(registry, "hook", choice, offers)

@@ -42,7 +42,7 @@ def resume(
     recipe = recipe and located(recipe, registry)
     folder = RunFolder.open(Path(path))
     recorded = Recipe.from_toml(folder.config)
-    finished = Ranks.here().says(Run(folder).finished)
+    finished = Ranks.current().agreed(Run(folder).finished)
     if not finished:
         owners = folder.read("env", Environment).get("components", {})
         for sentence in refuse_if_gone(recorded, registry, owners):
@@ -52,7 +52,7 @@ def resume(
     if finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
-    if not Ranks.here().first:
+    if not Ranks.current().first:
         return _resumed(recipe or recorded, folder, registry, None)
     with held(folder.path):
         return _resumed(recipe or recorded, folder, registry, listener)
@@ -115,7 +115,7 @@ def _restore(assembly: Assembly, folder: RunFolder, listener: Listener) -> Train
                 folder.log(f"skipped a checkpoint: {sentence}")
         else:
             listener.say("there is no checkpoint yet: beginning anew.")
-    step = int(ranks.told(str(state.total_steps)))
+    step = int(ranks.broadcast(str(state.total_steps)))
     if step and not ranks.first:
         state = restore(checkpoints.at(step), assembly.setup)
     return state

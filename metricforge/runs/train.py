@@ -10,7 +10,7 @@ from metricforge.data.archive import is_archive, without_suffix
 from metricforge.recipes.dataset_spec import located, refuse_inside
 from metricforge.recipes.keywords import TrainOptions
 from metricforge.recipes.provenance import origins
-from metricforge.recipes.recipe import Component, Given, Recipe
+from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.build import assemble
@@ -77,13 +77,13 @@ def run_recipe(
     resumed instead. Raises MetricForgeError; its subclass says what went wrong.
     """
     listener = listener or Listener()
-    ranks = Ranks.here()
+    ranks = Ranks.current()
     recipe = located(recipe, registry or Registry.installed()).specs_only("the recipe")
     path = Path(out) if out else Path("runs") / run_name(recipe)
-    if auto_resume and ranks.says(RunFolder(path).config.is_file()):
+    if auto_resume and ranks.agreed(RunFolder(path).config.is_file()):
         return resume(path, recipe=recipe, registry=registry, listener=listener)
     if not (out or auto_resume):
-        path = Path(ranks.told(str(free_name(path.parent, path.name))))
+        path = Path(ranks.broadcast(str(free_name(path.parent, path.name))))
     refuse_inside(path, recipe.dataset)
     if ranks.first:
         RunFolder.refuse_used(path, overwrite)
@@ -107,7 +107,7 @@ def run_name(recipe: Recipe) -> str:
     """The default name of a run's folder."""
 
     def short(component: Component | str) -> str:
-        if isinstance(component, Given):
+        if isinstance(component, CustomObject):
             return component.name.rpartition(":")[2]
         return str(component).partition(":")[0]
 

@@ -1,4 +1,4 @@
-"""Where and how a run computes: device, precision, ranks; the only part that handles processes."""
+"""The device, precision and ranks of a run; the only part that handles processes."""
 
 from metricforge.runtime.allocator import keep_large_blocks
 from metricforge.runtime.device import Runtime, device_name

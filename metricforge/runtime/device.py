@@ -50,8 +50,8 @@ class Runtime:
         kind: Precision | None = next((k for k in get_args(Precision) if k == precision), None)
         if kind is None:
             raise UsageError(f"precision is fp32, bf16 or fp16, not '{precision}'.")
-        found = _best_device() if device == "auto" else _named_device(device)
-        return cls(found, kind, channels_last, chunk, Ranks.here())
+        resolved = _best_device() if device == "auto" else _checked_device(device)
+        return cls(resolved, kind, channels_last, chunk, Ranks.current())
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device and in the memory layout of this runtime."""
@@ -79,9 +79,9 @@ def device_name(device: torch.device) -> str:
     """The name of the GPU or the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    told = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*:\s*(.+)", told.read_text()) if told.is_file() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    match = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def _best_device() -> torch.device:
@@ -90,7 +90,7 @@ def _best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _named_device(name: str) -> torch.device:
+def _checked_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:

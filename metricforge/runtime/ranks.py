@@ -33,23 +33,23 @@ class Ranks:
         if _started() == 1:
             yield cls()
             return
-        with _telling_of_lost_ranks():
+        with _reporting_lost_ranks():
             _join()
             try:
-                yield cls.here()
+                yield cls.current()
             finally:
                 dist.destroy_process_group()
 
     @classmethod
-    def here(cls) -> Ranks:
-        """This process among those that have joined."""
+    def current(cls) -> Ranks:
+        """This process among the joined ranks."""
         if not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that reports and writes."""
+        """Whether this is the rank that reports and writes."""
         return self.rank == 0
 
     def share(self, size: int) -> slice:
@@ -69,14 +69,14 @@ class Ranks:
         """All ranks' parts of `size` rows, joined on each rank; this rank's is `mine`."""
         if self.count == 1:
             return mine
-        # A collective requires one size: a rank with one row less sends one that is dropped.
+        # A collective requires equal sizes: a rank with a row less sends a padding row.
         most = -(-size // self.count)
         padded = mine.new_zeros(most, *mine.shape[1:])
         padded[: len(mine)] = mine
-        found = [torch.empty_like(padded) for _ in range(self.count)]
-        dist.all_gather(found, padded)
+        parts = [torch.empty_like(padded) for _ in range(self.count)]
+        dist.all_gather(parts, padded)
         sizes = (Ranks(rank, self.count).share(size) for rank in range(self.count))
-        rows = (part[: own.stop - own.start] for part, own in zip(found, sizes, strict=True))
+        rows = (part[: own.stop - own.start] for part, own in zip(parts, sizes, strict=True))
         return torch.cat(list(rows))
 
     def sum_gradients(self, parts: Iterable[nn.Parameter], whole: Iterable[nn.Parameter]) -> None:
@@ -89,17 +89,17 @@ class Ranks:
         if self.count == 1:
             return
         parts, whole = list(parts), list(whole)
-        given = [p.grad for p in parts] + [p.grad if self.first else None for p in whole]
+        gradients = [p.grad for p in parts] + [p.grad if self.first else None for p in whole]
         parameters = [*parts, *whole]
         # After the gradients, which parameters have one: an unused parameter must stay without.
-        there = parameters[0].new_tensor([float(grad is not None) for grad in given])
+        present = parameters[0].new_tensor([float(grad is not None) for grad in gradients])
         flat = [
             (torch.zeros_like(p) if grad is None else grad).reshape(-1)
-            for p, grad in zip(parameters, given, strict=True)
+            for p, grad in zip(parameters, gradients, strict=True)
         ]
-        summed = self.added(torch.cat([*flat, there]))
-        *sums, there = summed.split([len(row) for row in flat] + [len(there)])
-        for parameter, row, used in zip(parameters, sums, there.tolist(), strict=True):
+        summed = self.added(torch.cat([*flat, present]))
+        *sums, present = summed.split([len(row) for row in flat] + [len(present)])
+        for parameter, row, used in zip(parameters, sums, present.tolist(), strict=True):
             parameter.grad = torch.empty_like(parameter).copy_(row.view_as(parameter))
             if not used:
                 parameter.grad = None
@@ -113,14 +113,14 @@ class Ranks:
         return values
 
     def highest(self, number: int) -> int:
-        """The highest of a number that each rank has, on all ranks."""
+        """The highest number of all ranks, on all ranks."""
         if self.count == 1:
             return number
         value = torch.tensor(number)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value)
 
-    def told(self, text: str = "") -> str:
+    def broadcast(self, text: str = "") -> str:
         """The text of the first rank, on all ranks."""
         if self.count == 1:
             return text
@@ -132,9 +132,9 @@ class Ranks:
         dist.broadcast(received, 0)
         return bytes(received.tolist()).decode()[:-1]
 
-    def says(self, what: bool) -> bool:
-        """Whether something holds for the first rank, on all ranks."""
-        return bool(self.told("yes" if what else ""))
+    def agreed(self, what: bool) -> bool:
+        """The truth value of the first rank, on all ranks."""
+        return bool(self.broadcast("yes" if what else ""))
 
     def wait(self) -> None:
         """Wait for all ranks."""
@@ -169,7 +169,7 @@ def _no_words_on_stdout() -> Iterator[None]:
 
 
 @contextmanager
-def _telling_of_lost_ranks() -> Iterator[None]:
+def _reporting_lost_ranks() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
@@ -200,8 +200,8 @@ class Added(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        return Ranks.here().added(values)
+        return Ranks.current().added(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return Ranks.here().added(gradients[0])
+        return Ranks.current().added(gradients[0])

@@ -1,1 +1,1 @@
-"""A model or embeddings under protocols: metrics, baselines, failures, the choice of the epoch."""
+"""Protocols applied to a model or embeddings: metrics, baselines, failures, choice of the epoch."""

@@ -1,4 +1,4 @@
-"""One protocol on some embeddings, and what it may know of their images."""
+"""One protocol on some embeddings, and the labels that it gets."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def apply_protocol(
     images: Labelled,
     validation: Validation | None = None,
 ) -> Result:
-    """What a protocol measures, checked; what goes wrong in there is blamed on it.
+    """The checked result of a protocol; an error in it names the protocol.
 
-    Raises DivergedError for NaN and infinity, which no protocol sees.
+    Raises DivergedError for NaN and infinity, before the protocol runs.
     """
     if not bool(embeddings.isfinite().all()):
         raise DivergedError("some embeddings are NaN or infinite: the model has diverged.")
@@ -36,7 +36,7 @@ def apply_protocol(
 
 
 def rehearse(protocol: EvaluationProtocol, images: Labelled) -> Result:
-    """The protocol on random rows: what it can't measure of these labels is refused at once."""
+    """The protocol on random rows, so that it refuses unfit labels before training."""
     rows = torch.rand(len(images.labels), 2, generator=torch.Generator().manual_seed(0))
     return apply_protocol(protocol, rows, images)
 
@@ -47,18 +47,18 @@ def wants_validation(protocol: EvaluationProtocol) -> bool:
 
 
 def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
-    """What a protocol may know of the images at these indices."""
+    """The labels, groups, episodes and flags of the images at these indices, for a protocol."""
     groups = None if dataset.groups is None else dataset.groups[indices]
     rows = torch.full((len(dataset),), -1)
     rows[indices] = torch.arange(len(indices))
     trials = {
-        name: replace(given, support=rows[given.support], queries=rows[given.queries])
-        for name, given in dataset.trials.items()
+        name: replace(episodes, support=rows[episodes.support], queries=rows[episodes.queries])
+        for name, episodes in dataset.trials.items()
     }
     whole = {
-        name: given
-        for name, given in trials.items()
-        if bool((given.support >= 0).all() and (given.queries >= 0).all())
+        name: episodes
+        for name, episodes in trials.items()
+        if bool((episodes.support >= 0).all() and (episodes.queries >= 0).all())
     }
     queries, gallery = _flags(dataset, indices)
     return Labelled(
@@ -67,7 +67,7 @@ def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
 
 
 def _flags(dataset: Dataset, indices: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Which of these images are queries and which the gallery; none where nothing is flagged."""
+    """Flags of the queries and of the gallery among these images; None if nothing is flagged."""
     if dataset.queries is None or dataset.gallery is None:
         return None, None
     queries, gallery = dataset.queries[indices], dataset.gallery[indices]

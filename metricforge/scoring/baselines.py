@@ -1,4 +1,4 @@
-"""The baselines of a trained network: the network that training began with, and raw pixels."""
+"""The baselines of a trained network: the network before training, and raw pixels."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ from metricforge.model import EmbeddingModel, without_head
 TRAINED = "trained"
 UNTRAINED = "untrained"
 PRETRAINED = "pretrained"
-GIVEN = "as given"
+CUSTOM = "as given"
 PIXELS = "pixels"
 
-BEFORE_TRAINING = (UNTRAINED, PRETRAINED, GIVEN)
+BEFORE_TRAINING = (UNTRAINED, PRETRAINED, CUSTOM)
 """The rows of a network before training, of which a run has one."""
 
-# Larger images are averaged down: thousands of raw pixels tell no more and take gigabytes.
+# Larger images are averaged down: thousands of raw pixels add no information, but gigabytes.
 PIXEL_SIDE = 32
 
 
 def before_training(
-    model: EmbeddingModel, initial: Mapping[str, Tensor], given: bool
+    model: EmbeddingModel, initial: Mapping[str, Tensor], is_custom: bool
 ) -> tuple[str, EmbeddingModel]:
-    """The network that training began with, and what its row is called.
+    """The name of its row, and the network before training.
 
-    Weights that were learned elsewhere are judged by the backbone's own features, compared by
-    their cosine: behind a head that has not learned yet they would look worse than they are. A
-    backbone says that it has such weights by `pretrained`; of one that is `given` as a Python
-    object nobody knows.
+    Pretrained weights are judged by the backbone's own features, compared by their cosine: an
+    untrained head would make them look worse than they are. A backbone declares such weights by
+    `pretrained`; one that is a Python object of the user's (`is_custom`) may have them undeclared.
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
     if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
         return PRETRAINED, without_head(bare)
-    if given:
-        return GIVEN, without_head(bare)
+    if is_custom:
+        return CUSTOM, without_head(bare)
     return UNTRAINED, bare
 
 

@@ -1,4 +1,4 @@
-"""The numbers of each class, as a CSV."""
+"""The metrics of each class, as a CSV."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from metricforge.evaluation import class_means
 
 
 def as_csv(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> str:
-    """A line for each class: its name, its queries, and the means of those scores that have any.
+    """A line for each class: its name, its queries, and its mean of each score that has classes.
 
-    Empty where no score knows its class.
+    Empty if no score has classes.
     """
     known = {name: s for name, s in scores.items() if s.classes is not None}
     if not known:
@@ -31,13 +31,15 @@ def _lines(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> Iterator[l
     columns = [_by_class(scored) for scored in scores.values()]
     for label in sorted({label for column in columns for label in column}):
         known = [column.get(label) for column in columns]
-        queries = next(found[0] for found in known if found)
+        queries = next(score[0] for score in known if score)
         yield [classes[label], queries, *("" if f is None else f"{f[1]:.6g}" for f in known)]
 
 
 def _by_class(scored: Scored) -> dict[int, tuple[int, float]]:
     """The queries of each class and their mean."""
     assert scored.classes is not None
-    there, counts = np.unique(scored.classes, return_counts=True)
+    classes, counts = np.unique(scored.classes, return_counts=True)
     means = class_means(scored.values, scored.classes)
-    return dict(zip(there.tolist(), zip(counts.tolist(), means.tolist(), strict=True), strict=True))
+    return dict(
+        zip(classes.tolist(), zip(counts.tolist(), means.tolist(), strict=True), strict=True)
+    )

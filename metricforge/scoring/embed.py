@@ -1,4 +1,4 @@
-"""The embeddings of a part of a dataset by several models, and raw pixels beside them."""
+"""The embeddings of a part of a dataset by several models, and raw pixels as a baseline."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def embed(
 ) -> Embedded:
     """The embeddings of each model, and raw pixels as a baseline.
 
-    The models read files alike.
+    All models must read files in the same way.
     """
     (reading,) = {_reading(dataset, model) for model in models.values()}
     images, rows = open_images(replace(dataset, reading=reading)), {}
     for name, model in models.items():
-        rows[name] = Ranks.here().shared(partial(_embed, model, images), indices)
+        rows[name] = Ranks.current().shared(partial(_embed, model, images), indices)
     if baselines:
         rows[PIXELS] = pixels(images, indices)
     return Embedded(rows, indices)
 
 
 def _reading(dataset: Dataset, model: EmbeddingModel) -> Reading:
-    """As the dataset says, or else as those files were read that the model is trained on."""
+    """The dataset's own reading, or by default that of the model's training files."""
     return model.card.reading if dataset.reading == AS_IT_LIES else dataset.reading
 
 
 def how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
-    """A note on files that are read otherwise than their dataset says."""
+    """A note on files that are read differently from their dataset's own reading."""
     reading = _reading(dataset, model)
     if isinstance(dataset.images, Tensor) or reading == dataset.reading:
         return

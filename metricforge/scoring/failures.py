@@ -1,4 +1,4 @@
-"""Where a model fails: the queries that go worst, and the classes that are taken for each other."""
+"""The failures of a model: its worst queries, and the classes that it confuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 20
 
 @dataclass(frozen=True)
 class Failure:
-    """A query and what was found first, by their places in the dataset; its score, 0 to 1."""
+    """A query and its nearest image, by their indices in the dataset; its score, 0 to 1."""
 
     image: int
     nearest: int
@@ -26,7 +26,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Confused:
-    """How many of the queries of two classes have an image of the other as their nearest."""
+    """Two classes, and how many of their queries have an image of the other as their nearest."""
 
     classes: tuple[str, str]
     mistakes: int
@@ -47,9 +47,9 @@ class Failures:
 
     @classmethod
     def of(cls, answers: Answers, dataset: Dataset, indices: Tensor) -> Failures:
-        """Of the answers to the images at these `indices` [M] of a dataset."""
-        places, labels = indices.cpu().numpy(), dataset.labels[indices].cpu().numpy()
-        return cls(dataset, _worst(answers, labels, places), _confused(answers, labels, dataset))
+        """The failures in the answers to the images at `indices` [M] of a dataset."""
+        positions, labels = indices.cpu().numpy(), dataset.labels[indices].cpu().numpy()
+        return cls(dataset, _worst(answers, labels, positions), _confused(answers, labels, dataset))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,19 +69,19 @@ class Failures:
             ],
         }
 
-    def class_of(self, place: int) -> str:
-        return self.dataset.classes[int(self.dataset.labels[place])]
+    def class_of(self, index: int) -> str:
+        return self.dataset.classes[int(self.dataset.labels[index])]
 
 
-def image_name(dataset: Dataset, place: int) -> str | int:
-    """An image by its file, or by its place where images are no files."""
+def image_name(dataset: Dataset, index: int) -> str | int:
+    """An image by its file, or by its index where images are no files."""
     if isinstance(dataset.images, Tensor) or not dataset.images:
-        return place
-    return name_of(dataset.images[place])
+        return index
+    return name_of(dataset.images[index])
 
 
-def _worst(answers: Answers, labels: Any, places: Any) -> list[Failure]:
-    """Of those whose nearest is of another class; first the worst of each class, then others."""
+def _worst(answers: Answers, labels: Any, indices: Any) -> list[Failure]:
+    """Queries whose nearest is of another class: first the worst of each class, then the next."""
     wrong = np.flatnonzero(labels[answers.queries] != labels[answers.nearest])
     wrong = wrong[answers.nearest[wrong] >= 0]
     order = wrong[np.argsort(answers.scores[wrong], kind="stable")]
@@ -93,7 +93,7 @@ def _worst(answers: Answers, labels: Any, places: Any) -> list[Failure]:
     turn[by_class] = np.arange(len(order)) - start[inverse]
     chosen = order[np.lexsort((answers.scores[order], turn))][:MOST]
     return [
-        Failure(int(places[q]), int(places[n]), float(score))
+        Failure(int(indices[q]), int(indices[n]), float(score))
         for q, n, score in zip(
             answers.queries[chosen], answers.nearest[chosen], answers.scores[chosen], strict=True
         )
@@ -101,11 +101,11 @@ def _worst(answers: Answers, labels: Any, places: Any) -> list[Failure]:
 
 
 def _confused(answers: Answers, labels: Any, dataset: Dataset) -> list[Confused]:
-    asked, found = labels[answers.queries], labels[answers.nearest]
-    wrong = (asked != found) & (answers.nearest >= 0)
-    pairs = np.sort(np.stack([asked[wrong], found[wrong]], axis=1), axis=1)
+    true, predicted = labels[answers.queries], labels[answers.nearest]
+    wrong = (true != predicted) & (answers.nearest >= 0)
+    pairs = np.sort(np.stack([true[wrong], predicted[wrong]], axis=1), axis=1)
     names, counts = np.unique(pairs, axis=0, return_counts=True)
-    queries = np.bincount(asked, minlength=len(dataset.classes))
+    queries = np.bincount(true, minlength=len(dataset.classes))
     every = [
         Confused(
             (dataset.classes[int(a)], dataset.classes[int(b)]), int(n), int(queries[a] + queries[b])

@@ -57,14 +57,14 @@ class Measured:
     trials: Mapping[str, Trials] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({'; '.join(self._told())})"
+        return f"{type(self).__name__}({'; '.join(self._summary())})"
 
-    def _told(self) -> Iterator[str]:
-        """The metrics of each approach; all else would take screens."""
+    def _summary(self) -> Iterator[str]:
+        """The metrics of each approach, without the fields that would fill screens."""
         for approach, estimates in self.results.items():
             numbers = (
-                f"{name} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-                for name, found in estimates.items()
+                f"{name} {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+                for name, estimate in estimates.items()
             )
             yield f"{approach}: {', '.join(numbers)}"
 
@@ -84,7 +84,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Embedded:
-    """The embeddings [M, D] of each approach, and the places [M] of the images in the dataset."""
+    """The embeddings [M, D] of each approach, and the indices [M] of the images in the dataset."""
 
     rows: Mapping[str, Tensor]
     indices: Tensor
@@ -99,8 +99,9 @@ def measure(
 ) -> Measured:
     """Every protocol on the embeddings of each approach.
 
-    A note that all approaches share is about the data and said once; others name theirs. `select`
-    is the metric that chose the epoch.
+    A note that all approaches share is about the data and appears once; others name their
+    approaches. `select` is the metric that chose the epoch.
+
     Raises DivergedError, naming the images, for NaN and infinity.
     """
     results = {
@@ -109,8 +110,8 @@ def measure(
     }
     first = next(iter(results.values()))
     estimates = {
-        approach: {n: e for result in found for n, e in result.estimates.items()}
-        for approach, found in results.items()
+        approach: {n: e for result in measured for n, e in result.estimates.items()}
+        for approach, measured in results.items()
     }
     answers = next((result.answers for result in first if result.answers), None)
     return Measured(
@@ -118,16 +119,21 @@ def measure(
         headline=headline(first, select),
         notes=(*shared_notes(results), *_outdone(estimates, select)),
         definitions={
-            n: d for found in results.values() for r in found for n, d in r.definitions.items()
+            n: d
+            for measured in results.values()
+            for r in measured
+            for n, d in r.definitions.items()
         },
         failures=Failures.of(answers, dataset, part.indices) if answers else None,
         by_class=as_csv({n: s for r in first for n, s in r.scores.items()}, dataset.classes),
         trials={
             name: replace(
-                given, support=part.indices[given.support], queries=part.indices[given.queries]
+                episodes,
+                support=part.indices[episodes.support],
+                queries=part.indices[episodes.queries],
             )
             for result in first
-            for name, given in result.trials.items()
+            for name, episodes in result.trials.items()
         },
     )
 
@@ -139,39 +145,39 @@ def results_of(
     dataset: Dataset,
     validation: Embedded | None,
 ) -> list[Result]:
-    """What each protocol measures of one approach; as :func:`measure` for what it raises."""
+    """The result of each protocol on one approach; raises the errors of :func:`measure`."""
     for embedded in (part, validation):
         if embedded is not None:
             _refuse_not_finite(approach, embedded, dataset)
     labelled = labelled_part(dataset, part.indices)
-    others = None
+    validated = None
     if validation is not None:
         known = labelled_part(dataset, validation.indices)
-        others = Validation(validation.rows[approach], known)
-    found: list[Result] = []
+        validated = Validation(validation.rows[approach], known)
+    measured: list[Result] = []
     names: set[str] = set()
     for text, protocol in protocols.items():
-        result = apply_protocol(protocol, part.rows[approach], labelled, others)
-        if again := names & set(result.estimates):
+        result = apply_protocol(protocol, part.rows[approach], labelled, validated)
+        if repeated := names & set(result.estimates):
             raise UsageError(
-                f"protocol '{text}' measures {', '.join(sorted(again))}, as one before it "
+                f"protocol '{text}' measures {', '.join(sorted(repeated))}, as one before it "
                 "does; run them one at a time."
             )
         names |= set(result.estimates)
-        found.append(result)
-    return found
+        measured.append(result)
+    return measured
 
 
 def shared_notes(results: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     """The notes of all approaches, and those of some with their names."""
-    said: dict[str, list[str]] = {}
-    for approach, found in results.items():
-        # Two protocols may say the same.
-        for note in dict.fromkeys(note for result in found for note in result.notes):
-            said.setdefault(note, []).append(approach)
+    approaches_of: dict[str, list[str]] = {}
+    for approach, measured in results.items():
+        # Two protocols may have the same note.
+        for note in dict.fromkeys(note for result in measured for note in result.notes):
+            approaches_of.setdefault(note, []).append(approach)
     return tuple(
         note if len(approaches) == len(results) else f"{', '.join(approaches)}: {note}"
-        for note, approaches in said.items()
+        for note, approaches in approaches_of.items()
     )
 
 
@@ -185,8 +191,8 @@ def headline(results: Sequence[Result], select: str) -> tuple[str, ...]:
 def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iterator[str]:
     """A note for each baseline that the trained network does not surpass.
 
-    The metric that chose its epoch decides, and its intervals: a baseline is better where they are
-    apart. Where they overlap, the network before training is named if its value is the better one.
+    Decided by the metric that chose its epoch: a baseline is better if the intervals are disjoint.
+    If they overlap, there is a note on the network before training if its value is better.
     """
     trained = results.get(TRAINED, {})
     name = select if select in trained else next(iter(trained), None)
@@ -194,49 +200,49 @@ def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iter
         return
     for rival in (*BEFORE_TRAINING, PIXELS):
         theirs = results.get(rival, {}).get(name)
-        if theirs is None or min(theirs.n, trained[name].n) < 2:  # of one nobody knows the spread
+        if theirs is None or min(theirs.n, trained[name].n) < 2:  # a single value has no interval
             continue
         beaten = _apart(name, theirs, trained[name])
-        found = f"{name} is {trained[name].value:.3f} after training and {theirs.value:.3f}"
+        change = f"{name} is {trained[name].value:.3f} after training and {theirs.value:.3f}"
         if rival == PIXELS and beaten:
             yield (
-                f"raw pixels beat the trained network: {found} with pixels; try more epochs, or "
+                f"raw pixels beat the trained network: {change} with pixels; try more epochs, or "
                 "another sampler or loss."
             )
         elif beaten:
             yield (
-                f"training did harm: {found} before it ({rival}); try a lower learning rate, or "
+                f"training did harm: {change} before it ({rival}); try a lower learning rate, or "
                 "another sampler or loss."
             )
         elif rival != PIXELS and _better(name, theirs.value, trained[name].value):
             yield (
-                f"training did not help: {found} before it ({rival}), and the intervals overlap; "
+                f"training did not help: {change} before it ({rival}), and the intervals overlap; "
                 "try more classes, more epochs, or another sampler or loss."
             )
 
 
-def _apart(name: str, one: Estimate, other: Estimate) -> bool:
+def _apart(name: str, first: Estimate, second: Estimate) -> bool:
     """Whether one estimate is better than another, intervals apart."""
     if name.startswith(ERRORS):
-        return one.high < other.low
-    return one.low > other.high
+        return first.high < second.low
+    return first.low > second.high
 
 
-def _better(name: str, one: float, other: float) -> bool:
-    return one < other if name.startswith(ERRORS) else one > other
+def _better(name: str, first: float, second: float) -> bool:
+    return first < second if name.startswith(ERRORS) else first > second
 
 
 def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> None:
     rows = embedded.rows[approach]
     bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().cpu()
     if len(bad):
-        places = embedded.indices[bad[:5]].tolist()
-        named = ", ".join(f"'{image_name(dataset, place)}'" for place in places)
+        indices = embedded.indices[bad[:5]].tolist()
+        listed = ", ".join(f"'{image_name(dataset, index)}'" for index in indices)
         more = ", ..." if len(bad) > 5 else ""
         what = f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite"
         if len(dataset.images) == 0:
-            raise DivergedError(f"{what}, rows {named}{more}: see what went wrong with them.")
+            raise DivergedError(f"{what}, rows {listed}{more}: see what went wrong with them.")
         raise DivergedError(
-            f"{what}, those of images {named}{more}: the model has diverged; train it with a "
+            f"{what}, those of images {listed}{more}: the model has diverged; train it with a "
             "smaller learning rate or in float32."
         )

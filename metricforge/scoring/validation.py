@@ -20,12 +20,12 @@ from metricforge.training.setup import Validated
 
 MOST_IMAGES = 3_000
 FEW_TO_CHOOSE_BY = 5
-"""With fewer validation classes, of which none trains, a note says that they choose badly."""
+"""With fewer validation classes, none of which trains, a note warns that they choose badly."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Measures a model on validation images; the number to select by comes first."""
+    """Measures a model on validation images; the metric to select by comes first."""
 
     protocol: EvaluationProtocol
     key: str
@@ -50,17 +50,17 @@ class Selection:
     ) -> Selection:
         """A selection over the validation part, thinned evenly within its classes if large.
 
-        `views` are the orientations of each training class, of which images as they are have the
+        `views` is the number of orientations of each training class; an unturned image has the
         first.
 
-        Where the part is empty, or of one class, it has no numbers: the last epoch is the best.
+        If the part is empty, or of one class, it has no metrics: the last epoch is the best.
         """
         indices, notes = split.validation, []
         count = len(dataset.labels[indices].unique())
         if count == 0:
             notes.append("no class validates: the last epoch is kept.")
         elif count == 1:
-            # Whatever is nearest to an image is of its class: each epoch would score 1.
+            # Every neighbor would be of the query's class, and each epoch would score 1.
             notes.append(
                 "one validation class can't rank epochs, so the last is kept; give validation more "
                 "classes."
@@ -73,8 +73,8 @@ class Selection:
             )
         if len(indices) > MOST_IMAGES:
             by_class = indices[torch.argsort(dataset.labels[indices], stable=True)]
-            places = torch.linspace(0, len(indices) - 1, MOST_IMAGES).long()
-            indices = by_class[places]
+            positions = torch.linspace(0, len(indices) - 1, MOST_IMAGES).long()
+            indices = by_class[positions]
             notes.append(f"epochs are chosen by {MOST_IMAGES} of the validation images.")
         labels = dataset.labels[indices]
         trained = dataset.labels[split.train].unique()
@@ -94,20 +94,20 @@ class Selection:
         )
 
     def __call__(self, model: EmbeddingModel) -> Validated:
-        """The protocol's numbers by name, the one to select by first, and the embeddings."""
+        """The protocol's metrics by name, the one to select by first, and the embeddings."""
         if not len(self.indices):
             return Validated({})
         embeddings = embed_images(model, self.images, self.indices, self.runtime)
         ranks = self.runtime.ranks
-        # One judges for all: two ranks that differ in a last bit could choose two epochs.
-        told = ranks.told(json.dumps(self._scores(embeddings)) if ranks.first else "")
-        scores: dict[str, float] = json.loads(told)
+        # The first rank decides: ranks that differ in a last bit could choose different epochs.
+        scores_json = ranks.broadcast(json.dumps(self._scores(embeddings)) if ranks.first else "")
+        scores: dict[str, float] = json.loads(scores_json)
         return Validated(scores, embeddings, self.classes, self.known)
 
     def rehearse(self) -> None:
-        """Refuse now what can't choose epochs: the protocol measures random rows with the labels.
+        """Fail early if the protocol can't choose epochs: it measures random rows with the labels.
 
-        Raises UsageError where it has no metric of that name, and what the protocol raises.
+        Raises UsageError if it has no metric of that name, and the errors of the protocol.
         """
         if len(self.indices):
             self._checked(rehearse(self.protocol, self.labelled))

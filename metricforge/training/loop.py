@@ -12,7 +12,7 @@ from torch import Tensor
 from metricforge.contracts import Refreshing
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
-from metricforge.enforcement import taken_batches
+from metricforge.enforcement import checked_batches
 from metricforge.model import EmbeddingModel
 from metricforge.plugin_errors import blaming, telling_of_memory
 from metricforge.runtime import Runtime, generator
@@ -140,7 +140,7 @@ def _batches(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> list[
         with blaming(sampler):
             sampler.refresh(embeddings)
     rng = generator(setup.seed, state.epoch)
-    batches = taken_batches(sampler, rng, len(setup.train), state.epoch)
+    batches = checked_batches(sampler, rng, len(setup.train), state.epoch)
     # Samplers that arrange tuples in the batch repeat images; another miner would pair an image
     # with itself.
     state.batches = [once(batch) for batch in batches] if setup.replaced else batches

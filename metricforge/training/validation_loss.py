@@ -53,7 +53,7 @@ def held_out(
     """
     ranks = runtime.ranks
     known = asdict(_measured(setup, state, validated, runtime)) if ranks.first else {}
-    return HeldOut(**json.loads(ranks.told(json.dumps(known))))
+    return HeldOut(**json.loads(ranks.broadcast(json.dumps(known))))
 
 
 def knows_classes(loss: Loss) -> bool:

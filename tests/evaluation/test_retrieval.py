@@ -156,14 +156,14 @@ def test_classes_of_hundreds_of_images_are_counted_right():
 def test_what_an_index_does_not_find_is_no_hit(monkeypatch):
     """faiss's -1 must not become the last image or its class."""
     points, labels = clustered(2, classes=4, each=6)
-    real = neighbor_search.ask
+    real = neighbor_search.search_index
 
     def forgetful(index, queries, k):
         places = real(index, queries, k)
         places[:, 2:] = -1
         return places
 
-    monkeypatch.setattr(neighbor_search, "ask", forgetful)
+    monkeypatch.setattr(neighbor_search, "search_index", forgetful)
     scores = score_retrieval(points, labels, [1, 5], index="hnsw")
     assert (scores.r_precision <= 2 / 5 + 1e-12).all()
     assert (scores.recall[5] <= np.minimum(1, scores.r_precision * 5)).all()

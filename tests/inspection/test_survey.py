@@ -57,7 +57,7 @@ def test_formats_modes_and_sizes_are_counted_as_the_files_have_them(tmp_path: Pa
     assert found.formats == {"JPEG": 3, "PNG": 2}
     assert found.modes == {"RGB": 3, "L": 1, "P": 1}
     assert found.sizes() == ((30, 20), (40, 40), (200, 100))
-    assert found.kept[Header("JPEG", "RGB", 40, 40)] == 2
+    assert found.headers[Header("JPEG", "RGB", 40, 40)] == 2
     assert found.broken == {}
 
 
@@ -97,7 +97,7 @@ def test_a_tensor_gives_the_thumbnails_that_files_of_its_pixels_give(
     files = [saved(tmp_path / f"{place}.png", image) for place, image in enumerate(images)]
     pixels = np.stack([np.asarray(image) for image in images]).reshape(5, 64, 48, -1)
     tensor = survey(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    assert tensor.kept == {Header("", mode, 48, 64): 5}
+    assert tensor.headers == {Header("", mode, 48, 64): 5}
     assert tensor.formats == {}
     assert tensor.thumbnails.shape == (5, SIDE, SIDE)
     apart = tensor.thumbnails.astype(int) - survey(files).thumbnails

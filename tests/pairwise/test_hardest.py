@@ -19,7 +19,7 @@ def height(request, monkeypatch):
         return
     # The function has the name of its module.
     module = importlib.import_module("metricforge.pairwise.hardest")
-    monkeypatch.setattr(module, "IN_ONE_PIECE", 0)
+    monkeypatch.setattr(module, "UNTILED", 0)
     monkeypatch.setattr(tiling, "FEWEST_ANCHORS", request.param)
     monkeypatch.setattr(tiling, "ON_CPU", 1)
 

@@ -16,7 +16,7 @@ from metricforge.contracts import Estimate, Result
 from metricforge.errors import UsageError
 from metricforge.recipes.components import make_protocol
 from metricforge.registry import Registry
-from metricforge.scoring.baselines import GIVEN, PIXELS, PRETRAINED, TRAINED, UNTRAINED
+from metricforge.scoring.baselines import CUSTOM, PIXELS, PRETRAINED, TRAINED, UNTRAINED
 from metricforge.scoring.measure import Embedded, headline, measure
 from metricforge.spec import Spec
 
@@ -112,7 +112,7 @@ class Learned(Small):
 
 @pytest.mark.parametrize(
     ("backbone", "name"),
-    [("lenet-prelu", UNTRAINED), (Learned, PRETRAINED), (Small(1, (16, 16)), GIVEN)],
+    [("lenet-prelu", UNTRAINED), (Learned, PRETRAINED), (Small(1, (16, 16)), CUSTOM)],
 )
 def test_nothing_that_was_trained_is_called_untrained(backbone, name, tmp_path) -> None:
     given = copy.deepcopy(backbone)

@@ -57,7 +57,7 @@ def steps(
 ) -> Iterator[dict[str, Tensor]]:
     """After each step: its loss, its gradients and the weights, by name."""
     setup = task_of(case, network, optimizer)
-    runtime = Runtime(torch.device("cpu"), chunk=chunk, ranks=Ranks.here())
+    runtime = Runtime(torch.device("cpu"), chunk=chunk, ranks=Ranks.current())
     if runtime.ranks.count > 1:
         share_statistics(setup.model.backbone)
     modules = [setup.model, *([setup.loss] if isinstance(setup.loss, nn.Module) else [])]

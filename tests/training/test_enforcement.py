@@ -21,7 +21,7 @@ from metricforge.enforcement import (
     check_fit,
     check_loss,
     check_tuples,
-    taken_batches,
+    checked_batches,
 )
 from metricforge.errors import PluginError, UsageError
 from metricforge.plugin_errors import name_of
@@ -99,12 +99,12 @@ class Plain:
 @pytest.mark.parametrize("sampler", [Numbered(), NumberedByName()])
 def test_a_sampler_that_asks_is_told_the_number_of_the_epoch(sampler):
     rng = np.random.default_rng(0)
-    assert [b.tolist() for b in taken_batches(sampler, rng, 10, 3)] == [[3, 0]]
-    assert [b.tolist() for b in taken_batches(sampler, rng, 10)] == [[0, 0]]
+    assert [b.tolist() for b in checked_batches(sampler, rng, 10, 3)] == [[3, 0]]
+    assert [b.tolist() for b in checked_batches(sampler, rng, 10)] == [[0, 0]]
 
 
 def test_a_sampler_that_does_not_ask_is_not_told():
-    batches = taken_batches(Plain([0, 9], [3]), np.random.default_rng(0), 10, 3)
+    batches = checked_batches(Plain([0, 9], [3]), np.random.default_rng(0), 10, 3)
     assert [batch.tolist() for batch in batches] == [[0, 9], [3]]
 
 
@@ -115,7 +115,7 @@ def test_a_sampler_that_does_not_ask_is_not_told():
 def test_an_index_that_no_image_has_names_the_sampler(batches, given):
     told = rf"test_enforcement:Plain must yield indices from 0 to 9; it gave {given}\."
     with pytest.raises(PluginError, match=told):
-        taken_batches(Plain(*batches), np.random.default_rng(0), 10)
+        checked_batches(Plain(*batches), np.random.default_rng(0), 10)
 
 
 VALUE = torch.ones((), requires_grad=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Miner, Refreshing, Remembering, Sampler, Scheduled, Tuples
-from metricforge.enforcement import check_tuples, miner_of_step, taken_batches
+from metricforge.enforcement import check_tuples, checked_batches, miner_of_step
 from metricforge.runtime import generator
 from metricforge.testing.checks import Broken, obey
 from metricforge.testing.miner.fixture import MARGIN
@@ -30,7 +30,7 @@ def drawn(sampler: Any, case: TrainSet, epoch: int = 0, seed: int = 0) -> list[T
     """The batches of an epoch, with the rng that the core would give, taken as the core does."""
     batches: list[Tensor] = []
     rng = generator(seed, epoch)
-    obey(lambda: batches.extend(taken_batches(sampler, rng, case.size, epoch)))
+    obey(lambda: batches.extend(checked_batches(sampler, rng, case.size, epoch)))
     return batches
 
 

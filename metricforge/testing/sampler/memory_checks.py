@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Remembering
-from metricforge.enforcement import check_memory, taken_batches
+from metricforge.enforcement import check_memory, checked_batches
 from metricforge.runtime import generator
 from metricforge.testing.checkpoints import put_state, state_of
 from metricforge.testing.checks import Broken, Skipped, obey
@@ -145,7 +145,7 @@ def _batches(sampler: Any, case: TrainSet) -> list[Tensor]:
     return [
         batch
         for epoch in range(2)
-        for batch in taken_batches(sampler, generator(0, epoch), case.size, epoch)
+        for batch in checked_batches(sampler, generator(0, epoch), case.size, epoch)
     ]
 
 
