@@ -1,4 +1,4 @@
-"""The embeddings and labels that miners and losses are given: the usual batch, and the odd ones."""
+"""The embeddings and labels of the checks of miners and losses: usual and odd batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.testing.checks import given
+from metricforge.testing.checks import input_named
 from metricforge.testing.sampler.train_sets import unit_rows
 
 CLASSES = 6
@@ -25,14 +25,14 @@ class Batch:
     labels: Tensor = field(repr=False)
     odd: bool = False
 
-    def given(self) -> AbstractContextManager[None]:
+    def as_input(self) -> AbstractContextManager[None]:
         """A block whose failures name this batch."""
-        return given(self.name, self.odd)
+        return input_named(self.name, self.odd)
 
-    def to(self, where: Any) -> Batch:
+    def to(self, target: Any) -> Batch:
         """The same batch in another dtype or on another device; labels keep their dtype."""
-        labels = self.labels if isinstance(where, torch.dtype) else self.labels.to(where)
-        return Batch(f"{self.name}, {where}", self.embeddings.to(where), labels, self.odd)
+        labels = self.labels if isinstance(target, torch.dtype) else self.labels.to(target)
+        return Batch(f"{self.name}, {target}", self.embeddings.to(target), labels, self.odd)
 
 
 def random_batch(count: int = 16, classes: int = 4, seed: int = 5) -> Batch:
