@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TurningIntoClasses, Warping
-from metricforge.testing.checks import Broken, Skipped, checks, input_named
+from metricforge.testing.checks import Broken, Skipped, checks, on_input
 from metricforge.testing.growth import growth_note, measured
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
@@ -37,7 +37,7 @@ def gives_images_of_the_same_shape(subject: Subject) -> None:
     """float32 images [B, C, H, W] stay that and finite: grey or colour, of many, one or none."""
     for shape in SHAPES:
         for count in (8, 1, 0):
-            with input_named(f"{count} images of {list(shape)}"):
+            with on_input(f"{count} images of {list(shape)}"):
                 after = augmented(made(subject, shape), images(count, shape))
                 if not bool(after.isfinite().all()):
                     raise Broken("gave values that are not finite.")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.testing.checks import input_named
+from metricforge.testing.checks import on_input
 from metricforge.testing.sampler.train_sets import unit_rows
 
 CLASSES = 6
@@ -27,7 +27,7 @@ class Batch:
 
     def as_input(self) -> AbstractContextManager[None]:
         """A block whose failures name this batch."""
-        return input_named(self.name, self.odd)
+        return on_input(self.name, self.odd)
 
     def to(self, target: Any) -> Batch:
         """The same batch in another dtype or on another device; labels keep their dtype."""
@@ -73,7 +73,7 @@ CROSSED = Batch("equal rows of different classes", _ROWS[:8].repeat(2, 1), torch
 ORIGIN = Batch("embeddings that are all zero", torch.zeros(16, DIM), _LABELS)
 SINGLES = Batch("two classes of one image", _ROWS, torch.tensor([0, 1] + [2, 3] * 7))
 APART = Batch("every image of its own class", _ROWS[:CLASSES], torch.arange(CLASSES), odd=True)
-ONE_CLASS = Batch("a single class", _ROWS, torch.zeros(16, dtype=torch.int64), odd=True)
+SINGLE_CLASS = Batch("a single class", _ROWS, torch.zeros(16, dtype=torch.int64), odd=True)
 LARGE = Batch("rows as long as a million", _ROWS * 1e6, _LABELS)
 LONG = Batch("rows of length ten", _ROWS * 10, _LABELS)
 PAIR = Batch("two images of a class", _ROWS[:2], torch.zeros(2, dtype=torch.int64), odd=True)
@@ -82,4 +82,4 @@ ALONE = Batch("one image", _ROWS[:1], torch.zeros(1, dtype=torch.int64), odd=Tru
 EMPTY = Batch("no image at all", _ROWS[:0], torch.zeros(0, dtype=torch.int64), odd=True)
 
 TINY = (PAIR, STRANGERS, ALONE, EMPTY)
-UNUSUAL = (TIED, DOUBLED, CROSSED, SINGLES, APART, ONE_CLASS, LARGE)
+UNUSUAL = (TIED, DOUBLED, CROSSED, SINGLES, APART, SINGLE_CLASS, LARGE)

@@ -50,7 +50,7 @@ def checks(*functions: Callable[[Subject], str | None], first: int = 0) -> tuple
 
 
 @contextmanager
-def input_named(what: str, odd: bool = False) -> Iterator[None]:
+def on_input(what: str, odd: bool = False) -> Iterator[None]:
     """Name the input in every error of the block.
 
     A component may reject odd input with a MetricForgeError, which ends the block without a

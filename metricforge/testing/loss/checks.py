@@ -16,7 +16,7 @@ from metricforge.testing.batches import (
     random_batch,
 )
 from metricforge.testing.checkpoints import put_state, state_of
-from metricforge.testing.checks import Broken, Skipped, checks, input_named, obey
+from metricforge.testing.checks import Broken, Skipped, checks, obey, on_input
 from metricforge.testing.growth import Usage, growth_note, measured
 from metricforge.testing.loss.fixture import (
     KINDS,
@@ -68,7 +68,7 @@ def says_what_it_accepts(subject: Subject) -> None:
 def gives_a_scalar_with_a_graph(subject: Subject) -> None:
     """Its value is a finite scalar with a graph, for every kind of tuples that it accepts."""
     for kind, loss in for_each_kind(subject):
-        with input_named(f"{RANDOM.name}, {kind_label(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             check_finite(value_of(loss, *inputs_of(RANDOM), all_of(kind, RANDOM.labels)))
 
 
@@ -77,7 +77,7 @@ def counted_gives_the_value(subject: Subject) -> None:
     if not isinstance(made(subject), Counting):
         raise Skipped("it counts no active tuples.")
     for kind, loss in for_each_kind(subject):
-        with input_named(f"{RANDOM.name}, {kind_label(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             tuples = all_of(kind, RANDOM.labels)
             value = value_of(loss, *inputs_of(RANDOM), tuples).detach()
             again = made(subject)
@@ -99,7 +99,7 @@ def takes_every_precision(subject: Subject) -> None:
     for target in targets:
         for kind, loss in for_each_kind(subject):
             batch = RANDOM.to(target)
-            with input_named(f"{batch.name}, {kind_label(kind)}"):
+            with on_input(f"{batch.name}, {kind_label(kind)}"):
                 loss = loss.to(target) if isinstance(loss, nn.Module) else loss
                 value = backward(loss, batch, all_of(kind, batch.labels))
                 if not value.is_floating_point() or value.device != batch.embeddings.device:
@@ -112,7 +112,7 @@ def takes_every_precision(subject: Subject) -> None:
 def input_stays(subject: Subject) -> None:
     """It leaves embeddings, labels and tuples as they are."""
     for kind, loss in for_each_kind(subject):
-        with input_named(f"{RANDOM.name}, {kind_label(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             rows, labels = inputs_of(RANDOM)
             tuples = all_of(kind, labels)
             value_of(loss, rows, labels, tuples)
@@ -128,7 +128,7 @@ def input_stays(subject: Subject) -> None:
 def same_input_same_value(subject: Subject) -> None:
     """The value of a fresh loss is a function of the batch, the weights and torch's seed."""
     for kind in kinds_of(made(subject)):
-        with input_named(f"{RANDOM.name}, {kind_label(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             values = []
             for seed in (1, 2):
                 loss = made(subject)
@@ -148,7 +148,7 @@ def global_generators_stay(subject: Subject) -> None:
         loss = subject.build(dim=DIM, num_classes=CLASSES)
     for kind in kinds_of(loss):
         with (
-            input_named(f"{RANDOM.name}, {kind_label(kind)}"),
+            on_input(f"{RANDOM.name}, {kind_label(kind)}"),
             untouched("the loss", torch_too=False),
         ):
             value_of(loss, *inputs_of(RANDOM), all_of(kind, RANDOM.labels))
@@ -157,7 +157,7 @@ def global_generators_stay(subject: Subject) -> None:
 def saves_and_loads(subject: Subject) -> None:
     """Built anew with other weights and given its saved state, it gives the same value."""
     for kind, loss in for_each_kind(subject):
-        with input_named(f"{RANDOM.name}, {kind_label(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             tuples = all_of(kind, RANDOM.labels)
             value_of(loss, *inputs_of(RANDOM), tuples)
             fresh = made(subject, seed=9)

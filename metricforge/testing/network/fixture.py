@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from metricforge.testing.checks import Broken, input_named
+from metricforge.testing.checks import Broken, on_input
 from metricforge.testing.randomness import set_globals
 from metricforge.testing.subject import Subject
 
@@ -48,7 +48,7 @@ def on(trials: Trials, check: Run) -> Callable[[Subject], str | None]:
     def run(subject: Subject) -> str | None:
         notes = []
         for trial in trials(subject):
-            with input_named(trial.name):
+            with on_input(trial.name):
                 notes.append(check(subject, trial))
         return next(filter(None, notes), None)
 

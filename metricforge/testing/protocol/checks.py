@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Labelled, Result, Validation
-from metricforge.testing.checks import Broken, checks, input_named
+from metricforge.testing.checks import Broken, checks, on_input
 from metricforge.testing.growth import Usage, growth_note, measured
 from metricforge.testing.protocol.estimate_checks import check_result
 from metricforge.testing.randomness import set_globals, untouched
@@ -44,7 +44,7 @@ def estimates_are_numbers_with_intervals(subject: Subject) -> None:
     """Each estimate is finite with low <= value <= high, over n > 0 of something named."""
     shown = images()
     for what, rows in (("clusters", clusters(shown)), ("noise", unit_rows(len(shown.labels), 1))):
-        with input_named(what):
+        with on_input(what):
             check_result(_evaluated(subject, rows, shown))
 
 
@@ -111,7 +111,7 @@ def collapsed_embeddings_stay_finite(subject: Subject) -> None:
         ("embeddings that are all zero", torch.zeros(len(some), DIM)),
         ("some rows of zeros", some),
     ):
-        with input_named(what):
+        with on_input(what):
             check_result(_evaluated(subject, rows, shown))
 
 
@@ -124,14 +124,14 @@ def small_sets_are_measured_or_refused(subject: Subject) -> None:
         ("one image", images(1, 1)),
         ("no image at all", images(1, 0)),
     ):
-        with input_named(what, odd=True):
+        with on_input(what, odd=True):
             check_result(_evaluated(subject, clusters(shown), shown))
 
 
 def groups_are_optional(subject: Subject) -> None:
     """Images without groups are measured, too."""
     shown = images(grouped=False)
-    with input_named("images without groups"):
+    with on_input("images without groups"):
         check_result(_evaluated(subject, clusters(shown), shown))
 
 
@@ -142,7 +142,7 @@ def validation_is_optional(subject: Subject) -> None:
         return
     rows, embeddings = clusters(shown), clusters(held_out)
     for validation in (None, Validation(embeddings.clone(), held_out)):
-        with input_named("no validation part" if validation is None else "a validation part"):
+        with on_input("no validation part" if validation is None else "a validation part"):
             check_result(subject.build().evaluate(rows.clone(), shown, validation=validation))
         if validation is not None and not validation.embeddings.equal(embeddings):
             raise Broken("changed the validation part in place; work on a copy.")
@@ -153,7 +153,7 @@ def queries_and_gallery_are_measured(subject: Subject) -> None:
     shown = images()
     asks = torch.arange(len(shown.labels)) % 3 == 0
     apart = dataclasses.replace(shown, queries=asks, gallery=~asks)
-    with input_named("queries and a gallery"):
+    with on_input("queries and a gallery"):
         check_result(_evaluated(subject, clusters(apart), apart))
 
 

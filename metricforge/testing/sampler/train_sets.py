@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from metricforge.testing.checks import input_named
+from metricforge.testing.checks import on_input
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrainSet:
 
     def as_input(self) -> AbstractContextManager[None]:
         """A block whose failures name this set."""
-        return input_named(self.name, self.odd)
+        return on_input(self.name, self.odd)
 
     def embeddings(self, epoch: int) -> Tensor:
         """Random unit embeddings [N, 16], as `refresh` is given between epochs."""
