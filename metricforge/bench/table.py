@@ -41,9 +41,10 @@ NETWORK = ("backbone", "head", "dim")
 class Row:
     """An approach: its metrics by name, and their differences to those of `baseline`.
 
-    Means over seeds (and folds, if any) with 95 % intervals over seeds; the interval of a single
-    seed is unbounded. Differences are paired by seed; `baseline` is "" if there is none. `seconds`
-    is the median of the trainings'. An approach that could not be trained has a `reason` only.
+    Means over seeds (and folds, if any) with 95 % intervals over seeds; a single seed has the
+    interval of all possible values. Differences are paired by seed; `baseline` is "" if there is
+    none. `seconds` is the median of the trainings'. An approach that could not be trained has a
+    `reason` only.
     """
 
     name: str

@@ -53,7 +53,7 @@ def miners_resume(subject: Subject) -> None:
                 batches = lived_through(straight, case, epoch)
                 resumed = made(subject, case)
                 put_state(resumed, state_of(straight))
-                # As the core does: it has kept the batches, and requests the miners alone.
+                # As the core does: it has saved the batches, and only requests the miners.
                 for step, batch in enumerate(batches):
                     expected = mined(straight, case, batch, step, epoch)
                     if not alike(mined(resumed, case, batch, step, epoch), expected):

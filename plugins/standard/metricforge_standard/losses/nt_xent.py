@@ -69,7 +69,7 @@ class NTXent:
         tile.hide_same(-torch.inf)
         top = power.amax(1, keepdim=True)
         total = power.sub_(top).exp_().sum(1, keepdim=True)
-        # How far the negatives outweigh each positive; -inf where there is none.
+        # By how much the negatives outweigh each positive; -inf without a positive.
         outweighed = (top + total.log()) - together
         share = outweighed.sigmoid()
         power.mul_(share.sum(1, keepdim=True) / total)
