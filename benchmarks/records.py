@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.sections import ROOT
-from metricforge.bench import Record, asked_for, read_records, read_suite
+from metricforge.bench import Record, read_records, read_suite, required_records
 from metricforge.bench.runner import RECORDS
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -15,7 +15,11 @@ SUITES = sorted(path.stem for path in (BENCHMARKS / "suites").glob("*.toml"))
 def records_of(name: str) -> list[Record]:
     """The records of what a suite asks for, if any of it has been carried out."""
     there = results_of(name) / RECORDS
-    return asked_for(read_suite(suite_file(name)), read_records(there)) if there.exists() else []
+    return (
+        required_records(read_suite(suite_file(name)), read_records(there))
+        if there.exists()
+        else []
+    )
 
 
 def suite_file(name: str) -> Path:

@@ -6,16 +6,16 @@ from metricforge.bench.runner import carry_out
 from metricforge.bench.suite import Suite
 from metricforge.bench.suite_file import read_suite
 from metricforge.bench.table import Table, tabulate
-from metricforge.bench.trials import asked_for
+from metricforge.bench.trials import required_records
 
 __all__ = [
     "Record",
     "Suite",
     "Table",
-    "asked_for",
     "carry_out",
     "grids",
     "read_records",
     "read_suite",
+    "required_records",
     "tabulate",
 ]

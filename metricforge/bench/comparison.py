@@ -13,7 +13,7 @@ import numpy as np
 
 from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.runner import RECORDS
-from metricforge.bench.table import by_seed, told
+from metricforge.bench.table import by_seed, estimate_json
 from metricforge.contracts import Estimate
 from metricforge.errors import DataError
 from metricforge.evaluation import over_differences
@@ -25,7 +25,7 @@ Key = tuple[int, int | None, str]
 
 @dataclass(frozen=True)
 class Compared:
-    """By approach and number: the first mean, the second, and their difference in pairs."""
+    """By approach and metric: the first mean, the second, and their difference in pairs."""
 
     approaches: Mapping[str, Mapping[str, tuple[float, float, Estimate]]]
     notes: tuple[str, ...]
@@ -34,28 +34,32 @@ class Compared:
         return {
             "approaches": {
                 name: {
-                    number: {"first": one, "second": other, "difference": told(apart)}
-                    for number, (one, other, apart) in numbers.items()
+                    metric: {
+                        "first": first,
+                        "second": second,
+                        "difference": estimate_json(difference),
+                    }
+                    for metric, (first, second, difference) in metrics.items()
                 }
-                for name, numbers in self.approaches.items()
+                for name, metrics in self.approaches.items()
             },
             "notes": list(self.notes),
         }
 
 
 def compare(first: Path, second: Path) -> Compared:
-    """What two folders of results both have; DataError where that is nothing."""
-    here, there = _by_approach(first), _by_approach(second)
+    """The approaches that both folders of results have; DataError if there are none."""
+    left, right = _by_approach(first), _by_approach(second)
     notes = [*_older(first), *_older(second)]
     approaches = {
-        name: numbers for name in here if (numbers := _apart(here[name], there.get(name, {})))
+        name: metrics for name in left if (metrics := _differences(left[name], right.get(name, {})))
     }
     if not approaches:
         raise DataError(
             f"{first} and {second} have no approach in common that was tested on the same classes."
         )
-    notes += [note for name in approaches for note in _other_options(here[name], there[name])]
-    alone = sorted(set(here) ^ set(approaches)) + sorted(set(there) - set(approaches))
+    notes += [note for name in approaches for note in _other_options(left[name], right[name])]
+    alone = sorted(set(left) ^ set(approaches)) + sorted(set(right) - set(approaches))
     if alone:
         notes.append(f"in one of them alone, or on other classes: {', '.join(alone)}.")
     return Compared(approaches, tuple(dict.fromkeys(notes)))
@@ -63,15 +67,17 @@ def compare(first: Path, second: Path) -> Compared:
 
 def _by_approach(folder: Path) -> dict[str, dict[Key, Record]]:
     """The newest record of each approach and key."""
-    found: dict[str, dict[Key, Record]] = {}
-    for record in sorted(_done(folder), key=lambda one: one.finished):
-        found.setdefault(record.approach, {})[_key(record)] = record
-    return found
+    newest: dict[str, dict[Key, Record]] = {}
+    for record in sorted(_done(folder), key=lambda record: record.finished):
+        newest.setdefault(record.approach, {})[_key(record)] = record
+    return newest
 
 
 def _done(folder: Path) -> list[Record]:
     path = folder / RECORDS if folder.is_dir() else folder
-    return [one for one in read_records(path) if one.outcome == DONE and one.trial is None]
+    return [
+        record for record in read_records(path) if record.outcome == DONE and record.trial is None
+    ]
 
 
 def _key(record: Record) -> Key:
@@ -79,42 +85,44 @@ def _key(record: Record) -> Key:
 
 
 def _older(folder: Path) -> Iterator[str]:
-    """Which approaches have results by several recipes in one folder, of which one counts."""
+    """A note on each approach with results by several recipes in one folder."""
     counts = Counter((record.approach, _key(record)) for record in _done(folder))
     for name in dict.fromkeys(name for (name, _), count in counts.items() if count > 1):
         yield f"{folder} has results of '{name}' by several recipes: the newest count."
 
 
-def _other_options(here: Mapping[Key, Record], there: Mapping[Key, Record]) -> Iterator[str]:
-    """In which options an approach differs between the two."""
-    for key in here:
-        if key in there:
-            one, other = here[key].recipe, there[key].recipe
-            apart = [
-                f"{option} {one.get(option)} / {other.get(option)}"
-                for option in dict.fromkeys([*one, *other])
-                if one.get(option) != other.get(option)
+def _other_options(left: Mapping[Key, Record], right: Mapping[Key, Record]) -> Iterator[str]:
+    """A note on the options in which an approach differs between the two."""
+    for key in left:
+        if key in right:
+            first, second = left[key].recipe, right[key].recipe
+            differences = [
+                f"{option} {first.get(option)} / {second.get(option)}"
+                for option in dict.fromkeys([*first, *second])
+                if first.get(option) != second.get(option)
             ]
-            if apart:
-                yield f"{here[key].approach} had other options: {'; '.join(apart)}."
+            if differences:
+                yield f"{left[key].approach} had other options: {'; '.join(differences)}."
 
 
-def _apart(
-    here: Mapping[Key, Record], there: Mapping[Key, Record]
+def _differences(
+    left: Mapping[Key, Record], right: Mapping[Key, Record]
 ) -> dict[str, tuple[float, float, Estimate]]:
-    """What both have of each seed; with folds the mean of those that both have."""
-    both = [key for key in here if key in there]
+    """The means and differences over the seeds that both have; of common folds, if any."""
+    both = [key for key in left if key in right]
     folds = max(Counter(seed for seed, *_ in both).values(), default=0)
-    first, second = (by_seed([side[key] for key in both], TRAINED, folds) for side in (here, there))
+    first, second = (by_seed([side[key] for key in both], TRAINED, folds) for side in (left, right))
     pairs = [(first[seed], second[seed]) for seed in first if seed in second]
     if not pairs:
         return {}
     names = [
-        name for name in pairs[0][0] if all(name in one and name in other for one, other in pairs)
+        name for name in pairs[0][0] if all(name in scores for pair in pairs for scores in pair)
     ]
-    found = {}
+    compared = {}
     for name in names:
-        one, other = (np.array([pair[side][name] for pair in pairs]) for side in (0, 1))
-        apart = over_differences(one, other, None, over="seeds")
-        found[name] = (statistics.fmean(one), statistics.fmean(other), apart)
-    return found
+        left_scores, right_scores = (
+            np.array([pair[side][name] for pair in pairs]) for side in (0, 1)
+        )
+        difference = over_differences(left_scores, right_scores, None, over="seeds")
+        compared[name] = (statistics.fmean(left_scores), statistics.fmean(right_scores), difference)
+    return compared

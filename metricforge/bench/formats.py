@@ -1,4 +1,4 @@
-"""A table as text: Markdown, CSV, JSON, HTML, and for the terminal."""
+"""Tables as Markdown, CSV, JSON, HTML, and for the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as Drawn
 
-from metricforge.bench.table import Row, Table, told
+from metricforge.bench.table import Row, Table, estimate_json
 from metricforge.contracts import Estimate
 from metricforge.report.page import printable
 
@@ -41,7 +41,7 @@ th:first-child, td:first-child { text-align: left }
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """GitHub's tables, each under its title, with notes."""
+    """Tables as GitHub shows them, each under its title, with notes."""
     parts = []
     for table in tables:
         heads = _heads(table)
@@ -56,13 +56,13 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def html(tables: Sequence[Table]) -> str:
-    """One page that needs nothing else."""
+    """A self-contained page."""
     page: str = _PAGE.render(tables=tables, heads=_heads, cells=_cells)
     return page + "\n"
 
 
 def as_json(tables: Sequence[Table]) -> str:
-    """Everything, for another program."""
+    """All tables, for another program."""
     return json.dumps([table.to_json() for table in tables], indent=1) + "\n"
 
 
@@ -77,10 +77,10 @@ def as_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         for row in table.rows:
             for name in [name for name in table.numbers if name in row.numbers] or [""]:
-                found = row.numbers.get(name)
+                estimate = row.numbers.get(name)
                 writer.writerow([
-                    table.title, row.name, name, *_three(found),
-                    row.n if found is None else found.n,
+                    table.title, row.name, name, *_three(estimate),
+                    row.n if estimate is None else estimate.n,
                     *_three(row.differences.get(name)), _text(row.seconds), row.reason,
                 ])  # fmt: skip
     return file.getvalue()
@@ -95,22 +95,22 @@ FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
 
 
 BOUNDLESS = 10_000
-"""Characters that no table is wide."""
+"""More characters than any table is wide."""
 
 NAME = 24
-"""Characters of a name that are left in a line before the rest of the table is made narrower."""
+"""The characters of a name that stay in one line before the table is made narrower."""
 
 
 def on_terminal(tables: Sequence[Table], console: Console) -> None:
-    """Print the tables in the width that there is; reasons and notes stand below.
+    """Print the tables in the console's width, with reasons and notes below.
 
-    Where a row does not fit into a line, each cell is taken apart into several, and where these
-    are too wide as well, each number has a line of its own.
+    If a row does not fit into a line, each cell is split into several; if these are too wide as
+    well, each number has a line of its own.
     """
     for table in tables:
         console.print(escape(printable(table.title)), style="bold")
-        drawn = _drawn(table, " "), _drawn(table, "\n")
-        fitting = [one for one in drawn if _width(one, console) <= console.width]
+        layouts = _drawn(table, " "), _drawn(table, "\n")
+        fitting = [layout for layout in layouts if _width(layout, console) <= console.width]
         console.print(fitting[0] if fitting else _drawn_by_line(table))
         for row in table.rows:
             if row.reason:
@@ -120,19 +120,19 @@ def on_terminal(tables: Sequence[Table], console: Console) -> None:
 
 
 def _width(drawn: Drawn, console: Console) -> int:
-    """How wide a table is when names that are long go over several lines."""
-    # Asked within the console's own width, the answer is never more than that.
+    """The width of a table if long names are wrapped."""
+    # Within the console's own width the measurement would never exceed it.
     boundless = console.options.update(max_width=BOUNDLESS)
     longest = max((len(str(name)) for name in drawn.columns[0].cells), default=0)
     return Measurement.get(console, boundless, drawn).maximum - max(0, longest - NAME)
 
 
 def _drawn(table: Table, between: str) -> Drawn:
-    """A table for the terminal; `between` is put between the parts of its cells."""
+    """A table for the terminal; `between` separates the parts of its cells."""
     drawn = Drawn(box=None, padding=(0, 2, 0, 0))
-    for place, head in enumerate(escape(printable(head)) for head in _heads(table)):
+    for column, head in enumerate(escape(printable(head)) for head in _heads(table)):
         drawn.add_column(
-            head, justify="right" if place else "left", no_wrap=place > 0, overflow="fold"
+            head, justify="right" if column else "left", no_wrap=column > 0, overflow="fold"
         )
     for row in table.rows:
         if not row.reason:
@@ -173,26 +173,30 @@ def _cells(row: Row, table: Table) -> list[str]:
 
 
 def _cell(row: Row, column: str, number: str) -> str:
-    """A mean with its interval, where there is one, and the difference."""
-    found, apart = row.numbers.get(column), row.differences.get(column)
-    if found is None:
+    """A mean, with its interval and difference if any."""
+    estimate, difference = row.numbers.get(column), row.differences.get(column)
+    if estimate is None:
         return ""
-    text, digits = shown(found, number), _digits(number)
-    if apart is None:
+    text, digits = shown(estimate, number), _digits(number)
+    if difference is None:
         return text
-    span = f" [{apart.low:+.{digits}f}, {apart.high:+.{digits}f}]" if apart.n > 1 else ""
-    return f"{text} ({apart.value:+.{digits}f}{span})"
+    span = (
+        f" [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"
+        if difference.n > 1
+        else ""
+    )
+    return f"{text} ({difference.value:+.{digits}f}{span})"
 
 
-def shown(found: Estimate, number: str) -> str:
-    """A mean over seeds, with its interval where there are several."""
+def shown(estimate: Estimate, number: str) -> str:
+    """A mean over seeds, with its interval if there are several."""
     digits = _digits(number)
-    span = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found.n > 1 else ""
-    return f"{found.value:.{digits}f}{span}"
+    span = f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]" if estimate.n > 1 else ""
+    return f"{estimate.value:.{digits}f}{span}"
 
 
 def _digits(number: str) -> int:
-    """Errors are small: a thousandth is much of one."""
+    """Decimals: more for errors, which are small."""
     return 4 if "error" in number else 3
 
 
@@ -201,8 +205,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _three(estimate: Estimate | None) -> list[str]:
-    found = {} if estimate is None else told(estimate)
-    three = (found.get(key) for key in ("value", "low", "high"))
+    fields = {} if estimate is None else estimate_json(estimate)
+    three = (fields.get(key) for key in ("value", "low", "high"))
     return ["" if value is None else repr(value) for value in three]
 
 

@@ -13,44 +13,46 @@ from metricforge.errors import UsageError, unknown
 from metricforge.tuning.trials import REFUSED
 
 AXES = 2
-"""What a grid has: one down, one across."""
+"""The axes of a grid: one down, one across."""
 
 
 def grids(suite: Suite, tables: Sequence[Table], number: str) -> list[Table]:
-    """Of each table that has the number one of it alone, by two axes.
+    """For each table that has the metric, a grid of that metric by two axes.
 
-    The last part of an approach's name goes across, the others down. A part that all of a table
-    share though the suite varies it, such as its dataset, which the title names, is left away as
-    long as two others stay. What could not be trained is an empty cell; notes say how many do not
-    fit and which failed, and what untrained networks and pixels have, whose names are of one part.
-    `n` are the fewest seeds of a row's cells. Where nothing has been measured the tables come back
-    as they are, for they say why.
+    The last part of an approach's name goes across, the others down. A part that is constant in a
+    table though the suite varies it, e.g. the dataset, which the title names, is dropped as long as
+    two others stay. An approach that could not be trained is an empty cell; notes count those that
+    do not fit, and list those that failed and the baselines, whose names have one part. `n` is the
+    fewest seeds of a row's cells. If nothing has been measured, the tables are returned unchanged:
+    they say why.
 
     Raises:
         UsageError: where the suite compares by one axis alone, or some of its approaches by more
             than others, or no table has the number.
     """
-    there = dict.fromkeys(name for table in tables for row in table.rows for name in row.numbers)
-    if there and number not in there:
-        raise unknown("number", number, there)
+    available = dict.fromkeys(
+        name for table in tables for row in table.rows for name in row.numbers
+    )
+    if available and number not in available:
+        raise unknown("number", number, available)
     having = [table for table in tables if any(number in row.numbers for row in table.rows)]
     return [_grid(suite, table, number) for table in having] or list(tables)
 
 
 def _grid(suite: Suite, table: Table, number: str) -> Table:
-    found = {row.name: row for row in table.rows}
+    rows_by_name = {row.name: row for row in table.rows}
     across: dict[str, None] = {}
     down: dict[str, dict[str, Estimate]] = {}
-    axes = dict(_axes(suite, found))
+    axes = dict(_axes(suite, rows_by_name))
     for name, (*first, last) in axes.items():
         if not first:
             raise UsageError(f"'{name}' of {suite.name} is of one axis; a grid takes two.")
         across[last] = None
         cells = down.setdefault(JOINED.join(first), {})
-        if number in found[name].numbers:
-            cells[last] = found[name].numbers[number]
+        if number in rows_by_name[name].numbers:
+            cells[last] = rows_by_name[name].numbers[number]
     rows = [
-        Row(name, n=min((one.n for one in cells.values()), default=0), numbers=cells)
+        Row(name, n=min((cell.n for cell in cells.values()), default=0), numbers=cells)
         for name, cells in down.items()
     ]
     return replace(
@@ -63,25 +65,29 @@ def _grid(suite: Suite, table: Table, number: str) -> Table:
     )
 
 
-def _axes(suite: Suite, found: Mapping[str, Row]) -> Iterator[tuple[str, list[str]]]:
+def _axes(suite: Suite, rows: Mapping[str, Row]) -> Iterator[tuple[str, list[str]]]:
     """The approaches of a table, in the suite's order, each with the parts of its name.
 
-    What the suite varies and this table does not, as its dataset, is left away, but two parts
-    always stay. What the suite asks for decides it, not what is done already.
+    A part that the suite varies and this table does not, e.g. its dataset, is dropped, but at least
+    two parts stay. The plan of the suite decides that, not the finished runs.
     """
-    parts = {one.name: one.name.split(JOINED) for one in suite.approaches}
+    parts = {approach.name: approach.name.split(JOINED) for approach in suite.approaches}
     if len({len(each) for each in parts.values()}) > 1:
         raise UsageError(f"some of {suite.name} are of more axes than others; a grid has two.")
-    measured = [one for one in suite.approaches if one.name in found and found[one.name].numbers]
-    asked_for = {suite.asks_for(one) for one in measured}
-    here = [one.name for one in suite.approaches if suite.asks_for(one) in asked_for]
+    measured = [
+        approach
+        for approach in suite.approaches
+        if approach.name in rows and rows[approach.name].numbers
+    ]
+    tested_on = {suite.data_of(approach) for approach in measured}
+    names = [approach.name for approach in suite.approaches if suite.data_of(approach) in tested_on]
     choices = [len(set(each)) for each in zip(*parts.values(), strict=True)]
-    choices_here = [len(set(each)) for each in zip(*(parts[n] for n in here), strict=True)]
-    same = [place for place, n in enumerate(choices_here) if n == 1 < choices[place]]
-    left_away = same[: max(0, len(choices) - AXES)]
-    for name in here:
-        if name in found:
-            yield name, [part for place, part in enumerate(parts[name]) if place not in left_away]
+    table_choices = [len(set(each)) for each in zip(*(parts[n] for n in names), strict=True)]
+    constant = [axis for axis, n in enumerate(table_choices) if n == 1 < choices[axis]]
+    dropped = constant[: max(0, len(choices) - AXES)]
+    for name in names:
+        if name in rows:
+            yield name, [part for axis, part in enumerate(parts[name]) if axis not in dropped]
 
 
 def _notes(table: Table, number: str, approaches: Collection[str]) -> Iterator[str]:

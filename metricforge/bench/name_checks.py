@@ -1,4 +1,4 @@
-"""What a suite names, looked up before hours of training and not after them."""
+"""Checks the names in a suite before hours of training."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from metricforge.spec import Spec
 
 
 def check_names(suite: Suite, data_root: str | None = None) -> None:
-    """UsageError for what names no component, or gives one an option that it does not have.
+    """UsageError for an unknown component or option, DataError for a further test without images.
 
-    Whether components fit one another is for each run to find out, and so are a plugin that fails
-    and images that are not there; but those of a further test would be told of after all training.
+    Each run checks itself that its components fit, that plugins work and that its images exist. A
+    further test would fail only after all training.
     """
     registry = Registry.installed()
     for approach in suite.approaches:
-        with suppress(PluginError), _told_of(suite, approach.name):
+        with suppress(PluginError), _with_context(suite, approach.name):
             recipe = Recipe.from_values({**suite.base, **approach.options}, suite.name)
             completed(located(recipe, registry), registry)
     for other in suite.elsewhere:
-        with _told_of(suite, other.name):
+        with _with_context(suite, other.name):
             registry.complete("dataset", dataset_spec(other.dataset, registry))
             for protocol in other.protocols:
                 make_protocol(registry, Spec.parse(protocol))
     # After all names, since opening may download.
     for other in suite.elsewhere:
-        with _told_of(suite, other.name):
+        with _with_context(suite, other.name):
             open_dataset(other.dataset, registry, data_root or suite.base.get("data_root"))
 
 
 @contextmanager
-def _told_of(suite: Suite, name: str) -> Iterator[None]:
-    """While entered, what the user got wrong is told with its place."""
+def _with_context(suite: Suite, name: str) -> Iterator[None]:
+    """While entered, errors of the user name the suite and the approach."""
     try:
         yield
     except (UsageError, DataError) as error:

@@ -1,4 +1,4 @@
-"""What became of the runs of a suite: a line of JSON for each, behind one another."""
+"""The records of a suite's runs: a file with a line of JSON for each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from metricforge.runs.environment import Environment
 from metricforge.tuning.trials import DONE, read
 
 
-class Told(TypedDict):
-    """An estimate, as JSON has it."""
+class RecordedEstimate(TypedDict):
+    """An estimate as JSON."""
 
     value: Finite
     low: Finite
@@ -28,12 +28,12 @@ class Told(TypedDict):
 class Record:
     """One run of a suite.
 
-    - `id`: of what was asked; the same for the same options.
-    - `outcome`: done; refused, as what can't be trained so; failed, by the `error`.
+    - `id`: of the planned run; the same for the same options.
+    - `outcome`: done; refused, if its options can't be trained; failed, by the `error`.
     - `recipe`: every option, with defaults; `results`: estimates by approach (trained, untrained,
       pixels) and name, those of another dataset with its name before theirs.
-    - `tuned`: the options that a search has chosen. A `trial` has its number: it is not tested, and
-      these are what it tries; `search` has chosen them.
+    - `tuned`: the options that `search` has chosen, or that a trial tries. `trial` is the number of
+      a trial, which is not tested.
     - `seconds` of training and `wall_seconds` in all.
     """
 
@@ -48,7 +48,7 @@ class Record:
     tuned: Mapping[str, str] = field(default_factory=dict)
     search: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Mapping[str, Told]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, RecordedEstimate]] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)
     split_hash: str = ""
     closed_set: bool = False
@@ -65,15 +65,15 @@ class Record:
 
 
 def identity(what: Mapping[str, Any]) -> str:
-    """A short name of options that is the same for the same ones."""
+    """A hash of options."""
     text = json.dumps(what, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_records(path: Path) -> list[Record]:
-    """The newest record of each run, in the order in which they first came.
+    """The newest record of each run, in the order of their first records.
 
-    A damaged line is skipped: its run is made again. ArtefactError for what is no file of records.
+    A damaged line is skipped: its run is repeated. ArtefactError for a file without records.
     """
     records = read(path, Record, "a file of a suite's records")
     return list({record.id: record for record in records}.values())

@@ -1,4 +1,4 @@
-"""Carrying out the runs of a suite, in processes side by side."""
+"""Runs a suite, in processes side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metricforge.bench.name_checks import check_names
 from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.suite import Planned, Suite
 from metricforge.bench.trials import chosen, searched_by, trials_of
-from metricforge.bench.worker import run_one
+from metricforge.bench.worker import run_planned
 from metricforge.errors import Interrupted, ResourceError
 from metricforge.runs.lock import held
 from metricforge.tuning.trials import DONE, REFUSED, append
@@ -36,13 +36,13 @@ def carry_out(
     only: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[int, int, Record]]:
-    """Carry out what of a suite has not been, and yield each record with its number of how many.
+    """Run what is missing from a suite, and yield each record with its number and the total.
 
     `out` gets the records, in `results.jsonl`, and a folder for each run; a run that was killed
-    goes on from its newest checkpoint. Where a suite tunes its approaches, their trials come first.
-    `jobs` are processes side by side, among which the cores are shared out; inside
-    `joblib.parallel_config` they are whatever that says, such as a Dask cluster. `options`
-    (data_root, device) are put into every recipe, and have no share in what a run is known by.
+    resumes from its newest checkpoint. If the suite tunes its approaches, their trials come first.
+    `jobs` is the number of processes, which share the cores; inside `joblib.parallel_config` that
+    decides, e.g. for a Dask cluster. `options` (data_root, device) are put into every recipe, and
+    do not affect the id of a run.
     """
     suite = replace(suite, approaches=tuple(suite.matching(only)))
     suite = suite if seeds is None else replace(suite, seeds=seeds)
@@ -53,15 +53,15 @@ def carry_out(
         count = suite.trials + len(suite.plan())
         tried: list[Planned] = []
         for trials in trials_of(suite, work.searched_by, work.record_of):
-            yield from work.carried_out(trials, len(tried), count)
+            yield from work.execute(trials, len(tried), count)
             tried += trials
         tuned = chosen(suite, filter(None, map(work.record_of, tried))) if suite.tuning else None
-        yield from work.carried_out(suite.plan(tuned), len(tried), count)
+        yield from work.execute(suite.plan(tuned), len(tried), count)
 
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """While entered, SIGTERM stops as Ctrl-C does, with an exit code of its own."""
+    """While entered, SIGTERM stops the suite as Ctrl-C does, with its own exit code."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -83,14 +83,14 @@ def _stopped(exit_code: int) -> Interrupted:
 
 
 class _Work:
-    """The runs of a suite that are done, and those that are being done."""
+    """The finished runs of a suite, and those in progress."""
 
     def __init__(self, suite: Suite, out: Path, jobs: int, options: Mapping[str, Any]) -> None:
         self._suite, self._out, self._options = suite, out, dict(options)
         self._jobs = jobs
         self._records = out / RECORDS
         known = read_records(self._records) if self._records.exists() else []
-        # What failed is tried again, and what was refused: it may be that a plugin was not there.
+        # Failed and refused runs are repeated: a plugin may have been installed meanwhile.
         self._finished = {record.id: record for record in known if record.outcome == DONE}
         self._refused = {record.id: record.error for record in known if record.outcome == REFUSED}
         self.searched_by = searched_by(known)
@@ -98,21 +98,23 @@ class _Work:
     def record_of(self, planned: Planned) -> Record | None:
         return self._finished.get(self._suite.identity(planned))
 
-    def carried_out(
+    def execute(
         self, planned: Sequence[Planned], before: int, count: int
     ) -> Iterator[tuple[int, int, Record]]:
-        """The records of what is left of these, numbered behind those `before` and those done."""
+        """The records of the unfinished runs of these, numbered after the finished ones."""
         # Two trials may be of the same options.
-        left = {
-            self._suite.identity(one): one for one in planned if self.record_of(one) is None
+        remaining = {
+            self._suite.identity(run): run for run in planned if self.record_of(run) is None
         }.values()
         threads = max(1, cpu_count() // self._jobs) if self._jobs > 1 else None
-        tasks = (delayed(run_one)(self._suite, one, self._out, self._options, threads, os.getpid())
-                 for one in left)  # fmt: skip
+        tasks = (
+            delayed(run_planned)(self._suite, run, self._out, self._options, threads, os.getpid())
+            for run in remaining
+        )
         workers = Parallel(
             n_jobs=self._jobs, return_as="generator_unordered", pre_dispatch="n_jobs"
         )
-        first = before + len(planned) - len(left) + 1
+        first = before + len(planned) - len(remaining) + 1
         try:
             for number, record in enumerate(workers(tasks), first):
                 if record.outcome != REFUSED or self._refused.get(record.id) != record.error:

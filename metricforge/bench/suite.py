@@ -1,4 +1,4 @@
-"""A suite: which runs are to be compared."""
+"""A suite: the runs to compare."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOINED = " · "
 """Between the parts of an approach's name."""
 
 TRIAL_SEED = 1_000_000
-"""The seed of all trials, which no run has that is tested."""
+"""The seed of all trials; no tested run has it."""
 
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -77,7 +77,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite's file says.
+    """The content of a suite's file.
 
     Each approach is trained with each of the seeds 0 .. `seeds` - 1, and with `folds` on each of so
     many class-disjoint folds, all from the recipe `base`. `baseline` is the approach that others
@@ -102,56 +102,57 @@ class Suite:
         return approach == self.baseline or approach.startswith(self.baseline + JOINED)
 
     def baseline_of(self, approach: str, names: Sequence[str]) -> str:
-        """With which of these an approach is compared; "" for none.
+        """The baseline of an approach among these; "" for none.
 
-        Where several are the baseline, with the one that has the same choices of the other axes.
+        Of several baselines it is the one with the same choices of the other axes.
         """
         if not self.baseline:
             return names[0] if names else ""
-        found = [name for name in names if self.is_baseline(name)]
-        if len(found) > 1:
+        baselines = [name for name in names if self.is_baseline(name)]
+        if len(baselines) > 1:
             choices = approach.split(JOINED)[len(self.baseline.split(JOINED)) :]
-            found = [name for name in found if name == JOINED.join([self.baseline, *choices])]
-        return found[0] if found else ""
+            baselines = [
+                name for name in baselines if name == JOINED.join([self.baseline, *choices])
+            ]
+        return baselines[0] if baselines else ""
 
-    def asks_for(self, approach: Approach) -> tuple[Any, Any]:
+    def data_of(self, approach: Approach) -> tuple[Any, Any]:
         """The dataset and the split of an approach, as the suite's file has them."""
         options = {**self.base, **approach.options}
         return options.get("dataset"), options.get("split")
 
     def options_to_tune(self, approach: Approach) -> tuple[str, ...]:
-        """What is searched of an approach, as KEY=VALUES."""
+        """The search space of an approach, as KEY=VALUES."""
         return (*self.tuning.options, *approach.tune) if self.tuning else ()
 
     def matching(self, only: Sequence[str] = ()) -> list[Approach]:
-        """The approaches by one of these names, or with one in theirs where none has just that.
+        """The approaches of these names, or with one of them in theirs if none matches exactly.
 
         UsageError for one that is in no name.
         """
         names = [approach.name for approach in self.approaches]
-        meant: set[str] = set()
+        selected: set[str] = set()
         for part in only:
-            found = [part] if part in names else [name for name in names if part in name]
-            if not found:
+            matches = [part] if part in names else [name for name in names if part in name]
+            if not matches:
                 raise unknown("approach", part, names)
-            meant.update(found)
-        return [approach for approach in self.approaches if not only or approach.name in meant]
+            selected.update(matches)
+        return [approach for approach in self.approaches if not only or approach.name in selected]
 
     @property
     def trials(self) -> int:
-        """How many there are of all approaches, on all folds."""
+        """The number of trials of all approaches, on all folds."""
         return self.tuning.trials * len(self.approaches) * len(self.each_fold) if self.tuning else 0
 
     @property
     def each_fold(self) -> Sequence[int | None]:
-        """The numbers of the folds; None alone where there are none."""
+        """The numbers of the folds; [None] if there are none."""
         return [None] if self.folds is None else range(self.folds)
 
     def plan(self, tuned: Tuned | None = None) -> list[Planned]:
         """Every run, seed by seed, so that a suite that is stopped has a little of everything.
 
-        With `tuned` it has the options that trials have chosen, and no run of which trials have
-        chosen nothing.
+        With `tuned` it has the options that trials have chosen, and skips approaches without any.
         """
         return [
             self.run_of(approach, seed, fold, {} if tuned is None else tuned[approach.name, fold])
@@ -184,12 +185,12 @@ class Suite:
         if fold is not None:
             options["split"] = f"folds:k={self.folds},fold={fold}"
         if tuned:
-            found = carried_out(Recipe.from_values(options, self.name), tuned).record()
-            options |= {name: found[name] for name in {key.partition(".")[0]: 0 for key in tuned}}
+            record = carried_out(Recipe.from_values(options, self.name), tuned).record()
+            options |= {name: record[name] for name in {key.partition(".")[0]: 0 for key in tuned}}
         return options
 
     def identity(self, planned: Planned) -> str:
-        """What a run is known by: the same for the same approach, options and tests."""
+        """The id of a run: the same for the same approach, options and tests."""
         known: dict[str, Any] = {"suite": self.name, "approach": planned.approach}
         known["options"] = dict(planned.options)
         if planned.trial is None and self.elsewhere:

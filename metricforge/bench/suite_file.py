@@ -1,4 +1,4 @@
-"""From a suite's file to the suite, or one sentence on why it can't be meant."""
+"""Reads a suite's file; a UsageError says why one is invalid."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from metricforge.regular_file import read_text
 from metricforge.spec import Spec
 
 LENGTHS = ("epochs", "images", "seconds", "patience")
-"""What decides how long a run is trained, and so no approach's own where there is a budget."""
+"""The options that limit a training; with a [budget] no approach may set its own."""
 
 OWN = ("seed", "test")
 """Options of a recipe that the suite itself gives to each run."""
 
 
-class _Named(TypedDict):
+class _ApproachEntry(TypedDict):
     """An [[approach]]; its other keys are options of a recipe."""
 
     name: str
@@ -53,37 +53,37 @@ class _File:
     budget: _Budget = _Budget()
     tune: Tuning | None = None
     axes: Mapping[str, Any] = field(default_factory=dict)
-    approach: tuple[_Named, ...] = ()
+    approach: tuple[_ApproachEntry, ...] = ()
     also: tuple[Elsewhere, ...] = ()
 
 
 def read_suite(path: Path) -> Suite:
-    """The suite in a file; UsageError for anything that it can't mean."""
+    """The suite in a file; UsageError if it is invalid."""
     try:
         written = parsed(read_text(path), tomllib.loads)
-        said = typed(written, _File, closed=True)
+        content = typed(written, _File, closed=True)
     except OSError as error:
         raise UsageError(f"can't read the suite {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UsageError(f"can't read the suite {path}: {error}.") from error
     source = str(path)
-    budget = {key: value for key, value in vars(said.budget).items() if value is not None}
+    budget = {key: value for key, value in vars(content.budget).items() if value is not None}
     if len(budget) > 1:
         raise UsageError(f"{source} has a [budget] of {' and '.join(budget)}; give one of them.")
-    # Those of the file, for the types above have none of their options.
-    named = [_named(entry, source) for entry in written.get("approach", ())]
+    # From the file itself: the types above omit the options of an approach.
+    approaches = [_approach(entry, source) for entry in written.get("approach", ())]
     suite = Suite(
         name=path.stem,
-        title=said.title or path.stem,
-        base={**said.base, **budget},
-        approaches=tuple(_approaches(named, said.axes, source)),
-        baseline=said.baseline,
-        seeds=said.seeds,
-        folds=said.folds,
-        numbers=said.numbers,
-        elsewhere=said.also,
-        tuning=said.tune,
-        about=said.about,
+        title=content.title or path.stem,
+        base={**content.base, **budget},
+        approaches=tuple(_approaches(approaches, content.axes, source)),
+        baseline=content.baseline,
+        seeds=content.seeds,
+        folds=content.folds,
+        numbers=content.numbers,
+        elsewhere=content.also,
+        tuning=content.tune,
+        about=content.about,
     )
     _check(suite, budget, source)
     return suite
@@ -132,49 +132,49 @@ def _check_approach(
 
 
 def _is_its_own(key: str, options: Mapping[str, Any]) -> bool:
-    """Whether an approach says itself what KEY or COMPONENT.OPTION is."""
+    """Whether an approach sets KEY or COMPONENT.OPTION itself."""
     component, _, option = key.partition(".")
     if not option or component not in options:
         return component in options
-    said = options[component]
-    return isinstance(said, str) and option in Spec.parse(said).options
+    value = options[component]
+    return isinstance(value, str) and option in Spec.parse(value).options
 
 
-def _named(entry: Mapping[str, Any], source: str) -> Approach:
+def _approach(entry: Mapping[str, Any], source: str) -> Approach:
     options = {key: value for key, value in entry.items() if key not in ("name", "tune")}
     _check_part(entry["name"], source)
     return Approach(entry["name"], options, tuple(entry.get("tune", ())))
 
 
 def _approaches(
-    named: Sequence[Approach], values: Mapping[str, Any], source: str
+    entries: Sequence[Approach], values: Mapping[str, Any], source: str
 ) -> Iterator[Approach]:
-    """The approaches that are named, each with every choice of the axes."""
+    """The [[approach]] entries, each with every choice of the axes."""
     axes = [
         [(label, {option: value}) for label, value in _choices(option, choices, source)]
         for option, choices in values.items()
     ]
-    if not named and not axes:
+    if not entries and not axes:
         raise UsageError(f"{source} names nothing to compare; give it [axes] or [[approach]].")
-    for first in named or [Approach("")]:
-        if both := [option for option in values if option in first.options]:
-            raise UsageError(f"'{first.name}' in {source} has {both[0]}, which is an axis, too.")
+    for entry in entries or [Approach("")]:
+        if both := [option for option in values if option in entry.options]:
+            raise UsageError(f"'{entry.name}' in {source} has {both[0]}, which is an axis, too.")
         for choice in product(*axes):
-            labels = [label for label in (first.name, *(label for label, _ in choice)) if label]
-            options = dict(first.options)
+            labels = [label for label in (entry.name, *(label for label, _ in choice)) if label]
+            options = dict(entry.options)
             for _, part in choice:
                 options |= part
-            yield Approach(JOINED.join(labels), options, first.tune)
+            yield Approach(JOINED.join(labels), options, entry.tune)
 
 
 def _choices(option: str, values: Any, source: str) -> list[tuple[str, Any]]:
-    """The values of an axis by what they are called: themselves, or the name they are given."""
+    """The labels and values of an axis; a label is the value itself, or its name in the file."""
     if isinstance(values, dict) and values:
         choices = list(values.items())
     elif isinstance(values, list) and values:
-        # A number needs to be told of what it is.
-        named = (value if isinstance(value, str) else f"{option} {value}" for value in values)
-        choices = list(zip(named, values, strict=True))
+        # The label of a number includes its option.
+        labels = (value if isinstance(value, str) else f"{option} {value}" for value in values)
+        choices = list(zip(labels, values, strict=True))
     else:
         raise UsageError(
             f"{source}: the axis {option} takes a list of values, or a table of values by name."
@@ -185,14 +185,14 @@ def _choices(option: str, values: Any, source: str) -> list[tuple[str, Any]]:
 
 
 def _check_part(label: str, source: str) -> None:
-    """UsageError for what can't be told from other parts of an approach's name."""
+    """UsageError for a label that could be confused with other parts of an approach's name."""
     if not label.strip() or JOINED in label:
         raise UsageError(f"{source}: '{label}' can't be a name, or a part of one.")
 
 
 def _once(names: Iterable[str], what: str) -> None:
-    seen: set[str] = set()
+    visited: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in visited:
             raise UsageError(f"{what} '{name}'.")
-        seen.add(name)
+        visited.add(name)

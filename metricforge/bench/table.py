@@ -33,18 +33,18 @@ BASELINES = {
 LEAST = {"ami": -1.0}
 """The lowest value of numbers that may be below zero."""
 
-# What decides what a network is before it is trained.
+# The options that determine a network before it is trained.
 NETWORK = ("backbone", "head", "dim")
 
 
 @dataclass(frozen=True)
 class Row:
-    """An approach: its numbers by name, and by how much they differ from those of `baseline`.
+    """An approach: its metrics by name, and their differences to those of `baseline`.
 
-    Means over seeds, of folds where there are any, with 95 % intervals over seeds; a single seed
-    has an interval of all there is. Differences are in pairs, of the same seeds; `baseline` is ""
-    where there is none to be compared with. `seconds` are the median of a training's. What could
-    not be trained has none, and a `reason`.
+    Means over seeds (and folds, if any) with 95 % intervals over seeds; a single seed has the
+    interval of all possible values. Differences are paired by seed; `baseline` is "" if there is
+    none. `seconds` is the median of the trainings'. An approach that could not be trained has a
+    `reason` only.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a suite that are tested on the same images, and what to know of them.
+    """The rows of a suite that are tested on the same images, with notes.
 
-    `what` says of which classes the numbers are, and of what they are the means. In a grid all
-    columns are of one `number`.
+    `what` names the classes that were tested, and what the means are over. In a grid all columns
+    are of one `number`.
     """
 
     title: str
@@ -72,31 +72,35 @@ class Table:
     number: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The table for another program, without intervals where there is but one seed."""
+        """The table for another program, without intervals if there is one seed only."""
         rows = [
             asdict(row)
             | {
-                "numbers": {name: told(one) for name, one in row.numbers.items()},
-                "differences": {name: told(one) for name, one in row.differences.items()},
+                "numbers": {
+                    name: estimate_json(estimate) for name, estimate in row.numbers.items()
+                },
+                "differences": {
+                    name: estimate_json(estimate) for name, estimate in row.differences.items()
+                },
             }
             for row in self.rows
         ]
         return asdict(self) | {"rows": rows}
 
 
-def told(found: Estimate) -> dict[str, Any]:
-    """An estimate over seeds for another program; one seed says nothing of others."""
-    return asdict(found) | ({"low": None, "high": None} if found.n == 1 else {})
+def estimate_json(estimate: Estimate) -> dict[str, Any]:
+    """An estimate over seeds for another program; a single seed has no interval."""
+    return asdict(estimate) | ({"low": None, "high": None} if estimate.n == 1 else {})
 
 
 def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
     """A table for each dataset and split of the records of a suite."""
-    wanted = [one for one in records if one.suite == suite.name]
+    suite_records = [record for record in records if record.suite == suite.name]
     tables: dict[tuple[str, str], list[Record]] = {}
-    for record in wanted:
+    for record in suite_records:
         if record.outcome == DONE and record.trial is None:
             tables.setdefault(_tested_on(record), []).append(record)
-    missing = _reasons(wanted)
+    missing = _reasons(suite_records)
     groups = list(tables.values())
     datasets = [str(group[0].recipe["dataset"]) for group in groups]
     titles = [
@@ -105,32 +109,35 @@ def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
         for dataset, group in zip(datasets, groups, strict=True)
     ]
     return [
-        _table(suite, title, group, {name: missing[name] for name in names}, wanted)
+        _table(suite, title, group, {name: missing[name] for name in names}, suite_records)
         for title, group, names in zip(
             titles, groups, _by_table(suite, groups, missing), strict=True
         )
-    ] or [_table(suite, suite.title, [], missing, wanted)]
+    ] or [_table(suite, suite.title, [], missing, suite_records)]
 
 
 def _by_table(
     suite: Suite, groups: Sequence[Sequence[Record]], names: Iterable[str]
 ) -> list[list[str]]:
-    """Which of these approaches, of which nothing is done, belong beside each group of records.
+    """The approaches without a finished run that belong in each table, one table a group.
 
-    With those that ask for the same dataset and split; beside the first where nobody does.
+    In that of the same dataset and split, or in the first if there is none.
     """
-    asked = {one.name: suite.asks_for(one) for one in suite.approaches}
-    found: list[list[str]] = [[] for _ in groups]
+    tested_on = {approach.name: suite.data_of(approach) for approach in suite.approaches}
+    by_group: list[list[str]] = [[] for _ in groups]
     for name in names if groups else ():
-        alike = (
-            any(asked.get(one.approach) == asked.get(name) for one in group) for group in groups
+        matches = (
+            any(tested_on.get(record.approach) == tested_on.get(name) for record in group)
+            for group in groups
         )
-        found[next((place for place, here in enumerate(alike) if here), 0)].append(name)
-    return found
+        by_group[next((index for index, is_match in enumerate(matches) if is_match), 0)].append(
+            name
+        )
+    return by_group
 
 
 def _tested_on(record: Record) -> tuple[str, str]:
-    """The dataset, and the split where each fold has not one of its own."""
+    """The dataset, and the split unless each fold has its own."""
     dataset = str(record.recipe["dataset"])
     return dataset, record.split_hash if record.fold is None else ""
 
@@ -141,7 +148,8 @@ def _table(
     order = [approach.name for approach in suite.approaches]
     by_approach: dict[str, list[Record]] = {}
     for record in sorted(
-        done, key=lambda one: order.index(one.approach) if one.approach in order else len(order)
+        done,
+        key=lambda record: order.index(record.approach) if record.approach in order else len(order),
     ):
         by_approach.setdefault(record.approach, []).append(record)
     folds = len(suite.each_fold)
@@ -153,31 +161,31 @@ def _table(
             name=name,
             n=len(values[name]),
             numbers=_means(values[name]),
-            differences={} if base == name else _apart(values.get(base, {}), values[name]),
+            differences={} if base == name else _differences(values.get(base, {}), values[name]),
             baseline="" if base == name else base,
-            seconds=round(statistics.median(one.seconds for one in group), 1),
+            seconds=round(statistics.median(record.seconds for record in group), 1),
         )
         rows.append(row)
     baselines = dict.fromkeys(row.baseline for row in rows if row.baseline)
     rows += _baselines(by_approach, folds)
     rows += [Row(name=name, reason=reason) for name, reason in missing.items()]
-    there = tuple(dict.fromkeys(n for row in rows for n in row.numbers))
+    measured = tuple(dict.fromkeys(n for row in rows for n in row.numbers))
     what = what_numbers_are(done, folds)
     return Table(
         title=title,
-        numbers=suite.numbers or there,
+        numbers=suite.numbers or measured,
         rows=tuple(rows),
-        notes=tuple(notes(suite, what, by_approach, values, records, list(baselines), there)),
+        notes=tuple(notes(suite, what, by_approach, values, records, list(baselines), measured)),
         what=what,
     )
 
 
 def by_seed(records: Iterable[Record], subject: str, folds: int) -> dict[int, dict[str, float]]:
-    """The numbers of each seed that has all its folds: means over them, of what they all have."""
-    found: dict[int, list[dict[str, float]]] = {}
+    """The metrics of each seed that has all its folds: means over them, of their common metrics."""
+    scores_by_seed: dict[int, list[dict[str, float]]] = {}
     for record in records:
         numbers = record.results.get(subject, {})
-        found.setdefault(record.seed, []).append(
+        scores_by_seed.setdefault(record.seed, []).append(
             {name: estimate["value"] for name, estimate in numbers.items()}
         )
     return {
@@ -186,7 +194,7 @@ def by_seed(records: Iterable[Record], subject: str, folds: int) -> dict[int, di
             for name in each[0]
             if all(name in numbers for numbers in each)
         }
-        for seed, each in found.items()
+        for seed, each in scores_by_seed.items()
         if len(each) == folds and each[0]
     }
 
@@ -202,7 +210,7 @@ def _means(values: Mapping[int, Mapping[str, float]]) -> dict[str, Estimate]:
     }
 
 
-def _apart(
+def _differences(
     base: Mapping[int, Mapping[str, float]], values: Mapping[int, Mapping[str, float]]
 ) -> dict[str, Estimate]:
     """The differences of the seeds that both have."""
@@ -226,30 +234,30 @@ def _apart(
 
 
 def _baselines(by_approach: Mapping[str, list[Record]], folds: int) -> list[Row]:
-    """The rows of each network that was begun with, as it was, and of raw pixels."""
+    """The rows of each network before its training, and of raw pixels."""
     networks: dict[tuple[str, ...], list[Record]] = {}
     for group in by_approach.values():
         key = tuple(str(group[0].recipe.get(option)) for option in NETWORK)
-        # Of approaches that share a network one will do: its beginnings are the same.
+        # One approach of those that share a network is enough: they begin with the same weights.
         networks.setdefault(key, group)
-    differ = [place for place in range(len(NETWORK)) if len({key[place] for key in networks}) > 1]
+    differ = [index for index in range(len(NETWORK)) if len({key[index] for key in networks}) > 1]
     rows = []
     for key, group in networks.items():
-        which = ", ".join(f"{NETWORK[place]} {key[place]}" for place in differ)
+        which = ", ".join(f"{NETWORK[index]} {key[index]}" for index in differ)
         for before in BEFORE_TRAINING:
             if values := by_seed(group, before, folds):
                 name = BASELINES[before] + (f" ({which})" if which else "")
                 rows.append(Row(name, len(values), _means(values)))
     flat = by_seed(next(iter(by_approach.values()), []), PIXELS, folds)
     if flat:
-        # They are the same for every seed: no interval over seeds speaks of them.
+        # Pixels are the same for every seed, so they have no interval over seeds.
         rows.append(Row(BASELINES[PIXELS], 1, _means(dict(list(flat.items())[:1]))))
     return rows
 
 
 def _reasons(records: Sequence[Record]) -> dict[str, str]:
-    """Why there is no row of an approach: what the first of its runs, or trials, ended with."""
-    done = {(one.approach, one.trial is None) for one in records if one.outcome == DONE}
+    """Why an approach has no row: the outcome of the first of its runs, or trials."""
+    done = {(record.approach, record.trial is None) for record in records if record.outcome == DONE}
     reasons: dict[str, str] = {}
     for record in records:
         is_run = record.trial is None

@@ -1,4 +1,4 @@
-"""What is said below a table: how its numbers came about, and what is missing from them."""
+"""The notes below a table: how its numbers were measured, and what is missing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def notes(
     values: Mapping[str, Mapping[int, Mapping[str, float]]],
     records: Sequence[Record],
     baselines: Sequence[str],
-    there: Sequence[str],
+    measured: Sequence[str],
 ) -> Iterator[str]:
     """The lines below a table.
 
-    `what` is what its numbers are, see :func:`what_numbers_are`. `by_approach` are the runs that
-    are done and `values` their numbers by seed; `records` are all of the suite, trials and failures
-    too. `there` are the numbers that the table could show.
+    `what` describes its numbers, see :func:`what_numbers_are`. `by_approach` are the finished runs
+    and `values` their metrics by seed; `records` are all of the suite, including trials and
+    failures. `measured` are the metrics that the table could show.
     """
     done = [record for group in by_approach.values() for record in group]
     if not done:
@@ -34,21 +34,21 @@ def notes(
         yield _how(what, baselines)
         yield _on_what(done)
         yield from _to_come(suite, records)
-    yield from _of_one_run(suite, done)
+    yield from _single_run(suite, done)
     yield from _tuned(suite, done, records)
     yield from _incomplete(by_approach, values, len(suite.each_fold))
     yield from _lost(by_approach, records)
-    yield from not_there(suite.numbers, there)
+    yield from unmeasured(suite.numbers, measured)
 
 
-def not_there(numbers: Sequence[str], there: Sequence[str]) -> Iterator[str]:
-    """Of the numbers that a suite wants, those that nothing measures."""
-    if there and (unknown := [name for name in numbers if name not in there]):
-        yield f"no protocol measures {', '.join(unknown)}; there are {', '.join(there)}."
+def unmeasured(numbers: Sequence[str], measured: Sequence[str]) -> Iterator[str]:
+    """A note on the metrics of a suite that no protocol measures."""
+    if measured and (unknown := [name for name in numbers if name not in measured]):
+        yield f"no protocol measures {', '.join(unknown)}; there are {', '.join(measured)}."
 
 
 def what_numbers_are(done: Sequence[Record], folds: int) -> str:
-    """Of which classes the numbers of these runs are, and of what they are the means."""
+    """The kind of classes that these runs were tested on, and what the means are over."""
     kind = "closed set" if any(record.closed_set for record in done) else "held-out classes"
     of = f", each the mean of {folds} folds" if folds > 1 else ""
     return f"{kind}; mean over seeds{of} [95 % interval over seeds]"
@@ -62,34 +62,37 @@ def _how(what: str, baselines: Sequence[str]) -> str:
 
 
 def _on_what(done: Sequence[Record]) -> str:
-    machines = sorted({_machine(one.environment) for one in done})
-    versions = sorted({_versions(one.environment) for one in done})
+    machines = sorted({_machine(record.environment) for record in done})
+    versions = sorted({_versions(record.environment) for record in done})
     return f"{'; '.join(machines)}; {'; '.join(versions)}."
 
 
-def _of_one_run(suite: Suite, done: Sequence[Record]) -> Iterator[str]:
-    """How sure a number is of one training alone, whose test is a sample, too."""
-    for record in sorted(done, key=lambda one: one.seed)[:1]:
+def _single_run(suite: Suite, done: Sequence[Record]) -> Iterator[str]:
+    """The interval of a single training, whose test images are a sample, too."""
+    for record in sorted(done, key=lambda record: record.seed)[:1]:
         fold = "" if record.fold is None else f", fold {record.fold}"
         numbers = record.results.get(TRAINED, {})
         for name in [name for name in suite.numbers or numbers if name in numbers][:1]:
-            one = Estimate(**numbers[name])
+            estimate = Estimate(**numbers[name])
             yield (
                 f"one training alone ({record.approach}, seed {record.seed}{fold}): {name} "
-                f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}] over {one.n:,} {one.over}."
+                f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] "
+                f"over {estimate.n:,} {estimate.over}."
             )
 
 
 def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> Iterator[str]:
-    """What trials have chosen for each approach."""
+    """The options that trials have chosen for each approach."""
     if suite.tuning is None or not done:
         return
     chosen: dict[str, list[str]] = {}
     for record in done:
-        told = " ".join(f"{key}={value}" for key, value in record.tuned.items())
-        if told not in chosen.setdefault(record.approach, []):
-            chosen[record.approach].append(told)
-    searches = sorted({one.search for one in records if one.trial is not None and one.search})
+        options = " ".join(f"{key}={value}" for key, value in record.tuned.items())
+        if options not in chosen.setdefault(record.approach, []):
+            chosen[record.approach].append(options)
+    searches = sorted(
+        {record.search for record in records if record.trial is not None and record.search}
+    )
     listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in chosen.items())
     yield (
         f"options chosen by {suite.tuning.trials} trials of each ({', '.join(searches)}), on "
@@ -105,17 +108,19 @@ def _tuned(suite: Suite, done: Sequence[Record], records: Sequence[Record]) -> I
 
 
 def _to_come(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
-    """How much of the suite has not been run."""
-    there = {(one.approach, one.seed, one.fold) for one in records if one.trial is None}
-    # Nothing comes of an approach of which no trial could be trained.
-    hopeless = {one.approach for one in records} - {
-        one.approach for one in records if one.trial is None or one.outcome == DONE
+    """How many of the suite's runs are missing."""
+    recorded = {
+        (record.approach, record.seed, record.fold) for record in records if record.trial is None
+    }
+    # An approach without a finished trial never has runs.
+    hopeless = {record.approach for record in records} - {
+        record.approach for record in records if record.trial is None or record.outcome == DONE
     }
     planned = [
-        (one.approach, one.seed, one.fold) for one in suite.plan() if one.approach not in hopeless
+        (run.approach, run.seed, run.fold) for run in suite.plan() if run.approach not in hopeless
     ]
-    if left := sum(one not in there for one in planned):
-        yield f"{left:,} of the suite's {len(planned):,} runs are missing."
+    if missing := sum(key not in recorded for key in planned):
+        yield f"{missing:,} of the suite's {len(planned):,} runs are missing."
 
 
 def _incomplete(
@@ -123,15 +128,15 @@ def _incomplete(
     values: Mapping[str, Mapping[int, Mapping[str, float]]],
     folds: int,
 ) -> Iterator[str]:
-    """Which seeds are no part of the means, since not all their folds are there."""
+    """The seeds that the means exclude because some of their folds are missing."""
     for name, group in by_approach.items():
-        seeds = sorted({one.seed for one in group} - set(values[name]))
+        seeds = sorted({record.seed for record in group} - set(values[name]))
         if seeds:
             yield f"{name}: seed {', '.join(map(str, seeds))} has not all of {folds} folds yet."
 
 
 def _lost(by_approach: Mapping[str, list[Record]], records: Sequence[Record]) -> Iterator[str]:
-    """Which runs of an approach that has a row are not in it, and why."""
+    """The runs that are missing from an approach's row, and why."""
     for record in records:
         if record.outcome != DONE and record.trial is None and record.approach in by_approach:
             fold = "" if record.fold is None else f", fold {record.fold}"

@@ -1,4 +1,4 @@
-"""The trials of a suite, what they choose, and the records that the suite requires."""
+"""The trials of a suite, the options they choose, and the records that the suite requires."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def trials_of(
 ) -> Iterator[list[Planned]]:
     """The trials of each round, one of every approach; they are trained before the next round.
 
-    With folds each approach is tuned on each of them, so that no class that is tested has chosen
-    anything. `search` is that of the suite's earlier trials: what was begun with one search is
-    resumed with it, whatever is installed by now. `record_of` has the record of a trial, if any.
+    With folds each approach is tuned on each of them, so that no tested class chooses any option.
+    `search` is that of the suite's earlier trials, which are resumed with the same search, whatever
+    is installed by now. `record_of` returns the record of a trial, if any.
     """
     if suite.tuning is None:
         return
@@ -35,40 +35,42 @@ def trials_of(
         )
         for approach, fold in product(suite.approaches, suite.each_fold)
     }
-    yield from rounds(searches, suite.tuning.trials, lambda one: _score_of(suite, record_of(one)))
+    yield from rounds(
+        searches, suite.tuning.trials, lambda trial: _score_of(suite, record_of(trial))
+    )
 
 
 def chosen(suite: Suite, trials: Iterable[Record]) -> Tuned:
     """The options of the best trial of each approach on each fold, if any could be trained.
 
-    Of equals it is the one of the lowest number: processes side by side end in any order.
+    Of equals it is the lowest number: processes side by side end in any order.
     """
     best: dict[tuple[str, int | None], Mapping[str, str]] = {}
-    in_order = sorted(trials, key=lambda one: one.trial or 0)
+    in_order = sorted(trials, key=lambda trial: trial.trial or 0)
     for trial in best_first(in_order, partial(_score_of, suite)):
         best.setdefault((trial.approach, trial.fold), trial.tuned)
     return best
 
 
-def asked_for(suite: Suite, records: Sequence[Record]) -> list[Record]:
-    """Those of the records that the suite requires, not of what it once was.
+def required_records(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """The records that the suite requires, without those of an earlier version of it.
 
-    Trials count whose options are among those to be searched, and runs that have what these
-    trials have chosen; seeds beyond the suite's own are more of the same.
+    These are trials within the search space, and runs with the options that these trials have
+    chosen; seeds beyond the suite's own count, too.
     """
     trials = _trials_of(suite, records)
-    asked = {record.id for record in trials}
+    ids = {record.id for record in trials}
     tuned = chosen(suite, trials) if suite.tuning else None
     seeds = {record.seed for record in records if record.trial is None} | set(range(suite.seeds))
     for approach, fold, seed in product(suite.approaches, suite.each_fold, sorted(seeds)):
         options = {} if tuned is None else tuned.get((approach.name, fold))
         if options is not None:
-            asked.add(suite.identity(suite.run_of(approach, seed, fold, options)))
-    return [record for record in records if record.id in asked]
+            ids.add(suite.identity(suite.run_of(approach, seed, fold, options)))
+    return [record for record in records if record.id in ids]
 
 
 def _trials_of(suite: Suite, records: Sequence[Record]) -> list[Record]:
-    """The trials among the records that are some of the suite's, as it is."""
+    """The trials among the records that belong to the suite as it is now."""
     if suite.tuning is None:
         return []
     search = suite.tuning.search or searched_by(records)
@@ -88,7 +90,7 @@ def _trials_of(suite: Suite, records: Sequence[Record]) -> list[Record]:
 
 
 def _is_of(suite: Suite, approach: Approach, space: Sequence[Dimension], trial: Record) -> bool:
-    """Whether a trial tries what the suite would, and nothing else is different."""
+    """Whether the suite, as it is now, would make the same trial."""
     assert suite.tuning is not None
     assert trial.trial is not None
     if trial.trial > suite.tuning.trials or trial.fold not in suite.each_fold:
@@ -107,15 +109,15 @@ def searched_by(records: Sequence[Record]) -> str | None:
 
 
 def _space_of(suite: Suite, approach: Approach, registry: Registry) -> tuple[Dimension, ...]:
-    """What may be tried of an approach."""
+    """The search space of an approach."""
     return read_options(suite.options_to_tune(approach), _recipe(suite, approach), registry)
 
 
 def _score_of(suite: Suite, trial: Record | None) -> float | None:
-    """How good a trial is, more being better, by what its recipe selects by; None if not done."""
+    """The score of a trial by its recipe's `select`, higher is better; None if not done."""
     if trial is None or trial.outcome != DONE:
         return None
-    approach = next(one for one in suite.approaches if one.name == trial.approach)
+    approach = next(candidate for candidate in suite.approaches if candidate.name == trial.approach)
     select = _recipe(suite, approach).select
     if select not in trial.validation:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""One run of a suite, in whatever process it is asked for."""
+"""One run of a suite, in any process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from metricforge.runs.run import Run
 from metricforge.tuning.trials import attempted, trained
 
 PRIVATE = ("command", "platform")
-"""What a run knows of its machine and tells nobody: records are made to be published."""
+"""Details of the machine that records omit, because they are made to be published."""
 
 OF_SUMMARY = (
     "validation", "split_hash", "closed_set", "selected_epoch", "images_seen", "seconds",
@@ -34,24 +34,24 @@ OF_SUMMARY = (
 _AT_WORK = threading.Lock()
 
 
-def run_one(
+def run_planned(
     suite: Suite,
     planned: Planned,
     out: Path,
     options: Mapping[str, Any],
     threads: int | None,
-    asked_by: int,
+    parent: int,
 ) -> Record:
-    """One run from its recipe to its record; whatever goes wrong is in the record.
+    """One run from its recipe to its record, which has any error.
 
-    `threads` to train with (None: as torch likes), `asked_by` the process that waits for it.
+    `threads` to train with (None: torch's default), `parent` the process that waits for it.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    # Inside of a cluster others started this process, and end it.
-    if asked_by != os.getppid():
+    # In a cluster another program starts and ends this process.
+    if parent != os.getppid():
         return _recorded(suite, planned, out, options)
-    _end_with(asked_by)
+    _end_with(parent)
     with _AT_WORK:
         return _recorded(suite, planned, out, options)
 
@@ -67,11 +67,11 @@ def _recorded(suite: Suite, planned: Planned, out: Path, options: Mapping[str, A
     def results() -> dict[str, Any]:
         recipe = Recipe.from_values({**planned.options, **options}, suite.name)
         run = trained(recipe, out / "runs" / f"{_slug(planned)}-{name[:8]}")
-        return _told(run, () if planned.trial else suite.elsewhere)
+        return _results_of(run, () if planned.trial else suite.elsewhere)
 
-    found, outcome, error = attempted(results)
-    about |= found or {}
-    # A run that was gone on with was begun before this.
+    content, outcome, error = attempted(results)
+    about |= content or {}
+    # A resumed run began earlier.
     wall = round(max(time.perf_counter() - began, about.get("seconds", 0.0)), 3)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Record(**about, outcome=outcome, error=error, wall_seconds=wall, finished=now)
@@ -79,9 +79,9 @@ def _recorded(suite: Suite, planned: Planned, out: Path, options: Mapping[str, A
 
 @cache
 def _end_with(parent: int) -> None:
-    """Stop, as by SIGTERM, soon after the process that this one works for is gone.
+    """Stop, as by SIGTERM, soon after the parent process is gone.
 
-    Nobody takes what is found then, and whoever goes on would find the folder in use.
+    Nothing would receive the record, and a resumed suite would find the folder in use.
     """
 
     def watch() -> None:
@@ -94,12 +94,12 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
-    """What a run found, on its own test classes and elsewhere."""
+def _results_of(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
+    """The results of a run, on its own test classes and elsewhere."""
     summary, environment = run.folder.summary, run.folder.read("env", Environment)
     results: dict[str, dict[str, Any]] = run.summary["results"]
     for other in elsewhere:
-        found = evaluate(
+        evaluation = evaluate(
             run,
             other.dataset,
             protocols=other.protocols,
@@ -107,9 +107,11 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
             data_root=run.recipe.data_root,
             device=run.recipe.device,
         )
-        for subject, numbers in found.results.items():
-            named = {f"{other.name} {name}": asdict(one) for name, one in numbers.items()}
-            results.setdefault(subject, {}).update(named)
+        for subject, numbers in evaluation.results.items():
+            prefixed = {
+                f"{other.name} {name}": asdict(estimate) for name, estimate in numbers.items()
+            }
+            results.setdefault(subject, {}).update(prefixed)
     return {
         "recipe": {
             key: value
@@ -123,7 +125,7 @@ def _told(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
 
 
 def _slug(planned: Planned) -> str:
-    """A folder's name for a run."""
+    """The name of a run's folder."""
     fold = "" if planned.fold is None else f"-fold{planned.fold}"
     short = re.sub(r"[^A-Za-z0-9.]+", "-", planned.approach).strip("-.")[:60] or "approach"
     which = f"seed{planned.seed}" if planned.trial is None else f"trial{planned.trial}"

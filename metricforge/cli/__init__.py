@@ -79,7 +79,7 @@ def _run(debug: bool) -> int:
         watch()
         cli.main(standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads the result has enough of it
+    except BrokenPipeError:  # the reader of the result stopped, e.g. `head`
         return 1
     except click.exceptions.Abort:
         return 130

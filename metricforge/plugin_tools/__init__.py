@@ -1,1 +1,1 @@
-"""What `metricforge plugins` does: tell what there is, describe it, try it, examine it."""
+"""The work of `metricforge plugins`: list, describe, import and check components."""

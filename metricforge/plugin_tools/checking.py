@@ -1,4 +1,4 @@
-"""Which components `plugins check` means, and the conformance kit run on each."""
+"""Finds the components that `plugins check` names, and runs the conformance kit on each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metricforge.testing import Finding, check
 
 @dataclass(frozen=True)
 class Examined:
-    """One component and what the kit found; `spec` is how it was built, `origin` whose it is."""
+    """One component and its findings; `spec` built it, `origin` is its distribution."""
 
     kind: str
     spec: str
@@ -35,10 +35,10 @@ def examine(
     data_root: str | None = None,
     registry: Registry | None = None,
 ) -> Iterator[Examined]:
-    """Run the kit on the components that `what` means: a distribution's, or those of one spec.
+    """Run the kit on the components of `what`: a distribution, or a spec.
 
-    Of a distribution, families and components with required options are said to be left out.
-    Raises UsageError when nothing is meant.
+    Of a distribution, families and components with required options are reported as skipped.
+    Raises UsageError if nothing matches.
     """
     registry = registry or Registry.installed()
     root = data_root or os.environ.get("METRICFORGE_DATA") or "data"
@@ -50,7 +50,7 @@ def examine(
             yield _examined(registry, entry.kind, spec, entry, root)
         return
     spec = Spec.parse(what)
-    meant = [each for each in KINDS if kind in (None, each) and _is_there(registry, each, spec)]
+    meant = [each for each in KINDS if kind in (None, each) and _exists(registry, each, spec)]
     if not meant:
         _refuse_what_has_no_checks(registry, what)
         names = {e.shown for e in entries} | {e.distribution for e in entries}
@@ -60,7 +60,7 @@ def examine(
 
 
 def _refuse_what_has_no_checks(registry: Registry, what: str) -> None:
-    """Refuse a distribution that has, or a name that is, a command or a search."""
+    """Refuse commands and searches, and distributions of them alone, with a message."""
     for entry in registry.entries():
         if entry.kind not in KINDS:
             if normalized(entry.distribution) == normalized(what):
@@ -77,7 +77,7 @@ def _if_shared(entry: Entry, registry: Registry) -> str | None:
     return entry.distribution if shadowed else None
 
 
-def _is_there(registry: Registry, kind: str, spec: Spec) -> bool:
+def _exists(registry: Registry, kind: str, spec: Spec) -> bool:
     try:
         entry = registry.find(kind, spec)
         if spec.name not in (entry.name, entry.shown):
@@ -85,7 +85,7 @@ def _is_there(registry: Registry, kind: str, spec: Spec) -> bool:
     except UsageError:
         return False
     except PluginError:
-        return True  # it is there, and broken: that is for the kit to say
+        return True  # it exists and is broken: the kit reports that
     return True
 
 
@@ -93,13 +93,13 @@ def _examined(registry: Registry, kind: str, spec: Spec, entry: Entry, root: str
     findings = _left_out(registry, kind, spec, entry) or _findings(registry, kind, spec, root)
     status = registry.status(entry)
     if status.word == "shadowed":
-        said = f"{status.reason}; users of the plain name are refused, so take another."
-        findings = (Finding("name-is-free", "noted", said), *findings)
+        note = f"{status.reason}; users of the plain name are refused, so take another."
+        findings = (Finding("name-is-free", "noted", note), *findings)
     return Examined(kind, str(spec), entry.origin, findings)
 
 
 def _left_out(registry: Registry, kind: str, spec: Spec, entry: Entry) -> tuple[Finding, ...]:
-    """Why the kit can't be run on what the spec says, where a fuller spec would do."""
+    """Why the kit can't run on the spec, and the fuller spec that it needs."""
     if entry.family and spec.name in (entry.name, entry.shown):
         way = f"name a member: metricforge plugins check {entry.name}NAME"
         return (Finding("builds", "skipped", f"a family; {way}"),)

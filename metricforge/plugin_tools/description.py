@@ -1,4 +1,4 @@
-"""What one component is: its options, its text, where it is written, a command to try it with."""
+"""The description of a component: options, docstring, source file, a command to try it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metricforge.spec import Factory, Option, Spec, asks_of, further_of, options
 # The default sampler gives triplets and suggests a loss for them; for others, these suit.
 SAMPLER_FOR: Mapping[Any, str] = {Pairs: "random-pairs", None: "balanced"}
 LOSS_FOR: Mapping[Any, str] = {Pairs: "contrastive", None: "pml.SupConLoss"}
-# What a factory is offered that has to be asked, built, what it goes with.
+# Offers for a component that must be built to get its `kind` or `accepts`.
 OFFERS: Mapping[str, Any] = {"margin": 0.2, "dim": 64, "num_classes": 10}
 
 
@@ -25,7 +25,7 @@ OFFERS: Mapping[str, Any] = {"margin": 0.2, "dim": 64, "num_classes": 10}
 class Description:
     """One component, or a family of them (`members` then has their names).
 
-    `fault` says why it can't be used as it is; what can be told of it all the same is here.
+    `fault` says why it can't be used; the other fields are then as far as known.
     """
 
     entry: Entry
@@ -41,9 +41,9 @@ class Description:
 
 
 def describe(registry: Registry, kind: str, spec: Spec) -> Description:
-    """The component that `spec` names, imported; no other is.
+    """The component that `spec` names; only that one is imported.
 
-    Raises UsageError with the nearest name, PluginError when it can't be imported.
+    Raises UsageError with the nearest name, PluginError if it can't be imported.
     """
     entry = _entry(registry, kind, spec)
     loaded = load(entry)
@@ -52,25 +52,25 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
         return Description(entry, entry.shown, entry.summary(), (), {}, members, None, None, None)
     if kind == COMMAND:
         doc = inspect.cleandoc(getattr(loaded, "help", None) or "")
-        file, line = _place(getattr(loaded, "callback", loaded))
+        file, line = _source_of(getattr(loaded, "callback", loaded))
         example = f"metricforge {spec.name} --help"
         return Description(entry, spec.name, doc, (), {}, (), file, line, example)
     if kind == SEARCH:
         doc = inspect.getdoc(loaded) or ""
-        file, line = _place(loaded)
+        file, line = _source_of(loaded)
         example = f"metricforge tune RECIPE --option dim=32,64 --search {spec.name}"
         return Description(entry, spec.name, doc, (), options_of(loaded), (), file, line, example)
     if fault := _fault(registry, kind, spec):
-        file, line = _place(loaded)
+        file, line = _source_of(loaded)
         doc = inspect.getdoc(loaded) or ""
         return Description(entry, spec.name, doc, (), {}, (), file, line, None, fault)
     factory = registry.factory(kind, spec)
     options, further = options_of(factory), further_of(factory)
     if further:
-        # Under its own name, which is no option's: any name will do.
+        # Under its parameter's name, which no option has; users may write any name.
         options |= {further.name: replace(further, name="NAME")}
     full = Spec(spec.name, _required(options), spec.distribution)
-    file, line = _place(factory)
+    file, line = _source_of(factory)
     return Description(
         entry=entry,
         name=spec.name,
@@ -99,8 +99,8 @@ def _entry(registry: Registry, kind: str, spec: Spec) -> Entry:
     return registry.find(kind, Spec(name, distribution=spec.distribution))
 
 
-def _place(thing: Any) -> tuple[str | None, int | None]:
-    """The file and the line where it is written; None where there is no source."""
+def _source_of(thing: Any) -> tuple[str | None, int | None]:
+    """The file and the line of its source; None if there is none."""
     while isinstance(thing, partial):
         thing = thing.func
     thing = inspect.unwrap(thing)
@@ -116,23 +116,23 @@ def _required(options: Mapping[str, Option]) -> dict[str, str]:
 
 
 def _example(registry: Registry, factory: Factory, kind: str, spec: Spec) -> str:
-    """The words of `metricforge train` that use the component and what must go with it."""
+    """The options of `metricforge train` that use the component and those it needs."""
     if kind == "miner":
-        loss = LOSS_FOR.get(_said(registry, factory, kind, spec, "kind"))
+        loss = LOSS_FOR.get(_declared(registry, factory, kind, spec, "kind"))
         return f"--miner {spec} --loss {loss}" if loss else f"--miner {spec}"
     if kind == "loss":
-        accepted = _said(registry, factory, kind, spec, "accepts") or (Triplets,)
+        accepted = _declared(registry, factory, kind, spec, "accepts") or (Triplets,)
         sampler = None if Triplets in accepted else SAMPLER_FOR.get(accepted[0])
         return f"--sampler {sampler} --loss {spec}" if sampler else f"--loss {spec}"
     return f"--{'augment' if kind == 'augmentation' else kind} {spec}"
 
 
-def _said(registry: Registry, factory: Factory, kind: str, spec: Spec, name: str) -> Any:
-    """What a component says of itself, if its class does not then once it is built."""
-    said = getattr(factory, name, factory)
-    if said is not factory and not isinstance(said, property):
-        return said
+def _declared(registry: Registry, factory: Factory, kind: str, spec: Spec, name: str) -> Any:
+    """An attribute of a component: of its class, or else of an instance."""
+    value = getattr(factory, name, factory)
+    if value is not factory and not isinstance(value, property):
+        return value
     try:
         return getattr(registry.build(kind, spec, OFFERS), name, Triplets if name == "kind" else ())
-    except MetricForgeError:  # it wants options that only a user knows
+    except MetricForgeError:  # it requires options that only a user knows
         return Triplets if name == "kind" else ()

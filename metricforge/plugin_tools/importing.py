@@ -1,7 +1,7 @@
-"""Importing components to see whether they can be: in processes of their own.
+"""Imports components in other processes, to see which are broken.
 
-A plugin that raises is broken, and so is one that ends its process. One that is slow is waited for:
-no clock tells a slow plugin on a busy machine from one that hangs, and Ctrl-C ends the wait.
+A plugin that raises, or that ends its process, is broken. There is no time limit: it could not tell
+a slow plugin on a busy machine from one that hangs. Ctrl-C ends the wait.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metricforge.registry import Entry, Registry, Status, load
 from metricforge.spec import Spec, options_of
 
 LOOK_AGAIN = 1.0
-"""Seconds until a process that is silent is looked at again, whether it has ended."""
+"""Seconds between two checks whether a silent process has ended."""
 
 
 def imported(
@@ -32,30 +32,30 @@ def imported(
 
     `begin` is called with each entry before it is imported.
     """
-    found = dict(statuses)
+    results = dict(statuses)
     waiting = [entry for entry, status in statuses.items() if status.word != "broken"]
     while waiting:
         reasons, ended = _import(waiting, begin)
         for entry, reason in zip(waiting, reasons, strict=False):
             shadowed = statuses[entry].word == "shadowed"
             good = statuses[entry] if shadowed else Status("ok")
-            found[entry] = Status("broken", reason) if reason else good
+            results[entry] = Status("broken", reason) if reason else good
         if len(reasons) < len(waiting):
-            # The one that the process has ended with; the others are imported without it.
-            found[waiting[len(reasons)]] = Status("broken", ended)
+            # This one ended the process; the others are imported without it.
+            results[waiting[len(reasons)]] = Status("broken", ended)
         waiting = waiting[len(reasons) + 1 :]
-    return found
+    return results
 
 
 def _import(entries: list[Entry], begin: Callable[[Entry], None]) -> tuple[list[str], str]:
-    """What a process says of each entry, "" for a good one, and how it ended if it did."""
+    """The error of each entry in another process, "" for a good one, and how that one ended."""
     names = json.dumps([[entry.kind, entry.name, entry.distribution] for entry in entries])
     words = [sys.executable, "-m", "metricforge.plugin_tools.importing", names]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True) as child:
         assert child.stdout is not None
         lines: Queue[str] = Queue()
-        # A process that a plugin has left behind may hold the pipe open for good.
+        # A child process of a plugin may hold the pipe open for good.
         Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
         reasons: list[str] = []
         try:
@@ -84,9 +84,9 @@ def _read(output: Iterable[str], lines: Queue[str]) -> None:
 
 
 def main(names: str) -> None:
-    """Load each of [kind, name, distribution] and print what was wrong with it, line by line."""
-    # A stdout of our own: what plugins print, close or leave to a process of theirs is another.
-    told = os.fdopen(os.dup(1), "w")
+    """Load each of [kind, name, distribution] and print its error, a line each."""
+    # A private copy of stdout, which plugins can neither print to nor close.
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     registry = Registry.installed()
     entries = {(e.kind, e.name, e.distribution): e for e in registry.entries()}
@@ -97,7 +97,7 @@ def main(names: str) -> None:
         except PluginError as error:
             cause = error.__cause__
             reason = f"{type(cause).__name__}: {cause}" if cause else str(error)
-        print(json.dumps(reason), file=told, flush=True)
+        print(json.dumps(reason), file=output, flush=True)
 
 
 def _try(registry: Registry, entry: Entry) -> None:
@@ -107,8 +107,8 @@ def _try(registry: Registry, entry: Entry) -> None:
         meant = "click.Command" if entry.kind == COMMAND else "function that makes a search"
         raise PluginError(f"it is {type(loaded).__name__}, not a {meant}.")
     if entry.kind in KINDS and not entry.family:
-        named = Spec(entry.name, distribution=entry.distribution)
-        options_of(registry.factory(entry.kind, named))
+        spec = Spec(entry.name, distribution=entry.distribution)
+        options_of(registry.factory(entry.kind, spec))
 
 
 if __name__ == "__main__":

@@ -18,18 +18,18 @@ def mosaic(rows: Sequence[NDArray[np.uint8]], names: Sequence[str], path: Path) 
     """Draw images uint8 [n, C, H, W] of each of some classes into a PNG file.
 
     Rows may differ in n, not in shape. Small images are enlarged, each pixel a square, and long
-    names keep their end. The same images give the same pixels; ResourceError where the file can't
+    names keep their end. The same images give the same pixels; ResourceError if the file can't
     be written.
     """
     width, height = tile_size(rows[0].shape[3], rows[0].shape[2], LEAST_TILE, MOST_TILE)
     written = font()
-    named = [shortened(name) for name in names]
-    beside = 3 * GAP + round(max(map(written.getlength, named)))
+    labels = [shortened(name) for name in names]
+    beside = 3 * GAP + round(max(map(written.getlength, labels)))
     across = max(map(len, rows))
     size = (beside + across * (width + GAP), GAP + len(rows) * (max(height, FONT_SIZE) + GAP))
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    for row, (images, name) in enumerate(zip(rows, named, strict=True)):
+    for row, (images, name) in enumerate(zip(rows, labels, strict=True)):
         top = GAP + row * (max(height, FONT_SIZE) + GAP)
         draw.text((GAP, top + height // 2), name, "black", written, anchor="lm")
         for column, pixels in enumerate(images):

@@ -1,4 +1,4 @@
-"""One HTML file that tells what a run did and reached; it loads nothing and runs nothing."""
+"""One HTML file on a run and its results; it loads nothing and runs nothing."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page shows.
+    """The content of the page.
 
     - `results`: estimates by metric, by column ("trained", "untrained", "pixels"); the first
-      column names the rows, another may lack some of them.
-    - `closed_set`: the test classes were also trained on, so that the numbers say nothing of
+      column names the rows, others may lack some of them.
+    - `closed_set`: the test classes were also trained on, so that the scores do not hold for
       new classes.
-    - `times_tested`: how often this split's test classes were opened, this time included.
-    - `definitions`: what each number means, by its name.
+    - `times_tested`: how often this split's test classes were opened, including this time.
+    - `definitions`: the definition of each metric, by its name.
     - `plots`: PNG files, by caption.
-    - `confused`: two classes, how many of their queries found the other first, and how many asked.
+    - `confused`: two classes, how many of their queries are nearest to the other, and of how many.
     - `config`, `environment`: may be nested; tables become "table.key".
     - `command`: the line that repeats the run.
     """
@@ -75,9 +75,9 @@ def write_page(path: Path, facts: Facts) -> None:
 
 
 def printable(value: object) -> str:
-    """A value as text, with control characters, bidirectional marks and the like spelled out.
+    """A value as text, with control characters, bidirectional marks and the like escaped.
 
-    Names come from folders: they could hide what follows, or not be valid UTF-8 at all.
+    Names come from folders: they could hide the text after them, or not be valid UTF-8.
     """
     return "".join(c if c.isprintable() else _spelled(c) for c in str(value))
 

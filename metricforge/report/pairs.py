@@ -1,4 +1,4 @@
-"""A picture of images, each above another: a query above what was found for it, and the like."""
+"""A picture of pairs of images, one above the other, e.g. a query and its nearest image."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def draw_pairs(
     lower_names: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw images and those that belong below them, uint8 [M, C, H, W] each, with their names.
+    """Draw pairs of images, uint8 [M, C, H, W] each, with their names.
 
-    The names of the lower ones are red. ResourceError where the file can't be written.
+    The names of the lower ones are red. ResourceError if the file can't be written.
     """
     width, height = tile_size(upper.shape[3], upper.shape[2], TILE, TILE)
     line = FONT_SIZE + 2 * GAP
@@ -34,12 +34,12 @@ def draw_pairs(
     rows = -(-len(upper) // PER_ROW)
     sheet = Image.new("RGB", (PER_ROW * COLUMN, rows * pair), "white")
     draw, written = ImageDraw.Draw(sheet), font()
-    for place in range(len(upper)):
-        row, column = divmod(place, PER_ROW)
+    for index in range(len(upper)):
+        row, column = divmod(index, PER_ROW)
         middle, top = column * COLUMN + COLUMN // 2, row * pair + GAP
         drawn = [
-            (upper[place], shortened(upper_names[place], LONGEST), "black"),
-            (lower[place], _below(lower_names[place]), "#d62728"),
+            (upper[index], shortened(upper_names[index], LONGEST), "black"),
+            (lower[index], _below(lower_names[index]), "#d62728"),
         ]
         for image, name, colour in drawn:
             draw.text((middle, top + line // 2), name, colour, written, anchor="mm")

@@ -67,7 +67,7 @@ def scatter(
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the loss of every step, and of every epoch what there is of validation.
+    """Draw the loss of every step, and the validation of every epoch if there is any.
 
     Records are those of a run's metrics.jsonl: `step` and `loss`, or `epoch_end`, `step` and
     `validation`, a mapping whose first score is drawn, and with it `validation_loss` and
@@ -87,7 +87,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     _entitle(axes, "Training", "" if losses else "no steps recorded")
-    # Beside the title, where no curve can pass behind it: four entries must find room there.
+    # Beside the title, where no curve can pass behind it: four entries must fit there.
     legend = axes.legend(
         handles=lines,
         loc="lower right",
@@ -139,7 +139,7 @@ def _by_epoch(
 
 
 def _choose(labels: Ints) -> tuple[Ints, str]:
-    """The rows to draw, and what the title must say of the others."""
+    """The rows to draw, and the remark in the title on the others."""
     names, counts = np.unique(labels, return_counts=True)
     shown = _largest(names, counts)
     # Sorted by class, so that a stride can't beat in time with classes that alternate.
@@ -156,9 +156,9 @@ def _choose(labels: Ints) -> tuple[Ints, str]:
 
 
 def _largest(names: Ints, counts: Ints) -> Ints:
-    """The classes to draw; of those as large as the least of them some, evenly, as they are sorted.
+    """The classes to draw; of those that tie for the last places some, spread evenly.
 
-    The first would be of one group: one alphabet, one kind of groceries.
+    The first of them would be of one group: one alphabet, one kind of groceries.
     """
     if len(names) <= MOST_CLASSES:
         return names
@@ -169,7 +169,7 @@ def _largest(names: Ints, counts: Ints) -> Ints:
 
 
 def _flat(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, str]]:
-    """Points [N, D] as [N, 2], and what the two axes are."""
+    """Points [N, D] as [N, 2], and the labels of the two axes."""
     if points.shape[1] == 1:
         return np.pad(points, ((0, 0), (0, 1))), ("dimension 1", "")
     if points.shape[1] == 2:
@@ -213,7 +213,7 @@ def _validation(axes: Axes, epochs: Sequence[Mapping[str, Any]]) -> list[Line2D]
 def _of_epochs(
     axes: Axes, epochs: Sequence[Mapping[str, Any]], key: str, colour: str, label: str
 ) -> list[Line2D]:
-    """A curve of what is known by this key, at the last step of each epoch; none of nothing."""
+    """A curve of the values of this key at the last step of each epoch, if there are any."""
     known = [(r["step"], r[key]) for r in epochs if r.get(key) is not None]
     if not known:
         return []
@@ -231,7 +231,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 def _bare(height: float) -> Figure:
     """A figure with room for titles and labels.
 
-    The room is fixed: to find out what each needs takes as long as all else of a small run.
+    The margins are fixed: measuring them takes as long as all else of a small run.
     """
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -244,7 +244,7 @@ def _bare(height: float) -> Figure:
 def _styled(axes: Axes) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    # Longer numbers would not find room; a power of ten stands above them, beside the title.
+    # Longer numbers would not fit; a power of ten stands above them, beside the title.
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))
     axes.yaxis.get_offset_text().set_x(-0.1)
 
@@ -256,13 +256,13 @@ def _entitle(axes: Axes, title: str, remarks: str) -> None:
 
 def _name_classes(axes: Axes, names: Sequence[str], palette: Any) -> None:
     dots = [
-        Line2D([], [], marker="o", linestyle="", color=palette(place))
-        for place in range(len(names))
+        Line2D([], [], marker="o", linestyle="", color=palette(index))
+        for index in range(len(names))
     ]
-    # Placeholders first: matplotlib leaves out a label that begins with "_".
+    # Placeholders first: matplotlib skips a label that begins with "_".
     legend = axes.legend(
         dots,
-        [str(place) for place in range(len(names))],
+        [str(index) for index in range(len(names))],
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0.0,

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: a live line on a terminal, plain lines elsewhere."""
+"""The progress of a training: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ LEAST_BAR, MOST_BAR = 8, 16
 
 
 class Listener:
-    """Hears of every step and epoch; this one is silent."""
+    """Receives every step and epoch; this one is silent."""
 
     def say(self, sentence: str) -> None:
-        """A sentence for the user."""
+        """Receive a message for the user."""
 
     def record(self, record: Record, epochs: int) -> None:
-        """A step or an epoch was done, of so many epochs."""
+        """Receive the record of a step or an epoch, of so many epochs."""
 
 
 class _Line:
-    """A live line on stderr where that is a terminal; a context manager."""
+    """A live line on stderr if that is a terminal; a context manager."""
 
     def __init__(self, *columns: ProgressColumn) -> None:
         self._console = Console(file=sys.stderr, highlight=False)
@@ -57,14 +57,14 @@ class _Line:
 class ProgressLine(_Line, Listener):
     """Shows loss, score, shares of tuples, speed and time left, on stderr; a context manager.
 
-    A terminal that is too narrow for all of it shows what matters most.
+    A terminal that is too narrow for all of them shows the most important ones.
     """
 
     def __init__(self) -> None:
         self._meter = BarColumn(bar_width=MOST_BAR)
-        self._texts = TextColumn("{task.description}"), TextColumn("{task.fields[told]}")
+        self._texts = TextColumn("{task.description}"), TextColumn("{task.fields[summary]}")
         super().__init__(*self._texts)
-        self._task = self._bar.add_task("preparing", total=1.0, told="")
+        self._task = self._bar.add_task("preparing", total=1.0, summary="")
         self._began: tuple[float, float] | None = None
         self._last_line = 0.0
         self._loss = self._images = self._seconds = float("nan")
@@ -73,13 +73,15 @@ class ProgressLine(_Line, Listener):
         self._score = self._spread = self._rank = ""
 
     def say(self, sentence: str) -> None:
-        told = escape(printable(sentence))
-        self._console.print(f"[dim]note:[/dim] {told}" if self._live else told, soft_wrap=True)
+        message = escape(printable(sentence))
+        self._console.print(
+            f"[dim]note:[/dim] {message}" if self._live else message, soft_wrap=True
+        )
 
     def record(self, record: Record, epochs: int) -> None:
         if isinstance(record, EpochRecord):
             name, value = next(iter(record.validation.items()), ("", 0.0))
-            # While training there are scores on validation classes only: it need not be said.
+            # During training all scores are on validation classes: the line need not say so.
             self._score = f"{name} {value:.3f}" if name else ""
             self._spread = "" if record.spread is None else f"spread {record.spread:.2f}"
             rank = record.effective_rank
@@ -104,17 +106,17 @@ class ProgressLine(_Line, Listener):
         self._chosen = _smooth(self._chosen, record.chosen_share)
 
     def _draw(self, description: str, spent: float) -> None:
-        """The line: what fits of the text, and a bar in the room that is left."""
+        """Draw the line: as much of the summary as fits, and a bar in the remaining width."""
         width = self._console.width - len(description) - 1
-        told = self._told(width)
-        room = min(width - len(told) - 1, MOST_BAR)
+        summary = self._summary(width)
+        room = min(width - len(summary) - 1, MOST_BAR)
         self._meter.bar_width = room
         bar = (self._meter,) if room >= LEAST_BAR else ()
         self._bar.columns = (self._texts[0], *bar, self._texts[1])
-        self._bar.update(self._task, completed=spent, description=description, told=told)
+        self._bar.update(self._task, completed=spent, description=description, summary=summary)
 
-    def _told(self, width: int | None = None) -> str:
-        """Loss, score, shares, spread, speed, time; if need be without those of lower rank."""
+    def _summary(self, width: int | None = None) -> str:
+        """Loss, score, shares, spread, speed, time; the least important dropped to fit `width`."""
         speed = f"{self._images / max(self._seconds, 1e-9):,.0f} images/s"
         ranked = [
             (1, f"loss {self._loss:.4f}"),
@@ -128,9 +130,9 @@ class ProgressLine(_Line, Listener):
         ]
         ranked = [(rank, text) for rank, text in ranked if text]
         while True:
-            told = " · ".join(text for _, text in ranked)
-            if width is None or len(told) <= width or len(ranked) == 1:
-                return told
+            summary = " · ".join(text for _, text in ranked)
+            if width is None or len(summary) <= width or len(ranked) == 1:
+                return summary
             ranked.remove(max(ranked))
 
     def _plain(self, epoch: int, epochs: int, always: bool = False) -> None:
@@ -138,7 +140,7 @@ class ProgressLine(_Line, Listener):
         if self._live or not (always or now - self._last_line > SECONDS_BETWEEN_LINES):
             return
         self._last_line = now
-        self._console.print(f"epoch {epoch}/{epochs} · {self._told()}", soft_wrap=True)
+        self._console.print(f"epoch {epoch}/{epochs} · {self._summary()}", soft_wrap=True)
 
     def _seconds_left(self, now: float, spent: float) -> float:
         began, at = self._began or (now, spent)
@@ -146,7 +148,7 @@ class ProgressLine(_Line, Listener):
 
 
 class RunsLine(_Line):
-    """How many of many runs are over, and the time since, below what is said of each, on stderr."""
+    """The number of finished runs and the elapsed time, below the messages, on stderr."""
 
     def __init__(self) -> None:
         columns = TextColumn("{task.description}"), BarColumn(bar_width=MOST_BAR)
@@ -154,27 +156,27 @@ class RunsLine(_Line):
         self._task = self._bar.add_task("training", total=None)
 
     def say(self, sentence: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(escape(printable(sentence)), soft_wrap=True)
 
     def done(self, number: int, count: int) -> None:
-        """So many runs are over, of all."""
-        told = f"{number}/{count} runs"
-        self._bar.update(self._task, description=told, completed=number, total=count)
+        """Show the number of finished runs, of all."""
+        description = f"{number}/{count} runs"
+        self._bar.update(self._task, description=description, completed=number, total=count)
 
 
 def clock(seconds: float) -> str:
     """Seconds as m:ss, or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"
 
 
 def _percent(name: str, share: float) -> str:
     """A share by name, "" if it is unknown (NaN)."""
     if share != share:
         return ""
-    # Of few among many the first digit still tells; .1g would write 9.6 as 1e+01.
+    # Small shares keep one digit; .1g would write 9.6 as 1e+01.
     return f"{name} {100 * share:{'.0f' if share >= 0.01 else '.1g'}}%"
 
 

@@ -1,4 +1,4 @@
-"""Images as tiles of a picture, with names that keep to their room."""
+"""Images as tiles of a picture, with names cut to fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAP = 4
 
 
 def font() -> ImageFont.FreeTypeFont:
-    """The one that all names are written in."""
+    """The font of all names."""
     return ImageFont.truetype(findfont(FONT), FONT_SIZE)
 
 
@@ -38,7 +38,7 @@ def tile_size(width: int, height: int, least: int, most: int) -> tuple[int, int]
 
 
 def scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """An image [C, H, W] at that size; where it is enlarged each pixel is a square."""
+    """An image [C, H, W] at that size; if it is enlarged, each pixel is a square."""
     # Anything but grey and colour is shown by its first channel.
     image = Image.fromarray(np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0])
     larger = size[0] >= image.width
@@ -47,15 +47,15 @@ def scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
 
 
 def shortened(name: str, longest: int = LONGEST) -> str:
-    """The end of a long name, which tells more than the folders before it."""
+    """The end of a long name, which differs more than the folders before it."""
     shown = drawable(name, len(name) + 1)
     return shown if len(shown) <= longest else f"…{shown[1 - longest :]}"
 
 
 def write(sheet: Image.Image, path: Path) -> None:
-    """Write a picture as PNG; ResourceError where that can't be."""
-    # Encoded first, so that what fails in writing is the disk's fault; and written beside, so that
-    # no half file is left in its place.
+    """Write a picture as PNG; ResourceError if it can't be written."""
+    # Encoded first, so that an error in writing is the disk's; and written to a temporary file, so
+    # that no partial one remains.
     content = io.BytesIO()
     sheet.save(content, "PNG")
     partial = partial_of(path)

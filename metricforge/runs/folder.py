@@ -48,7 +48,7 @@ class RunFolder:
     @classmethod
     @contextmanager
     def created(cls, path: Path, overwrite: bool = False) -> Iterator[RunFolder]:
-        """A new folder, held while the run goes on.
+        """A new folder, locked for the duration of the run.
 
         UsageError if it is not empty or another run holds it, ResourceError if it can't be made.
         """

@@ -1,7 +1,7 @@
-"""The files of a plugin, filled in from the templates beside this module.
+"""The files of a plugin, made from the templates beside this module.
 
-A template is a working plugin named `my-idea`: its code runs and is checked as it stands, and is
-renamed. What differs between kinds stands behind a dollar in the two files that all of them share.
+A template is a working plugin named `my-idea`, whose code is tested as it is and then renamed. The
+two files that all kinds share have $-placeholders for the differences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from metricforge.scaffold.naming import Naming
 
 @dataclass(frozen=True)
 class Guidance:
-    """What the README says of a kind: how to try it, and what to change first."""
+    """The README's text on a kind: how to try it, and what to change first."""
 
     command: str
     change: str

@@ -1,4 +1,4 @@
-"""The names of a plugin's parts, made of the one that its author gives, and which are refused."""
+"""The names of a plugin's module and class, made from its name, and the names that are refused."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from metricforge.errors import UsageError
 from metricforge.registry import Registry
 
 SHORTEST, LONGEST = 2, 30
-"""Of a name, in characters: a longer one would make lines of the templates too long."""
+"""Lengths of a name: a longer one would make lines of the templates too long."""
 
 PLACEHOLDERS = {"my_idea", "MyIdea"}
-"""The module and the class in the templates, which stand for those of the plugin."""
+"""The module and the class in the templates, which the plugin's replace."""
 
 _FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Naming:
-    """The names made of one: `my-idea`, the module `my_idea`, the class `MyIdea`."""
+    """The names of a plugin: `my-idea`, the module `my_idea`, the class `MyIdea`."""
 
     kind: str
     name: str
@@ -40,15 +40,15 @@ class Naming:
 
     @property
     def component(self) -> str:
-        """What the entry point names: a function for a dataset or a command, else a class."""
+        """The object of the entry point: a function for a dataset or a command, else a class."""
         return self.module if self.kind in ("dataset", COMMAND) else self.title
 
 
 def checked(kind: str, name: str, source: str, registry: Registry) -> Naming:
-    """The names for a plugin of this kind, whose code is to be `source`.
+    """The names of a plugin of this kind, with the code `source`.
 
-    Raises UsageError, with what to do, for a name of another form, one that is registered, one
-    that would hide a module, and one that means something else in `source`.
+    Raises UsageError for an invalid name, a registered one, one that would hide a module, and one
+    that has another meaning in `source`.
     """
     if not _FORM.fullmatch(name) or not SHORTEST <= len(name) <= LONGEST:
         raise UsageError(
@@ -58,7 +58,7 @@ def checked(kind: str, name: str, source: str, registry: Registry) -> Naming:
     naming = Naming(kind, name)
     _refuse_registered(kind, name, registry)
     _refuse_hiding(naming)
-    _refuse_taken(naming, source)
+    _refuse_reserved(naming, source)
     return naming
 
 
@@ -71,7 +71,7 @@ def _refuse_registered(kind: str, name: str, registry: Registry) -> None:
 
 
 def _refuse_hiding(naming: Naming) -> None:
-    """Refuse a module that would hide another, or that pytest would take for tests."""
+    """Refuse a module that would hide another, or that pytest would collect as tests."""
     module = naming.module
     if naming.name.startswith("test"):
         raise UsageError(
@@ -90,8 +90,8 @@ def _refuse_hiding(naming: Naming) -> None:
         )
 
 
-def _refuse_taken(naming: Naming, source: str) -> None:
-    """A component may not be called what Python or its own code calls something else."""
+def _refuse_reserved(naming: Naming, source: str) -> None:
+    """Refuse a name that is a keyword, or that the component's code uses for something else."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     used = {token.string for token in tokens if token.type == tokenize.NAME} - PLACEHOLDERS
     component = naming.component

@@ -1,4 +1,4 @@
-"""Writing the folder of a new plugin: whole, or not at all."""
+"""Writes the folder of a new plugin: complete or not at all."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def write_plugin(
     naming = checked(kind, name, source, registry or Registry.installed())
     folder = Path(name) if folder is None else folder
     if folder.exists() or folder.is_symlink():
-        raise _taken(folder)
+        raise _folder_exists(folder)
     _write(folder, contents(naming))
     return folder
 
 
-def _taken(folder: Path) -> UsageError:
+def _folder_exists(folder: Path) -> UsageError:
     return UsageError(
         f"{folder} exists, and nothing in it was changed; choose another name, remove it, or "
         "write elsewhere."
@@ -53,5 +53,5 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
-            raise _taken(folder) from error
+            raise _folder_exists(folder) from error
         raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""What an augmentation must hold to: each image by draws of its own, and by nothing else."""
+"""The contract of an augmentation: each image depends on its own draws alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TurningIntoClasses, Warping
-from metricforge.testing.checks import Broken, Skipped, checks, given
-from metricforge.testing.growth import measured, told
+from metricforge.testing.checks import Broken, Skipped, checks, on_input
+from metricforge.testing.growth import growth_note, measured
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
 from metricforge.training.augmentation import Chain
@@ -37,7 +37,7 @@ def gives_images_of_the_same_shape(subject: Subject) -> None:
     """float32 images [B, C, H, W] stay that and finite: grey or colour, of many, one or none."""
     for shape in SHAPES:
         for count in (8, 1, 0):
-            with given(f"{count} images of {list(shape)}"):
+            with on_input(f"{count} images of {list(shape)}"):
                 after = augmented(made(subject, shape), images(count, shape))
                 if not bool(after.isfinite().all()):
                     raise Broken("gave values that are not finite.")
@@ -45,11 +45,11 @@ def gives_images_of_the_same_shape(subject: Subject) -> None:
 
 def images_are_independent(subject: Subject) -> None:
     """An image becomes the same in any batch: alone, among others, in another order."""
-    before, places = images(8), torch.arange(8) + 40
-    together = augmented(made(subject), before, places)
+    before, indices = images(8), torch.arange(8) + 40
+    together = augmented(made(subject), before, indices)
     rows = range(len(before))
-    alone = [augmented(made(subject), before[i : i + 1], places[i : i + 1]) for i in rows]
-    turned = augmented(made(subject), before.flip(0), places.flip(0)).flip(0)
+    alone = [augmented(made(subject), before[i : i + 1], indices[i : i + 1]) for i in rows]
+    turned = augmented(made(subject), before.flip(0), indices.flip(0)).flip(0)
     for other, how in ((torch.cat(alone), "alone"), (turned, "in another order")):
         if not torch.allclose(together, other, atol=SAME):
             raise Broken(
@@ -91,7 +91,7 @@ def input_stays(subject: Subject) -> None:
     if isinstance(step, Warping):
         return
     before = images(8).float()
-    # Chain hands on what it is given where that is float32 already.
+    # Chain passes on float32 images without a copy.
     augmented(step, before)
     if not before.equal(images(8).float()):
         raise Broken("changed its input in place; begin with a copy.")
@@ -101,11 +101,11 @@ def stays_on_the_device(subject: Subject) -> None:
     """On a GPU its images are there too, and the same to rounding."""
     if not torch.cuda.is_available():
         raise Skipped("there is no GPU.")
-    wanted = augmented(made(subject), images(8))
-    found = augmented(made(subject), images(8).to("cuda"))
-    if found.device.type != "cuda":
-        raise Broken(f"gave images on {found.device}; keep them where they are.")
-    if (found.cpu() - wanted).abs().mean() > 1:
+    expected = augmented(made(subject), images(8))
+    actual = augmented(made(subject), images(8).to("cuda"))
+    if actual.device.type != "cuda":
+        raise Broken(f"gave images on {actual.device}; keep them where they are.")
+    if (actual.cpu() - expected).abs().mean() > 1:
         raise Broken("made something else of the images on a GPU than on the CPU.")
 
 
@@ -114,7 +114,7 @@ def growth(subject: Subject) -> str:
     step = made(subject)
     usages = [measured(n, lambda n=n: augmented(step, images(n))) for n in (64, 256)]  # type: ignore[misc]
     each = usages[-1].seconds / 256 * 1e6
-    return f"{each:,.0f} us an image of 16 x 16; {told(usages, 'B')}"
+    return f"{each:,.0f} us an image of 16 x 16; {growth_note(usages, 'B')}"
 
 
 def made(subject: Subject, shape: tuple[int, int, int] = SHAPES[0]) -> Any:
@@ -129,7 +129,7 @@ def images(count: int, shape: tuple[int, int, int] = SHAPES[0]) -> Tensor:
 
 
 def augmented(step: Any, before: Tensor, indices: Tensor | None = None, epoch: int = 0) -> Tensor:
-    """What the training loop would show of the images, float32."""
+    """The images as the training loop would show them, float32."""
     indices = torch.arange(len(before)) if indices is None else indices
     return Chain([step], 0, [0.0] * before.shape[1])(before, epoch, indices)
 

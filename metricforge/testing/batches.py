@@ -1,4 +1,4 @@
-"""The embeddings and labels that miners and losses are given: the usual batch, and the odd ones."""
+"""The embeddings and labels of the checks of miners and losses: usual and odd batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metricforge.testing.checks import given
+from metricforge.testing.checks import on_input
 from metricforge.testing.sampler.train_sets import unit_rows
 
 CLASSES = 6
@@ -25,14 +25,14 @@ class Batch:
     labels: Tensor = field(repr=False)
     odd: bool = False
 
-    def given(self) -> AbstractContextManager[None]:
+    def as_input(self) -> AbstractContextManager[None]:
         """A block whose failures name this batch."""
-        return given(self.name, self.odd)
+        return on_input(self.name, self.odd)
 
-    def to(self, where: Any) -> Batch:
+    def to(self, target: Any) -> Batch:
         """The same batch in another dtype or on another device; labels keep their dtype."""
-        labels = self.labels if isinstance(where, torch.dtype) else self.labels.to(where)
-        return Batch(f"{self.name}, {where}", self.embeddings.to(where), labels, self.odd)
+        labels = self.labels if isinstance(target, torch.dtype) else self.labels.to(target)
+        return Batch(f"{self.name}, {target}", self.embeddings.to(target), labels, self.odd)
 
 
 def random_batch(count: int = 16, classes: int = 4, seed: int = 5) -> Batch:
@@ -73,7 +73,7 @@ CROSSED = Batch("equal rows of different classes", _ROWS[:8].repeat(2, 1), torch
 ORIGIN = Batch("embeddings that are all zero", torch.zeros(16, DIM), _LABELS)
 SINGLES = Batch("two classes of one image", _ROWS, torch.tensor([0, 1] + [2, 3] * 7))
 APART = Batch("every image of its own class", _ROWS[:CLASSES], torch.arange(CLASSES), odd=True)
-ONE_CLASS = Batch("a single class", _ROWS, torch.zeros(16, dtype=torch.int64), odd=True)
+SINGLE_CLASS = Batch("a single class", _ROWS, torch.zeros(16, dtype=torch.int64), odd=True)
 LARGE = Batch("rows as long as a million", _ROWS * 1e6, _LABELS)
 LONG = Batch("rows of length ten", _ROWS * 10, _LABELS)
 PAIR = Batch("two images of a class", _ROWS[:2], torch.zeros(2, dtype=torch.int64), odd=True)
@@ -82,4 +82,4 @@ ALONE = Batch("one image", _ROWS[:1], torch.zeros(1, dtype=torch.int64), odd=Tru
 EMPTY = Batch("no image at all", _ROWS[:0], torch.zeros(0, dtype=torch.int64), odd=True)
 
 TINY = (PAIR, STRANGERS, ALONE, EMPTY)
-UNUSUAL = (TIED, DOUBLED, CROSSED, SINGLES, APART, ONE_CLASS, LARGE)
+UNUSUAL = (TIED, DOUBLED, CROSSED, SINGLES, APART, SINGLE_CLASS, LARGE)

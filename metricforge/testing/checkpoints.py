@@ -11,7 +11,7 @@ from metricforge.testing.checks import Broken, obey, raised
 
 
 def state_of(component: Any) -> bytes | None:
-    """What a checkpoint keeps of a component, as safetensors; None when it keeps nothing."""
+    """The state of a component in a checkpoint, as safetensors; None if it has none."""
     if not hasattr(component, "state_dict"):
         return None
     state = component.state_dict()
@@ -23,7 +23,7 @@ def state_of(component: Any) -> bytes | None:
 
 
 def put_state(component: Any, content: bytes | None) -> None:
-    """Give a fresh component the state of another."""
+    """Load the state of another component into a fresh one."""
     if content is None:
         return
     if not hasattr(component, "load_state_dict"):

@@ -1,4 +1,4 @@
-"""What a check is, its outcomes, and which of a component's own errors count as failures."""
+"""A check, its outcomes, and the errors of a component that count as failures."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class Check:
 
     @property
     def says(self) -> str:
-        """What must hold: the first line of the function's docstring."""
+        """The rule: the first line of the function's docstring."""
         return (self.run.__doc__ or "").strip().partition("\n")[0]
 
 
 def checks(*functions: Callable[[Subject], str | None], first: int = 0) -> tuple[Check, ...]:
     """These functions as checks, in this order; all others depend on the first so many."""
-    return tuple(Check(function, place < first) for place, function in enumerate(functions))
+    return tuple(Check(function, index < first) for index, function in enumerate(functions))
 
 
 @contextmanager
-def given(what: str, odd: bool = False) -> Iterator[None]:
-    """Name the input in the error of whatever goes wrong inside.
+def on_input(what: str, odd: bool = False) -> Iterator[None]:
+    """Name the input in every error of the block.
 
     A component may reject odd input with a MetricForgeError, which ends the block without a
     failure. It must take ordinary input. Any other exception of its own is a failure.
@@ -70,7 +70,7 @@ def given(what: str, odd: bool = False) -> Iterator[None]:
 
 
 def obey(rule: Callable[..., Any], *arguments: Any) -> None:
-    """Hold a component to a rule of the training loop, whose PluginError is a failure here.
+    """Apply a rule of the training loop to a component; its PluginError is a failure here.
 
     Odd input excuses a component's own errors, but not this one.
     """

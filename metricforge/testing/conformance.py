@@ -78,9 +78,9 @@ def findings_of(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding
         if missing:
             yield Finding(check.name, "skipped", f"it rests on {missing}, which fails.")
             continue
-        found = run(check, subject)
-        yield found
-        if check.first and found.outcome == "failed":
+        finding = run(check, subject)
+        yield finding
+        if check.first and finding.outcome == "failed":
             missing = check.name
 
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 @dataclass(frozen=True)
 class Usage:
-    """What a piece of work of some size took."""
+    """The time and memory of a piece of work of some size."""
 
     size: int
     seconds: float
@@ -26,9 +26,9 @@ class Usage:
 
 
 def measured(size: int, work: Callable[[], object]) -> Usage:
-    """Time the work, then run it again under watch for the most memory that it holds at once.
+    """Time the work, then run it again to measure its peak memory.
 
-    Memory is that of tensors, numpy arrays and python objects; a library's own is not seen.
+    That counts tensors, numpy arrays and python objects, not the memory of other libraries.
     """
     _import_what_watching_needs()
     began = time.perf_counter()
@@ -56,7 +56,7 @@ def _import_what_watching_needs() -> None:
         torch.zeros(1)
 
 
-def told(usages: Sequence[Usage], letter: str) -> str:
+def growth_note(usages: Sequence[Usage], letter: str) -> str:
     """Usages as a note: "memory grows as B^2.0: 1.0 MB at 256, 4.2 MB at 512; 3 ms at 512"."""
     first, last = usages[0], usages[-1]
     if first is last:
@@ -82,7 +82,7 @@ class LiveTensors(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        # What comes in and is not known was there before, or is numpy's: others count it.
+        # Unknown inputs existed before, or are numpy's: they are not counted here.
         self._meet((args, kwargs or {}), new=False)
         result = func(*args, **(kwargs or {}))
         self._meet(result, new=True)

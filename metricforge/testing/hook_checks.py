@@ -1,4 +1,4 @@
-"""What a hook must hold to: it observes a training and changes nothing of it."""
+"""The contract of a hook: it observes a training and changes nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def listens(subject: Subject) -> None:
 def takes_what_it_is_told(subject: Subject) -> None:
     """Steps and epochs, whatever in their records is None, an end, and a resumed run."""
     for step in (0, 7):
-        in_a_folder(subject, tell, step)
+        in_a_folder(subject, short_training, step)
 
 
 def records_and_embeddings_stay(subject: Subject) -> None:
@@ -54,8 +54,8 @@ def records_and_embeddings_stay(subject: Subject) -> None:
 
     def check(hook: Any) -> None:
         step, epoch, rows = dict(STEP), {**EPOCH, "validation": dict(EPOCH["validation"])}, _rows()
-        _tell(hook, "on_step", step, rows)
-        _tell(hook, "on_epoch", epoch)
+        _call(hook, "on_step", step, rows)
+        _call(hook, "on_epoch", epoch)
         if step != STEP or epoch != EPOCH:
             raise Broken("changed a record; copy it first.")
         if not rows.equal(_rows()):
@@ -68,7 +68,7 @@ def global_generators_stay(subject: Subject) -> None:
     """Building and telling it leave the generators of python, numpy and torch alone."""
     set_globals(1)
     with untouched("a hook"):
-        in_a_folder(subject, tell)
+        in_a_folder(subject, short_training)
 
 
 HOOK_CHECKS = checks(
@@ -81,26 +81,26 @@ HOOK_CHECKS = checks(
 )
 
 
-def tell(hook: Any) -> None:
-    """A short training, told to the end."""
-    _tell(hook, "on_step", dict(STEP), _rows())
-    _tell(hook, "on_epoch", {**EPOCH, "validation": dict(EPOCH["validation"])})
+def short_training(hook: Any) -> None:
+    """Call a hook for a step and an epoch."""
+    _call(hook, "on_step", dict(STEP), _rows())
+    _call(hook, "on_epoch", {**EPOCH, "validation": dict(EPOCH["validation"])})
 
 
 def in_a_folder(subject: Subject, act: Callable[[Any], None], step: int = 0) -> None:
-    """Build it for the folder of a run, which is gone afterwards, and act on it."""
+    """Build it for the temporary folder of a run, and act on it."""
     with tempfile.TemporaryDirectory() as folder:
         hook = subject.build(folder=Path(folder), step=step)
         try:
             act(hook)
         finally:
-            # As after a training: what it writes in the background is written then.
-            _tell(hook, "on_end")
+            # As after a training: then it finishes its writes in the background.
+            _call(hook, "on_end")
 
 
-def _tell(hook: Any, member: str, *told: Any) -> None:
+def _call(hook: Any, member: str, *arguments: Any) -> None:
     if listener := getattr(hook, member, None):
-        listener(*told)
+        listener(*arguments)
 
 
 def _rows() -> torch.Tensor:

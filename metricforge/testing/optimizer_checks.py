@@ -1,4 +1,4 @@
-"""What an optimizer must hold to: groups that it keeps, steps that follow gradients, a state."""
+"""The contract of an optimizer: it keeps its groups, follows gradients, and has a state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def the_rate_scales_the_step(subject: Subject) -> None:
         group["lr"] = 0.0
     for number in range(3):
         _step(network, optimizer, number)
-    if not all(one.equal(other) for one, other in zip(before, _weights(network), strict=True)):
+    if not all(old.equal(new) for old, new in zip(before, _weights(network), strict=True)):
         raise Broken("changed weights at lr 0; read `lr` from its group in each step.")
 
 

@@ -1,4 +1,4 @@
-"""Guards round the global generators of python, numpy and torch."""
+"""Guards of the global generators of python, numpy and torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("python's random", "numpy.random", "torch's generator")
 
 
 def set_globals(seed: int) -> None:
-    """Seed all three; what depends on them shows when this seed changes."""
+    """Seed all three; another seed reveals whatever depends on them."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -27,7 +27,7 @@ def set_globals(seed: int) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Put the global generators back as they were: whoever runs the kit may rely on them."""
+    """Restore the global generators afterwards: the caller may rely on them."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
@@ -44,7 +44,7 @@ def preserved() -> Iterator[None]:
 def untouched(where: str, torch_too: bool = True) -> Iterator[None]:
     """Broken when a global generator is in another state after the block than before it.
 
-    Each block starts from states of its own: one that seeds as the last one did shows, too.
+    Each block starts from its own states: a repeated seeding is detected, too.
     """
     seed = next(_seeds)
     random.seed(seed)
@@ -62,8 +62,8 @@ def untouched(where: str, torch_too: bool = True) -> Iterator[None]:
 
 
 def _states() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state()
-    numpy = (kind, np.asarray(keys).tobytes(), *rest)
+    kind, keys, *counters = np.random.get_state()
+    numpy = (kind, np.asarray(keys).tobytes(), *counters)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     torches = b"".join(state.numpy().tobytes() for state in (torch.get_rng_state(), *cuda))
     return random.getstate(), numpy, torches

@@ -40,12 +40,12 @@ class Report:
     @property
     def failures(self) -> tuple[Finding, ...]:
         """The checks that failed."""
-        return tuple(found for found in self.findings if found.outcome == "failed")
+        return tuple(finding for finding in self.findings if finding.outcome == "failed")
 
     @property
     def notes(self) -> tuple[Finding, ...]:
         """Notes that are no failure: time and memory, unusual but allowed behaviour."""
-        return tuple(found for found in self.findings if found.outcome == "noted")
+        return tuple(finding for finding in self.findings if finding.outcome == "noted")
 
     @property
     def passed(self) -> bool:
@@ -60,7 +60,7 @@ class Report:
         else:
             head = f"{of} breaks {len(self.failures)} of {len(self.findings)} checks"
             shown = self.failures
-        lines = [f"  {found.check}: {found.says}" for found in shown]
+        lines = [f"  {finding.check}: {finding.says}" for finding in shown]
         return "\n".join([f"{head}{':' if lines else '.'}", *lines])
 
 

@@ -1,10 +1,10 @@
-"""What a schedule must hold to: a factor for each fraction of the training, and nothing else."""
+"""The contract of a schedule: a factor that depends on the fraction of the training alone."""
 
 from __future__ import annotations
 
 from metricforge.contracts import Reducing
 from metricforge.enforcement import factor_of, patience_of, reduced_by
-from metricforge.testing.checks import Broken, checks, given, obey
+from metricforge.testing.checks import Broken, checks, obey, on_input
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
 
@@ -20,7 +20,7 @@ def gives_factors(subject: Subject) -> None:
     """For each fraction of the budget it gives a finite factor of 0 or more, above 0 for some."""
     schedule = subject.build()
     for spent in SPENT:
-        with given(f"the fraction {spent:g}"):
+        with on_input(f"the fraction {spent:g}"):
             obey(factor_of, schedule, spent)
     if not any(schedule(spent) > 0 for spent in SPENT):
         raise Broken("gives 0 everywhere: nothing would learn.")
@@ -43,7 +43,7 @@ def reduces_as_agreed(subject: Subject) -> None:
     obey(patience_of, schedule)
     rate = 1.0
     for _ in range(5):
-        with given(f"the rate {rate:g}"):
+        with on_input(f"the rate {rate:g}"):
             obey(reduced_by, schedule, rate)
             rate = reduced_by(schedule, rate)
 

@@ -1,4 +1,4 @@
-"""The component under test: found, and built as the core builds it, as often as checks require."""
+"""The component under test, built as the core builds it, as often as checks require."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metricforge.testing.checks import Broken, raised, refusal
 class Subject:
     """A factory with its options; `fixed` are the offers that are the same for each build.
 
-    `kept` is for the checks of one kind, to cache what is slow to make.
+    `cache` is for objects that are slow to build, of the checks of one kind.
     """
 
     kind: str
@@ -30,14 +30,14 @@ class Subject:
     options: Mapping[str, Any]
     registry: Registry
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    kept: dict[Any, Any] = field(default_factory=dict)
+    cache: dict[Any, Any] = field(default_factory=dict)
 
     def build(self, **offers: Any) -> Any:
-        """A fresh component, from those of these offers that its ordinary parameters require."""
+        """A fresh component, from the offers that its ordinary parameters require."""
         offers = {**self.fixed, **offers}
         offers = {**offers, "build": self.registry.builder(self.kind, offers)}
-        asked = {name: offers[name] for name in asks_of(self.factory)}
-        made = self.factory(**asked, **self.options)
+        arguments = {name: offers[name] for name in asks_of(self.factory)}
+        made = self.factory(**arguments, **self.options)
         refuse_misnamed(self.kind, made, blame_of(made))
         return made
 
@@ -51,20 +51,20 @@ def find(
 ) -> Subject:
     """The subject that a factory or a spec names; Broken has the reason if there is none."""
     if isinstance(component, str):
-        name, factory, options = _named(kind, component, registry, options)
+        name, factory, options = _from_spec(kind, component, registry, options)
     else:
         name, factory = getattr(component, "__name__", type(component).__name__), component
         _check_signature(kind, factory)
     return Subject(kind, name, factory, options, registry, fixed)
 
 
-def _named(
+def _from_spec(
     kind: str, text: str, registry: Registry, options: Mapping[str, Any]
 ) -> tuple[str, Factory, Mapping[str, Any]]:
     try:
         spec = Spec.parse(text)
         factory = registry.factory(kind, spec)
-        # Options beside a spec stand above those in it.
+        # Keyword options override those in the spec.
         left = {key: value for key, value in spec.options.items() if key not in options}
         written = {key: _written(value) for key, value in options.items()}
         what = f"{kind} '{spec.name}'"

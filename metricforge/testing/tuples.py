@@ -1,4 +1,4 @@
-"""Whether tuples are true: labels as they claim, and no image compared with itself."""
+"""Whether tuples are true: they agree with the labels, and pair no image with itself."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def check_labels_agree(tuples: Tuples | None, labels: Tensor) -> None:
     if isinstance(listed, Pairs):
         wrong = listed.same != (labels[listed.anchor] == labels[listed.other])
         if bool(wrong.any()):
-            place = _first(wrong, listed[:2])
+            positions = _first(wrong, listed[:2])
             raise Broken(
-                f"gave a pair {place} whose `same` is not whether its labels agree "
+                f"gave a pair {positions} whose `same` is not whether its labels agree "
                 f"({int(wrong.sum())} of {len(wrong)} are wrong); set it from the labels."
             )
         return
@@ -81,6 +81,6 @@ def alike(first: Any, second: Any) -> bool:
 
 
 def _first(wrong: Tensor, parts: tuple[Tensor, ...]) -> tuple[int, ...]:
-    """The places of the first tuple that is wrong."""
-    place = int(wrong.nonzero()[0])
-    return tuple(int(part[place]) for part in parts)
+    """The positions of the first wrong tuple."""
+    index = int(wrong.nonzero()[0])
+    return tuple(int(part[index]) for part in parts)

@@ -20,7 +20,7 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     def follow(mine: Sequence[Tensor], current: Sequence[Tensor], updates: Any) -> None:
         done = int(updates)
         moved = 1 - min(decay, (1 + done) / (10 + done))
-        # Torch passes tensors of one dtype at a time; counters are no floats.
+        # Torch passes tensors of one dtype at a time; counters are not floats.
         if mine[0].is_floating_point():
             torch._foreach_lerp_(list(mine), list(current), moved)
         else:

@@ -89,7 +89,7 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def collapsed(spread: float, loss: float, margin: object, active_share: float | None) -> bool:
-    """Whether embeddings of that spread are in one point, or are kept near it.
+    """Whether embeddings of that spread are in one point, or stay near it.
 
     A loss that stays at its margin keeps them there: d(a, p) and d(a, n) are equal in every
     triplet. `loss` and `active_share` are an epoch's means.
@@ -100,7 +100,7 @@ def collapsed(spread: float, loss: float, margin: object, active_share: float | 
 
 
 def at_margin(loss: float, margin: object) -> bool:
-    """Whether a loss is within 2 % of its margin; False if that is no number, or zero."""
+    """Whether a loss is within 2 % of its margin; False if that is not a number above 0."""
     if not isinstance(margin, int | float) or margin <= 0:
         return False
     return abs(loss - margin) <= AT_MARGIN * margin

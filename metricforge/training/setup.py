@@ -28,7 +28,7 @@ Scores = Mapping[str, float]
 class Validated:
     """Results of a model on validation images: scores, the one to select by first, and its rows.
 
-    `embeddings` [M, D] and `labels` int64 [M] are on the CPU; empty if the loss is not wanted. The
+    `embeddings` [M, D] and `labels` int64 [M] are on the CPU; empty if the loss is not needed. The
     labels are `known` if all are of training classes, and then are those of the training; else they
     are 0 .. V-1.
     """
@@ -111,7 +111,7 @@ class TrainingSetup:
         return factor_of(self.schedule, spent) * state.rate
 
     def wait(self, state: TrainState, score: float) -> None:
-        """Reduce the rate if the score of the epoch that `state` has just closed is no better.
+        """Reduce the rate if the score of the epoch that `state` has just closed is not better.
 
         Called before the best score of the state is updated with that epoch.
         """

@@ -27,7 +27,7 @@ SEED_SUFFIX = (0, 0)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The loss on validation images, and the accuracy of its own classifier; None: there is none.
+    """The loss on validation images, and the accuracy of its own classifier, None without one.
 
     The loss is the mean over batches like those of the training: as many classes, or all if there
     are fewer, and as many images of each, drawn by the seed and the same in every epoch. The miner

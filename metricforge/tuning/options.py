@@ -42,17 +42,23 @@ def read_options(texts: Iterable[str], recipe: Recipe, registry: Registry) -> tu
         UsageError: A component, option or field is unknown (with the nearest), a value has another
             type, or a key is given twice.
     """
-    given: dict[str, str | None] = {}
+    values_by_key: dict[str, str | None] = {}
     for text in texts:
         key, equals, values = text.partition("=")
-        if key in given:
+        if key in values_by_key:
             raise UsageError(f"option {key} is given twice; give all of its values at once.")
-        given[key] = values if equals else None
-    if not given:
+        values_by_key[key] = values if equals else None
+    if not values_by_key:
         raise UsageError("there is nothing to search: give options, as in sampler.per_class=2,4.")
-    whole = {key: _field(key, given[key], registry) for key in given if "." not in key}
-    parts = {key: _part(key, given[key], whole, recipe, registry) for key in given if "." in key}
-    return tuple((whole | parts)[key] for key in given)
+    whole = {
+        key: _field(key, values_by_key[key], registry) for key in values_by_key if "." not in key
+    }
+    parts = {
+        key: _part(key, values_by_key[key], whole, recipe, registry)
+        for key in values_by_key
+        if "." in key
+    }
+    return tuple((whole | parts)[key] for key in values_by_key)
 
 
 def carried_out(recipe: Recipe, chosen: Mapping[str, str]) -> Recipe:
@@ -97,11 +103,11 @@ def _field(key: str, values: str | None, registry: Registry) -> Dimension:
         return _of_option(key, _plain(key), values)
     if values is None:
         raise UsageError(f"option {key} needs values, as in {key}=NAME,NAME.")
-    found = dimension(key, values, None, str, "specs")
-    assert isinstance(found, Choice), "specs are no numbers"
-    for spec in found.values:
+    choice = dimension(key, values, None, str, "specs")
+    assert isinstance(choice, Choice), "specs are no numbers"
+    for spec in choice.values:
         registry.factory(key, Spec.parse(spec))
-    return found
+    return choice
 
 
 def _part(
@@ -115,27 +121,27 @@ def _part(
     component, _, name = key.partition(".")
     if component not in _components():
         raise unknown("component to search", component, _components())
-    found = None
+    result = None
     for spec in _candidates(component, whole, recipe):
         known = options_of(registry.factory(component, spec))
         if name not in known:
             raise unknown(f"option of {component} '{spec.name}':", name, known)
-        found = _of_option(key, known[name], values)
-    assert found is not None, "a component has at least one candidate"
-    return found
+        result = _of_option(key, known[name], values)
+    assert result is not None, "a component has at least one candidate"
+    return result
 
 
 def _candidates(component: str, whole: Mapping[str, Dimension], recipe: Recipe) -> tuple[Spec, ...]:
     chosen = whole.get(component)
     if isinstance(chosen, Choice):
         return tuple(Spec.parse(text) for text in chosen.values)
-    named = getattr(recipe, component)
-    if named is None:
+    spec = getattr(recipe, component)
+    if spec is None:
         raise UsageError(
             f"the recipe names no {component}, so its options are not known; name one in it, or "
             f"as an option, {component}=NAME."
         )
-    return (named,)
+    return (spec,)
 
 
 def _of_option(key: str, option: Option, values: str | None) -> Dimension:
@@ -150,7 +156,7 @@ def _of_option(key: str, option: Option, values: str | None) -> Dimension:
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
-    """The types of a union without None, which means "as suits" and is one of the others."""
+    """The types of a union without None, which stands for a default of one of the others."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return tuple(part for part in parts if part is not type(None))
 
@@ -161,13 +167,13 @@ def _numeric(kind: Any) -> type | None:
 
 
 def _every_value(kind: Any) -> tuple[str, ...]:
-    """All values of a type that has few of them, else none."""
-    found: list[str] = []
+    """All values of a bool or a Literal, else none."""
+    values: list[str] = []
     for part in _parts(kind):
         if part is bool:
-            found += ["true", "false"]
+            values += ["true", "false"]
         elif get_origin(part) is Literal:
-            found += map(str, get_args(part))
+            values += map(str, get_args(part))
         else:
             return ()
-    return tuple(found)
+    return tuple(values)

@@ -35,8 +35,8 @@ FORMAT = 2
 class Trial:
     """The record of a trial: its options, and the scores on validation classes or why it failed.
 
-    `score` is that of the metric to select by. `run` is its run's folder inside the search's; a
-    trial with the options of an earlier one names that one's.
+    `score` is that of the metric to select by. `run` is the folder of its run inside the search's,
+    or that of an earlier trial with the same options.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a search: a recipe, the values to try, who chooses them with which seed.
+    """The plan of a search: a recipe, the values to try, the search that chooses them, its seed.
 
     If `search` is "", it is that of the folder, or of a new folder the default.
     """
@@ -86,10 +86,10 @@ class SearchFolder:
         self._plan, self._trials = path / "search.json", path / "trials.jsonl"
 
     def run(self, plan: Plan, trials: int, timeout: float | None = None) -> list[Trial]:
-        """Run so many trials, with those that are recorded, write the best recipe, return them all.
+        """Run trials until so many are recorded, write the best recipe, return all trials.
 
         After `timeout` seconds no trial begins, but the first one always does. Raises UsageError
-        for a folder with something else or another search, with the difference, and if no trial
+        for a folder of anything else or another search, with the difference, and if no trial
         could be trained; ArtefactError for damaged files, Interrupted if the search is stopped.
         """
         if not self._plan.is_file() and self.path.exists() and not _is_empty(self.path):
@@ -98,7 +98,7 @@ class SearchFolder:
             plan = self._agreed(plan)
             records = self._recorded()
             if len(records) < trials:
-                self._carry_out(plan, records, trials, timeout)
+                self._run_trials(plan, records, trials, timeout)
             done = [records[number] for number in sorted(records)]
             best = ranked(done, plan.recipe.select)
             if not best:
@@ -108,23 +108,25 @@ class SearchFolder:
             write_file(self.best, recipe.but(test=True).to_toml())
         return done
 
-    def _carry_out(
+    def _run_trials(
         self, plan: Plan, records: dict[int, Trial], count: int, timeout: float | None
     ) -> None:
         registry, began = Registry.installed(), time.monotonic()
         search = Searching(plan.search, plan.seed, plan.space, registry)
-        # What is missing here would fail every trial, and is no fault of their options.
+        # A missing dataset would fail every trial, whatever its options.
         recipe = located(plan.recipe, registry)
         assert not isinstance(recipe.dataset, str)
         make_dataset(registry, recipe.dataset, recipe.data_root)
-        # Now that there is such a search.
+        # Only now: the search exists.
         write_file(self._plan, json.dumps(plan.to_json(), indent=1) + "\n")
         select = plan.recipe.select
-        asked = rounds({search: Trial}, count, lambda one: _score(records[one.number], select))
-        for (trial,) in asked:
+        proposed = rounds(
+            {search: Trial}, count, lambda trial: _score(records[trial.number], select)
+        )
+        for (trial,) in proposed:
             if (known := records.get(trial.number)) is not None:
                 if known.options != trial.options:
-                    # By another version of the search, say: it would not go on as it began.
+                    # E.g. after another version of the search, which would choose other options.
                     raise ArtefactError(
                         f"{self._trials} has {written(known.options)} as trial {trial.number}, and "
                         f"the search '{plan.search}' of now chooses {written(trial.options)}; use "
@@ -134,10 +136,10 @@ class SearchFolder:
             if timeout is not None and records and time.monotonic() - began > timeout:
                 self._say(f"stopped after {len(records)} trials: the time is over.")
                 return
-            # Training is deterministic: the same options are trained once. What failed may have
-            # failed for want of memory.
-            scored = (one for one in records.values() if one.score is not None)
-            same = next((one for one in scored if one.options == trial.options), None)
+            # Training is deterministic: the same options are trained once. A failed trial is
+            # repeated, because memory may have run out.
+            scored = (record for record in records.values() if record.score is not None)
+            same = next((record for record in scored if record.options == trial.options), None)
             if same is None:
                 record = self._trained(plan, trial)
             else:
@@ -181,15 +183,15 @@ class SearchFolder:
         if not self._plan.is_file():
             return replace(plan, search=plan.search or usual_search(Registry.installed()))
         try:
-            there = decoded(read_text(self._plan), dict[str, Any])
-            if (format := there.get("format")) != FORMAT:
+            recorded = decoded(read_text(self._plan), dict[str, Any])
+            if (format := recorded.get("format")) != FORMAT:
                 raise ValueError(f"it is of format {format}, not {FORMAT}")
         except (OSError, ValueError) as error:
             raise ArtefactError(
                 f"{self._plan} can't be read: {error}; use another --out."
             ) from error
-        plan = replace(plan, search=plan.search or str(there.get("search")))
-        if differences := list(_differences(there, plan.to_json())):
+        plan = replace(plan, search=plan.search or str(recorded.get("search")))
+        if differences := list(_differences(recorded, plan.to_json())):
             raise UsageError(
                 f"{self.path} holds another search (there / asked for): {'; '.join(differences)}; "
                 "use another --out."
@@ -219,14 +221,14 @@ def _score(trial: Trial, select: str) -> float | None:
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a folder has no files but those that a search that was killed may have begun with."""
+    """Whether a folder has no files but the hidden ones of a killed search."""
     return path.is_dir() and all(file.name.startswith(".") for file in path.iterdir())
 
 
-def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
-    """Where two plans differ, as "what: there / asked for"."""
-    for key, value in asked.items():
-        first, second = _lines(there.get(key)), _lines(value)
+def _differences(recorded: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterator[str]:
+    """The differences of two plans, as "key: recorded / requested"."""
+    for key, value in requested.items():
+        first, second = _lines(recorded.get(key)), _lines(value)
         mine = ", ".join(line for line in first if line not in second)
         theirs = ", ".join(line for line in second if line not in first)
         if mine or theirs:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from metricforge.errors import UsageError
 
 Read: TypeAlias = Callable[[str], object]
-"""The text of a value to the value; ValueError when it is none of the option's type."""
+"""Parses the text of a value; ValueError if it is not of the option's type."""
 
 
 class Chooser(Protocol):

@@ -1,4 +1,4 @@
-"""Trials: what searches ask for is trained without the test classes, and recorded as a line."""
+"""Trials: the options that searches choose, trained without the test classes, a line each."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def rounds(
     """The trials of each round, one of every search; they are trained before the next round.
 
     The same scores lead to the same trials: a search is resumed from its first round, and trials
-    that have a record are not trained again. `searches` have what makes a trial of its number and
-    options. `score_of` has the score of a trial, higher being better, or None.
+    that have a record are not trained again. `searches` maps each search to a function that makes a
+    trial of its number and options. `score_of` returns the score of a trial, higher is better, or
+    None.
     """
     for number in range(1, count + 1):
         trials = [trial_of(number, search.ask()) for search, trial_of in searches.items()]
@@ -63,16 +64,16 @@ def best_first(trials: Iterable[T], score_of: Callable[[T], float | None]) -> li
 def trained(recipe: Recipe, path: Path, listener: Listener | None = None) -> Run:
     """Train a recipe, or resume its training, into a folder that then has no checkpoints."""
     run = run_recipe(recipe, out=path, auto_resume=True, listener=listener)
-    # Larger than all else, and of use only to what is to be resumed.
+    # Checkpoints are larger than all else, and only needed to resume.
     shutil.rmtree(run.folder.checkpoints.folder, ignore_errors=True)
     return run
 
 
 def attempted(work: Callable[[], T]) -> tuple[T | None, str, str]:
-    """What `work` returns, its outcome and its error: a run that fails must not cost the others.
+    """The result of `work`, its outcome and its error: a failed run must not stop the others.
 
-    The outcome is done, refused for what can't be trained so, or failed. Interrupted and InUseError
-    are raised: the run is not over.
+    The outcome is done, refused if these options can't be trained, or failed. Interrupted and
+    InUseError are raised: the run is not over.
     """
     try:
         return work(), DONE, ""
@@ -85,7 +86,7 @@ def attempted(work: Callable[[], T]) -> tuple[T | None, str, str]:
 
 
 def append(path: Path, record: DataclassInstance) -> None:
-    """Add a record to a file, as a line that is on the disk; ResourceError where it can't be."""
+    """Add a record to a file, as a line synced to the disk; ResourceError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
@@ -100,7 +101,7 @@ def append(path: Path, record: DataclassInstance) -> None:
 def read(path: Path, kind: type[T], what: str) -> list[T]:
     """The records of a file, in order; `kind` is their dataclass.
 
-    A damaged line, e.g. one that a crash cut short, is skipped: its run is made again.
+    A damaged line, e.g. one that a crash cut short, is skipped: its run is repeated.
     ArtefactError for a file that is not `what` it should be.
     """
     try:
@@ -112,7 +113,7 @@ def read(path: Path, kind: type[T], what: str) -> list[T]:
         try:
             records.append(decoded(line, kind))
         except ValueError as error:
-            # A crash while the first line was written leaves one without an end, and no record.
+            # A crash while the first line was written leaves a line without an end, and no record.
             if line.endswith("\n") or is_json(line):
                 damaged = damaged or error
     if damaged and not records:

@@ -54,7 +54,7 @@ class Timm(nn.Module):
         self.pretrained = pretrained
         self.preprocessing = _preprocessing(self.network, pretrained, size)
         self.out_features = _features(self.network, model, in_channels, self.preprocessing)
-        # What is saved has its own weights. The names and numbers need no quotes.
+        # A saved model has its own weights. The names and numbers need no quotes.
         self.rebuild = f"timm:model={model},pretrained=false,size={_written(size)}"
 
     def forward(self, images: Tensor) -> Tensor:
@@ -98,11 +98,11 @@ def _network(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module
             "pretrained=false, or fetch them where there is a network and copy the Hugging Face "
             "cache (HF_HOME) here."
         ) from error
-    # How timm's networks refuse a size or an option that they have not.
+    # Errors of timm's networks for an unsupported size or option.
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        requested = ", ".join(f"{key}={value}" for key, value in options.items())
         reason = " ".join(str(error).split())
-        raise UsageError(f"timm can't build {model} with {given}: {reason}.") from error
+        raise UsageError(f"timm can't build {model} with {requested}: {reason}.") from error
     return network
 
 
@@ -120,14 +120,14 @@ def _preprocessing(network: nn.Module, pretrained: bool, size: int | None) -> Pr
     )
 
 
-def _features(network: nn.Module, model: str, channels: int, wanted: Preprocessing) -> int:
+def _features(network: nn.Module, model: str, channels: int, preprocessing: Preprocessing) -> int:
     """The number of features of the network, measured: families name it differently."""
-    assert wanted.size is not None, "a timm network always has a size"
-    height, width = wanted.size
+    assert preprocessing.size is not None, "a timm network always has a size"
+    height, width = preprocessing.size
     network.eval()
     try:  # not in inference mode: some networks keep what they compute once
         with torch.no_grad():
-            found: Tensor = network(torch.zeros(1, channels, height, width))
+            features: Tensor = network(torch.zeros(1, channels, height, width))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
@@ -135,9 +135,9 @@ def _features(network: nn.Module, model: str, channels: int, wanted: Preprocessi
             "size, or none."
         ) from error
     network.train()
-    if found.ndim != 2:
-        raise UsageError(f"timm's {model} gives {list(found.shape)}, no features [B, F].")
-    return found.shape[1]
+    if features.ndim != 2:
+        raise UsageError(f"timm's {model} gives {list(features.shape)}, no features [B, F].")
+    return features.shape[1]
 
 
 def _written(size: int | None) -> str:

@@ -88,21 +88,21 @@ class XBM:
         images = images.to(device)
         before = embeddings[:0] if self._embeddings is None else self._embeddings.to(embeddings)
         before_labels, before_images = self._labels.to(device), self._images.to(device)
-        others = ~torch.isin(before_images, images)
-        memory = before[others], before_labels[others]
+        retained = ~torch.isin(before_images, images)
+        memory = before[retained], before_labels[retained]
         shown = memory if self.warm else (embeddings[:0], labels[:0])
         # Of a batch that shows an image twice, as of older embeddings, the memory keeps one.
-        first = _first_places(images)
+        first = _first_positions(images)
         self._embeddings = torch.cat([memory[0], embeddings[first]])[-self.size :]
         self._labels = torch.cat([memory[1], labels[first]])[-self.size :]
-        self._images = torch.cat([before_images[others], images[first]])[-self.size :]
+        self._images = torch.cat([before_images[retained], images[first]])[-self.size :]
         self._steps += 1
         self._seen[images.cpu()] = True
         return shown
 
     def _miner_at(self, epoch: int, step: int) -> Miner:
         """The wrapped sampler's miner of a step, both from 0; UsageError if it can't be used."""
-        # What a schedule's later miners are shows when their epochs come, and not before.
+        # A schedule's later miners are only known when their epochs begin.
         inner: Any = self._inner
         return self._fitting(inner.miner_at(epoch, step))
 
@@ -144,7 +144,7 @@ def _chooses(miner: Miner) -> bool:
     """Whether a miner takes any number of images: one that pairs indices does not."""
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
     embeddings = torch.nn.functional.one_hot(torch.arange(len(labels))).float()
-    # A copy, so that what the miner keeps from batch to batch knows nothing of this one.
+    # A copy, so that this batch does not change the miner's state.
     miner = deepcopy(miner)
     call = getattr(miner, "forward", miner)
     drawn: dict[str, Any] = (
@@ -157,7 +157,7 @@ def _chooses(miner: Miner) -> bool:
     return not isinstance(tuples, tuple) or len({len(part) for part in tuples}) == 1
 
 
-def _first_places(images: Tensor) -> Tensor:
+def _first_positions(images: Tensor) -> Tensor:
     """The first index of each image [B] in its batch, in order."""
     _, first = np.unique(images.cpu().numpy(), return_index=True)
     return torch.from_numpy(np.sort(first)).to(images.device)

@@ -19,12 +19,12 @@ def test_workers_are_told_the_whole_path_for_they_may_be_in_another_folder(
 ) -> None:
     told: list[Path] = []
 
-    def run_one(suite: Suite, planned: object, out: Path, *more: object) -> None:
+    def run_planned(suite: Suite, planned: object, out: Path, *more: object) -> None:
         told.append(out)
         raise _NotedError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "run_one", run_one)
+    monkeypatch.setattr(runner, "run_planned", run_planned)
     suite = Suite("s", "A title", {"dataset": "digits"}, (Approach("a"),))
     with pytest.raises(_NotedError):
         list(carry_out(suite, Path("bench/s")))

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from metricforge.bench import Record, Suite, asked_for, tabulate
+from metricforge.bench import Record, Suite, required_records, tabulate
 from metricforge.bench.suite import Approach, Planned, Tuned, Tuning
 from metricforge.bench.trials import chosen, trials_of
 from metricforge.contracts import Estimate
@@ -84,7 +84,7 @@ def test_the_best_of_as_many_trials_is_chosen_for_each() -> None:
         assert len({one.tuned["loss.margin"] for one in own}) == 5
         best = min(own, key=lambda one: abs(float(one.tuned["loss.margin"]) - 0.5))
         assert tuned[approach.name, None] == best.tuned
-    assert asked_for(SUITE, records) == records
+    assert required_records(SUITE, records) == records
 
 
 def test_by_an_error_the_least_is_the_best() -> None:
@@ -115,7 +115,7 @@ def test_runs_of_what_trials_no_longer_choose_are_not_asked_for() -> None:
     _, records = carried_out(SUITE, near_half)
     runs = [one for one in records if one.trial is None]
     fewer = replace(SUITE, tuning=Tuning(1, ("dim=8,16",), "random"))
-    left = asked_for(fewer, records)
+    left = required_records(fewer, records)
     assert [one.trial for one in left if one.trial is not None] == [1, 1]
     first = {one.approach: one.tuned for one in left if one.trial == 1}
     assert [one for one in runs if one in left] == [
@@ -124,16 +124,16 @@ def test_runs_of_what_trials_no_longer_choose_are_not_asked_for() -> None:
     untuned = replace(
         SUITE, tuning=None, approaches=tuple(replace(one, tune=()) for one in SUITE.approaches)
     )
-    assert asked_for(untuned, records) == []
+    assert required_records(untuned, records) == []
     renamed = replace(SUITE, approaches=(replace(SUITE.approaches[0], name="c"),))
-    assert asked_for(renamed, records) == []
-    assert asked_for(replace(SUITE, name="t"), records) == []
+    assert required_records(renamed, records) == []
+    assert required_records(replace(SUITE, name="t"), records) == []
 
 
 def test_more_seeds_than_the_suite_has_are_asked_for() -> None:
     suite = replace(SUITE, tuning=None, seeds=2)
     many = [record_of(suite, one) for one in replace(suite, seeds=4).plan()]
-    assert asked_for(suite, many) == many
+    assert required_records(suite, many) == many
 
 
 def test_what_no_trial_could_train_is_a_row_that_says_so() -> None:
@@ -145,7 +145,7 @@ def test_what_no_trial_could_train_is_a_row_that_says_so() -> None:
     tuned, records = carried_out(SUITE, of)
     assert set(tuned) == {("a", None)}
     assert {one.approach for one in records if one.trial is None} == {"a"}
-    (table,) = tabulate(SUITE, asked_for(SUITE, records))
+    (table,) = tabulate(SUITE, required_records(SUITE, records))
     rows = {row.name: row for row in table.rows}
     assert rows["b"].reason == "no trial could be trained, failed: it diverged."
     assert any("5 trials of each (random)" in note for note in table.notes)
@@ -158,7 +158,7 @@ def test_trials_that_could_not_be_trained_are_counted() -> None:
         return replace(record_of(SUITE, planned, "failed"), error="it diverged.", validation={})
 
     _, records = carried_out(SUITE, of)
-    (table,) = tabulate(SUITE, asked_for(SUITE, records))
+    (table,) = tabulate(SUITE, required_records(SUITE, records))
     notes = [note for note in table.notes if "could not be trained" in note]
     assert notes == ["b: 2 of its trials could not be trained; the first was failed: it diverged."]
 
@@ -167,9 +167,9 @@ def test_trials_are_known_again_where_who_chose_them_is_not_installed() -> None:
     _, records = carried_out(SUITE, near_half)
     elsewhere = [replace(one, search="gone") if one.trial else one for one in records]
     whoever = replace(SUITE, tuning=replace(SUITE.tuning, search=None))
-    assert asked_for(whoever, elsewhere) == elsewhere
+    assert required_records(whoever, elsewhere) == elsewhere
     # A suite that names another is not served by them.
-    assert asked_for(SUITE, elsewhere) == []
+    assert required_records(SUITE, elsewhere) == []
     with pytest.raises(UsageError, match="unknown search 'gone'"):
         first_round(whoever, "gone")
 
@@ -177,11 +177,13 @@ def test_trials_are_known_again_where_who_chose_them_is_not_installed() -> None:
 def test_trials_outside_of_what_is_searched_by_now_are_not_asked_for() -> None:
     _, records = carried_out(SUITE, near_half)
     smaller = replace(SUITE, tuning=replace(SUITE.tuning, options=("dim=8",)))
-    asked = [one for one in asked_for(smaller, records) if one.trial]
+    asked = [one for one in required_records(smaller, records) if one.trial]
     assert 0 < len(asked) < 10
     assert {one.tuned["dim"] for one in asked} == {"8"}
     narrow = tuple(replace(one, tune=("loss.margin=0.3..0.7",)) for one in SUITE.approaches)
-    asked = [one for one in asked_for(replace(SUITE, approaches=narrow), records) if one.trial]
+    asked = [
+        one for one in required_records(replace(SUITE, approaches=narrow), records) if one.trial
+    ]
     trials = [one for one in records if one.trial]
     assert asked == [one for one in trials if 0.3 <= float(one.tuned["loss.margin"]) <= 0.7]
     assert 0 < len(asked) < len(trials)
@@ -203,9 +205,9 @@ def test_of_trials_that_are_as_good_the_first_is_chosen() -> None:
     tuned, records = carried_out(SUITE, lambda one: record_of(SUITE, one, **{"map@r": 0.5}))
     first = {one.approach: one.tuned for one in records if one.trial == 1}
     assert tuned == {(name, None): options for name, options in first.items()}
-    assert asked_for(SUITE, records) == records
+    assert required_records(SUITE, records) == records
     # Processes side by side end in any order.
-    assert asked_for(SUITE, records[::-1]) == records[::-1]
+    assert required_records(SUITE, records[::-1]) == records[::-1]
 
 
 def test_options_that_a_search_does_not_have_are_refused() -> None:

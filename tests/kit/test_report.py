@@ -13,7 +13,7 @@ from metricforge.contracts import KINDS
 from metricforge.errors import UsageError
 from metricforge.registry import Registry
 from metricforge.testing import CHECKS, ContractBroken, check, check_miner, check_sampler
-from metricforge.testing.growth import LiveTensors, measured, told
+from metricforge.testing.growth import LiveTensors, growth_note, measured
 from tests.kit.test_samplers import DropsTheLast, Sorts, Sound
 
 
@@ -117,4 +117,6 @@ def test_memory_is_that_of_the_tensors_alive_at_once():
 def test_growth_is_told_with_its_exponent():
     usages = [measured(n, lambda n=n: torch.zeros(n, n, dtype=torch.uint8)) for n in (512, 1024)]
     assert [usage.bytes // 2**18 for usage in usages] == [1, 4]
-    assert told(usages, "B").startswith("memory grows as B^2.0: 0.3 MB at 512, 1.0 MB at 1,024; ")
+    assert growth_note(usages, "B").startswith(
+        "memory grows as B^2.0: 0.3 MB at 512, 1.0 MB at 1,024; "
+    )

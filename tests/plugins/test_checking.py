@@ -145,7 +145,7 @@ def test_a_member_means_the_kinds_whose_family_has_it() -> None:
 
     def kinds(name: str) -> list[str]:
         spec = checking.Spec(name)
-        return [kind for kind in KINDS if checking._is_there(registry, kind, spec)]
+        return [kind for kind in KINDS if checking._exists(registry, kind, spec)]
 
     assert kinds("pml.TripletMarginLoss") == ["loss"]
     assert kinds("pml.TripletMarginMiner") == ["miner"]

@@ -48,7 +48,7 @@ def command(
     """
     from metricforge.bench import carry_out, tabulate
     from metricforge.bench.runner import RECORDS
-    from metricforge.bench.table_notes import not_there
+    from metricforge.bench.table_notes import unmeasured
     from metricforge.report.progress import RunsLine
     from metricforge.scoring.baselines import TRAINED
     from metricforge.tuning.trials import DONE, FAILED
@@ -71,7 +71,7 @@ def command(
             line.done(number, count)
             if record.outcome == DONE and record.trial is None and not looked_at:
                 looked_at = True
-                for note in not_there(definition.numbers, list(record.results[TRAINED])):
+                for note in unmeasured(definition.numbers, list(record.results[TRAINED])):
                     line.say(f"note: {note}")
     records = current(definition, folder / RECORDS)
     tables = tabulate(definition, records)

@@ -51,7 +51,7 @@ def results_of(suite: Suite, out: Path | None) -> Path:
 
 def current(suite: Suite, path: Path) -> list[Record]:
     """The records of runs that the suite requires; a note counts those of an earlier suite."""
-    from metricforge.bench import asked_for, read_records
+    from metricforge.bench import read_records, required_records
 
     if not path.exists():
         raise UsageError(
@@ -59,7 +59,7 @@ def current(suite: Suite, path: Path) -> list[Record]:
             "metricforge bench run"
         )
     records = read_records(path)
-    planned = asked_for(suite, records)
+    planned = required_records(suite, records)
     if old := len(records) - len(planned):
         click.echo(f"note: {old} results in {path} are of what the suite no longer asks.", err=True)
     return planned

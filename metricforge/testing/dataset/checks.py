@@ -1,4 +1,4 @@
-"""What a dataset must hold to: images, labels and names that agree, the same each time."""
+"""The contract of a dataset: images, labels and names that agree, the same each time."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ DECODED = 8  # files of a dataset that are opened
 
 @dataclass(frozen=True)
 class Built:
-    """A dataset, the seconds it took, and what it did to a global generator, if it did."""
+    """A dataset, the seconds it took, and the error if it used a global generator."""
 
-    found: Any
+    dataset: Any
     seconds: float
     drew: str
 
 
 def built(subject: Subject, seed: int) -> Built:
-    """The dataset as it is built under a global seed; kept, since a large one takes seconds."""
-    if seed not in subject.kept:
+    """The dataset as built under a global seed; cached, because a large one takes seconds."""
+    if seed not in subject.cache:
         set_globals(seed)
         began, drew = time.perf_counter(), ""
         try:
             with untouched("building"):
-                found = subject.build()
+                dataset = subject.build()
         except Broken as error:
             drew = str(error)
-        subject.kept[seed] = Built(found, time.perf_counter() - began, drew)
-    made: Built = subject.kept[seed]
+        subject.cache[seed] = Built(dataset, time.perf_counter() - began, drew)
+    made: Built = subject.cache[seed]
     return made
 
 
@@ -51,88 +51,88 @@ def builds(subject: Subject) -> None:
 
 def is_a_dataset(subject: Subject) -> None:
     """It is a contracts.Dataset with a name, images, and notes that are sentences."""
-    found = built(subject, seed=1).found
-    if not isinstance(found, Dataset):
-        raise Broken(f"is a {type(found).__name__}; return a metricforge.contracts.Dataset.")
-    if not isinstance(found.name, str) or not found.name:
-        raise Broken(f"has the name {found.name!r}; give a word.")
-    if len(found) == 0:
+    dataset = built(subject, seed=1).dataset
+    if not isinstance(dataset, Dataset):
+        raise Broken(f"is a {type(dataset).__name__}; return a metricforge.contracts.Dataset.")
+    if not isinstance(dataset.name, str) or not dataset.name:
+        raise Broken(f"has the name {dataset.name!r}; give a word.")
+    if len(dataset) == 0:
         raise Broken("has no images; say in a DataError what is missing.")
-    if isinstance(found.notes, str) or not all(isinstance(note, str) for note in found.notes):
-        raise Broken(f"has the notes {found.notes!r}; give a tuple of sentences.")
+    if isinstance(dataset.notes, str) or not all(isinstance(note, str) for note in dataset.notes):
+        raise Broken(f"has the notes {dataset.notes!r}; give a tuple of sentences.")
 
 
 def images_have_the_shape(subject: Subject) -> None:
     """Images are uint8 [N, C, H, W] or N Paths that decode, and agree with `shape`."""
-    found = _kept(subject)
-    channels, height, width = shape_of(found)
-    if not isinstance(found.reading, Reading):
-        raise Broken(f"has the reading {found.reading!r}; give a metricforge.contracts.Reading.")
-    if isinstance(found.images, Tensor):
-        wanted = (len(found), channels, height, width)
-        if found.images.dtype != torch.uint8 or tuple(found.images.shape) != wanted:
+    dataset = _dataset(subject)
+    channels, height, width = shape_of(dataset)
+    if not isinstance(dataset.reading, Reading):
+        raise Broken(f"has the reading {dataset.reading!r}; give a metricforge.contracts.Reading.")
+    if isinstance(dataset.images, Tensor):
+        expected = (len(dataset), channels, height, width)
+        if dataset.images.dtype != torch.uint8 or tuple(dataset.images.shape) != expected:
             raise Broken(
-                f"has images {found.images.dtype} {list(found.images.shape)} and a shape that "
-                f"requires uint8 {list(wanted)}."
+                f"has images {dataset.images.dtype} {list(dataset.images.shape)} and a shape that "
+                f"requires uint8 {list(expected)}."
             )
         return
-    sample = _few(found)
+    sample = _few(dataset)
     try:
-        taken = open_images(sample).take(torch.arange(len(sample)))
+        decoded = open_images(sample).take(torch.arange(len(sample)))
     except MetricForgeError as error:
         raise Broken(f"has files that can't be read: {error}") from error
-    if tuple(taken.shape[1:]) != tuple(found.shape):
-        raise Broken(f"has files that decode to {list(taken.shape[1:])}, not {found.shape}.")
+    if tuple(decoded.shape[1:]) != tuple(dataset.shape):
+        raise Broken(f"has files that decode to {list(decoded.shape[1:])}, not {dataset.shape}.")
 
 
 def labels_index_the_classes(subject: Subject) -> None:
     """Labels are int64 [N] from 0 to C - 1."""
-    found = _kept(subject)
-    check_index(found.labels, "labels", len(found), len(found.classes), "classes")
+    dataset = _dataset(subject)
+    check_index(dataset.labels, "labels", len(dataset), len(dataset.classes), "classes")
 
 
 def class_names_are_unique(subject: Subject) -> None:
     """Class names are a tuple of different, non-empty strings."""
-    found = _kept(subject)
-    check_names(found.classes, "classes")
+    dataset = _dataset(subject)
+    check_names(dataset.classes, "classes")
 
 
 def groups_agree(subject: Subject) -> None:
     """Groups are absent, or int64 [N] that index the different names in `group_names`."""
-    found = _kept(subject)
-    if found.groups is None:
-        if found.group_names:
+    dataset = _dataset(subject)
+    if dataset.groups is None:
+        if dataset.group_names:
             raise Broken("has group_names and no groups; give both or neither.")
         raise Skipped("it has no groups.")
-    check_names(found.group_names, "group_names")
-    check_index(found.groups, "groups", len(found), len(found.group_names), "group_names")
+    check_names(dataset.group_names, "group_names")
+    check_index(dataset.groups, "groups", len(dataset), len(dataset.group_names), "group_names")
 
 
 def official_split_is_coded(subject: Subject) -> str | None:
     """The official split is absent, or int64 [N] of TRAIN, VALIDATION and TEST (0, 1, 2)."""
-    found = _kept(subject)
-    if found.official is None:
+    dataset = _dataset(subject)
+    if dataset.official is None:
         raise Skipped("it has no official split.")
-    check_index(found.official, "official", len(found), TEST + 1, "TRAIN, VALIDATION, TEST")
-    parts = found.official.unique()
+    check_index(dataset.official, "official", len(dataset), TEST + 1, "TRAIN, VALIDATION, TEST")
+    parts = dataset.official.unique()
     return "all images are in one part of the official split." if len(parts) < 2 else None
 
 
 def made_classes_are_made_of_others(subject: Subject) -> None:
     """Each class that is said to be made of others is, and of none that is made itself."""
-    found = _kept(subject)
-    if not found.made_of:
+    dataset = _dataset(subject)
+    if not dataset.made_of:
         raise Skipped("no class is made of others.")
-    for made, others in found.made_of.items():
-        if not others or not {made, *others} <= set(range(len(found.classes))):
-            raise Broken(f"has made_of[{made!r}] = {others!r}; give indices of classes.")
-        if both := [other for other in others if other in found.made_of]:
+    for made, sources in dataset.made_of.items():
+        if not sources or not {made, *sources} <= set(range(len(dataset.classes))):
+            raise Broken(f"has made_of[{made!r}] = {sources!r}; give indices of classes.")
+        if both := [source for source in sources if source in dataset.made_of]:
             raise Broken(f"has class {made} made of {both[0]}, which is made itself.")
 
 
 def same_each_time(subject: Subject) -> None:
     """Built twice, under any global seeds, it has the same fingerprint."""
-    first, second = (fingerprint(built(subject, seed).found) for seed in (1, 2))
+    first, second = (fingerprint(built(subject, seed).dataset) for seed in (1, 2))
     if first != second:
         raise Broken(
             "was another dataset when built again; sort what the file system lists, and draw "
@@ -149,7 +149,7 @@ def global_generators_stay(subject: Subject) -> None:
 
 def images_differ(subject: Subject) -> None:
     """Its images are not all alike."""
-    sample = _few(_kept(subject), 64)
+    sample = _few(_dataset(subject), 64)
     images = open_images(sample).take(torch.arange(len(sample)))
     if len(sample) > 1 and bool((images == images[:1]).all()):
         raise Broken("has the same image everywhere; are the files decoded, or scaled to 0..255?")
@@ -157,8 +157,8 @@ def images_differ(subject: Subject) -> None:
 
 def classes_can_be_compared(subject: Subject) -> str | None:
     """There are two classes or more, and each has two images or more."""
-    found = _kept(subject)
-    counts = found.labels.bincount(minlength=len(found.classes))
+    dataset = _dataset(subject)
+    counts = dataset.labels.bincount(minlength=len(dataset.classes))
     if int((counts > 0).sum()) < 2:
         raise Broken("has images of one class only; comparing needs two.")
     single, empty = int((counts == 1).sum()), int((counts == 0).sum())
@@ -172,28 +172,28 @@ def classes_can_be_compared(subject: Subject) -> str | None:
 
 def growth(subject: Subject) -> str:
     """How long it takes to build, and the memory that its images need."""
-    found = _kept(subject)
+    dataset = _dataset(subject)
     seconds = min(built(subject, seed).seconds for seed in (1, 2))
-    held = found.images.nbytes / 2**20 if isinstance(found.images, Tensor) else 0.0
+    held = dataset.images.nbytes / 2**20 if isinstance(dataset.images, Tensor) else 0.0
     where = f"{held:.1f} MB of images" if held else "images in files"
-    each = seconds / len(found) * 1e6
-    return f"{len(found):,} images in {seconds:.2f} s ({each:,.0f} us an image), {where}"
+    each = seconds / len(dataset) * 1e6
+    return f"{len(dataset):,} images in {seconds:.2f} s ({each:,.0f} us an image), {where}"
 
 
-def _kept(subject: Subject) -> Dataset:
-    found: Dataset = built(subject, seed=1).found
-    return found
+def _dataset(subject: Subject) -> Dataset:
+    dataset: Dataset = built(subject, seed=1).dataset
+    return dataset
 
 
-def _few(found: Dataset, count: int = DECODED) -> Dataset:
+def _few(dataset: Dataset, count: int = DECODED) -> Dataset:
     """The dataset with a few of its images, spread over all."""
-    places = torch.linspace(0, len(found) - 1, min(count, len(found))).long()
-    if isinstance(found.images, Tensor):
-        images: Tensor | list[Any] = found.images[places]
+    indices = torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).long()
+    if isinstance(dataset.images, Tensor):
+        images: Tensor | list[Any] = dataset.images[indices]
     else:
-        images = [found.images[place] for place in places.tolist()]
-    labels, reading = found.labels[places], found.reading
-    return Dataset(found.name, images, labels, found.classes, found.shape, reading=reading)
+        images = [dataset.images[index] for index in indices.tolist()]
+    labels, reading = dataset.labels[indices], dataset.reading
+    return Dataset(dataset.name, images, labels, dataset.classes, dataset.shape, reading=reading)
 
 
 DATASET_CHECKS = checks(

@@ -1,4 +1,4 @@
-"""Labels and groups that index names, and names that tell apart."""
+"""Labels and groups that index names, and names that are unique."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from metricforge.testing.checks import Broken
 
 def check_index(values: object, what: str, count: int, limit: int, names: str) -> None:
     if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.shape != (count,):
-        given = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else values
-        raise Broken(f"has {what} {given}; give int64 [{count}], one for each image.")
+        actual = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else values
+        raise Broken(f"has {what} {actual}; give int64 [{count}], one for each image.")
     lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or highest >= limit:
         raise Broken(f"has {what} from {lowest} to {highest} for {limit} {names}; number from 0.")
@@ -28,8 +28,8 @@ def check_names(names: object, what: str) -> None:
         raise Broken(f"has {what} with {twice[0]!r} more than once; make them different.")
 
 
-def shape_of(found: Dataset) -> tuple[int, int, int]:
-    shape = found.shape
+def shape_of(dataset: Dataset) -> tuple[int, int, int]:
+    shape = dataset.shape
     whole = isinstance(shape, tuple) and len(shape) == 3 and all(type(n) is int for n in shape)
     if not whole or min(shape) < 1 or shape[0] not in (1, 3):
         raise Broken(f"has the shape {shape!r}; give (channels, height, width), channels 1 or 3.")

@@ -1,4 +1,4 @@
-"""What a loss must hold to: a finite scalar with a true gradient, whatever the batch."""
+"""The contract of a loss: a finite scalar with a true gradient, whatever the batch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from metricforge.testing.batches import (
     random_batch,
 )
 from metricforge.testing.checkpoints import put_state, state_of
-from metricforge.testing.checks import Broken, Skipped, checks, given, obey
-from metricforge.testing.growth import Usage, measured, told
+from metricforge.testing.checks import Broken, Skipped, checks, obey, on_input
+from metricforge.testing.growth import Usage, growth_note, measured
 from metricforge.testing.loss.fixture import (
     KINDS,
     backward,
     check_finite,
     for_each_kind,
     inputs_of,
+    kind_label,
     kinds_of,
     made,
-    named,
     value_of,
 )
 from metricforge.testing.loss.gradient_checks import (
@@ -68,7 +68,7 @@ def says_what_it_accepts(subject: Subject) -> None:
 def gives_a_scalar_with_a_graph(subject: Subject) -> None:
     """Its value is a finite scalar with a graph, for every kind of tuples that it accepts."""
     for kind, loss in for_each_kind(subject):
-        with given(f"{RANDOM.name}, {named(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             check_finite(value_of(loss, *inputs_of(RANDOM), all_of(kind, RANDOM.labels)))
 
 
@@ -77,30 +77,30 @@ def counted_gives_the_value(subject: Subject) -> None:
     if not isinstance(made(subject), Counting):
         raise Skipped("it counts no active tuples.")
     for kind, loss in for_each_kind(subject):
-        with given(f"{RANDOM.name}, {named(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             tuples = all_of(kind, RANDOM.labels)
             value = value_of(loss, *inputs_of(RANDOM), tuples).detach()
             again = made(subject)
             torch.manual_seed(1)
-            found = again.counted(*inputs_of(RANDOM), tuples)
-            obey(check_counted, again, found)
+            counted = again.counted(*inputs_of(RANDOM), tuples)
+            obey(check_counted, again, counted)
             most = None if tuples is None else len(tuples.listed(RANDOM.labels)[0])
-            obey(check_active, again, float(found.active), most)
-            if not torch.allclose(found.value.detach(), value, rtol=1e-6):
+            obey(check_active, again, float(counted.active), most)
+            if not torch.allclose(counted.value.detach(), value, rtol=1e-6):
                 raise Broken(
-                    f"counted {float(found.value.detach()):.9g} and gave {float(value):.9g}; let "
+                    f"counted {float(counted.value.detach()):.9g} and gave {float(value):.9g}; let "
                     "the call return counted(...).value."
                 )
 
 
 def takes_every_precision(subject: Subject) -> None:
     """float32, float64 and bfloat16 embeddings give a finite floating value on their device."""
-    places: list[Any] = [*DTYPES, *(["cuda"] if torch.cuda.is_available() else [])]
-    for place in places:
+    targets: list[Any] = [*DTYPES, *(["cuda"] if torch.cuda.is_available() else [])]
+    for target in targets:
         for kind, loss in for_each_kind(subject):
-            batch = RANDOM.to(place)
-            with given(f"{batch.name}, {named(kind)}"):
-                loss = loss.to(place) if isinstance(loss, nn.Module) else loss
+            batch = RANDOM.to(target)
+            with on_input(f"{batch.name}, {kind_label(kind)}"):
+                loss = loss.to(target) if isinstance(loss, nn.Module) else loss
                 value = backward(loss, batch, all_of(kind, batch.labels))
                 if not value.is_floating_point() or value.device != batch.embeddings.device:
                     raise Broken(
@@ -112,14 +112,14 @@ def takes_every_precision(subject: Subject) -> None:
 def input_stays(subject: Subject) -> None:
     """It leaves embeddings, labels and tuples as they are."""
     for kind, loss in for_each_kind(subject):
-        with given(f"{RANDOM.name}, {named(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             rows, labels = inputs_of(RANDOM)
             tuples = all_of(kind, labels)
             value_of(loss, rows, labels, tuples)
-            kept = all_of(kind, RANDOM.labels)
+            originals = all_of(kind, RANDOM.labels)
             changed = tuples is not None and not all(
                 a.equal(b)
-                for a, b in zip(tuples, kept, strict=True)  # type: ignore[arg-type]
+                for a, b in zip(tuples, originals, strict=True)  # type: ignore[arg-type]
             )
             if changed or not rows.equal(RANDOM.embeddings) or not labels.equal(RANDOM.labels):
                 raise Broken("changed its input in place; work on a copy.")
@@ -128,7 +128,7 @@ def input_stays(subject: Subject) -> None:
 def same_input_same_value(subject: Subject) -> None:
     """The value of a fresh loss is a function of the batch, the weights and torch's seed."""
     for kind in kinds_of(made(subject)):
-        with given(f"{RANDOM.name}, {named(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             values = []
             for seed in (1, 2):
                 loss = made(subject)
@@ -147,14 +147,17 @@ def global_generators_stay(subject: Subject) -> None:
     with untouched("building", torch_too=False):
         loss = subject.build(dim=DIM, num_classes=CLASSES)
     for kind in kinds_of(loss):
-        with given(f"{RANDOM.name}, {named(kind)}"), untouched("the loss", torch_too=False):
+        with (
+            on_input(f"{RANDOM.name}, {kind_label(kind)}"),
+            untouched("the loss", torch_too=False),
+        ):
             value_of(loss, *inputs_of(RANDOM), all_of(kind, RANDOM.labels))
 
 
 def saves_and_loads(subject: Subject) -> None:
     """Built anew with other weights and given its saved state, it gives the same value."""
     for kind, loss in for_each_kind(subject):
-        with given(f"{RANDOM.name}, {named(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             tuples = all_of(kind, RANDOM.labels)
             value_of(loss, *inputs_of(RANDOM), tuples)
             fresh = made(subject, seed=9)
@@ -180,7 +183,7 @@ def growth(subject: Subject) -> str:
         batch = random_batch(count)
         tuples = all_of(kind, batch.labels)
         usages.append(measured(count, lambda b=batch, t=tuples: backward(loss, b, t)))  # type: ignore[misc]
-    return f"{named(kind)}: {told(usages, 'B')}"
+    return f"{kind_label(kind)}: {growth_note(usages, 'B')}"
 
 
 LOSS_CHECKS = checks(

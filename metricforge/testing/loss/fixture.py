@@ -1,4 +1,4 @@
-"""A loss at work: built, given a batch with its tuples, and asked for value and gradient."""
+"""Builds losses, and computes their values and gradients for a batch and its tuples."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def for_each_kind(subject: Subject) -> Iterator[tuple[TupleKind, Any]]:
 
 
 def inputs_of(batch: Batch) -> tuple[Tensor, Tensor]:
-    # No leaf, as in training: a loss that works in place is found by what it changed.
+    # Not a leaf, as in training, so that a loss may work in place; input_stays detects it.
     embeddings = batch.embeddings.clone().requires_grad_() * 1
     embeddings.retain_grad()
     return embeddings, batch.labels.clone()
 
 
 def backward(loss: Any, batch: Batch, tuples: Tuples | None) -> Tensor:
-    """The value, checked with its gradients to be finite."""
+    """The value, after a check that it and its gradients are finite."""
     embeddings, labels = inputs_of(batch)
     value = value_of(loss, embeddings, labels, tuples)
     check_finite(value)
@@ -82,5 +82,5 @@ def weights_of(loss: Any) -> dict[str, Tensor]:
     return {name: weight for name, weight in loss.named_parameters() if weight.requires_grad}
 
 
-def named(kind: TupleKind) -> str:
+def kind_label(kind: TupleKind) -> str:
     return f"all its {kind.__name__.lower()}" if kind else "as a whole"

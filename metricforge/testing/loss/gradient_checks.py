@@ -15,22 +15,22 @@ from metricforge.testing.batches import (
     CROSSED,
     DOUBLED,
     LONG,
-    ONE_CLASS,
     ORIGIN,
     RANDOM,
+    SINGLE_CLASS,
     TIED,
     not_a_number,
     random_batch,
 )
 from metricforge.testing.checkpoints import put_state, state_of
-from metricforge.testing.checks import Broken, Skipped, given
+from metricforge.testing.checks import Broken, Skipped, on_input
 from metricforge.testing.loss.fixture import (
     backward,
     for_each_kind,
     inputs_of,
+    kind_label,
     kinds_of,
     made,
-    named,
     value_of,
     weights_of,
 )
@@ -42,7 +42,7 @@ def gradient_reaches_what_learns(subject: Subject) -> str | None:
     """The gradient reaches the embeddings, and the weights of a loss that has some."""
     silent: set[str] = set()
     for kind, loss in for_each_kind(subject):
-        with given(f"{RANDOM.name}, {named(kind)}"):
+        with on_input(f"{RANDOM.name}, {kind_label(kind)}"):
             embeddings, labels = inputs_of(RANDOM)
             value_of(loss, embeddings, labels, all_of(kind, labels)).backward()
             if embeddings.grad is None or not bool(embeddings.grad.any()):
@@ -62,9 +62,9 @@ def gradient_is_the_derivative(subject: Subject) -> None:
     """In float64 the gradient is that of the value, by finite differences."""
     batch = random_batch(12, 3).to(torch.float64)
     for kind, loss in for_each_kind(subject):
-        with given(f"{batch.name}, {named(kind)}"):
+        with on_input(f"{batch.name}, {kind_label(kind)}"):
             loss = loss.double() if isinstance(loss, nn.Module) else loss
-            put_back = _as_it_is(loss)
+            put_back = _state_restorer(loss)
             tuples = all_of(kind, batch.labels)
 
             def value(rows: Tensor, *_: Tensor, loss: Any = loss, tuples: Any = tuples) -> Tensor:
@@ -75,22 +75,22 @@ def gradient_is_the_derivative(subject: Subject) -> None:
             try:
                 torch.autograd.gradcheck(value, (rows, *weights_of(loss).values()), fast_mode=True)
             except GradcheckError as error:
-                told_by = " ".join(str(error).split()).partition(" The above")[0]
+                reason = " ".join(str(error).split()).partition(" The above")[0]
                 raise Broken(
-                    f"has a gradient that is not its derivative ({told_by}); look for "
+                    f"has a gradient that is not its derivative ({reason}); look for "
                     "detach(), in-place changes and a cut-off constant."
                 ) from error
 
 
-def _as_it_is(loss: Any) -> Callable[[], None]:
-    """Puts back what a loss keeps from step to step, but not its weights."""
+def _state_restorer(loss: Any) -> Callable[[], None]:
+    """A function that restores the state that a loss keeps from step to step, not its weights."""
     if not isinstance(loss, nn.Module):
         content = state_of(loss)
         return lambda: put_state(loss, content)
-    kept = [(buffer, buffer.clone()) for buffer in loss.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in loss.buffers()]
 
     def put_back() -> None:
-        for buffer, value in kept:
+        for buffer, value in buffers:
             buffer.copy_(value)
 
     return put_back
@@ -99,7 +99,7 @@ def _as_it_is(loss: Any) -> Callable[[], None]:
 def steps_follow_each_other(subject: Subject) -> None:
     """Batch after batch gives a value and a gradient: it keeps nothing of an old graph."""
     for kind, loss in for_each_kind(subject):
-        with given(f"three batches in turn, {named(kind)}"):
+        with on_input(f"three batches in turn, {kind_label(kind)}"):
             for seed in range(3):
                 batch = random_batch(seed=seed)
                 backward(loss, batch, all_of(kind, batch.labels))
@@ -110,7 +110,7 @@ def no_tuples_give_zero(subject: Subject) -> None:
     values = []
     for kind, loss in for_each_kind(subject):
         if kind is not None:
-            with given(f"no {kind.__name__.lower()}"):
+            with on_input(f"no {kind.__name__.lower()}"):
                 values.append(float(backward(loss, RANDOM, none_of(kind)).detach()))
     if not values:
         raise Skipped("it compares whole batches.")
@@ -128,7 +128,7 @@ def described_tuples_count_like_listed(subject: Subject) -> None:
     for kind in kinds:
         for anchors in (None, 5):
             described = AllPairs(anchors) if kind is Pairs else AllTriplets(anchors)
-            with given(f"{described}"):
+            with on_input(f"{described}"):
                 loss, inputs = made(subject), inputs_of(RANDOM)
                 value = value_of(loss, *inputs, described).detach()
                 listed = value_of(made(subject), *inputs, described.listed(RANDOM.labels)).detach()
@@ -141,9 +141,9 @@ def described_tuples_count_like_listed(subject: Subject) -> None:
 
 def unusual_batches_stay_finite(subject: Subject) -> None:
     """Ties, duplicates, zeros and a single class give a finite value and finite gradients."""
-    for batch in (TIED, DOUBLED, CROSSED, ORIGIN, LONG, ONE_CLASS, APART):
+    for batch in (TIED, DOUBLED, CROSSED, ORIGIN, LONG, SINGLE_CLASS, APART):
         for kind, loss in for_each_kind(subject):
-            with given(f"{batch.name}, {named(kind)}", odd=batch.odd):
+            with on_input(f"{batch.name}, {kind_label(kind)}", odd=batch.odd):
                 backward(loss, batch, all_of(kind, batch.labels))
 
 
@@ -151,7 +151,7 @@ def not_a_number_shows(subject: Subject) -> None:
     """NaN in an embedding that is compared raises nothing and shows in the value."""
     for batch in not_a_number()[:1] + not_a_number()[2:]:
         for kind, loss in for_each_kind(subject):
-            with given(f"{batch.name}, {named(kind)}", odd=True):
+            with on_input(f"{batch.name}, {kind_label(kind)}", odd=True):
                 value = value_of(loss, *inputs_of(batch), all_of(kind, batch.labels)).detach()
                 if bool(value.isfinite()):
                     raise Broken(

@@ -1,4 +1,4 @@
-"""What a miner must hold to: true tuples of its kind from any batch, a function of its input."""
+"""The contract of a miner: true tuples of its kind from any batch, a function of its input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metricforge.testing.batches import (
 )
 from metricforge.testing.checkpoints import put_state, state_of
 from metricforge.testing.checks import Broken, Skipped, checks, raised
-from metricforge.testing.growth import measured, told
+from metricforge.testing.growth import growth_note, measured
 from metricforge.testing.miner.fixture import made, mined
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.subject import Subject
@@ -46,14 +46,14 @@ def says_its_kind(subject: Subject) -> None:
 def tuples_are_of_its_kind(subject: Subject) -> None:
     """Tuples are 1-D int64 places in the batch, of its kind and of one length, from any batch."""
     for batch in (RANDOM, *UNUSUAL):
-        with batch.given():
+        with batch.as_input():
             mined(made(subject), batch)
 
 
 def takes_tiny_batches(subject: Subject) -> None:
     """Batches of two images, of one and of none have few tuples or none, and raise nothing."""
     for batch in TINY:
-        with batch.given():
+        with batch.as_input():
             tuples = mined(made(subject), batch)
             check_labels_agree(tuples, batch.labels)
 
@@ -61,14 +61,14 @@ def takes_tiny_batches(subject: Subject) -> None:
 def labels_agree(subject: Subject) -> None:
     """`same` is true where two labels agree; a positive is of the anchor's class."""
     for batch in (RANDOM, *UNUSUAL):
-        with batch.given():
+        with batch.as_input():
             check_labels_agree(mined(made(subject), batch), batch.labels)
 
 
 def no_self_pairs(subject: Subject) -> None:
     """No image is paired with itself, however alike the embeddings are."""
     for batch in (RANDOM, *UNUSUAL):
-        with batch.given():
+        with batch.as_input():
             tuples = mined(made(subject), batch)
             check_no_self(tuples, batch.labels, torch.arange(len(batch.labels)))
 
@@ -89,7 +89,7 @@ def takes_not_a_number(subject: Subject) -> None:
 def input_stays(subject: Subject) -> None:
     """It leaves embeddings and labels as they are."""
     for batch in (RANDOM, *UNUSUAL):
-        with batch.given():
+        with batch.as_input():
             rows, labels = batch.embeddings.clone(), batch.labels.clone()
             with torch.no_grad():
                 mine(made(subject), rows, labels, generator(0, 0, 0))
@@ -102,12 +102,12 @@ def input_stays(subject: Subject) -> None:
 def same_input_same_tuples(subject: Subject) -> None:
     """Tuples are a function of the batch, and of `rng` in a miner that takes it."""
     for batch in (RANDOM, large(64)):
-        with batch.given():
+        with batch.as_input():
             used = made(subject)
             set_globals(1)
             first = mined(used, batch)
             set_globals(2)
-            # One that keeps something says so, and is held to resumes_exactly.
+            # A stateful miner may differ; resumes_exactly checks it.
             again = first if isinstance(used, Stateful) else mined(used, batch)
             if not alike(first, again) or not alike(first, mined(made(subject), batch)):
                 raise Broken(
@@ -153,7 +153,7 @@ def mines_for_other_losses(subject: Subject) -> None:
 
 
 def unknown_loss(embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
-    """A loss of nobody's."""
+    """A loss that no miner knows."""
     return embeddings.sum() * 0
 
 
@@ -162,7 +162,7 @@ def global_generators_stay(subject: Subject) -> None:
     with untouched("building"):
         made(subject)
     for batch in (RANDOM, large(64)):
-        with batch.given():
+        with batch.as_input():
             miner = made(subject)
             with untouched("mining"):
                 mined(miner, batch)
@@ -172,7 +172,7 @@ def takes_every_precision(subject: Subject) -> None:
     """It mines float32, float64 and bfloat16 embeddings."""
     for dtype in DTYPES:
         batch = RANDOM.to(dtype)
-        with batch.given():
+        with batch.as_input():
             mined(made(subject), batch)
 
 
@@ -181,7 +181,7 @@ def stays_on_the_device(subject: Subject) -> None:
     if not torch.cuda.is_available():
         raise Skipped("this machine has no CUDA device.")
     batch = RANDOM.to("cuda")
-    with batch.given():
+    with batch.as_input():
         mined(made(subject), batch)
 
 
@@ -193,7 +193,7 @@ def growth(subject: Subject) -> str:
         usages = [measured(n, lambda b=b: mined(miner, b)) for n, b in batches.items()]  # type: ignore[misc]
     except MetricForgeError as error:
         raise Skipped(f"it refuses large batches: {error}") from error
-    return told(usages, "B")
+    return growth_note(usages, "B")
 
 
 MINER_CHECKS = checks(

@@ -1,4 +1,4 @@
-"""A miner at work: built, and asked for the tuples of a batch as the loop asks."""
+"""Builds miners, and calls them for the tuples of a batch as the loop does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backbone must hold to, beside what every network does."""
+"""The contract of a backbone, beyond that of every network."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ SHAPES = ((1, 28, 28), (3, 64, 64))
 
 
 def trials(subject: Subject) -> tuple[Trial, ...]:
-    """The image sizes that it does not refuse, shown at the size it wants."""
-    if "trials" not in subject.kept:
-        subject.kept["trials"] = _tried(subject)
-    found: tuple[Trial, ...] = subject.kept["trials"]
-    return found
+    """The image sizes that it accepts, at the size of its preprocessing."""
+    if "trials" not in subject.cache:
+        subject.cache["trials"] = _accepted_trials(subject)
+    cached: tuple[Trial, ...] = subject.cache["trials"]
+    return cached
 
 
-def _tried(subject: Subject) -> tuple[Trial, ...]:
-    found, refused = [], ""
+def _accepted_trials(subject: Subject) -> tuple[Trial, ...]:
+    accepted, refused = [], ""
     for channels, height, width in SHAPES:
         offers = {"in_channels": channels, "image_size": (height, width)}
         try:
-            wanted = preprocessing_of(subject.build(**offers))
+            preprocessing = preprocessing_of(subject.build(**offers))
         except MetricForgeError as error:
             refused = refusal(error)
             continue
-        shown = wanted.size or (height, width)
+        shown = preprocessing.size or (height, width)
         name = f"images of {channels} x {height} x {width}"
-        found.append(Trial(name, offers, (channels, *shown), lambda made: int(made.out_features)))
-    if not found:
+        accepted.append(
+            Trial(name, offers, (channels, *shown), lambda made: int(made.out_features))
+        )
+    if not accepted:
         raise Broken(f"{refused}; take images of 28 x 28 or of 64 x 64.")
-    return tuple(found)
+    return tuple(accepted)
 
 
 def builds(subject: Subject) -> None:
@@ -61,8 +63,8 @@ def is_a_module(subject: Subject) -> None:
 def preprocessing_is_as_agreed(subject: Subject) -> None:
     """`preprocessing` is absent or a Preprocessing, with as many means as deviations."""
     for trial in trials(subject):
-        wanted = preprocessing_of(trial.made(subject))
-        mean, std = wanted.mean, wanted.std
+        preprocessing = preprocessing_of(trial.made(subject))
+        mean, std = preprocessing.mean, preprocessing.std
         if (mean is None) != (std is None) or len(mean or ()) != len(std or ()):
             raise Broken(f"wants the mean {mean} and the deviation {std}; give both or neither.")
         if std and min(std) <= 0:
@@ -73,10 +75,10 @@ def channels_last_gives_the_same(subject: Subject, trial: Trial) -> None:
     """Images in the layout channels-last give the same features."""
     backbone = trial.made(subject).eval()
     images = trial.inputs(4)
-    wanted = backbone(images)
+    expected = backbone(images)
     for moved in (backbone, backbone.to(memory_format=torch.channels_last)):
-        found = moved(images.contiguous(memory_format=torch.channels_last))
-        if not torch.allclose(found, wanted, rtol=RTOL, atol=ATOL):
+        actual = moved(images.contiguous(memory_format=torch.channels_last))
+        if not torch.allclose(actual, expected, rtol=RTOL, atol=ATOL):
             raise Broken("gave other features for channels-last images; use reshape, not view.")
 
 
@@ -96,11 +98,13 @@ def rebuild_makes_the_same_network(subject: Subject) -> None:
 
 
 def preprocessing_of(backbone: Any) -> Preprocessing:
-    """What a backbone wants to be given; Broken when it says it in another way."""
-    wanted = getattr(backbone, "preprocessing", Preprocessing())
-    if not isinstance(wanted, Preprocessing):
-        raise Broken(f"has preprocessing {wanted!r}; give a metricforge.contracts.Preprocessing.")
-    return wanted
+    """The preprocessing that a backbone requires; Broken for another type."""
+    preprocessing = getattr(backbone, "preprocessing", Preprocessing())
+    if not isinstance(preprocessing, Preprocessing):
+        raise Broken(
+            f"has preprocessing {preprocessing!r}; give a metricforge.contracts.Preprocessing."
+        )
+    return preprocessing
 
 
 def _shapes(backbone: Any) -> dict[str, tuple[int, ...]]:

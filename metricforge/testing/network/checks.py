@@ -1,6 +1,6 @@
-"""What heads and backbones alike must hold to, as modules that train, are saved and run anywhere.
+"""The contract of heads and backbones: modules that train, are saved and run anywhere.
 
-A kind's file gives, for its networks, the inputs to try; the checks here are made for both.
+The file of each kind has its networks and inputs; these checks are common to both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metricforge.testing.checkpoints import put_state, state_of
 from metricforge.testing.checks import Broken, raised
-from metricforge.testing.growth import Usage, measured, told
+from metricforge.testing.growth import Usage, growth_note, measured
 from metricforge.testing.network.fixture import ATOL, RTOL, Run, Trial, warmed
 from metricforge.testing.network.gradient_checks import (
     gradient_is_the_derivative,
@@ -28,10 +28,10 @@ def gives_one_row_an_input(subject: Subject, trial: Trial) -> None:
     network = trial.made(subject).eval()
     for count in (8, 1):
         out = network(trial.inputs(count))
-        wanted = (count, trial.width(network))
-        if not isinstance(out, Tensor) or tuple(out.shape) != wanted:
-            got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise Broken(f"gave {got} for a batch of {count}; give one tensor {list(wanted)}.")
+        expected = (count, trial.width(network))
+        if not isinstance(out, Tensor) or tuple(out.shape) != expected:
+            actual = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise Broken(f"gave {actual} for a batch of {count}; give one tensor {list(expected)}.")
         if not bool(out.isfinite().all()):
             raise Broken("gave values that are not finite for random input before any training.")
 
@@ -77,24 +77,26 @@ def input_stays(subject: Subject, trial: Trial) -> None:
 def runs_on_any_device(subject: Subject, trial: Trial) -> str | None:
     """It runs where it is moved to: on the meta device, and on CUDA where there is one."""
     network = trial.made(subject).eval()
-    wanted = network(trial.inputs(4)).shape
+    expected = network(trial.inputs(4)).shape
     try:
         moved = copy.deepcopy(network).to("meta")
     except Exception as error:
         return f"it can't be moved to the meta device: {raised(error)}"
-    places = [("meta", moved)]
+    candidates = [("meta", moved)]
     if torch.cuda.is_available():
-        places.append(("cuda", network.to("cuda")))
-    for place, there in places:
+        candidates.append(("cuda", network.to("cuda")))
+    for device, candidate in candidates:
         try:
-            out = there(trial.inputs(4).to(place))
+            out = candidate(trial.inputs(4).to(device))
         except Exception as error:
             raise Broken(
-                f"{raised(error)} on the device {place}; make tensors with device=input.device, "
+                f"{raised(error)} on the device {device}; make tensors with device=input.device, "
                 "and keep constants in register_buffer."
             ) from error
-        if out.shape != wanted or out.device.type != place:
-            raise Broken(f"gave {list(out.shape)} on {out.device}, not {list(wanted)} on {place}.")
+        if out.shape != expected or out.device.type != device:
+            raise Broken(
+                f"gave {list(out.shape)} on {out.device}, not {list(expected)} on {device}."
+            )
     return None
 
 
@@ -136,7 +138,7 @@ def growth(subject: Subject, trial: Trial) -> str:
             inputs = trial.inputs(count)
             usages.append(measured(count, lambda x=inputs: network(x)))  # type: ignore[misc]
     each = usages[-1].seconds / 16 * 1e6
-    return f"{trial.name}: {weights:,} weights, {each:,.0f} us an input; {told(usages, 'B')}"
+    return f"{trial.name}: {weights:,} weights, {each:,.0f} us an input; {growth_note(usages, 'B')}"
 
 
 SHARED: tuple[Run, ...] = (

@@ -1,4 +1,4 @@
-"""Ways to build a network and what to show it, for the checks of heads and of backbones."""
+"""Ways to build a network, and its inputs, for the checks of heads and of backbones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from metricforge.testing.checks import Broken, given
+from metricforge.testing.checks import Broken, on_input
 from metricforge.testing.randomness import set_globals
 from metricforge.testing.subject import Subject
 
@@ -18,7 +18,7 @@ RTOL, ATOL = 1e-3, 1e-4  # of two ways to compute the same in float32
 
 @dataclass(frozen=True)
 class Trial:
-    """One way to build a network: what it is offered, what goes in, how wide it comes out."""
+    """One way to build a network: its offers, the shape of its input, the width of its output."""
 
     name: str
     offers: dict[str, Any]
@@ -48,7 +48,7 @@ def on(trials: Trials, check: Run) -> Callable[[Subject], str | None]:
     def run(subject: Subject) -> str | None:
         notes = []
         for trial in trials(subject):
-            with given(trial.name):
+            with on_input(trial.name):
                 notes.append(check(subject, trial))
         return next(filter(None, notes), None)
 
@@ -57,7 +57,7 @@ def on(trials: Trials, check: Run) -> Callable[[Subject], str | None]:
 
 
 def warmed(subject: Subject, trial: Trial) -> Any:
-    """A network in evaluation whose running statistics have seen a batch."""
+    """A network in evaluation mode, after a batch has updated its running statistics."""
     network = trial.made(subject).train()
     with torch.no_grad():
         network(trial.inputs(8, seed=3))

@@ -1,4 +1,4 @@
-"""Whether a network trains: its gradients are there, finite and true."""
+"""Whether a network trains: its gradients exist, are finite and true."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def gradient_is_the_derivative(subject: Subject, trial: Trial) -> None:
     for what, chosen in (("its input", slice(0, 1)), ("its weights", slice(1, None))):
         pairs = [(g, s) for g, s in zip(grads[chosen], steps[chosen], strict=True) if g is not None]
         claimed = float(sum((g * s).sum() for g, s in pairs))
-        found, rough = _slope(network, leaves, steps, chosen, weights)
-        if abs(found - claimed) > 1e-3 * abs(found) + 10 * rough + 1e-6:
+        measured, rough = _slope(network, leaves, steps, chosen, weights)
+        if abs(measured - claimed) > 1e-3 * abs(measured) + 10 * rough + 1e-6:
             raise Broken(
                 f"has a gradient for {what} that is not its derivative ({claimed:.6g} claimed, "
-                f"{found:.6g} measured); look for detach(), .data and own backward functions."
+                f"{measured:.6g} measured); look for detach(), .data and own backward functions."
             )
 
 
@@ -69,25 +69,25 @@ def _off_the_kinks(network: nn.Module) -> nn.Module:
 def _slope(
     network: Any, leaves: list[Tensor], steps: list[Tensor], chosen: slice, weights: Tensor
 ) -> tuple[float, float]:
-    """The slope along the steps by central differences, and how rough the way is.
+    """The slope along the steps by central differences, and its roughness.
 
-    It is rough where two widths disagree, or the two sides: there lies the kink of a ReLU or of a
-    pooling, and neither side is the derivative.
+    The function is rough where two widths, or the two sides, disagree: at the kink of a ReLU or of
+    a pooling, where neither side is the derivative.
     """
 
     def value(width: float) -> float:
         with torch.no_grad():
             moved = list(zip(leaves[chosen], steps[chosen], strict=True))
-            kept = [leaf.clone() for leaf, _ in moved]
+            originals = [leaf.clone() for leaf, _ in moved]
             for leaf, step in moved:
                 leaf.add_(step, alpha=width)
             out = float((network(leaves[0]) * weights).sum())
-            for (leaf, _), old in zip(moved, kept, strict=True):
+            for (leaf, _), old in zip(moved, originals, strict=True):
                 leaf.copy_(old)
         return out
 
-    here = value(0.0)
-    ahead, behind = ((value(w) - here) / w for w in (1e-8, -1e-8))
+    centre = value(0.0)
+    ahead, behind = ((value(w) - centre) / w for w in (1e-8, -1e-8))
     wide = (value(2e-8) - value(-2e-8)) / 4e-8
     narrow = (ahead + behind) / 2
     return narrow, abs(wide - narrow) + abs(ahead - behind)

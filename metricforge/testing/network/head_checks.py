@@ -1,4 +1,4 @@
-"""What a head must hold to, beside what every network does."""
+"""The contract of a head, beyond that of every network."""
 
 from __future__ import annotations
 

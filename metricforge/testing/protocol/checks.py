@@ -1,4 +1,4 @@
-"""What a protocol must hold to: named, finite numbers with intervals, the same each time."""
+"""The contract of a protocol: named, finite metrics with intervals, the same each time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Labelled, Result, Validation
-from metricforge.testing.checks import Broken, checks, given
-from metricforge.testing.growth import Usage, measured, told
+from metricforge.testing.checks import Broken, checks, on_input
+from metricforge.testing.growth import Usage, growth_note, measured
 from metricforge.testing.protocol.estimate_checks import check_result
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.sampler.train_sets import unit_rows
@@ -44,7 +44,7 @@ def estimates_are_numbers_with_intervals(subject: Subject) -> None:
     """Each estimate is finite with low <= value <= high, over n > 0 of something named."""
     shown = images()
     for what, rows in (("clusters", clusters(shown)), ("noise", unit_rows(len(shown.labels), 1))):
-        with given(what):
+        with on_input(what):
             check_result(_evaluated(subject, rows, shown))
 
 
@@ -83,11 +83,11 @@ def global_generators_stay(subject: Subject) -> None:
 
 def input_stays(subject: Subject) -> None:
     """It leaves embeddings, labels and groups as they are."""
-    shown, kept = images(), images()
+    shown, original = images(), images()
     rows = clusters(shown)
     subject.build().evaluate(rows, shown)
-    same = rows.equal(clusters(kept)) and shown.labels.equal(kept.labels)
-    if not same or not _groups(shown).equal(_groups(kept)):
+    same = rows.equal(clusters(original)) and shown.labels.equal(original.labels)
+    if not same or not _groups(shown).equal(_groups(original)):
         raise Broken("changed its input in place; work on a copy.")
 
 
@@ -111,7 +111,7 @@ def collapsed_embeddings_stay_finite(subject: Subject) -> None:
         ("embeddings that are all zero", torch.zeros(len(some), DIM)),
         ("some rows of zeros", some),
     ):
-        with given(what):
+        with on_input(what):
             check_result(_evaluated(subject, rows, shown))
 
 
@@ -124,27 +124,27 @@ def small_sets_are_measured_or_refused(subject: Subject) -> None:
         ("one image", images(1, 1)),
         ("no image at all", images(1, 0)),
     ):
-        with given(what, odd=True):
+        with on_input(what, odd=True):
             check_result(_evaluated(subject, clusters(shown), shown))
 
 
 def groups_are_optional(subject: Subject) -> None:
     """Images without groups are measured, too."""
     shown = images(grouped=False)
-    with given("images without groups"):
+    with on_input("images without groups"):
         check_result(_evaluated(subject, clusters(shown), shown))
 
 
 def validation_is_optional(subject: Subject) -> None:
     """One that takes a validation part measures with it and without, and leaves it as it is."""
-    shown, others = images(), images(6, 5)
+    shown, held_out = images(), images(6, 5)
     if "validation" not in inspect.signature(subject.build().evaluate).parameters:
         return
-    rows, known = clusters(shown), clusters(others)
-    for given_to_it in (None, Validation(known.clone(), others)):
-        with given("no validation part" if given_to_it is None else "a validation part"):
-            check_result(subject.build().evaluate(rows.clone(), shown, validation=given_to_it))
-        if given_to_it is not None and not given_to_it.embeddings.equal(known):
+    rows, embeddings = clusters(shown), clusters(held_out)
+    for validation in (None, Validation(embeddings.clone(), held_out)):
+        with on_input("no validation part" if validation is None else "a validation part"):
+            check_result(subject.build().evaluate(rows.clone(), shown, validation=validation))
+        if validation is not None and not validation.embeddings.equal(embeddings):
             raise Broken("changed the validation part in place; work on a copy.")
 
 
@@ -153,7 +153,7 @@ def queries_and_gallery_are_measured(subject: Subject) -> None:
     shown = images()
     asks = torch.arange(len(shown.labels)) % 3 == 0
     apart = dataclasses.replace(shown, queries=asks, gallery=~asks)
-    with given("queries and a gallery"):
+    with on_input("queries and a gallery"):
         check_result(_evaluated(subject, clusters(apart), apart))
 
 
@@ -166,7 +166,7 @@ def growth(subject: Subject) -> str:
         usages.append(
             measured(len(rows), lambda r=rows, s=shown: subject.build().evaluate(r, s))  # type: ignore[misc]
         )
-    return told(usages, "N")
+    return growth_note(usages, "N")
 
 
 def _evaluated(subject: Subject, rows: Tensor, shown: Labelled) -> Result:

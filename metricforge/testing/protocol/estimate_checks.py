@@ -1,4 +1,4 @@
-"""What a protocol measured: finite numbers in their intervals, over something that is named."""
+"""The estimates of a protocol: finite, within their intervals, over a named unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sampler must hold to: whole epochs, from its rng alone, with tuples that are true."""
+"""The contract of a sampler: whole epochs, from its rng alone, with true tuples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from metricforge.enforcement import check_fit, check_miner, sentences
 from metricforge.errors import MetricForgeError
 from metricforge.spec import Spec
 from metricforge.testing.checks import Broken, Skipped, checks, obey
-from metricforge.testing.growth import Usage, measured, told
+from metricforge.testing.growth import Usage, growth_note, measured
 from metricforge.testing.randomness import set_globals, untouched
 from metricforge.testing.sampler.fixture import (
     all_mined,
@@ -31,7 +31,7 @@ from metricforge.testing.tuples import check_labels_agree, check_no_self
 def builds(subject: Subject) -> None:
     """It is built from labels and its options, whatever the sizes of the classes."""
     for case in EVERY:
-        with case.given():
+        with case.as_input():
             made(subject, case)
 
 
@@ -50,7 +50,7 @@ def has_epoch_miner_and_notes(subject: Subject) -> None:
 def batches_are_indices(subject: Subject) -> None:
     """Its batches are non-empty 1-D int64 tensors of indices into the train set."""
     for case in EVERY:
-        with case.given():
+        with case.as_input():
             sampler = made(subject, case)
             drawn(sampler, case)
 
@@ -58,7 +58,7 @@ def batches_are_indices(subject: Subject) -> None:
 def every_image_is_shown(subject: Subject) -> None:
     """An epoch shows every image of the train set."""
     for case in (*EVERY, many(20_000)):
-        with case.given():
+        with case.as_input():
             sampler = made(subject, case)
             for epoch in range(2):
                 check_complete(drawn(sampler, case, epoch), case)
@@ -67,12 +67,12 @@ def every_image_is_shown(subject: Subject) -> None:
 def same_rng_same_batches(subject: Subject) -> None:
     """The batches of a fresh sampler are a function of the train set and the rng alone."""
     for case in ORDINARY:
-        with case.given():
-            found = []
+        with case.as_input():
+            epochs = []
             for seed in (1, 2):
                 set_globals(seed)
-                found.append(drawn(made(subject, case), case))
-            if not same_batches(*found):
+                epochs.append(drawn(made(subject, case), case))
+            if not same_batches(*epochs):
                 raise Broken(
                     "gave other batches for the same rng; draw from the rng of epoch(rng) only, "
                     "and iterate over no set."
@@ -90,7 +90,7 @@ def another_rng_another_order(subject: Subject) -> str | None:
 def global_generators_stay(subject: Subject) -> None:
     """Building it and drawing an epoch leave the generators of python, numpy and torch alone."""
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             with untouched("building"):
                 sampler = made(subject, case)
             with untouched("epoch"):
@@ -103,7 +103,7 @@ def global_generators_stay(subject: Subject) -> None:
 def labels_stay(subject: Subject) -> None:
     """It leaves the labels and groups that it is given as they are."""
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             labels, groups = case.labels.clone(), case.groups.clone()
             drawn(subject.build(labels=labels, groups=groups), case)
             if not labels.equal(case.labels) or not groups.equal(case.groups):
@@ -113,7 +113,7 @@ def labels_stay(subject: Subject) -> None:
 def its_miner_gives_true_tuples(subject: Subject) -> None:
     """Its miner names, for each of its batches, tuples whose labels are as they claim."""
     for case in EVERY:
-        with case.given():
+        with case.as_input():
             for batch, tuples in all_mined(made(subject, case), case):
                 check_labels_agree(tuples, case.labels[batch])
 
@@ -121,7 +121,7 @@ def its_miner_gives_true_tuples(subject: Subject) -> None:
 def never_pairs_an_image_with_itself(subject: Subject) -> None:
     """No pair and no positive is the anchor's own image, even where a batch holds it twice."""
     for case in EVERY:
-        with case.given():
+        with case.as_input():
             for batch, tuples in all_mined(made(subject, case), case):
                 check_no_self(tuples, case.labels[batch], batch)
 
@@ -148,7 +148,7 @@ def growth(subject: Subject) -> str:
         case = many(images)
         usages.append(measured(images, lambda case=case: drawn(made(subject, case), case)))  # type: ignore[misc]
     last = usages[-1]
-    return f"{told(usages, 'N')}; {last.seconds / last.size * 1e6:.2f} us an image"
+    return f"{growth_note(usages, 'N')}; {last.seconds / last.size * 1e6:.2f} us an image"
 
 
 SAMPLER_CHECKS = checks(

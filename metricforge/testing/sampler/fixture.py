@@ -1,4 +1,4 @@
-"""A sampler at work: built, its epochs drawn as the core draws them, its miner asked."""
+"""Builds samplers, draws their epochs as the core does, and calls their miners."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def made(subject: Subject, case: TrainSet) -> Any:
 
 
 def drawn(sampler: Any, case: TrainSet, epoch: int = 0, seed: int = 0) -> list[Tensor]:
-    """The batches of an epoch, with the rng that the core would give, taken as the core does."""
+    """The batches of an epoch, with the rng of the core, read as the core does."""
     batches: list[Tensor] = []
     rng = generator(seed, epoch)
     obey(lambda: batches.extend(checked_batches(sampler, rng, case.size, epoch)))
@@ -37,7 +37,7 @@ def drawn(sampler: Any, case: TrainSet, epoch: int = 0, seed: int = 0) -> list[T
 def mined(
     sampler: Any, case: TrainSet, batch: Tensor, step: int = 0, epoch: int = 0
 ) -> Tuples | None:
-    """What its miner of a step gives for the batch of that step, of the agreed form."""
+    """The tuples of its miner for the batch of a step, checked for their form."""
     labels, miner = case.labels[batch], miner_of(sampler, epoch, step)
     tuples = mine(miner, unit_rows(len(batch), seed=7), labels, generator(0, epoch, step), MARGIN)
     obey(check_tuples, miner, tuples, labels)
@@ -45,12 +45,12 @@ def mined(
 
 
 def miner_of(sampler: Sampler, epoch: int, step: int) -> Miner:
-    """The miner of a step, as the core asks for it."""
+    """The miner of a step, as the core gets it."""
     miner: Miner = sampler.miner
     if isinstance(sampler, Scheduled):
-        found: list[Miner] = []
-        obey(lambda: found.append(miner_of_step(sampler, sampler.miner_at, epoch, step, miner)))
-        (miner,) = found
+        miners: list[Miner] = []
+        obey(lambda: miners.append(miner_of_step(sampler, sampler.miner_at, epoch, step, miner)))
+        (miner,) = miners
     return miner
 
 

@@ -1,4 +1,4 @@
-"""What a sampler that remembers must hold to: further embeddings, with their own labels."""
+"""The contract of a sampler that remembers: further embeddings, with their own labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Memory = tuple[Tensor, Tensor]
 def step_through(
     sampler: Any, case: TrainSet, batches: list[Tensor], epoch: int = 0, dtype: Any = torch.float32
 ) -> list[Memory]:
-    """What it remembers at each step of an epoch, the network's embeddings being random."""
+    """The memory at each step of an epoch of random embeddings."""
     return [memory for _, memory in _steps(sampler, case, batches, epoch, dtype)]
 
 
@@ -32,7 +32,7 @@ def remembers_as_agreed(subject: Subject) -> None:
     _must_remember(subject)
     for dtype in (torch.float32, torch.bfloat16):
         for case in ORDINARY:
-            with case.given():
+            with case.as_input():
                 sampler = _made(subject, case)
                 step_through(sampler, case, _batches(sampler, case), dtype=dtype)
 
@@ -41,7 +41,7 @@ def remembers_true_labels(subject: Subject) -> None:
     """What it remembers has the labels it came with, and is finite."""
     _must_remember(subject)
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             sampler = _made(subject, case)
             came_with: dict[bytes, int] = {}
             for (rows, labels), memory in _steps(sampler, case, _batches(sampler, case)):
@@ -53,7 +53,7 @@ def remembers_no_row_of_the_batch(subject: Subject) -> None:
     """What it remembers holds no row of the batch itself: an image would meet itself."""
     _must_remember(subject)
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             sampler = _made(subject, case)
             for (rows, _), memory in _steps(sampler, case, _batches(sampler, case)):
                 again = set(_keys(rows)) & set(_keys(memory[0]))
@@ -67,17 +67,17 @@ def remembers_no_row_of_the_batch(subject: Subject) -> None:
 def remembering_changes_nothing(subject: Subject) -> None:
     """`remember` leaves its arguments and the global generators alone, and depends on no other."""
     _must_remember(subject)
-    found = []
+    memories = []
     for seed in (1, 2):
         set_globals(seed)
         sampler = _made(subject, BALANCED)
         batches = _batches(sampler, BALANCED)
-        kept = [batch.clone() for batch in batches]
+        originals = [batch.clone() for batch in batches]
         with untouched("remember"):
-            found.append(step_through(sampler, BALANCED, batches))
-        if not all(a.equal(b) for a, b in zip(batches, kept, strict=True)):
+            memories.append(step_through(sampler, BALANCED, batches))
+        if not all(a.equal(b) for a, b in zip(batches, originals, strict=True)):
             raise Broken("changed the indices of a batch; work on a copy.")
-    if not _same(*found):
+    if not _same(*memories):
         raise Broken("remembered other rows for the same steps; draw from no global generator.")
 
 
@@ -85,7 +85,7 @@ def memory_resumes(subject: Subject) -> None:
     """Given its saved state in the middle of an epoch, it remembers what it would have."""
     _must_remember(subject)
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             straight = _made(subject, case)
             batches = _batches(straight, case)
             half = max(1, len(batches) // 2)
@@ -108,12 +108,12 @@ def _steps(
     for step, batch in enumerate(batches):
         # Other rows at each step: a row that comes twice is one that was remembered.
         rows = unit_rows(len(batch), seed=10_000 * (epoch + 1) + step).to(dtype)
-        labels, seen = case.labels[batch], rows.clone()
-        memory = sampler.remember(seen, labels.clone(), batch)
-        if not seen.equal(rows):
+        labels, embeddings = case.labels[batch], rows.clone()
+        memory = sampler.remember(embeddings, labels.clone(), batch)
+        if not embeddings.equal(rows):
             raise Broken("changed the embeddings of the batch in remember; work on a copy.")
         obey(check_memory, sampler, memory, rows)
-        # A copy: a sampler may hand out its store, which the next step changes.
+        # A copy: a sampler may return its store, which the next step changes.
         yield (rows, labels), (memory[0].clone(), memory[1].clone())
 
 
@@ -141,7 +141,7 @@ def _made(subject: Subject, case: TrainSet) -> Any:
 
 
 def _batches(sampler: Any, case: TrainSet) -> list[Tensor]:
-    """Two epochs of batches: enough for a memory to fill and to come round."""
+    """Two epochs of batches: enough to fill a memory and overwrite it."""
     return [
         batch
         for epoch in range(2)
@@ -156,8 +156,8 @@ def _keys(rows: Tensor) -> list[bytes]:
 def _same(first: list[Memory], second: list[Memory]) -> bool:
     return len(first) == len(second) and all(
         a.equal(b)
-        for one, two in zip(first, second, strict=True)
-        for a, b in zip(one, two, strict=True)
+        for left, right in zip(first, second, strict=True)
+        for a, b in zip(left, right, strict=True)
     )
 
 

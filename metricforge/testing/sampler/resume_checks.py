@@ -26,7 +26,7 @@ EPOCHS = 3
 def resumes_exactly(subject: Subject) -> None:
     """Built anew and given its saved state, it continues with the very same batches."""
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             straight = made(subject, case)
             batches, saved = [], []
             for epoch in range(EPOCHS):
@@ -47,13 +47,13 @@ def miners_resume(subject: Subject) -> None:
     if not isinstance(made(subject, BALANCED), Scheduled):
         raise Skipped("it has no miner_at.")
     for case in ORDINARY:
-        with case.given():
+        with case.as_input():
             straight = made(subject, case)
             for epoch in range(CHANGES):
                 batches = lived_through(straight, case, epoch)
                 resumed = made(subject, case)
                 put_state(resumed, state_of(straight))
-                # As the core does: it has kept the batches, and requests the miners alone.
+                # As the core does: it has saved the batches, and only requests the miners.
                 for step, batch in enumerate(batches):
                     expected = mined(straight, case, batch, step, epoch)
                     if not alike(mined(resumed, case, batch, step, epoch), expected):
@@ -73,11 +73,11 @@ def refresh_keeps_epochs_whole(subject: Subject) -> None:
             ("random embeddings", case.embeddings(0)),
             ("embeddings that are all the same", torch.ones(case.size, 16) / 4),
         ):
-            with case.given():
+            with case.as_input():
                 sampler = made(subject, case)
                 drawn(sampler, case)
-                seen = rows.clone()
-                sampler.refresh(seen)
-                if not seen.equal(rows):
+                embeddings = rows.clone()
+                sampler.refresh(embeddings)
+                if not embeddings.equal(rows):
                     raise Broken(f"changed the {name} in refresh; work on a copy.")
                 check_complete(drawn(sampler, case, epoch=1), case)

@@ -1,4 +1,4 @@
-"""The labels that samplers are given: the usual shapes of a train set, and the odd ones."""
+"""The labels of the checks of samplers: usual and odd train sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from metricforge.testing.checks import given
+from metricforge.testing.checks import on_input
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class TrainSet:
     def size(self) -> int:
         return len(self.labels)
 
-    def given(self) -> AbstractContextManager[None]:
+    def as_input(self) -> AbstractContextManager[None]:
         """A block whose failures name this set."""
-        return given(self.name, self.odd)
+        return on_input(self.name, self.odd)
 
     def embeddings(self, epoch: int) -> Tensor:
         """Random unit embeddings [N, 16], as `refresh` is given between epochs."""

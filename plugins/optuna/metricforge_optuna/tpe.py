@@ -29,7 +29,7 @@ class Tpe:
     def tell(self, trial: Trial, score: float | None) -> None:
         """The score of a trial; None if it could not be trained."""
         if score is None:
-            # As the worst of all: what has failed is left out, and would be tried on and on.
+            # Pruned counts as the worst; optuna would ignore a FAIL, and repeat its options.
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, score)

@@ -1,1 +1,1 @@
-"""The components that ship with MetricForge; they enter by the same door as anyone's."""
+"""The components that ship with MetricForge, registered like those of any other plugin."""

@@ -1,4 +1,4 @@
-"""torch's global generators, lent to libraries that draw from them and no others."""
+"""torch's global generators, lent to libraries that draw from no other."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 @contextmanager
 def lent(device: torch.device) -> Iterator[Callable[[int], None]]:
-    """A function that seeds the processor's generator and that of `device`; then put them back.
+    """A function that seeds the generators of the CPU and of `device`; they are then restored.
 
-    torch.manual_seed asks every kind of device in turn, which takes a hundred times as long.
+    torch.manual_seed seeds every kind of device, which takes a hundred times as long.
     """
     generators = [torch.default_generator]
     if device.type == "cuda":

@@ -16,12 +16,12 @@ from metricforge_standard._generators import lent
 
 Factory = Callable[..., Any]
 
-# What PML calls the things that our core offers, where a class can't do without them.
-ASKED = {"num_classes": "num_classes", "embedding_size": "dim", "descriptors_dim": "dim"}
+# PML's names of the core's offers, for classes that require them.
+CORE_OFFERS = {"num_classes": "num_classes", "embedding_size": "dim", "descriptors_dim": "dim"}
 # Options that no spec can write: other losses and miners, functions.
 UNWRITABLE = frozenset({"loss", "losses", "miner", "mat_based_loss"})
-# Two take no labels, one wants a batch of triplets laid out in a way of its own, and one keeps
-# the graph of its first step, so that the second fails: nothing here could call them.
+# Two take no labels, one requires a batch of triplets in its own layout, and one keeps the graph of
+# its first step, so that the second fails: nothing here could call them.
 UNUSABLE = frozenset({
     "DynamicSoftMarginLoss",
     "EmbeddingsAlreadyPackagedAsTriplets",
@@ -29,7 +29,7 @@ UNUSABLE = frozenset({
     "VICRegLoss",
 })  # fmt: skip
 
-# They compare the whole batch in a way of their own, and refuse chosen tuples.
+# They compare the whole batch in their own way, and refuse chosen tuples.
 WHOLE_BATCH = frozenset({"InstanceLoss", "P2SGradLoss", "PNPLoss", "RankedListLoss"})
 
 
@@ -47,31 +47,31 @@ class Loss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
         indices = _indices(tuples, labels)
         if indices is not None and not any(map(len, indices)):
-            # Some of its losses compare all images where they are given no tuples.
+            # Without tuples some of its losses compare all images.
             return embeddings[:0].sum()
         value: Tensor = self.loss(embeddings, labels, indices)
         return value
 
 
 class Miner:
-    """A PML miner; its kind is read off what it gives for a small batch."""
+    """A PML miner; its kind is that of its tuples for a small batch."""
 
     def __init__(self, miner: nn.Module) -> None:
         self.miner = miner
         rng = torch.Generator().manual_seed(0)
         with lent(rng.device) as seed:
             seed(0)
-            found = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
-        self.kind = Triplets if len(found) == 3 else Pairs
+            tuples = miner(torch.randn(12, 4, generator=rng), torch.arange(12) // 3)
+        self.kind = Triplets if len(tuples) == 3 else Pairs
 
     def __call__(self, embeddings: Tensor, labels: Tensor, rng: np.random.Generator) -> Tuples:
-        # Some of PML's miners draw, from torch's own generator: it is lent to them, seeded.
+        # Some of PML's miners draw from torch's global generator: it is lent to them, seeded.
         with lent(embeddings.device) as seed:
             seed(int(rng.integers(2**62)))
-            found = self.miner(embeddings, labels)
-        if len(found) == 3:
-            return Triplets(*found)
-        anchor1, positive, anchor2, negative = found
+            tuples = self.miner(embeddings, labels)
+        if len(tuples) == 3:
+            return Triplets(*tuples)
+        anchor1, positive, anchor2, negative = tuples
         same = torch.arange(len(anchor1) + len(anchor2), device=labels.device) < len(anchor1)
         return Pairs(torch.cat([anchor1, anchor2]), torch.cat([positive, negative]), same)
 
@@ -95,29 +95,33 @@ class _Family(Mapping[str, Factory]):
         module = importlib.import_module(f"pytorch_metric_learning.{self._module}")
         base: type[nn.Module] = getattr(module, self._base)
         return {
-            name: found
-            for name, found in sorted(vars(module).items())
-            if inspect.isclass(found)
-            and issubclass(found, base)
+            name: member
+            for name, member in sorted(vars(module).items())
+            if inspect.isclass(member)
+            and issubclass(member, base)
             and not name.startswith("Base")
-            and _buildable(found)
+            and _buildable(member)
         }
 
 
 def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
     parameters = _parameters(component)
-    asked = {theirs: ours for theirs, ours in ASKED.items() if _required(parameters.get(theirs))}
+    offers = {
+        theirs: ours for theirs, ours in CORE_OFFERS.items() if _required(parameters.get(theirs))
+    }
     options = [p for p in map(_option, parameters.values()) if p is not None]
 
-    def build(**given: Any) -> Any:
-        named = {theirs: given[ours] for theirs, ours in asked.items()}
-        # Only what differs from the default: a subclass may set an inherited option itself.
-        chosen = {o.name: given.get(o.name, o.default) for o in options}
-        named |= {o.name: chosen[o.name] for o in options if chosen[o.name] != o.default}
-        return wrapper(component(**named))
+    def build(**arguments: Any) -> Any:
+        keywords = {theirs: arguments[ours] for theirs, ours in offers.items()}
+        # Only options that differ from the default: a subclass may set an inherited one itself.
+        chosen = {o.name: arguments.get(o.name, o.default) for o in options}
+        keywords |= {o.name: chosen[o.name] for o in options if chosen[o.name] != o.default}
+        return wrapper(component(**keywords))
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([*(inspect.Parameter(n, kind) for n in asked.values()), *options])
+    signature = inspect.Signature(
+        [*(inspect.Parameter(n, kind) for n in offers.values()), *options]
+    )
     build.__name__ = build.__qualname__ = component.__name__
     build.__doc__ = component.__doc__ or f"pytorch-metric-learning's {component.__name__}."
     build.__wrapped__ = component  # type: ignore[attr-defined]
@@ -126,11 +130,11 @@ def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
 
 
 def _parameters(component: type) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters, with those its ancestors take through **kwargs.
+    """The constructor's parameters, with those that its ancestors take through **kwargs.
 
-    What an ancestor requires its heir supplies, unless it is something that the core offers.
+    A subclass supplies what its ancestors require, except for the core's offers.
     """
-    found: dict[str, inspect.Parameter] = {}
+    collected: dict[str, inspect.Parameter] = {}
     inherited = False
     for ancestor in component.__mro__:
         if "__init__" not in vars(ancestor) or ancestor in (nn.Module, object):
@@ -139,18 +143,18 @@ def _parameters(component: type) -> dict[str, inspect.Parameter]:
         for parameter in own:
             if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
                 continue
-            if not inherited or not _required(parameter) or parameter.name in ASKED:
-                found.setdefault(parameter.name, parameter)
+            if not inherited or not _required(parameter) or parameter.name in CORE_OFFERS:
+                collected.setdefault(parameter.name, parameter)
         inherited = True
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in own):
             break
-    return found
+    return collected
 
 
 def _option(parameter: inspect.Parameter) -> inspect.Parameter | None:
-    """The same parameter as a keyword-only option; None when the core or nobody can supply it."""
+    """The parameter as a keyword-only option; None if the core supplies it or no spec can."""
     kind = _type(parameter.default)
-    if kind is None or (_required(parameter) and parameter.name in ASKED):
+    if kind is None or (_required(parameter) and parameter.name in CORE_OFFERS):
         return None
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)
 
@@ -177,7 +181,7 @@ def _buildable(component: type) -> bool:
 
 
 def _indices(tuples: Tuples | None, labels: Tensor) -> tuple[Tensor, ...] | None:
-    """Our tuples as PML writes them; without any, PML compares all with all in its own way."""
+    """Our tuples as PML's; for None PML compares all images in its own way."""
     if tuples is None:
         return None
     tuples = tuples.listed(labels)

@@ -43,6 +43,6 @@ class Elastic:
 @cache
 def _between(side: int, nodes: int, device: torch.device) -> Tensor:
     """The weight of each node at each pixel of a side, [side, nodes], by cubic interpolation."""
-    one_by_one = torch.eye(nodes)[None, :, :, None].expand(1, nodes, nodes, 2)
-    shares = F.interpolate(one_by_one, (side, 2), mode="bicubic", align_corners=True)
+    identity = torch.eye(nodes)[None, :, :, None].expand(1, nodes, nodes, 2)
+    shares = F.interpolate(identity, (side, 2), mode="bicubic", align_corners=True)
     return shares[0, :, :, 0].T.to(device)

@@ -23,12 +23,12 @@ NAMES = (
 )  # fmt: skip
 """The transforms of torchvision.transforms.v2 that make one image into another."""
 
-LEFT_OUT = {"self", "policy", "interpolation", "fill", "inplace", "center", "value"}
-"""Parameters that a spec can't write, or that nobody needs to."""
+EXCLUDED = {"self", "policy", "interpolation", "fill", "inplace", "center", "value"}
+"""Parameters that a spec can't write, or need not."""
 
 Value = int | float | tuple[int, ...] | tuple[float, ...] | str | None
 
-_ASKED = [
+_OFFERS = [
     inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     for name in ("in_channels", "image_size")
 ]
@@ -69,19 +69,19 @@ class _Family(Mapping[str, Callable[..., EachImage]]):
 
 
 def _factory(name: str) -> Callable[..., EachImage]:
-    # Where it is used, since torchvision takes a second to import.
+    # Imported here, because it takes a second.
     from torchvision.transforms import v2
 
     transform: Any = getattr(v2, name)
     parameters = inspect.signature(transform).parameters.values()
-    options = [_option(p) for p in parameters if p.name not in LEFT_OUT]
+    options = [_option(p) for p in parameters if p.name not in EXCLUDED]
 
-    def build(in_channels: int, image_size: tuple[int, int], **given: Value) -> EachImage:
-        # It wants lists where a spec has tuples.
-        named = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    def build(in_channels: int, image_size: tuple[int, int], **arguments: Value) -> EachImage:
+        # torchvision takes lists in place of a spec's tuples.
+        keywords = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
         try:
-            made = transform(**named)
-            # Some options are wrong for images of this size alone.
+            made = transform(**keywords)
+            # Some options are wrong for images of this size only.
             _try_out(made, (in_channels, *image_size))
         except (ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
@@ -91,17 +91,17 @@ def _factory(name: str) -> Callable[..., EachImage]:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"torchvision's {name}, each image with a draw of its own."
     build.__wrapped__ = transform  # type: ignore[attr-defined]
-    build.__signature__ = inspect.Signature([*_ASKED, *options])  # type: ignore[attr-defined]
+    build.__signature__ = inspect.Signature([*_OFFERS, *options])  # type: ignore[attr-defined]
     return build
 
 
 def _try_out(transform: Callable[[Tensor], Tensor], shape: tuple[int, int, int]) -> None:
     with lent(torch.device("cpu")) as seed:
         seed(0)
-        given = transform(torch.zeros(shape, dtype=torch.uint8))
-    if tuple(given.shape) != shape:
+        result = transform(torch.zeros(shape, dtype=torch.uint8))
+    if tuple(result.shape) != shape:
         raise ValueError(
-            f"it makes images of {list(shape)} into others of {list(given.shape)}; give it a size "
+            f"it makes images of {list(shape)} into others of {list(result.shape)}; give it a size "
             "that keeps them"
         )
 

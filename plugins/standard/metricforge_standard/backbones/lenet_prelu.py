@@ -54,9 +54,9 @@ class LeNetPReLU(nn.Module):
         if not self.pool_first:
             features: Tensor = self.layers(images)
             return features
-        first, bent, pool, second, bent_too, pool_too, *rest = self.layers
+        first, bent, pool, second, bent_too, pool_too, *dense = self.layers
         images = bent(pool(first(images)))
         images = bent_too(pool_too(second(images)))
-        for layer in rest:
+        for layer in dense:
             images = layer(images)
         return images

@@ -77,10 +77,10 @@ class _Block(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         bent = F.relu(self.norm(images))
-        kept = images
+        shortcut = images
         if self.short is not None:
-            # Averaged, not skipped: a thin stroke may lie on the pixels that a stride leaves out.
-            kept = bent if self.stride == 1 else F.avg_pool2d(bent, self.stride, ceil_mode=True)
-            kept = self.short(kept)
-        found: Tensor = self.convolution_too(F.relu(self.norm_too(self.convolution(bent))))
-        return kept + found
+            # Averaged, not strided: a thin stroke may lie on the pixels that a stride skips.
+            shortcut = bent if self.stride == 1 else F.avg_pool2d(bent, self.stride, ceil_mode=True)
+            shortcut = self.short(shortcut)
+        residual: Tensor = self.convolution_too(F.relu(self.norm_too(self.convolution(bent))))
+        return shortcut + residual

@@ -14,8 +14,8 @@ Factory = Callable[..., nn.Module]
 
 # ImageNet's statistics, with which torchvision's weights were trained.
 IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# Two return auxiliary outputs while training, which no loss here could use; two end in a
-# convolution, so that there is no last linear layer to take off.
+# Two return auxiliary outputs in training, which no loss here could use; two end in a convolution
+# and have no last linear layer to remove.
 UNUSABLE = frozenset({"googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1"})
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark datasets of retrieval share: a folder, listed images, halves by class."""
+"""Common code of the retrieval benchmarks: their folder, lists of images, halves by class."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ import torch
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.image_files import Paths
 from metricforge.errors import DataError
-from metricforge_standard.datasets._notes import of_one_image
+from metricforge_standard.datasets._notes import single_image_note
 
-_DIGITS = 10  # of a number in a list: fewer, and any is soon read
+_DIGITS = 10  # numbers in a list have fewer
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A dataset that people fetch themselves: its name, its folder's, and where it is had."""
+    """A dataset that users fetch themselves: its name, its folder's name, and its source."""
 
     name: str
     folder: str
     source: str
 
-    def found(self, base: Path, *layouts: tuple[str, ...]) -> tuple[Path, int]:
+    def locate(self, base: Path, *layouts: tuple[str, ...]) -> tuple[Path, int]:
         """The folder, `base` or the one below it, and the first layout whose files it has.
 
-        A layout is known by the first of its files. Raises DataError, with what was looked for,
-        where none is there, and with what lacks where only a part is.
+        The first file of a layout identifies it. Raises DataError if no layout exists, naming the
+        expected files, or if files of one are missing, naming them.
         """
-        for place in (base / self.folder, base):
+        for folder in (base / self.folder, base):
             for number, files in enumerate(layouts):
-                if all((place / file).exists() for file in files):
-                    return place, number
+                if all((folder / file).exists() for file in files):
+                    return folder, number
             for files in layouts:
-                if (place / files[0]).exists():
-                    lacks = ", ".join(repr(f) for f in files if not (place / f).exists())
+                if (folder / files[0]).exists():
+                    missing = ", ".join(repr(f) for f in files if not (folder / f).exists())
                     raise DataError(
-                        f"dataset '{self.name}' is in '{place}', but {lacks} is not; fetch it "
+                        f"dataset '{self.name}' is in '{folder}', but {missing} is not; fetch it "
                         f"again from {self.source}."
                     )
-        wanted = " or ".join(dict.fromkeys(f"'{files[0]}'" for files in layouts))
+        needed = " or ".join(dict.fromkeys(f"'{files[0]}'" for files in layouts))
         raise DataError(
             f"dataset '{self.name}' is not in '{base / self.folder}', nor in '{base}' itself, "
-            f"where {wanted} should be; its licence has you fetch it yourself, from {self.source}, "
+            f"where {needed} should be; its licence has you fetch it yourself, from {self.source}, "
             "and name the folder with --data-root or the option 'path'."
         )
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one row of a list, and where it is, "file:row"."""
+    """The cells of one row of a list, and its position, "file:row"."""
 
     where: str
     cells: Sequence[str]
 
-    def number(self, place: int, most: int | None = None) -> int:
-        """A cell as a whole number from 1, up to `most`; DataError when it is none."""
-        text = self.cells[place]
+    def number(self, column: int, most: int | None = None) -> int:
+        """A cell as a whole number from 1 to `most`; DataError for any other."""
+        text = self.cells[column]
         value = int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
         if value < 1 or (most is not None and value > most):
             upto = f" to {most}" if most is not None else " on"
@@ -70,8 +70,8 @@ class Row:
 def read_rows(file: Path, columns: int) -> Iterator[Row]:
     """The rows of a text file that are not blank, split by spaces into so many cells.
 
-    The last cell keeps its spaces. Raises DataError for a row of fewer cells, and for what is no
-    text in UTF-8.
+    The last cell keeps its spaces. Raises DataError for a row of fewer cells, and for a file
+    that is not text in UTF-8.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -87,7 +87,7 @@ def read_rows(file: Path, columns: int) -> Iterator[Row]:
 
 @dataclass
 class Listed:
-    """The images that lists name, each below one folder, there and named once.
+    """The images of lists, each below one folder, existing and listed once.
 
     `numbers` are their classes', `groups` the names of their groups, if they have any. No link
     may lead out of `within`, the dataset's folder, by default the same one.
@@ -101,10 +101,10 @@ class Listed:
     _names: dict[Path, frozenset[str]] = field(default_factory=dict)
     _links: set[str] = field(default_factory=set)
     _inside: dict[Path, bool] = field(default_factory=dict)
-    _seen: dict[str, str] = field(default_factory=dict)
+    _rows_by_path: dict[str, str] = field(default_factory=dict)
 
     def add(self, where: str, name: str, number: int, group: str | None = None) -> None:
-        """One image by its path below the folder; DataError, naming the row, for a bad one."""
+        """Add an image by its path below the folder; DataError, naming the row, for a bad one."""
         if not name.isprintable():
             raise DataError(f"{where} names {name!a}, which is no name of a file; mend the row.")
         path = PurePosixPath(name)
@@ -123,7 +123,7 @@ class Listed:
                 f"{where} names '{name}', which a link leads out of "
                 f"'{self.within or self.folder}'; copy what it means into it."
             )
-        first = self._seen.setdefault(str(path), where)
+        first = self._rows_by_path.setdefault(str(path), where)
         if first != where:
             raise DataError(f"{where} names the image of {first} again, '{name}'; keep one.")
         self.paths.append(self.folder / path)
@@ -140,7 +140,7 @@ class Listed:
         return str(image) in self._links and not image.resolve().is_relative_to(top)
 
     def _in(self, folder: Path) -> frozenset[str]:
-        """The files of a folder, listed once: asking for each would take one call an image."""
+        """The files of a folder, listed once: a check of each image would take a call each."""
         if folder not in self._names:
             try:
                 with os.scandir(folder) as entries:
@@ -161,9 +161,9 @@ def halves(
     cache: Path | None,
     nouns: tuple[str, str],
 ) -> Dataset:
-    """The dataset whose classes up to a number train and whose others are the test part.
+    """The dataset whose classes up to a number train and whose other classes test.
 
-    `names` are the classes', by number. Classes without images are left out.
+    `names` are the classes', by number. Classes without images are skipped.
     """
     if not listed.paths:
         raise DataError(f"dataset '{name}' lists no images in '{listed.folder}'; fetch it again.")
@@ -175,7 +175,7 @@ def halves(
         raise DataError(f"dataset '{name}' has two classes by the name '{twice}'; fetch it again.")
     group_names = tuple(sorted(set(listed.groups)))
     groups = [group_names.index(group) for group in listed.groups]
-    single = [classes[place] for place in (labels.bincount() == 1).nonzero().flatten().tolist()]
+    single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     return Dataset(
         name=name,
         images=listed.paths,
@@ -185,7 +185,7 @@ def halves(
         groups=torch.tensor(groups) if groups else None,
         group_names=group_names,
         official=torch.where(numbers <= last_to_train, TRAIN, TEST),
-        notes=(of_one_image(single),) if single else (),
+        notes=(single_image_note(single),) if single else (),
         cache=cache,
         nouns=nouns,
     )

@@ -17,35 +17,35 @@ ADVICE = "With the option broken=skip all images that can't be read are left out
 
 
 def without_broken(dataset: Dataset) -> Dataset:
-    """The dataset less the files that can't be decoded, and the classes that then have none.
+    """The dataset without files that can't be decoded, and without classes that are then empty.
 
-    All are decoded to tell. The notes count and name them. DataError when fewer than two classes
-    are left.
+    All files are decoded. The notes count and name the bad ones. DataError if fewer than two
+    classes remain.
     """
     assert not isinstance(dataset.images, Tensor)
     bad = unreadable(dataset.images, dataset.shape)
     if not bad:
         return dataset
-    kept = torch.ones(len(dataset), dtype=torch.bool)
-    kept[list(bad)] = False
-    left, labels = dataset.labels[kept].unique(return_inverse=True)
-    lost = sorted(set(range(len(dataset.classes))) - set(left.tolist()))
-    if len(left) < 2:
+    readable = torch.ones(len(dataset), dtype=torch.bool)
+    readable[list(bad)] = False
+    remaining, labels = dataset.labels[readable].unique(return_inverse=True)
+    lost = sorted(set(range(len(dataset.classes))) - set(remaining.tolist()))
+    if len(remaining) < 2:
         raise DataError(
             f"of '{dataset.name}', {len(bad)} of {len(dataset)} images can't be read, and fewer "
             f"than two classes are left; the first: {next(iter(bad.values()))}"
         )
-    names = [name_of(dataset.images[place]) for place in bad]
-    gone = [dataset.classes[place] for place in lost]
+    names = [name_of(dataset.images[index]) for index in bad]
+    gone = [dataset.classes[index] for index in lost]
     return replace(
         dataset,
-        images=Chosen(dataset.images, kept.nonzero().flatten().tolist()),
+        images=Chosen(dataset.images, readable.nonzero().flatten().tolist()),
         labels=labels,
-        classes=tuple(dataset.classes[place] for place in left.tolist()),
-        groups=_of(dataset.groups, kept),
-        official=_of(dataset.official, kept),
-        queries=_of(dataset.queries, kept),
-        gallery=_of(dataset.gallery, kept),
+        classes=tuple(dataset.classes[index] for index in remaining.tolist()),
+        groups=_of(dataset.groups, readable),
+        official=_of(dataset.official, readable),
+        queries=_of(dataset.queries, readable),
+        gallery=_of(dataset.gallery, readable),
         notes=(
             *dataset.notes,
             f"images that can't be read, and were left out: {counted(names)}.",
@@ -54,5 +54,5 @@ def without_broken(dataset: Dataset) -> Dataset:
     )
 
 
-def _of(values: Tensor | None, kept: Tensor) -> Tensor | None:
-    return None if values is None else values[kept]
+def _of(values: Tensor | None, mask: Tensor) -> Tensor | None:
+    return None if values is None else values[mask]

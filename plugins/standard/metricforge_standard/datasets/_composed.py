@@ -1,4 +1,4 @@
-"""Characters that no alphabet has, made of parts of two that it has, as further classes."""
+"""Composed characters, made of parts of two characters of an alphabet, as further classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Of a side: how far from the middle a cut may lie, as a deviation.
+# Standard deviation of a cut's distance from the middle, as a fraction of a side.
 _OFF = 0.1
 
 
@@ -30,21 +30,20 @@ def compositions(labels: Tensor, groups: Tensor, share: float) -> list[tuple[int
 def images_of(numbered: tuple[int, tuple[int, int]], images: Tensor, labels: Tensor) -> Tensor:
     """The images [M, 1, H, W] of a pair of classes: part of one and part of the other.
 
-    A straight cut near the middle parts them, in a direction that the pair's number decides. The
-    images of both are taken in order, so that where drawers have drawn in the same order, both
-    parts are by one hand.
+    The pair's number decides the direction of a straight cut near the middle. The images of both
+    are combined in order: if drawers come in the same order, both parts are by one hand.
     """
     number, (first, second) = numbered
     rng = np.random.default_rng((1, number))
     angle, off = rng.uniform(0, 2 * math.pi), rng.normal(0, _OFF)
-    one, other = images[labels == first], images[labels == second]
-    kept = _side(images.shape[2], images.shape[3], angle, off)
-    count = min(len(one), len(other))
-    return (one[:count] * kept + other[:count] * (1 - kept)).round().to(torch.uint8)
+    left, right = images[labels == first], images[labels == second]
+    share = _side(images.shape[2], images.shape[3], angle, off)
+    count = min(len(left), len(right))
+    return (left[:count] * share + right[:count] * (1 - share)).round().to(torch.uint8)
 
 
 def _side(height: int, width: int, angle: float, off: float) -> Tensor:
-    """What share of each pixel lies on one side of a line, [H, W], about."""
+    """The approximate share of each pixel on one side of a line, [H, W]."""
     down = (torch.arange(height) + 0.5) / height - 0.5
     across = (torch.arange(width) + 0.5) / width - 0.5
     beyond = math.cos(angle) * across + math.sin(angle) * down[:, None] - off

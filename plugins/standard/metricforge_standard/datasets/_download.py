@@ -1,4 +1,4 @@
-"""A folder to download into, of which nothing is left when the download fails."""
+"""A folder to download into, which is removed if the download fails."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from metricforge.fetching import refuse_fetching
 
 
 @contextmanager
-def scratch(root: Path, name: str, wanted: Path) -> Iterator[Path]:
-    """A temporary folder in `root`, so that a finished file can be renamed to its place.
+def scratch(root: Path, name: str, path: Path) -> Iterator[Path]:
+    """A temporary folder in `root`, so that a finished file can be renamed to `path`.
 
-    Any failure to download becomes a DataError that names the dataset and the path that was
-    `wanted`.
+    Any failure to download becomes a DataError that names the dataset and `path`.
     """
     refuse_fetching(
         f"dataset '{name}'", f"put it into '{wanted}', or name it with --dataset to download it"
@@ -30,6 +29,6 @@ def scratch(root: Path, name: str, wanted: Path) -> Iterator[Path]:
     except (OSError, HTTPException, EOFError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise DataError(
-            f"dataset '{name}' is not in '{wanted}' and can't be downloaded ({reason}); put it "
+            f"dataset '{name}' is not in '{path}' and can't be downloaded ({reason}); put it "
             "there, or name the folder that has it with --data-root."
         ) from error

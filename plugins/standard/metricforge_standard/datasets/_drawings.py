@@ -1,4 +1,4 @@
-"""Omniglot's drawings, as its archives hold them: PART/ALPHABET/CHARACTER/DRAWING.png."""
+"""Omniglot's drawings in its archives: PART/ALPHABET/CHARACTER/DRAWING.png."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from metricforge.data.zip_archive import opened
 from metricforge.errors import DataError
 
-_LARGEST = 1 << 16  # bytes of a drawing once unpacked: a hundred times what one takes
+_LARGEST = 1 << 16  # bytes of an unpacked drawing: a hundred times the usual
 _DEPTH = 4
 _FIX = "delete it to have it downloaded again"
 
@@ -73,12 +73,12 @@ def _from_folder(source: Path, count: int) -> list[Drawing]:
 
 
 def _drawings(names: Iterable[str], source: Path, count: int) -> list[PurePosixPath]:
-    """The paths of the drawings among these names, all of them accounted for."""
+    """The paths of the drawings among these names; DataError for any other file or count."""
     paths = [PurePosixPath(name) for name in names]
     paths = [path for path in paths if not _is_by_file(path)]
     for path in paths:
-        named = len(path.parts) == _DEPTH and path.parts[0] == source.stem
-        if not named or ".." in path.parts or path.suffix != ".png":
+        fits_layout = len(path.parts) == _DEPTH and path.parts[0] == source.stem
+        if not fits_layout or ".." in path.parts or path.suffix != ".png":
             raise DataError(f"'{path}' in '{source}' is no drawing of Omniglot's; {_FIX}.")
     if len(paths) != count:
         raise DataError(f"'{source}' holds {len(paths):,} drawings, not {count:,}; {_FIX}.")
@@ -86,6 +86,6 @@ def _drawings(names: Iterable[str], source: Path, count: int) -> list[PurePosixP
 
 
 def _is_by_file(path: PurePosixPath) -> bool:
-    # What the file managers of Macs and Windows leave behind.
+    # Files of the file managers of macOS and Windows.
     hidden = any(part.startswith(".") and part != ".." for part in path.parts)
     return hidden or path.parts[0] == "__MACOSX" or path.name == "Thumbs.db"

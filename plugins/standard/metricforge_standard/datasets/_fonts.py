@@ -39,7 +39,7 @@ _ROOM = 4 * _EM
 
 @dataclass(frozen=True)
 class Face:
-    """One font, which knows what it can draw."""
+    """One font, and the characters that it can draw."""
 
     font: ImageFont.FreeTypeFont
     glyphs: frozenset[int]
@@ -66,7 +66,7 @@ def faces() -> Iterator[Face]:
     for name in FACES:
         path = folder / f"{name}.ttf"
         try:
-            # Glyph 0 is the box that stands for what is missing.
+            # Glyph 0 is the box for missing characters.
             glyphs = {code for code, glyph in FT2Font(str(path)).get_charmap().items() if glyph}
             font = ImageFont.truetype(path, _EM, layout_engine=ImageFont.Layout.BASIC)
         except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Which level of a tree of folders names the class, and which the part of a split."""
+"""The levels of a tree of folders that name the class and the part of a split."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ PARTS = {
 }
 """The names of folders that are the parts of a split, in lower case."""
 
-_MOST_ALIKE = (
-    0.5  # of the folders: where more have their name again elsewhere, the user must choose
-)
+_MOST_ALIKE = 0.5  # of the folders: if more share their name with another, the user must choose
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The class of each folder with images, and if there are such its group and its part.
+    """The class of each folder with images, and its group and its part, if any.
 
-    `tops` are the folders that are the parts, as they are written.
+    `tops` are the names of the folders of the parts.
     """
 
     classes: Mapping[str, str]
@@ -48,7 +46,7 @@ class Levels:
 
 
 def read_levels(folders: Sequence[str], label: Label, parts: Literal["auto", "none"]) -> Levels:
-    """What the paths of the folders say; DataError where "auto" can't tell the level of classes."""
+    """The levels of the folders, by their paths; DataError if "auto" is ambiguous."""
     tops = _tops(folders) if parts == "auto" else ()
     below = {name: cleaned(name.partition("/")[2] if tops else name) for name in folders}
     again = _again(list(below.values()))
@@ -61,19 +59,19 @@ def read_levels(folders: Sequence[str], label: Label, parts: Literal["auto", "no
         {name: _part(name) for name in folders} if tops else None,
         tops,
         tuple(respelled(Counter(folders), "folders")),
-        (*lookalikes(set(classes.values())), *(_told(again) if label == "auto" else ())),
+        (*lookalikes(set(classes.values())), *(_ambiguity_note(again) if label == "auto" else ())),
     )
 
 
 def _tops(folders: Sequence[str]) -> tuple[str, ...]:
-    """The outermost folders, where they are the parts of a split and have classes below."""
+    """The outermost folders, if they are the parts of a split and enclose classes."""
     tops = {name.partition("/")[0] for name in folders}
     parts = {PARTS.get(top.strip().lower()) for top in tops}
     if TRAIN not in parts or None in parts or len(parts) == 1:
         return ()
     flat = sorted(name for name in folders if "/" not in name)
     if flat:
-        # Kaggle's test folders, for one: as a class, they would be an unseen one.
+        # E.g. Kaggle's test folders, which would become a class of their own.
         raise DataError(
             f"the folders {', '.join(sorted(tops))} look like the parts of a split, but images lie "
             f"in '{flat[0]}' itself and have no class; give the folder of the labelled ones, e.g. "
@@ -94,7 +92,7 @@ def _class(path: str, label: Label) -> str:
 
 
 def _again(paths: Sequence[str]) -> list[str]:
-    """The paths whose last folder has its name in another folder, too."""
+    """The paths whose last folder shares its name with another."""
     different = sorted(set(paths), key=natural_key)
     counts = Counter(path.rpartition("/")[2] for path in different)
     return [path for path in different if counts[path.rpartition("/")[2]] > 1]
@@ -110,7 +108,7 @@ def _choose(again: Sequence[str]) -> DataError:
     )
 
 
-def _told(again: Sequence[str]) -> Iterator[str]:
+def _ambiguity_note(again: Sequence[str]) -> Iterator[str]:
     if again:
         shown = ", ".join(again[:_SHOWN]) + (", ..." if len(again) > _SHOWN else "")
         yield (
@@ -120,7 +118,7 @@ def _told(again: Sequence[str]) -> Iterator[str]:
 
 
 def _groups(below: Mapping[str, str], classes: Mapping[str, str]) -> Mapping[str, str] | None:
-    """The folder around each class; None where a class lies in several, or all lie in one."""
+    """The folder around each class; None if a class lies in several, or all classes in one."""
     around = {name: str(PurePosixPath(path).parent) for name, path in below.items()}
     of_class: dict[str, str] = {}
     for name, group in around.items():

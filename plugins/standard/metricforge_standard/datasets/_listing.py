@@ -1,4 +1,4 @@
-"""A CSV file that lists images: what it says of each, or one sentence that says why not."""
+"""Reads a CSV file that lists images; a DataError names the row that can't be used."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": T
 
 
 def read_listing(path: Path, images: Path | None = None) -> Table:
-    """What the file says of each image; DataError, naming the row, for what can't be used.
+    """The columns of the file; DataError, naming the row, for a cell that can't be used.
 
-    Paths begin at the folder `images`, by default that of the file, and none may lead out of it.
-    Of its columns are known: "path" (Paths that are there), "label", "split" (values of
-    `Dataset.official`), "group" or OML's "category" (empty strings where there is none),
-    "is_query" and "is_gallery" (both or neither).
+    Paths are relative to the folder `images`, by default that of the file, and none may lead out of
+    it. The known columns are "path" (existing Paths), "label", "split" (values of
+    `Dataset.official`), "group" or OML's "category" (empty strings for none), "is_query" and
+    "is_gallery" (both or neither).
     """
-    kept = {"path": Paths()}
+    columns = {"path": Paths()}
     parsers = _parsers(images or path.parent)
-    listing = read_table(path, parsers, ("path", "label"), {"category": "group"}, kept)
+    listing = read_table(path, parsers, ("path", "label"), {"category": "group"}, columns)
     _check_listed_once(listing)
     return listing
 
@@ -57,11 +57,11 @@ def _image(folder: Path, cell: str) -> Path:
         raise ValueError("has no path; name its image, or take the row away.")
     image = folder / cell
     try:
-        there, why = image.is_file(), "is no file that is there"
+        exists, reason = image.is_file(), "is no file that is there"
     except OSError as error:
-        there, why = False, f"can't be reached ({error.strerror})"
-    if not there:
-        raise ValueError(f"names the image '{cell}', which {why}; paths begin at '{folder}'.")
+        exists, reason = False, f"can't be reached ({error.strerror})"
+    if not exists:
+        raise ValueError(f"names the image '{cell}', which {reason}; paths begin at '{folder}'.")
     if _leads_out(image, folder):
         raise ValueError(
             f"names the image '{cell}', which lies outside of '{folder}'; copy it there, or name "
@@ -77,9 +77,9 @@ def _leads_out(image: Path, folder: Path) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _inside(place: str, folder: str) -> bool:
-    # Kept, since images lie in the same few folders one after the other.
-    return Path(place).resolve().is_relative_to(Path(folder).resolve())
+def _inside(path: str, folder: str) -> bool:
+    # Cached: consecutive images lie in the same few folders.
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
 def _no_box(cell: str) -> None:
@@ -88,17 +88,17 @@ def _no_box(cell: str) -> None:
 
 
 def _check_listed_once(listing: Table) -> None:
-    # Only where two have one hash are they compared: of a million, their hashes take 8 MB.
-    found = (hash(os.path.normpath(name)) for name in names_of(listing.columns["path"]))
-    hashes = np.fromiter(found, np.int64, len(listing.rows))
+    # Only paths of equal hashes are compared: the hashes of a million take 8 MB.
+    keys = (hash(os.path.normpath(name)) for name in names_of(listing.columns["path"]))
+    hashes = np.fromiter(keys, np.int64, len(listing.rows))
     kinds, counts = np.unique(hashes, return_counts=True)
     alike = np.isin(hashes, kinds[counts > 1])
     if not alike.any():
         return
-    seen: dict[str, int] = {}
-    for place in alike.nonzero()[0].tolist():
-        row, image = listing.rows[place], listing.columns["path"][place]
-        first = seen.setdefault(os.path.normpath(image), row)
+    rows_by_path: dict[str, int] = {}
+    for index in alike.nonzero()[0].tolist():
+        row, image = listing.rows[index], listing.columns["path"][index]
+        first = rows_by_path.setdefault(os.path.normpath(image), row)
         if first != row:
             raise DataError(
                 f"{listing.path}:{row} names the image of row {first} again, '{image}'; keep one."

@@ -1,4 +1,4 @@
-"""Which characters look the same in some face, so that they can't be two classes."""
+"""Finds characters that look the same in some face, so that they can't be two classes."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LIKENESS = 0.82
-"""The cosine of two drawings' outlines from which on they are taken for the same."""
+"""The least cosine of two drawings' outlines that look the same."""
 
 _POOL = 4  # pixels a side that are compared as one
 _ROWS = 512  # drawings whose outlines are compared at a time
 
 
 def distinct(drawings: Sequence[Tensor]) -> list[int]:
-    """The places of the characters that are like none before them which is kept.
+    """The indices of the characters that differ from all chosen before them.
 
-    Of C characters with the drawings of each, uint8 [F, S, S], by the faces. Two are alike when
-    any drawing of one is like any drawing of the other.
+    `drawings` are those of C characters, uint8 [F, S, S] each, by the faces. Two characters are
+    alike if any drawing of one is like any drawing of the other.
     """
-    owners = [torch.full((len(each),), place) for place, each in enumerate(drawings)]
+    owners = [torch.full((len(each),), index) for index, each in enumerate(drawings)]
     alike = _alike(_outlines(torch.cat(list(drawings))), torch.cat(owners))
-    kept: list[int] = []
+    chosen: list[int] = []
     for character in range(len(alike)):
-        if not bool(alike[character, kept].any()):
-            kept.append(character)
-    return kept
+        if not bool(alike[character, chosen].any()):
+            chosen.append(character)
+    return chosen
 
 
 def _outlines(drawings: Tensor) -> Tensor:
     """The slopes of the smoothed drawings in both directions, whole numbers [M, K] in float32.
 
-    They weigh an edge, whatever the weight of the stroke, and a bar of a few pixels counts.
+    They respond to an edge, whatever the width of the stroke, and to a bar of a few pixels.
     """
     row = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = (row[:, None] * row)[None, None]
@@ -50,7 +50,7 @@ def _slopes(smooth: Tensor) -> Tensor:
 
 
 def _alike(outlines: Tensor, characters: Tensor) -> Tensor:
-    """Whether two characters are alike, bool [C, C]; true below the diagonal where they are."""
+    """Whether two characters are alike, bool [C, C]; set below the diagonal only."""
     length = outlines.square().sum(1).sqrt()
     count = int(characters[-1]) + 1
     alike = torch.zeros(count, count, dtype=torch.bool)

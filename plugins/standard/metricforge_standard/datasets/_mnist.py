@@ -1,4 +1,4 @@
-"""MNIST and the datasets that were made in its likeness."""
+"""MNIST and the datasets in its format."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _read(raw: Path, part: str) -> tuple[Tensor, Tensor]:
     try:
         images = read_image_file(str(raw / f"{part}-images-idx3-ubyte"))
         labels = read_label_file(str(raw / f"{part}-labels-idx1-ubyte"))
-    # The readers check a file with assertions, views and slices of whatever it holds.
+    # The readers raise any exception for a damaged file.
     except Exception as error:
         raise _damaged(raw, part) from error
     count = _COUNTS[part]

@@ -1,4 +1,4 @@
-"""Notes of the user's own data that are worded alike wherever it comes from."""
+"""Common notes on the user's own data, for all sources."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SHOWN = 5  # names in a note
 
 
 def counted(names: Sequence[str]) -> str:
-    """How many there are, and the first of them: "7 (a, b, c, d, e, ...)"."""
+    """The number of names, and the first of them: "7 (a, b, c, d, e, ...)"."""
     more = ", ..." if len(names) > _SHOWN else ""
     return f"{len(names)} ({', '.join(names[:_SHOWN])}{more})"
 
 
-def of_one_image(classes: Sequence[str]) -> str:
-    """The note of classes that have one image each."""
+def single_image_note(classes: Sequence[str]) -> str:
+    """The note on classes of one image."""
     return f"classes of one image, which no other can match: {counted(classes)}."
 
 
 def converted(files: Sequence[Encoded], shape: tuple[int, int, int]) -> str:
-    """The note of what images are and become, by the headers of some of them."""
-    headers = [found for file in _some(files) if (found := _header(file))]
+    """The note on the formats and sizes of images, by the headers of some, and their conversion."""
+    headers = [parsed for file in _some(files) if (parsed := _header(file))]
     if not headers:
         return "none of the images that were tried can be read."
     kinds = Counter(f"{header.format} {header.mode}" for header in headers)

@@ -26,7 +26,7 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 @dataclass(frozen=True)
 class Header:
-    """What an array's header says of it."""
+    """The header of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -53,7 +53,7 @@ class Archive:
             names = [info.filename.removesuffix(".npy") for info in members]
             if len(set(names)) < len(names):
                 raise DataError(f"'{path}' has an array twice; save it anew with numpy.savez.")
-            # Of all arrays and not of each: sorted labels may be packed to a thousandth.
+            # Of all arrays together: sorted labels alone may compress to a thousandth.
             together = sum(info.file_size for info in members)
             check_ratio(path, "all that it holds", together, path.stat().st_size)
             headers = {}
@@ -87,13 +87,13 @@ def _reading_array(path: Path, name: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def _reading(what: str) -> Iterator[None]:
-    """Whatever damage raises, as one sentence that says `what` it is."""
+    """Turns any error of a damaged file into a DataError that says `what` failed."""
     try:
         yield
     except MemoryError:
         raise
     # zipfile, its decompressors and numpy's reader of headers, which parses them as Python,
-    # raise whatever a damaged file drives them into.
+    # raise any exception for a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise DataError(f"{what} ({reason}); save it anew with numpy.savez.") from error
@@ -108,8 +108,8 @@ def _header(file: IO[bytes]) -> Header:
 
 
 def _checked(header: Header, held: int) -> Header:
-    """The header of an array that may be read, of whose member so many bytes are left."""
-    # One of Python objects has a pickle behind its header, of any length, and is never read.
+    """The header, checked against the `held` bytes that follow it in the member."""
+    # An array of Python objects has a pickle of any length, and is never read.
     if not header.dtype.hasobject and (min(header.shape, default=0) < 0 or header.bytes != held):
         raise ValueError(f"its header requires {header.bytes:,} bytes, and it holds {held:,}")
     return header

@@ -1,4 +1,4 @@
-"""The arrays of an .npz file that make up a dataset, by the names that people give them."""
+"""The arrays of an .npz file that make up a dataset, by their usual names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metricforge_standard.datasets._labels import decoded
 from metricforge_standard.datasets._npz_archive import Archive
 
 FLAGS = ("is_query", "is_gallery")
-"""The arrays that come together or not at all."""
+"""The arrays that must come together."""
 
 _NAMES = (("images", "labels"), ("x", "y"))
 _KERAS = ("x_train", "y_train", "x_test", "y_test")
@@ -26,10 +26,10 @@ _OPTIONAL = ("groups", "split", *FLAGS)
 
 @dataclass(frozen=True)
 class Arrays:
-    """The arrays of a file by what they are.
+    """The arrays of a file by their role.
 
-    `extra` are the optional ones that there are, `unused` the names of all others; the first
-    `trained` images are the train part and the others the test part, where the file is so made.
+    `extra` are the optional ones, `unused` the names of all others. In Keras' layout the first
+    `trained` images are the train part and the others the test part.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Arrays:
     trained: int | None = None
 
     def what(self, name: str) -> str:
-        """What errors call one of the arrays; the labels of two parts are counted as one."""
+        """The name of an array in errors; the labels of two parts are indexed as one array."""
         return f"{self.path}:{name}"
 
     def channels_first(self) -> Tensor:
@@ -66,10 +66,10 @@ def read_arrays(path: Path) -> Arrays:
         if images in has and labels in has:
             return _read_whole(archive, images, labels)
     if not all(name in has for name in _KERAS):
-        wanted = "; ".join(", ".join(names) for names in (*_NAMES, _KERAS))
+        expected = "; ".join(", ".join(names) for names in (*_NAMES, _KERAS))
         raise DataError(
             f"'{archive.path}' has the arrays {', '.join(map(repr, has)) or 'none'}, but needs "
-            f"one of these sets: {wanted}."
+            f"one of these sets: {expected}."
         )
     return _read_keras(archive)
 
@@ -105,7 +105,7 @@ def _read_keras(archive: Archive) -> Arrays:
             "label both alike."
         )
     pixels = np.concatenate([archive.read("x_train"), archive.read("x_test")])
-    # One may be bytes and the other strings, which join as strings alone.
+    # One may be bytes and the other strings, which can be joined as strings only.
     written = np.concatenate([_labels(archive, name) for name in ("y_train", "y_test")])
     unused = tuple(name for name in archive.headers if name not in _KERAS)
     return Arrays(archive.path, pixels, written, {}, unused, counts[0])
@@ -117,7 +117,7 @@ def _labels(archive: Archive, name: str) -> NDArray[Any]:
 
 
 def _check_images(archive: Archive, name: str) -> int:
-    """How many images an array holds, by its header; DataError for one that is none of images."""
+    """The number of images in an array, by its header; DataError if it is not one of images."""
     header = archive.headers[name]
     if header.dtype != np.uint8:
         raise DataError(

@@ -1,7 +1,7 @@
 """Omniglot's official one-shot task (Lake et al. 2015): 20 runs of 20 trials, 20-way.
 
-Each run takes 20 characters of one evaluation alphabet, each drawn by one person to be known and
-by another to be told: all in the evaluation set, so the task is a table. Facts read off
+Each run has 20 characters of one evaluation alphabet, drawn by one person as the support and by
+another as the queries: all in the evaluation set, so the task is a table. Facts from
 all_runs.zip of https://github.com/brendenlake/omniglot, whose images have these pixels.
 """
 
@@ -14,7 +14,7 @@ import torch
 from metricforge.contracts import Trials
 from metricforge_standard.datasets._drawings import Drawing
 
-# Alphabet, its 20 characters, and for each of its two runs who drew what is known and asked.
+# Alphabet, its 20 characters, and for each of its two runs the drawers of support and queries.
 _RUNS = """
 Atlantean | 01 02 03 04 05 07 08 09 10 13 14 16 19 20 21 22 23 24 25 26 | 05 08 | 03 02
 Ge_ez | 01 02 03 04 05 06 08 09 10 12 14 15 16 17 18 20 21 23 24 25 | 03 07 | 04 02
@@ -31,28 +31,31 @@ Tibetan | 01 02 03 05 06 07 08 09 11 13 14 15 21 22 24 33 35 36 38 41 | 01 03 | 
 
 
 def official_trials(drawings: Sequence[Drawing]) -> dict[str, Trials]:
-    """The 20 runs by the name "omniglot", each asking for every character once.
+    """The 20 runs by the name "omniglot", each with one query of every character.
 
-    As places among these drawings; none unless all that the task needs are there.
+    As indices of these drawings; empty unless all drawings of the task exist.
     """
-    place = {
+    index_of = {
         (drawing.character, drawing.path.stem[-2:]): index for index, drawing in enumerate(drawings)
     }
     runs = list(_runs())
-    if not place.keys() >= {name for run in runs for part in run for name in part}:
+    if not index_of.keys() >= {name for run in runs for part in run for name in part}:
         return {}
-    known = torch.tensor([[place[name] for name in known] for known, _ in runs])
-    asked = torch.tensor([[place[name] for name in asked] for _, asked in runs])
-    return {"omniglot": Trials(known[:, :, None], asked, "runs", "error")}
+    support = torch.tensor([[index_of[name] for name in support] for support, _ in runs])
+    queries = torch.tensor([[index_of[name] for name in queries] for _, queries in runs])
+    return {"omniglot": Trials(support[:, :, None], queries, "runs", "error")}
 
 
 Names = list[tuple[str, str]]
 
 
 def _runs() -> Iterator[tuple[Names, Names]]:
-    """Of each run what is known and what is asked, as characters and who drew them."""
+    """The support and the queries of each run, as characters and their drawers."""
     for line in _RUNS.strip().splitlines():
         alphabet, characters, *runs = (part.strip() for part in line.split("|"))
         names = [f"{alphabet}/character{number}" for number in characters.split()]
-        for known, asked in (run.split() for run in runs):
-            yield [(name, known) for name in names], [(name, asked) for name in names]
+        for support_drawer, query_drawer in (run.split() for run in runs):
+            yield (
+                [(name, support_drawer) for name in names],
+                [(name, query_drawer) for name in names],
+            )

@@ -16,7 +16,7 @@ _CHUNK = 4096  # images in floating point at a time
 
 
 def check_size(size: int, dataset: str) -> None:
-    """Raise UsageError for an image size that is none."""
+    """Raise UsageError for an invalid image size."""
     if not 1 <= size <= MOST_PIXELS:
         raise UsageError(
             f"option 'size' of dataset '{dataset}' is 1 to {MOST_PIXELS:,} pixels, not {size}."
@@ -38,6 +38,6 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 def _resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] != (size, size):
-        # In float64 what machines differ by is far below the rounding to whole values.
+        # In float64 the differences of machines are far below the rounding to whole values.
         images = F.interpolate(images.double(), (size, size), mode="bilinear", antialias=True)
     return images.round().clamp(0, 255).to(torch.uint8)

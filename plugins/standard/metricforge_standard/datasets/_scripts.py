@@ -23,7 +23,7 @@ SCRIPTS: Mapping[str, tuple[range, ...]] = {
     "Tifinagh": (range(0x2D30, 0x2D66),),
     "Old_Italic": (range(0x10300, 0x10324),),
 }
-"""Each script with its part of Unicode, in the order in which a class is given to the first."""
+"""Each script with its part of Unicode; of characters alike the first script's is the class."""
 
 TEST_SCRIPTS = frozenset({"Armenian", "Hebrew", "Arabic", "NKo", "Lao", "Georgian", "Tifinagh"})
 """The scripts whose classes are the test part."""
@@ -49,7 +49,7 @@ class Character:
 
 
 def candidates() -> Iterator[Character]:
-    """Every letter, digit and sign of the scripts, less those that are others with a mark."""
+    """Every letter, digit and sign of the scripts, except those that are others with a mark."""
     for script, parts in SCRIPTS.items():
         for part in parts:
             for sign in map(chr, part):

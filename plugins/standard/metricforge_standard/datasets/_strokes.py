@@ -9,20 +9,20 @@ from torch import Tensor
 from metricforge_standard.datasets._fonts import BOX, SIDE
 
 POSES = 7
-"""How many numbers between -1 and 1 describe one pose."""
+"""The count of numbers between -1 and 1 that describe a pose."""
 
 _TURN, _SLANT, _STRETCH = 0.14, 0.22, 0.13  # radians; a share of the height; a share of a side
 _FILLS, _FILL = 0.74, 0.08  # the share of a side that a character takes, and how it varies
 _EDGE = 0.08  # the share of half a side that stays free
-_SHARPNESS = 2.5  # of a stroke's edge, whose place is the weight of the stroke
+_SHARPNESS = 2.5  # of a stroke's edge, whose position is the weight of the stroke
 _LIGHTEST, _HEAVIEST = 0.06, 0.26
 
 
 def posed(drawings: Tensor, poses: Tensor, size: int) -> Tensor:
     """Drawings uint8 [N, S, S] in poses float64 [N, POSES], as uint8 [N, 1, size, size]."""
     soft = F.avg_pool2d(drawings[:, None].double() / 255, 3, 1, 1)
-    # Twice the pixels that are wanted, each then the mean of four, so that edges are smooth. In
-    # float64 what machines differ by is far below the rounding to whole values.
+    # At twice the size, each pixel then the mean of four, so that edges are smooth. In float64
+    # the differences of machines are far below the rounding to whole values.
     grid = F.affine_grid(_backwards(poses), [len(poses), 1, 2 * size, 2 * size], False)
     ink = F.grid_sample(soft, grid, align_corners=False)
     middle, reach = (_HEAVIEST - _LIGHTEST) / 2, (_HEAVIEST + _LIGHTEST) / 2
@@ -32,7 +32,7 @@ def posed(drawings: Tensor, poses: Tensor, size: int) -> Tensor:
 
 
 def _backwards(poses: Tensor) -> Tensor:
-    """From the places of an image to those of its drawing, both -1 to 1, as float64 [N, 2, 3]."""
+    """Maps positions in an image to those in its drawing, both -1 to 1, as float64 [N, 2, 3]."""
     turn, slant, wide, fill, x, y, _ = poses.unbind(1)
     cos, sin = (_TURN * turn).cos(), (_TURN * turn).sin()
     stretch, lean = (_STRETCH * wide).exp(), _SLANT * slant

@@ -60,7 +60,7 @@ def cars(
     """
     check_size(size, "cars")
     layouts = [(_META, _TRAIN, test) for test in _TESTS]
-    folder, layout = _CARS.found(path or root, *layouts, (_ALL,))
+    folder, layout = _CARS.locate(path or root, *layouts, (_ALL,))
     listed = Listed(folder)
     if layout < len(_TESTS):
         names = _names(folder / _META)
@@ -77,7 +77,7 @@ def _names(file: Path) -> dict[int, str]:
 
 
 def _add(listed: Listed, file: Path, field: str, above: str) -> None:
-    """The images of a file; `above` is the folder that its paths leave out."""
+    """Add the images of a file; `above` is the folder that its paths omit."""
     for row, (name, number) in enumerate(_read(file, "annotations")[[field, "class"]].tolist(), 1):
         # Joined before it is checked: a path that leads out of the inner folder leads out.
         listed.add(f"{file}:{row}", above + name, number)
@@ -89,12 +89,12 @@ def _read(file: Path, variable: str) -> Any:
 
     try:
         with file.open("rb") as content:
-            found = file_digest(content, lambda: md5(usedforsecurity=False)).hexdigest()
+            digest = file_digest(content, lambda: md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise DataError(f"'{file}' can't be read ({error.strerror}); fetch it again.") from error
-    if found != PUBLISHED[file.name]:
+    if digest != PUBLISHED[file.name]:
         raise DataError(
-            f"'{file}' is not the published file: its MD5 is {found}, not {PUBLISHED[file.name]}; "
+            f"'{file}' is not the published file: its MD5 is {digest}, not {PUBLISHED[file.name]}; "
             f"fetch it again from {_CARS.source}."
         )
     return loadmat(file, squeeze_me=True)[variable]

@@ -16,7 +16,7 @@ from metricforge.errors import DataError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
-from metricforge_standard.datasets._notes import converted, counted, of_depth, of_one_image
+from metricforge_standard.datasets._notes import converted, counted, of_depth, single_image_note
 from metricforge_standard.datasets._pixels import check_size, read_by
 
 
@@ -64,8 +64,8 @@ def csv(
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
     listing = read_listing(path, images)
-    found = indexed(listing.columns["label"])
-    classes, labels = found.names, found.places
+    label_index = indexed(listing.columns["label"])
+    classes, labels = label_index.names, label_index.places
     if len(classes) < 2:
         raise _too_few(classes, path)
     groups, group_names = _groups(listing)
@@ -84,14 +84,14 @@ def csv(
         group_names=group_names,
         official=official,
         notes=(
-            *found.notes,
-            *([of_one_image(single)] if single else []),
+            *label_index.notes,
+            *([single_image_note(single)] if single else []),
             *_notes(listing),
             *_overlapping(path, official, labels, classes),
-            *_unasked(path, queries, gallery, official),
+            *_flag_notes(path, queries, gallery, official),
             converted(listing.columns["path"], shape),
         ),
-        warnings=(*found.warnings, *of_depth(listing.columns["path"], reading)),
+        warnings=(*label_index.warnings, *of_depth(listing.columns["path"], reading)),
         reading=reading,
         queries=queries,
         gallery=gallery,
@@ -103,8 +103,8 @@ def csv(
 
 def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
     """The group of each image and the groups' names; none if one group has all images."""
-    found = indexed(listing.columns.get("group", []), "groups")
-    names, groups = found.names, found.places
+    group_index = indexed(listing.columns.get("group", []), "groups")
+    names, groups = group_index.names, group_index.places
     if len(names) < 2:
         return None, ()
     if "" in names:
@@ -114,7 +114,7 @@ def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
 
 
 def _official(listing: Table) -> Tensor | None:
-    """The part of each image; without a test part validation is it, as in OML."""
+    """The part of each image; without a test part, validation tests, as in OML."""
     if "split" not in listing.columns:
         return None
     return tested_parts(torch.tensor(listing.columns["split"], dtype=torch.int64))
@@ -126,8 +126,8 @@ def _tests_on_validation(listing: Table) -> bool:
 
 
 def _flags(listing: Table, column: str) -> Tensor | None:
-    given = listing.columns.get(column)
-    return None if given is None else torch.tensor(given, dtype=torch.bool)
+    flags = listing.columns.get(column)
+    return None if flags is None else torch.tensor(flags, dtype=torch.bool)
 
 
 def _notes(listing: Table) -> Iterator[str]:
@@ -157,24 +157,26 @@ def _overlapping(
         )
 
 
-def _unasked(
+def _flag_notes(
     path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
 ) -> Iterator[str]:
-    """Notes on images that may be tested and are neither query nor gallery."""
+    """Notes on test images that are neither query nor gallery."""
     if queries is None or gallery is None:
         return
     tested = torch.ones_like(queries) if official is None else official == TEST
-    asks, found = bool((tested & queries).any()), bool((tested & gallery).any())
-    if asks != found:
-        there, lacks = ("queries", "gallery") if asks else ("a gallery", "queries")
-        raise DataError(f"'{path}' has {there} to test and no {lacks}; mark some images as such.")
-    unasked = int((tested & ~queries & ~gallery).sum())
-    if not asks:
+    has_queries, has_gallery = bool((tested & queries).any()), bool((tested & gallery).any())
+    if has_queries != has_gallery:
+        present, missing = ("queries", "gallery") if has_queries else ("a gallery", "queries")
+        raise DataError(
+            f"'{path}' has {present} to test and no {missing}; mark some images as such."
+        )
+    unused = int((tested & ~queries & ~gallery).sum())
+    if not has_queries:
         yield f"'{path}' marks no image to test as query or gallery: each asks for all others."
-    elif unasked:
-        yield f"images to test that are neither query nor gallery, and not used: {unasked}."
+    elif unused:
+        yield f"images to test that are neither query nor gallery, and not used: {unused}."
 
 
 def _too_few(classes: Sequence[str], path: Path) -> DataError:
-    found = f"images of one class only, '{classes[0]}'" if classes else "no images"
-    return DataError(f"'{path}' has {found}; it needs images of two classes or more.")
+    content = f"images of one class only, '{classes[0]}'" if classes else "no images"
+    return DataError(f"'{path}' has {content}; it needs images of two classes or more.")

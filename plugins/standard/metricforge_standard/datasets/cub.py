@@ -44,7 +44,7 @@ def cub(
         Learning Reality Check, 2020.
     """
     check_size(size, "cub")
-    folder, _ = _CUB.found(path or root, _FILES)
+    folder, _ = _CUB.locate(path or root, _FILES)
     names = {
         row.number(0, _CLASSES): row.cells[1].strip()
         for row in read_rows(folder / "classes.txt", 2)

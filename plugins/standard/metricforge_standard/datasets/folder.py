@@ -23,7 +23,7 @@ from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._levels import Label, Levels, read_levels
-from metricforge_standard.datasets._notes import converted, counted, of_depth, of_one_image
+from metricforge_standard.datasets._notes import converted, counted, of_depth, single_image_note
 from metricforge_standard.datasets._pixels import check_size, read_by
 
 
@@ -85,22 +85,22 @@ def folder(
         )
     if index and not path.is_dir():
         raise UsageError(f"option 'index' of dataset 'folder' is for folders, not for '{path}'.")
-    for option, place in (("cache", cache), ("index", index)):
-        if place:
-            _check_outside(path, option, place)
-    found = _of_folder(path, index) if path.is_dir() else _of_archive(path)
-    # A tree with an index is one that takes long to list: it is not listed again to count.
+    for option, target in (("cache", cache), ("index", index)):
+        if target:
+            _check_outside(path, option, target)
+    tree = _of_folder(path, index) if path.is_dir() else _of_archive(path)
+    # A tree with an index takes long to list: it is not listed again to count by-files.
     beside = tuple(asides(path)) if path.is_dir() and not index else ()
-    levels = read_levels(list(found.counts), label, parts)
+    levels = read_levels(list(tree.counts), label, parts)
     order = levels.order()
     classes = tuple(dict.fromkeys(levels.classes[name] for name in order))
     if len(classes) < 2:
         raise _too_few(classes, path)
-    each = _Each(order, torch.tensor([found.counts[name] for name in order], dtype=torch.int64))
+    each = _Each(order, torch.tensor([tree.counts[name] for name in order], dtype=torch.int64))
     labels = each.places(levels.classes, classes)
     group_names = tuple(sorted(set((levels.groups or {}).values()), key=natural_key))
     official = None if levels.parts is None else tested_parts(each.values(levels.parts))
-    images, shape = found.images(order), (3 if color else 1, size, size)
+    images, shape = tree.images(order), (3 if color else 1, size, size)
     reading = read_by(depth, "folder")
     dataset = Dataset(
         name=_name(path),
@@ -112,9 +112,9 @@ def folder(
         group_names=group_names,
         official=official,
         notes=(
-            *found.notes,
+            *tree.notes,
             *levels.notes,
-            *_of_one(labels, classes),
+            *_single_image_notes(labels, classes),
             *([_of_parts(levels, official, labels)] if official is not None else []),
             *beside,
             converted(images, shape),
@@ -127,17 +127,17 @@ def folder(
     return dataset if broken == "refuse" else without_broken(dataset)
 
 
-def _check_outside(path: Path, option: str, place: Path) -> None:
+def _check_outside(path: Path, option: str, target: Path) -> None:
     """UsageError for a path among the images, where a written file would count as one."""
-    if lies_among(place, path) or place.resolve() == path.resolve():
+    if lies_among(target, path) or target.resolve() == path.resolve():
         raise UsageError(
-            f"option '{option}' of dataset 'folder': '{place}' lies in the folder of the "
+            f"option '{option}' of dataset 'folder': '{target}' lies in the folder of the "
             f"images; name a place outside of '{path}', or hide it with a dot before its name."
         )
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Tree:
     """The number of images in each folder, by its path, and the images of folders in an order."""
 
     counts: Mapping[str, int]
@@ -156,11 +156,11 @@ class _Each:
         return torch.tensor([of_folder[name] for name in self.order]).repeat_interleave(self.counts)
 
     def places(self, of_folder: Mapping[str, str], names: Sequence[str]) -> Tensor:
-        place = {name: number for number, name in enumerate(names)}
-        return self.values({name: place[value] for name, value in of_folder.items()})
+        index = {name: number for number, name in enumerate(names)}
+        return self.values({name: index[value] for name, value in of_folder.items()})
 
 
-def _of_folder(path: Path, index: Path | None) -> _Found:
+def _of_folder(path: Path, index: Path | None) -> _Tree:
     walked = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
     outputs = [name for name, each in walked.items() if each.is_output]
     folders = {name: each for name, each in walked.items() if not each.is_output}
@@ -175,28 +175,28 @@ def _of_folder(path: Path, index: Path | None) -> _Found:
     counts = {name: len(each.names) for name, each in folders.items()}
 
     def images(order: Sequence[str]) -> Paths:
-        found = Paths()
+        paths = Paths()
         for name in order:
-            found.add(folders[name].path, folders[name].names, folders[name].sizes)
-        return found
+            paths.add(folders[name].path, folders[name].names, folders[name].sizes)
+        return paths
 
-    return _Found(counts, images, notes)
+    return _Tree(counts, images, notes)
 
 
-def _of_archive(path: Path) -> _Found:
+def _of_archive(path: Path) -> _Tree:
     members = read_archive(path)
     above = below_shared(members.paths)
-    places: dict[str, array[int]] = {}
-    for place, name in enumerate(members.paths):
+    indices: dict[str, array[int]] = {}
+    for index, name in enumerate(members.paths):
         label, slash, _ = name.removeprefix(above).rpartition("/")
         if not slash:
-            raise _loose(members[place].name)
-        places.setdefault(label, array("q")).append(place)
+            raise _loose(members[index].name)
+        indices.setdefault(label, array("q")).append(index)
 
     def images(order: Sequence[str]) -> Chosen:
-        return Chosen(members, array("q", chain.from_iterable(places[name] for name in order)))
+        return Chosen(members, array("q", chain.from_iterable(indices[name] for name in order)))
 
-    return _Found({name: len(each) for name, each in places.items()}, images)
+    return _Tree({name: len(each) for name, each in indices.items()}, images)
 
 
 def _name(path: Path) -> str:
@@ -210,17 +210,17 @@ def _of_outputs(names: Sequence[str]) -> Iterator[str]:
         yield f"folders that metricforge wrote (runs, models, indexes), skipped: {counted(names)}."
 
 
-def _of_empty(names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
-    """A note on folders without images, except those that enclose `others`."""
-    around = {str(place) for name in (*names, *others) for place in PurePosixPath(name).parents}
+def _of_empty(names: Sequence[str], enclosed: Sequence[str]) -> Iterator[str]:
+    """A note on folders without images that enclose no others and none of `enclosed`."""
+    around = {str(parent) for name in (*names, *enclosed) for parent in PurePosixPath(name).parents}
     if empty := [name for name in names if name not in around]:
         yield f"folders without images, which are no classes: {counted(empty)}."
 
 
-def _of_one(labels: Tensor, classes: Sequence[str]) -> Iterator[str]:
-    single = [classes[place] for place in (labels.bincount() == 1).nonzero().flatten().tolist()]
+def _single_image_notes(labels: Tensor, classes: Sequence[str]) -> Iterator[str]:
+    single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     if single:
-        yield of_one_image(single)
+        yield single_image_note(single)
 
 
 def _of_parts(levels: Levels, official: Tensor, labels: Tensor) -> str:
@@ -240,5 +240,5 @@ def _loose(image: str) -> DataError:
 
 
 def _too_few(classes: Sequence[str], path: Path) -> DataError:
-    found = f"images of one class only, '{classes[0]}'" if classes else "no images"
-    return DataError(f"folder '{path}' has {found}; it needs a folder of images for each class.")
+    content = f"images of one class only, '{classes[0]}'" if classes else "no images"
+    return DataError(f"folder '{path}' has {content}; it needs a folder of images for each class.")

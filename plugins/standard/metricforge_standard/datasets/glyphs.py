@@ -42,16 +42,16 @@ def glyphs(*, per_class: int = 20, size: int = 28, seed: int = 0) -> Dataset:
     """
     check_size(size, "glyphs")
     _check(per_class, seed)
-    found = _classes()
-    scripts = tuple(dict.fromkeys(each.character.script for each in found))
-    groups = torch.tensor([scripts.index(each.character.script) for each in found])
+    chosen = _classes()
+    scripts = tuple(dict.fromkeys(each.character.script for each in chosen))
+    groups = torch.tensor([scripts.index(each.character.script) for each in chosen])
     tested = torch.tensor([script in TEST_SCRIPTS for script in scripts])
-    labels = torch.arange(len(found)).repeat_interleave(per_class)
+    labels = torch.arange(len(chosen)).repeat_interleave(per_class)
     return Dataset(
         name="glyphs",
-        images=_images(found, per_class, size, seed),
+        images=_images(chosen, per_class, size, seed),
         labels=labels,
-        classes=tuple(each.character.name for each in found),
+        classes=tuple(each.character.name for each in chosen),
         shape=(1, size, size),
         groups=groups[labels],
         group_names=scripts,
@@ -74,19 +74,19 @@ def _classes() -> list[Glyph]:
     fonts, drawn, compared = list(faces()), [], []
     for character in candidates():
         drawings = [font.drawings(character.sign) for font in fonts]
-        there = [drawing for drawing in drawings if drawing is not None]
-        if there:
-            plain, widened = torch.from_numpy(np.stack(there)).unbind(1)
+        available = [drawing for drawing in drawings if drawing is not None]
+        if available:
+            plain, widened = torch.from_numpy(np.stack(available)).unbind(1)
             drawn.append(Glyph(character, plain))
             compared.append(widened)
-    return [drawn[place] for place in distinct(compared)]
+    return [drawn[index] for index in distinct(compared)]
 
 
-def _images(found: Sequence[Glyph], per_class: int, size: int, seed: int) -> Tensor:
+def _images(chosen: Sequence[Glyph], per_class: int, size: int, seed: int) -> Tensor:
     """The images of every class in turn, uint8 [C * per_class, 1, size, size]."""
     images = []
-    for each in found:
-        # By its own code point: its images stay as they are when another class comes or goes.
+    for each in chosen:
+        # By its own code point: its images don't change if another class is added or removed.
         rng = np.random.default_rng((seed, ord(each.character.sign)))
         poses = torch.from_numpy(rng.uniform(-1, 1, (per_class, POSES)))
         order = torch.from_numpy(rng.permutation(len(each.drawings)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.errors import DataError
 from metricforge_standard.datasets._labels import flags, indexed, parts
-from metricforge_standard.datasets._notes import counted, of_one_image
+from metricforge_standard.datasets._notes import counted, single_image_note
 from metricforge_standard.datasets._npz_arrays import FLAGS, Arrays, read_arrays
 from metricforge_standard.datasets._pixels import check_size, resized
 
@@ -44,18 +44,18 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'npz': '{path}' {what}.")
-    found = read_arrays(path)
-    named = indexed(found.labels, found.what("labels"))
-    labels, classes = named.places, named.names
+    arrays = read_arrays(path)
+    label_index = indexed(arrays.labels, arrays.what("labels"))
+    labels, classes = label_index.places, label_index.names
     if len(classes) < 2:
         raise DataError(
             f"'{path}' has images of one class only, '{classes[0]}'; it needs two or more."
         )
-    groups, group_names = _groups(found)
-    official = _official(found)
-    queries, gallery = (_flag(found, name) for name in FLAGS)
-    _check_asked(path, queries, gallery, official)
-    images = _resized(found.channels_first(), size)
+    groups, group_names = _groups(arrays)
+    official = _official(arrays)
+    queries, gallery = (_flag(arrays, name) for name in FLAGS)
+    _check_flags(path, queries, gallery, official)
+    images = _resized(arrays.channels_first(), size)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     return Dataset(
         name=path.stem,
@@ -67,11 +67,11 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
         group_names=group_names,
         official=official,
         notes=(
-            *named.notes,
-            *([of_one_image(single)] if single else []),
-            *_notes(found, labels, official),
+            *label_index.notes,
+            *([single_image_note(single)] if single else []),
+            *_notes(arrays, labels, official),
         ),
-        warnings=named.warnings,
+        warnings=label_index.warnings,
         queries=queries,
         gallery=gallery,
     )
@@ -83,51 +83,53 @@ def _resized(images: Tensor, size: int | None) -> Tensor:
     return torch.cat([resized(channel, size) for channel in images.unbind(1)], 1)
 
 
-def _groups(found: Arrays) -> tuple[Tensor | None, tuple[str, ...]]:
+def _groups(arrays: Arrays) -> tuple[Tensor | None, tuple[str, ...]]:
     """The group of each image and the groups' names; none if one group has all images."""
-    if "groups" not in found.extra:
+    if "groups" not in arrays.extra:
         return None, ()
-    groups = indexed(found.extra["groups"], found.what("groups"))
+    groups = indexed(arrays.extra["groups"], arrays.what("groups"))
     return (groups.places, groups.names) if len(groups.names) > 1 else (None, ())
 
 
-def _official(found: Arrays) -> Tensor | None:
-    if found.trained is not None:
-        place = torch.arange(len(found.labels))
-        return torch.where(place < found.trained, TRAIN, TEST)
-    given = found.extra.get("split")
-    return None if given is None else parts(given, found.what("split"))
+def _official(arrays: Arrays) -> Tensor | None:
+    if arrays.trained is not None:
+        index = torch.arange(len(arrays.labels))
+        return torch.where(index < arrays.trained, TRAIN, TEST)
+    split = arrays.extra.get("split")
+    return None if split is None else parts(split, arrays.what("split"))
 
 
-def _flag(found: Arrays, name: str) -> Tensor | None:
-    if (name in found.extra) and not all(flag in found.extra for flag in FLAGS):
-        raise DataError(f"'{found.path}' has the array '{name}' alone; give both or neither.")
-    given = found.extra.get(name)
-    return None if given is None else flags(given, found.what(name))
+def _flag(arrays: Arrays, name: str) -> Tensor | None:
+    if (name in arrays.extra) and not all(flag in arrays.extra for flag in FLAGS):
+        raise DataError(f"'{arrays.path}' has the array '{name}' alone; give both or neither.")
+    values = arrays.extra.get(name)
+    return None if values is None else flags(values, arrays.what(name))
 
 
-def _check_asked(
+def _check_flags(
     path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
 ) -> None:
     if queries is None or gallery is None:
         return
     tested = torch.ones_like(queries) if official is None else official == TEST
-    asks, found = bool((tested & queries).any()), bool((tested & gallery).any())
-    if asks != found:
-        there, lacks = ("queries", "gallery") if asks else ("a gallery", "queries")
-        raise DataError(f"'{path}' has {there} to test and no {lacks}; mark some images as such.")
+    has_queries, has_gallery = bool((tested & queries).any()), bool((tested & gallery).any())
+    if has_queries != has_gallery:
+        present, missing = ("queries", "gallery") if has_queries else ("a gallery", "queries")
+        raise DataError(
+            f"'{path}' has {present} to test and no {missing}; mark some images as such."
+        )
 
 
-def _notes(found: Arrays, labels: Tensor, official: Tensor | None) -> Iterator[str]:
-    if found.unused:
-        yield f"arrays of '{found.path}' that are not used: {counted(found.unused)}."
+def _notes(arrays: Arrays, labels: Tensor, official: Tensor | None) -> Iterator[str]:
+    if arrays.unused:
+        yield f"arrays of '{arrays.path}' that are not used: {counted(arrays.unused)}."
     if official is None:
         return
     of_class = torch.stack((labels, official)).unique(dim=1)[0]
     twice = int((of_class.bincount() > 1).sum())
     if twice:
         yield (
-            f"{twice} of the classes of '{found.path}' are in more than one part of its split, "
+            f"{twice} of the classes of '{arrays.path}' are in more than one part of its split, "
             "which therefore is not the default: --split official takes it all the same, as a "
             "closed set."
         )

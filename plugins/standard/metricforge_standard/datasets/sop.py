@@ -43,7 +43,7 @@ def sop(
     Reference: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016.
     """
     check_size(size, "sop")
-    folder, _ = _SOP.found(path or root, _PARTS)
+    folder, _ = _SOP.locate(path or root, _PARTS)
     listed, kinds = Listed(folder), dict[int, str]()
     bounds = ((1, _TO_TRAIN), (_TO_TRAIN + 1, _CLASSES))
     for part, (first, last) in zip(_PARTS, bounds, strict=True):

@@ -49,8 +49,8 @@ class TensorBoard:
         if record["step"] % self.every:
             return
         speed = record["images"] / max(record["seconds"], 1e-9)
-        told = {name: record[name] for name in OF_STEPS} | {"images_per_second": speed}
-        self._write("step", told, record["step"])
+        metrics = {name: record[name] for name in OF_STEPS} | {"images_per_second": speed}
+        self._write("step", metrics, record["step"])
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
         """Write the means and health of an epoch, and its scores on validation classes."""

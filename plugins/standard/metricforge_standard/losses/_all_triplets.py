@@ -1,9 +1,9 @@
-"""The triplet loss over all triplets of a batch, exact, and without listing one of them.
+"""The triplet loss over all triplets of a batch, exact, and without a list of them.
 
 An anchor's positive at the distance d contributes with every negative nearer than d + margin. So
-all that the sum and its gradient need is, for each positive, how many negatives are nearer than
-its threshold, and for each negative, how many thresholds lie beyond it. The same holds for any
-rising function of the distance, on whose scale all of this is done.
+the sum and its gradient only need, for each positive, how many negatives are nearer than its
+threshold, and for each negative, how many thresholds lie beyond it. The same holds for any rising
+function of the distance, on whose scale the computation works.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 from metricforge.pairwise import Gradient, Tile, Tiling, precise
 from metricforge_standard.losses._triplet_sum import Comparison, TripletSum
 
-# From this many positives an anchor, ranking beats a pass over the negatives for each.
+# From this many positives an anchor on, ranking is faster than a pass for each of them.
 MANY = 40
 
 
 def sum_over_all_triplets(
     embeddings: Tensor, labels: Tensor, anchors: int | None, by: Comparison
 ) -> TripletSum:
-    """The cost `by` which triplets are compared, summed over all of embeddings [B, D], labels [B].
+    """The sum of the cost `by` over all triplets of embeddings [B, D] with labels [B].
 
-    Memory is O(tile x B); time that of three products of B x B x D and, for the hinge,
-    O(B^2 log B); for `soft`, which has no such short cut, O(B^2) for each positive of an anchor.
+    Memory is O(tile x B); time is three products of B x B x D plus, for the hinge, O(B^2 log B), or
+    for `soft`, which has no such short cut, O(B^2) for each positive of an anchor.
     """
     tiling = Tiling(embeddings, labels, anchors)
     gradient = Gradient(tiling)
@@ -40,13 +40,13 @@ def sum_over_all_triplets(
         near, columns = tile.positives(most, missing=-torch.inf, largest=True)
         tile.hide_same(torch.inf)
         if most >= MANY and by.soft is None:
-            slopes, nearer, found = _ranked(tiling, tile, near + by.margin)
+            slopes, nearer, sums = _ranked(tiling, tile, near + by.margin)
         else:
-            slopes, nearer, found = _one_by_one(tiling, tile, near + by.margin, by.soft)
-        loss, active = loss + found[0], active + found[1]
-        # Back in their places, the positives pull where the negatives push.
-        there = near > -torch.inf
-        values.scatter_(1, columns, torch.where(there, near, values.gather(1, columns)))
+            slopes, nearer, sums = _by_threshold(tiling, tile, near + by.margin, by.soft)
+        loss, active = loss + sums[0], active + sums[1]
+        # Scattered back to their columns, the positives pull where the negatives push.
+        valid = near > -torch.inf
+        values.scatter_(1, columns, torch.where(valid, near, values.gather(1, columns)))
         slopes.neg_().scatter_add_(1, columns, nearer)
         by.unscale_(slopes, values)
         gradient.of_distances(tile, slopes, values)
@@ -57,7 +57,7 @@ def sum_over_all_triplets(
 Counted = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]
 
 
-def _one_by_one(tiling: Tiling, tile: Tile, thresholds: Tensor, soft: float | None) -> Counted:
+def _by_threshold(tiling: Tiling, tile: Tile, thresholds: Tensor, soft: float | None) -> Counted:
     """The slopes by each negative [R, B] and each positive [R, K], the loss and the active count.
 
     A pass over the negatives for each of the K thresholds.
@@ -78,7 +78,7 @@ def _one_by_one(tiling: Tiling, tile: Tile, thresholds: Tensor, soft: float | No
             beyond.sigmoid_()
         nearer[:, k] = beyond.sum(1)
         slopes.add_(beyond)
-    # What is hidden has no slope, and must not make it NaN.
+    # Hidden entries have no slope, and must not make it NaN.
     tile.hide_same(1.0)
     return slopes, nearer, (loss, active)
 
@@ -93,7 +93,7 @@ def _ranked(tiling: Tiling, tile: Tile, thresholds: Tensor) -> Counted:
     histogram = thresholds.new_zeros(len(thresholds), most + 1).scatter_add_(1, rank, ones)
     nearer = histogram.cumsum(1)[:, :-1]
     slopes = tiling.spare(tile, 0).copy_(rank).neg_().add_(most)
-    # What is hidden has no slope, and must not make it NaN.
+    # Hidden entries have no slope, and must not make it NaN.
     tile.hide_same(1.0)
     exact = precise(distances.device)
     pushed = torch.mul(slopes, distances, out=tiling.spare(tile, 1)).sum(1).to(exact).sum()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def highest(values: Tensor, anchor: Tensor, count: int, start: float) -> Tensor:
-    """The highest value [B] of each anchor's pairs, from values [M]; `start` where it has none."""
+    """The highest value [B] of each anchor's pairs, from values [M]; `start` if it has none."""
     return values.new_full((count,), start).scatter_reduce(0, anchor, values, "amax")
 
 
@@ -22,7 +22,7 @@ def log_sum_exp(values: Tensor, anchor: Tensor, count: int, start: float) -> Ten
     A `start` of -inf adds nothing; an anchor without values then has -inf, with no gradient.
     """
     top = highest(values.detach(), anchor, count, start)
-    # What has no values has no top to be measured from.
+    # An anchor without values has no top to subtract.
     top = torch.where(top == -torch.inf, 0.0, top)
     total = sums((values - top[anchor]).exp(), anchor, count) + (start - top).exp()
     empty = total == 0

@@ -9,12 +9,12 @@ from metricforge.contracts import Triplets
 from metricforge.pairwise import precise
 from metricforge_standard.losses._triplet_sum import Comparison, TripletSum
 
-# Triplets at a time: their rows stay in a processor's cache; a GPU is kept busy by more.
+# Triplets at a time: their rows fit the cache of a CPU; more of them keep a GPU busy.
 ON_CPU, ON_DEVICE = 2**10, 2**18
 
 
 def sum_over_listed(embeddings: Tensor, triplets: Triplets, by: Comparison) -> TripletSum:
-    """The cost `by` which triplets of embeddings [B, D] are compared, summed over them.
+    """The sum of the cost `by` over listed triplets of embeddings [B, D].
 
     Distances are those of the differences, in float32 at least; where two rows coincide, their
     gradient is zero. Memory is O(B D), not O(M D).

@@ -1,4 +1,4 @@
-"""What the triplet loss sums over triplets, and how it compares the two distances of each."""
+"""The sum of the triplet loss, and its comparison of the two distances of a triplet."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FLOOR = 1e-4
 
 @dataclass
 class TripletSum:
-    """The sum of a loss over triplets, how many are active, how many there are, the gradient.
+    """The sum of a loss over triplets, the active ones, their total number, the gradient.
 
-    `loss` and `active` are 0-d tensors, float64 where there is that, `gradient` is [B, D].
+    `loss` and `active` are 0-d tensors, float64 if the device has it; `gradient` is [B, D].
     """
 
     loss: Tensor
@@ -31,7 +31,7 @@ class TripletSum:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A triplet's violation v = f(d(a, p)) - f(d(a, n)) + margin, and what it costs.
+    """A triplet's violation v = f(d(a, p)) - f(d(a, n)) + margin, and its cost.
 
     `scale` is f: the distance, its square, or log(d^2 + 1e-4) / 2, which is the logarithm down to
     d = 0.01. The cost is the hinge max(0, v), or soft * log(1 + exp(v / soft)).
@@ -58,7 +58,7 @@ class Comparison:
         return squares.sqrt_()
 
     def unscale_(self, slopes: Tensor, values: Tensor) -> None:
-        """Slopes by f become slopes by the distance, and values of f distances, in place."""
+        """Turn slopes by f into slopes by the distance, in place; overwrites `values`."""
         if self.scale == "distance":
             return
         if self.scale == "log":
@@ -71,13 +71,13 @@ class Comparison:
             slopes.mul_(2)
 
     def pull(self, slopes: Tensor, distances: Tensor) -> Tensor:
-        """f'(d) / d times slopes by f: what the difference of two embeddings is scaled by."""
+        """f'(d) / d times slopes by f: the factor of the difference of two embeddings."""
         if self.scale == "squared":
             return 2 * slopes
         if self.scale == "log":
             return slopes / (distances.square() + FLOOR)
-        # Between rows that coincide the difference is zero: so is the gradient, not NaN. The
-        # square of a smaller distance has no digits.
+        # The difference of equal rows is zero: so is the gradient, not NaN. The square of a
+        # smaller distance underflows.
         return slopes / distances.clamp(min=torch.finfo(distances.dtype).tiny ** 0.5)
 
     def cost(self, violation: Tensor) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,6 @@ def _listings(pairs: Pairs, images: int) -> Tensor:
     """How often the two images of each pair [M] are listed, from either side."""
     anchor, other, _ = pairs
     keys = torch.minimum(anchor, other) * images + torch.maximum(anchor, other)
-    # By sorting, for unique() would wait for the device.
+    # By sorting, because unique() would wait for the device.
     ordered = keys.sort().values
     return torch.searchsorted(ordered, keys, right=True) - torch.searchsorted(ordered, keys)

@@ -75,10 +75,10 @@ class MultiSimilarity:
             chosen = torch.where(pairs.same, far, close)
         anchors = torch.zeros(count, device=rows.device).index_fill_(0, pairs.anchor, 1.0).sum()
         loss = rows.new_zeros(())
-        for wanted, scale in ((pairs.same, -self.alpha), (~pairs.same, self.beta)):
-            kept = (wanted & chosen).nonzero().squeeze(1)
-            powers = scale * (similarity[kept] - self.base)
-            loss = loss + log_sum_exp(powers, pairs.anchor[kept], count, 0.0).sum() / abs(scale)
+        for mask, scale in ((pairs.same, -self.alpha), (~pairs.same, self.beta)):
+            indices = (mask & chosen).nonzero().squeeze(1)
+            powers = scale * (similarity[indices] - self.base)
+            loss = loss + log_sum_exp(powers, pairs.anchor[indices], count, 0.0).sum() / abs(scale)
         return Counted((loss + rows[:0].sum()) / anchors.clamp(min=1), chosen.sum())
 
     def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Counted:
@@ -86,8 +86,8 @@ class MultiSimilarity:
         gradient = Gradient(tiling)
         loss, active = torch.zeros(2, dtype=precise(rows.device), device=rows.device)
         for tile in tiling.similarities() if len(labels) > 1 else ():
-            found, count, slopes = self._of_tile(tiling, tile)
-            loss, active = loss + found.to(loss.dtype).sum(), active + count.to(loss.dtype).sum()
+            losses, count, slopes = self._of_tile(tiling, tile)
+            loss, active = loss + losses.to(loss.dtype).sum(), active + count.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
         anchored = max(len(tiling.anchors), 1)
         value, slope = loss / anchored, gradient.in_batch_order() / anchored
@@ -106,14 +106,14 @@ class MultiSimilarity:
             count = mask.sign_().clamp_(min=0).sum(1)
         count = count + (together < torch.inf).sum(1)
         slopes = tile.values.sub_(self.base).mul_(self.beta)
-        apart, pushes = _log_one_plus_sum_exp(slopes, mask)
-        pull, pulls = _log_one_plus_sum_exp((together - self.base).mul_(-self.alpha), None)
+        apart, pushes = _log1p_sum_exp(slopes, mask)
+        pull, pulls = _log1p_sum_exp((together - self.base).mul_(-self.alpha), None)
         slopes[:, tile.window].sub_(pulls)
         return apart / self.beta + pull / self.alpha, count, pushes
 
 
-def _log_one_plus_sum_exp(powers: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """log(1 + sum of exp) over each row [R, M], and its slope by each power, in their place."""
+def _log1p_sum_exp(powers: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """log(1 + sum of exp) over each row [R, M], and its slope by each power, in place."""
     top = powers.amax(1).clamp(min=0)
     powers.sub_(top[:, None]).exp_()
     if mask is not None:

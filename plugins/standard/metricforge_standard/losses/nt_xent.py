@@ -44,8 +44,8 @@ class NTXent:
     def _of_listed(self, rows: Tensor, pairs: Pairs) -> Tensor:
         power = dot_products(rows, pairs.anchor, pairs.other) / self.temperature
         positive, negative = (part.nonzero().squeeze(1) for part in (pairs.same, ~pairs.same))
-        others = log_sum_exp(power[negative], pairs.anchor[negative], len(rows), -torch.inf)
-        loss = -F.logsigmoid(power[positive] - others[pairs.anchor[positive]])
+        negatives = log_sum_exp(power[negative], pairs.anchor[negative], len(rows), -torch.inf)
+        loss = -F.logsigmoid(power[positive] - negatives[pairs.anchor[positive]])
         return (loss.sum() + rows[:0].sum()) / max(len(positive), 1)
 
     def _of_all(self, rows: Tensor, labels: Tensor, anchors: int | None) -> Tensor:
@@ -54,8 +54,8 @@ class NTXent:
         loss = torch.zeros((), dtype=precise(rows.device), device=rows.device)
         count = int(tiling.classes.positives(tiling.anchors).sum())
         for tile in tiling.similarities() if count and len(tiling.classes.size) > 1 else ():
-            found, slopes = self._of_tile(tiling, tile)
-            loss += found.to(loss.dtype).sum()
+            losses, slopes = self._of_tile(tiling, tile)
+            loss += losses.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
         scale = max(count, 1)
         slope = gradient.in_batch_order() / (scale * self.temperature)
@@ -69,10 +69,10 @@ class NTXent:
         tile.hide_same(-torch.inf)
         top = power.amax(1, keepdim=True)
         total = power.sub_(top).exp_().sum(1, keepdim=True)
-        # How far the negatives outweigh each positive; -inf where there is none.
+        # By how much the negatives outweigh each positive; -inf without a positive.
         outweighed = (top + total.log()) - together
         share = outweighed.sigmoid()
         power.mul_(share.sum(1, keepdim=True) / total)
         power[:, tile.window].sub_(share)
-        # softplus would leave out the last digits of a large value.
+        # softplus would lose the last digits of a large value.
         return -F.logsigmoid(-outweighed).sum(1), power

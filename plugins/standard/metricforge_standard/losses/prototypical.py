@@ -38,8 +38,11 @@ class Prototypical:
         wide = embeddings if embeddings.dtype.itemsize > 2 else embeddings.float()
         rows = wide[classes.order_there]
         # Sorting by class keeps the order of the batch within a class.
-        place = range(len(rows)) - classes.start[classes.of_row]
-        support, queries = (classes.there((place < self.shot).nonzero()[0]), place >= self.shot)
+        position = range(len(rows)) - classes.start[classes.of_row]
+        support, queries = (
+            classes.there((position < self.shot).nonzero()[0]),
+            position >= self.shot,
+        )
         of_query = classes.there(queries.nonzero()[0])
         if len(of_query) == 0:
             return wide[:0].sum()

@@ -30,12 +30,12 @@ class Sum(nn.Module):
         if len(losses) < 2:
             raise UsageError(f"sum needs two losses or more, as in {EXAMPLE}.")
         self.weights = (1.0,) * len(losses) if weights is None else weights
-        # Said this way round, the comparison is false for NaN.
+        # Written this way, the comparison is false for NaN.
         above = all(0 < weight < float("inf") for weight in self.weights)
         if len(self.weights) != len(losses) or not above:
             raise UsageError(f"sum needs weights of {len(losses)} numbers above 0, as 1+0.5.")
         self._each: list[Any] = [build(spec) for spec in losses.values()]
-        # Those that learn, by the names that they were given.
+        # The losses with parameters, by their option names.
         self.learning = nn.ModuleDict(
             {
                 name: loss
@@ -52,9 +52,9 @@ class Sum(nn.Module):
             raise UsageError(f"sum: {', '.join(losses.values())} compare nothing alike.")
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
-        found = (
+        values = (
             weight * loss(embeddings, labels, tuples)
             for weight, loss in zip(self.weights, self._each, strict=True)
         )
-        total: Tensor = sum(found, start=embeddings.new_zeros(()))
+        total: Tensor = sum(values, start=embeddings.new_zeros(()))
         return total

@@ -58,8 +58,8 @@ class SupCon:
         loss = torch.zeros((), dtype=precise(rows.device), device=rows.device)
         with_positives = int((tiling.classes.positives(tiling.anchors) > 0).sum())
         for tile in tiling.similarities() if with_positives else ():
-            found, slopes = self._of_tile(tiling, tile)
-            loss += found.to(loss.dtype).sum()
+            losses, slopes = self._of_tile(tiling, tile)
+            loss += losses.to(loss.dtype).sum()
             gradient.of_similarities(tile, slopes)
         scale = max(with_positives, 1)
         slope = gradient.in_batch_order() / (scale * self.temperature)

@@ -74,13 +74,13 @@ class Triplet:
     ) -> Counted:
         """The loss, and the number of triplets that violate the margin."""
         if isinstance(tuples, AllTriplets):
-            found = sum_over_all_triplets(embeddings, labels, tuples.anchors, self._by)
+            result = sum_over_all_triplets(embeddings, labels, tuples.anchors, self._by)
         else:
-            found = sum_over_listed(embeddings, tuples, self._by)
-        total = torch.as_tensor(found.total, device=found.active.device)
-        mean_over = found.active if self.active_only and self.soft is None else total
+            result = sum_over_listed(embeddings, tuples, self._by)
+        total = torch.as_tensor(result.total, device=result.active.device)
+        mean_over = result.active if self.active_only and self.soft is None else total
         count = mean_over.clamp(min=1)
-        dtype = found.gradient.dtype
-        slope = found.gradient / count.to(dtype)
-        value = scored(embeddings, (found.loss / count).to(dtype), slope)
-        return Counted(value, found.active)
+        dtype = result.gradient.dtype
+        slope = result.gradient / count.to(dtype)
+        value = scored(embeddings, (result.loss / count).to(dtype), slope)
+        return Counted(value, result.active)

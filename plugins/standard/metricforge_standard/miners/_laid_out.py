@@ -14,8 +14,8 @@ class LaidOutPairs:
     kind = Pairs
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Pairs:
-        place = torch.arange(len(labels), device=labels.device)
-        return Pairs(place[0::2], place[1::2], labels[0::2] == labels[1::2])
+        indices = torch.arange(len(labels), device=labels.device)
+        return Pairs(indices[0::2], indices[1::2], labels[0::2] == labels[1::2])
 
 
 class LaidOutTriplets:
@@ -24,5 +24,5 @@ class LaidOutTriplets:
     kind = Triplets
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
-        place = torch.arange(len(labels), device=labels.device)
-        return Triplets(place[0::3], place[1::3], place[2::3])
+        indices = torch.arange(len(labels), device=labels.device)
+        return Triplets(indices[0::3], indices[1::3], indices[2::3])

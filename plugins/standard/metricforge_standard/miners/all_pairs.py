@@ -49,20 +49,20 @@ class AllPairs:
         return Pairs(*(classes.there(np.ascontiguousarray(p)) for p in (anchor, other, same)))
 
 
-def distinct(total: int, wanted: int, rng: np.random.Generator) -> Indices:
-    """So many different numbers below `total`, or all, in order; memory is O(wanted)."""
-    if 2 * wanted > total:
-        left_out = distinct(total, max(total - wanted, 0), rng)
+def distinct(total: int, count: int, rng: np.random.Generator) -> Indices:
+    """`count` distinct numbers below `total`, or all, in order; memory is O(count)."""
+    if 2 * count > total:
+        left_out = distinct(total, max(total - count, 0), rng)
         return np.delete(np.arange(total), left_out)
     numbers = np.zeros(0, dtype=np.int64)
-    while len(numbers) < wanted:
-        more = rng.integers(total, size=wanted - len(numbers))
+    while len(numbers) < count:
+        more = rng.integers(total, size=count - len(numbers))
         numbers = np.unique(np.concatenate([numbers, more]))
     return numbers
 
 
 def _laid_out(counts: Indices, first: Indices) -> tuple[Indices, Indices]:
-    """Each row as often as its count, with the numbers from its `first` on."""
+    """Each row repeated by its count, with the numbers from its `first` on."""
     rows = np.repeat(np.arange(len(counts)), counts)
     before = np.cumsum(counts) - counts
     return rows, np.arange(len(rows)) - before[rows] + first[rows]

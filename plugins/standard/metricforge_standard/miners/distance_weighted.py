@@ -54,9 +54,9 @@ class DistanceWeighted:
             negative = torch.searchsorted(chances, draw.to(chances) * total, right=True)
             # Rounding must not carry a draw beyond the last that has a chance.
             last = torch.searchsorted(chances, total).clamp(max=len(labels) - 1)
-            there = near > -torch.inf
+            valid = near > -torch.inf
             negative = torch.minimum(negative, last)
-            chosen.add(tile, positive, negative, there)
+            chosen.add(tile, positive, negative, valid)
         return chosen.triplets()
 
     def _chances(self, tiling: Tiling, tile: Tile, dim: int) -> Tensor:

@@ -39,6 +39,6 @@ class EasyPositive:
             if self.negative == "hard":
                 chosen.add_one_each(tile.rows, positive.squeeze(1), lowest(tile.values)[1])
             else:
-                negative, there = nearest_beyond(tile.values, near, tiling.spare(tile))
-                chosen.add(tile, positive, negative, there)
+                negative, valid = nearest_beyond(tile.values, near, tiling.spare(tile))
+                chosen.add(tile, positive, negative, valid)
         return chosen.triplets()

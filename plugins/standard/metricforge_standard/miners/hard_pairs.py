@@ -31,8 +31,8 @@ class HardPairs:
             tile.hide_same(torch.inf)
             nearest.add(tile.values, tile.own)
         chosen.add(*nearest.chosen(), same=False)
-        one, other, same = chosen.pairs()
-        return Pairs(torch.minimum(one, other), torch.maximum(one, other), same)
+        anchor, other, same = chosen.pairs()
+        return Pairs(torch.minimum(anchor, other), torch.maximum(anchor, other), same)
 
 
 class _Nearest:
@@ -41,8 +41,8 @@ class _Nearest:
     def __init__(self, most: int, rows: Tensor) -> None:
         self.most = most
         self._limit = rows.new_full((), torch.inf if most else -torch.inf)
-        place = torch.zeros(0, dtype=torch.int64, device=rows.device)
-        self._parts = [(rows.new_zeros(0), place, place)]
+        empty = torch.zeros(0, dtype=torch.int64, device=rows.device)
+        self._parts = [(rows.new_zeros(0), empty, empty)]
         self._size = 0
 
     def add(self, values: Tensor, own: Tensor) -> None:
@@ -52,7 +52,7 @@ class _Nearest:
         row, column = row[upper], column[upper]
         self._parts.append((values[row, column], own[row], column))
         self._size += len(row)
-        # Not at every tile: choosing takes as long as there are pairs.
+        # Not at every tile: the time of choosing grows with the number of pairs.
         if self._size > 2 * self.most + values.numel():
             self._choose()
 
@@ -61,10 +61,10 @@ class _Nearest:
         return self._choose()[1:]
 
     def _choose(self) -> tuple[Tensor, Tensor, Tensor]:
-        found, anchor, other = (torch.cat(part) for part in zip(*self._parts, strict=True))
-        kept = found.topk(min(self.most, len(found)), largest=False, sorted=False)[1]
-        best = (found[kept], anchor[kept], other[kept])
-        self._parts, self._size = [best], len(kept)
-        if 0 < self.most == len(kept):
+        distances, anchor, other = (torch.cat(part) for part in zip(*self._parts, strict=True))
+        nearest = distances.topk(min(self.most, len(distances)), largest=False, sorted=False)[1]
+        best = (distances[nearest], anchor[nearest], other[nearest])
+        self._parts, self._size = [best], len(nearest)
+        if 0 < self.most == len(nearest):
             self._limit = best[0].max()
         return best

@@ -54,8 +54,8 @@ class PacedHard:
             tile.hide_same(torch.inf)
             own = tile.own
             # Where none is nearer than the positive, the nearest beyond it is the nearest of all.
-            beyond, there = nearest_beyond(tile.values, apart[own, None], tiling.spare(tile))
-            chosen.add(tile, positive[own, None], beyond, compared[own, None] & there)
+            beyond, valid = nearest_beyond(tile.values, apart[own, None], tiling.spare(tile))
+            chosen.add(tile, positive[own, None], beyond, compared[own, None] & valid)
         return chosen.triplets()
 
 

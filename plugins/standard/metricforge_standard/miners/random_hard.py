@@ -49,6 +49,6 @@ class RandomHard:
             tile.hide_same(torch.inf)
             draw = tiling.classes.there(rng.random((len(tile.rows), near.shape[1])))
             thresholds = near + (0.2 if own is None else own)
-            negative, there = nth_below(tile.values, thresholds, draw, tiling.spare(tile))
-            chosen.add(tile, positive, negative, there)
+            negative, valid = nth_below(tile.values, thresholds, draw, tiling.spare(tile))
+            chosen.add(tile, positive, negative, valid)
         return chosen.triplets()

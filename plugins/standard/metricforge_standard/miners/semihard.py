@@ -29,6 +29,6 @@ class SemiHard:
             most = int(tiling.classes.positives(tile.rows).max())
             near, positive = tile.positives(most, missing=torch.inf, largest=False)
             tile.hide_same(torch.inf)
-            negative, there = nearest_beyond(tile.values, near, tiling.spare(tile))
-            chosen.add(tile, positive, negative, there)
+            negative, valid = nearest_beyond(tile.values, near, tiling.spare(tile))
+            chosen.add(tile, positive, negative, valid)
         return chosen.triplets()

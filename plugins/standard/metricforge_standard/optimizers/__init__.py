@@ -1,1 +1,1 @@
-"""Optimizers: what makes a step of a gradient."""
+"""Optimizers, which turn gradients into steps."""

@@ -43,9 +43,9 @@ class Clustering:
         count = len(np.unique(labels))
         if count < 2:
             raise DataError("clustering needs at least two classes; hold out more.")
-        found = [agreement(labels, clusters_of(vectors, count, seed=s)) for s in range(self.seeds)]
-        values = {name: np.array([scores[name] for scores in found]) for name in DEFINITIONS}
-        # What is adjusted for chance falls below zero by chance.
+        runs = [agreement(labels, clusters_of(vectors, count, seed=s)) for s in range(self.seeds)]
+        values = {name: np.array([scores[name] for scores in runs]) for name in DEFINITIONS}
+        # A metric adjusted for chance may fall below zero.
         least = {"ami": -1.0}
         estimates = {
             name: over_seeds(each, least=least.get(name, 0.0)) for name, each in values.items()

@@ -49,13 +49,13 @@ class KNN:
                 f"knn with {self.shots[0]} labelled images needs a class of {self.shots[0] + 1}, "
                 f"and the largest here has {largest}; ask for fewer shots or hold out more."
             )
-        found = {
+        accuracies = {
             f"accuracy@{n}-labelled": np.array(
                 [self._accuracy(vectors, labels, n, repeat) for repeat in range(self.repeats)]
             )
             for n in shots
         }
-        estimates = {name: over_seeds(values) for name, values in found.items()}
+        estimates = {name: over_seeds(values) for name, values in accuracies.items()}
         definitions = {
             f"accuracy@{n}-labelled": f"fraction of images told rightly among all classes by the "
             f"nearest of {n} labelled image(s) of each; mean over classes, then over "
@@ -68,7 +68,7 @@ class KNN:
             if left
             else ()
         )
-        scores = {name: Scored(values, over="seeds") for name, values in found.items()}
+        scores = {name: Scored(values, over="seeds") for name, values in accuracies.items()}
         return Result(estimates, (*notes, *warnings_about(vectors)), definitions, scores)
 
     def _accuracy(
@@ -79,7 +79,7 @@ class KNN:
         repeat: int,
     ) -> float:
         rng = np.random.default_rng((self.seed, shots, repeat))
-        known, asked = label_some(labels, shots, rng)
-        right = nearest_label(vectors, labels, known, asked) == labels[asked]
-        _, inverse, count = np.unique(labels[asked], return_inverse=True, return_counts=True)
+        support, queries = label_some(labels, shots, rng)
+        right = nearest_label(vectors, labels, support, queries) == labels[queries]
+        _, inverse, count = np.unique(labels[queries], return_inverse=True, return_counts=True)
         return float((np.bincount(inverse, weights=right) / count).mean())

@@ -134,32 +134,32 @@ class OneShot:
 
     def _official(self, vectors: np.ndarray, images: Labelled) -> Result:
         assert self.official is not None
-        given = images.trials.get(self.official)
-        if given is None and images.trials:
+        task = images.trials.get(self.official)
+        if task is None and images.trials:
             raise unknown("official episodes", self.official, images.trials)
-        if given is None:
+        if task is None:
             raise DataError(
                 f"these images don't hold all those of the episodes '{self.official}': evaluate "
                 "the part of the dataset that they were drawn from."
             )
-        episodes = Episodes(given.support.cpu().numpy(), given.queries.cpu().numpy())
+        episodes = Episodes(task.support.cpu().numpy(), task.queries.cpu().numpy())
         values = score_episodes(vectors, episodes, self.classifier)
-        if given.measure == "error":
+        if task.measure == "error":
             values = 1 - values
         mean = over_episodes(values)
-        estimate = Estimate(mean.value, mean.low, mean.high, mean.n, given.over)
-        name = f"{given.measure}@{self.official}"
-        asked, shots = episodes.queries.shape[1], episodes.support.shape[2]
+        estimate = Estimate(mean.value, mean.low, mean.high, mean.n, task.over)
+        name = f"{task.measure}@{self.official}"
+        queries, shots = episodes.queries.shape[1], episodes.support.shape[2]
         definition = (
-            f"fraction of queries answered {'wrongly' if given.measure == 'error' else 'rightly'}, "
-            f"{episodes.way}-way {shots}-shot, mean of {len(values):,} given {given.over} of "
-            f"{asked} queries; classifier {self.classifier}"
+            f"fraction of queries answered {'wrongly' if task.measure == 'error' else 'rightly'}, "
+            f"{episodes.way}-way {shots}-shot, mean of {len(values):,} given {task.over} of "
+            f"{queries} queries; classifier {self.classifier}"
         )
         notes = warnings_about(vectors)
-        if given.over != "episodes":
+        if task.over != "episodes":
             each = ", ".join(f"{value:.3g}" for value in values)
-            notes = (f"{name} of the {given.over}: {each}", *notes)
-        scores = {name: Scored(values, over=given.over)}
+            notes = (f"{name} of the {task.over}: {each}", *notes)
+        scores = {name: Scored(values, over=task.over)}
         return Result({name: estimate}, notes, {name: definition}, scores)
 
     def _definition(self, way: int) -> str:
@@ -169,7 +169,7 @@ class OneShot:
             f"image(s) of each; mean of {self.episodes:,} episodes; classifier {self.classifier}"
         )
 
-    def _notes(self, way: int, queries: int, found: int, classes: int) -> tuple[str, ...]:
+    def _notes(self, way: int, queries: int, usable: int, classes: int) -> tuple[str, ...]:
         notes = []
         images = self.shot + queries
         if self.queries is None and queries < USUAL_QUERIES:
@@ -177,14 +177,14 @@ class OneShot:
                 f"Episodes ask {queries} of each class, not {USUAL_QUERIES}: classes have few "
                 "images."
             )
-        if found < classes:
+        if usable < classes:
             notes.append(
-                f"{classes - found} of {classes} classes have fewer than {images} images and are "
+                f"{classes - usable} of {classes} classes have fewer than {images} images and are "
                 "in no episode."
             )
         if self.way is None and way < USUAL_WAY:
             notes.append(
-                f"Episodes are {way}-way, not {USUAL_WAY}-way: {found} classes have the "
+                f"Episodes are {way}-way, not {USUAL_WAY}-way: {usable} classes have the "
                 f"{images} images that an episode needs. Chance is {1 / way:.3g}."
             )
         return tuple(notes)

@@ -81,21 +81,21 @@ class Retrieval:
         searched = len(labels) if gallery is None else len(gallery)
         index = self.index if searched >= MANY else "exact"
         scores = score_retrieval(vectors, labels, ks, queries=queries, gallery=gallery, index=index)
-        asked = labels[scores.queries]
-        if len(asked) == 0:
+        query_labels = labels[scores.queries]
+        if len(query_labels) == 0:
             raise _nothing_to_find(queries, len(labels))
         columns = self._columns(scores)
-        estimates = {name: over_queries(values, asked) for name, values in columns.items()}
-        compared = {name: Scored(values, asked) for name, values in columns.items()}
+        estimates = {name: over_queries(values, query_labels) for name, values in columns.items()}
+        compared = {name: Scored(values, query_labels) for name, values in columns.items()}
         for name, values in (("recall@1", scores.recall[1]), ("map@r", scores.map_at_r)):
-            estimates[name + MACRO] = over_classes(values, asked)
-            compared[name + MACRO] = Scored(class_means(values, asked), over="classes")
+            estimates[name + MACRO] = over_classes(values, query_labels)
+            compared[name + MACRO] = Scored(class_means(values, query_labels), over="classes")
         sizes = [len(labels) if rows is None else len(rows) for rows in (queries, gallery)]
         return Result(
             estimates,
             (
                 *self._notes(scores, *sizes, apart=queries is not None),
-                *_reach(estimates["map@r"].over, len(np.unique(asked))),
+                *_reach(estimates["map@r"].over, len(np.unique(query_labels))),
                 *warnings_about(vectors),
             ),
             self._definitions(),
@@ -122,7 +122,7 @@ class Retrieval:
         return recall | DEFINITIONS
 
     def _notes(self, scores: Scores, queries: int, gallery: int, *, apart: bool) -> Iterator[str]:
-        others = gallery if apart else gallery - 1
+        searched = gallery if apart else gallery - 1
         if apart:
             yield f"{queries} queries look for {gallery} images of the gallery."
         if scores.alone:
@@ -133,9 +133,9 @@ class Retrieval:
                 f"{scores.alone} of {queries} {what}: they have nothing to find, and are left out "
                 "of the means but not of the gallery."
             )
-        if max(self.ks) > others:
-            deep = ", ".join(f"recall@{k}" for k in self.ks if k > others)
-            yield f"{deep} looks at all {others} other images, as there are no more."
+        if max(self.ks) > searched:
+            deep = ", ".join(f"recall@{k}" for k in self.ks if k > searched)
+            yield f"{deep} looks at all {searched} other images, as there are no more."
         if self.index != "exact" and gallery < MANY:
             yield f"index={self.index} is for {MANY:,} images and more: these are searched exactly."
         elif self.index != "exact":

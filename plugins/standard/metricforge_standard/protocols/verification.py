@@ -103,7 +103,7 @@ class Verification:
         return Ranked(distances, pairs).roc().equal_error[1]
 
     def _measures(self) -> dict[str, Measure]:
-        found: dict[str, Measure] = {
+        measures: dict[str, Measure] = {
             "auc": (
                 lambda roc: roc.area,
                 "how often two images of one class are nearer than two of different classes",
@@ -114,25 +114,25 @@ class Verification:
             ),
         }
         for rate in self.rates:
-            found[f"tar@far={rate:g}"] = (
+            measures[f"tar@far={rate:g}"] = (
                 lambda roc, rate=rate: roc.accepted_at(rate),  # type: ignore[misc]
                 f"fraction of pairs of one class accepted where at most {rate:g} of the others are",
             )
-        return found
+        return measures
 
     def _notes(self, pairs: ImagePairs, count: int) -> tuple[str, ...]:
         notes = []
-        others = int((~pairs.same).sum())
+        negatives = int((~pairs.same).sum())
         if len(pairs.same) < count * (count - 1) // 2:
             notes.append(
                 f"Verification is over {len(pairs.same):,} pairs drawn of "
                 f"{count * (count - 1) // 2:,}."
             )
-        thin = [f"{rate:g}" for rate in self.rates if rate * others < FEWEST_FALSE]
+        thin = [f"{rate:g}" for rate in self.rates if rate * negatives < FEWEST_FALSE]
         if thin:
             notes.append(
                 f"A FAR of {', '.join(thin)} is read off fewer than {FEWEST_FALSE} of "
-                f"{others:,} pairs of different classes: too few to rely on."
+                f"{negatives:,} pairs of different classes: too few to rely on."
             )
         return tuple(notes)
 

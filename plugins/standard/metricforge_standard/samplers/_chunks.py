@@ -15,10 +15,10 @@ from metricforge_standard.samplers._deal import NONE
 
 @dataclass(frozen=True)
 class Chunks:
-    """All images in runs of one class: chunk i is the `length[i]` images from place `first[i]`.
+    """All images in runs of one class: chunk i is the `length[i]` images from position `first[i]`.
 
-    Places are those of `ClassIndex.order`; `first` and `length` are [M], for all M chunks, one
-    behind the other. Class c has the `count[c]` chunks from the number `begin[c]` on, both [C].
+    Positions are those in `ClassIndex.order`; `first` and `length` are [M], for all M chunks in
+    order. Class c has the `count[c]` chunks from the number `begin[c]` on, both [C].
     """
 
     begin: Indices
@@ -30,8 +30,8 @@ class Chunks:
     def of(cls, index: ClassIndex, per_class: int, least: int) -> Chunks:
         """Every class cut evenly, into the fewest chunks of up to `per_class` images.
 
-        No chunk has fewer than `least`, but of a class that has fewer itself: rather, chunks are
-        larger than `per_class`.
+        No chunk has fewer than `least`, unless its class has fewer: then chunks may exceed
+        `per_class`.
         """
         fewest = -(-index.size // per_class)
         count = np.minimum(fewest, np.maximum(index.size // least, 1))
@@ -46,14 +46,14 @@ class Chunks:
         rows = max(1, SLAB // int(self.length.max() * dealt.shape[1]))
         for begin in range(0, len(dealt), rows):
             slab = dealt[begin : begin + rows]
-            there = slab != NONE
-            sizes = np.where(there, self.length[slab], 0).sum(1)
-            yield from torch.from_numpy(order[self.places(slab[there])]).split(sizes.tolist())
+            filled = slab != NONE
+            sizes = np.where(filled, self.length[slab], 0).sum(1)
+            yield from torch.from_numpy(order[self.positions(slab[filled])]).split(sizes.tolist())
 
-    def places(self, chunks: Indices) -> Indices:
-        """The places in `order` of the images of these chunks, one chunk behind the other."""
+    def positions(self, chunks: Indices) -> Indices:
+        """The positions in `order` of the images of these chunks, one chunk after the other."""
         length = self.length[chunks]
-        # Each image's place: its chunk's first, and on from there.
+        # An image's position is its chunk's first plus its rank in the chunk.
         shift = self.first[chunks] - np.cumsum(length) + length
         return np.arange(length.sum()) + np.repeat(shift, length)
 

@@ -34,22 +34,22 @@ class ClassBalanced:
         self, labels: Tensor, *, classes: int | None, per_class: int | None, least: int = 2
     ) -> None:
         self.index = ClassIndex.of(labels)
-        there = len(self.index.size)
+        available = len(self.index.size)
         for name, value in (("classes", classes), ("per_class", per_class)):
             if value is not None and value < 2:
                 raise UsageError(f"class-balanced batches need {name} >= 2, not {name}={value}.")
-        self.classes = min(there, USUAL_CLASSES) if classes is None else classes
+        self.classes = min(available, USUAL_CLASSES) if classes is None else classes
         self.per_class = max(4, USUAL_BATCH // self.classes) if per_class is None else per_class
-        if self.classes > there:
+        if self.classes > available:
             raise DataError(
                 f"the sampler needs {self.classes} classes a batch and the train set has "
-                f"{there}; set classes={there} or less."
+                f"{available}; set classes={available} or less."
             )
         self.chunks = Chunks.of(self.index, self.per_class, least)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of this train set: classes that are too small or too large."""
+        """Notes on classes of this train set that are too small or too large."""
         return (*self.small(), *self.lonely([np.arange(len(self.index.size))]))
 
     def small(self) -> tuple[str, ...]:
@@ -71,10 +71,10 @@ class ClassBalanced:
         for classes in sets:
             count, size = self.chunks.count[classes], self.index.size[classes]
             batches = batches_of(int(count.sum()), self.classes)
-            others = int(count.sum() - count.max())
+            other_chunks = int(count.sum() - count.max())
             total += batches
-            if others < batches:
-                lonely += batches - others
+            if other_chunks < batches:
+                lonely += batches - other_chunks
                 share = max(share, int(100 * size.max() // size.sum()))
         if not lonely:
             return ()

@@ -1,4 +1,4 @@
-"""Where each class of a train set lies: what every sampler here needs of the labels."""
+"""The images of a train set sorted by class, for all samplers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from metricforge.errors import DataError
 Indices = NDArray[np.int64]
 
 SLAB = 1 << 16
-"""How many images an epoch is laid out at a time: little memory, and it stays in the cache."""
+"""Images that are laid out at a time: they take little memory and fit the cache."""
 
 
 def have(classes: int) -> str:
-    """How a note on so many classes begins."""
+    """The beginning of a note on so many classes."""
     return "1 class has" if classes == 1 else f"{classes:,} classes have"
 
 
@@ -35,7 +35,7 @@ class ClassIndex:
 
     @classmethod
     def of(cls, labels: Tensor) -> ClassIndex:
-        """The index of labels [N]; DataError when nothing can be told apart."""
+        """The index of labels [N]; DataError if there is one class only."""
         values, size = np.unique(labels.cpu().numpy(), return_counts=True)
         if len(size) < 2:
             raise DataError(f"the train set has {len(size)} class; comparing needs at least two.")

@@ -8,14 +8,14 @@ from metricforge_standard.samplers._class_index import ClassIndex, Indices
 
 
 class Partners:
-    """Draws a partner for anchors given as places in `index.order`, uniformly and in O(1) each."""
+    """Draws a partner for anchors, positions in `index.order`, uniformly and in O(1) each."""
 
     def __init__(self, index: ClassIndex) -> None:
         self.index = index
         self.of_class = np.repeat(np.arange(len(index.size)), index.size)
 
     def positives(self, anchor: Indices, rng: np.random.Generator) -> Indices:
-        """For places [M] those of other images of their classes, which must have two or more."""
+        """Positions [M] of other images of the anchors' classes, which must have two or more."""
         start, size = self._block(anchor)
         # A step of 1 .. size - 1 round the class never comes back to the anchor.
         step = 1 + rng.integers(0, size - 1)
@@ -23,7 +23,7 @@ class Partners:
         return start + further
 
     def negatives(self, anchor: Indices, rng: np.random.Generator) -> Indices:
-        """For places [M] those of images of other classes."""
+        """Positions [M] of images of other classes than the anchors'."""
         start, size = self._block(anchor)
         draw = rng.integers(0, len(self.of_class) - size)
         return draw + size * (draw >= start)

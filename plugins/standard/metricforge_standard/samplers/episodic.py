@@ -37,17 +37,17 @@ class Episodic:
             raise UsageError("episodic needs way >= 2, shot >= 1 and queries >= 1.")
         self.miner = WholeBatch()
         self.default_loss = f"prototypical:shot={shot}"
-        there = len(ClassIndex.of(labels).size)
-        way = min(there, USUAL_CLASSES) if way is None else way
-        if way > there:
+        available = len(ClassIndex.of(labels).size)
+        way = min(available, USUAL_CLASSES) if way is None else way
+        if way > available:
             raise DataError(
-                f"episodic needs {way} ways and the train set has {there} classes; set "
-                f"way={there} or less."
+                f"episodic needs {way} ways and the train set has {available} classes; set "
+                f"way={available} or less."
             )
-        # Each class of an episode shall have a query, however its images are cut.
+        # `least` leaves each class of an episode a query, however its images are cut.
         self._batches = ClassBalanced(labels, classes=way, per_class=shot + queries, least=shot + 1)
         small = _notes(self._batches.index, shot, queries)
-        self.notes = (*small, *self._batches.lonely([np.arange(there)]))
+        self.notes = (*small, *self._batches.lonely([np.arange(available)]))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [about way * (shot + queries)], each image once."""

@@ -51,28 +51,28 @@ class Grouped:
                 "or a dataset whose classes have groups: omniglot, or a folder of folders."
             )
         self.miner = BatchHard()
-        there = len(labels.unique())
-        classes = min(there, USUAL_CLASSES) if classes is None else classes
+        available = len(labels.unique())
+        classes = min(available, USUAL_CLASSES) if classes is None else classes
         plain = ClassBalanced(labels, classes=classes, per_class=per_class)
         self._index, self._groups = plain.index, groups_per_batch
-        self._places = _places(classes, groups_per_batch)
+        self._classes_per_group = _classes_per_group(classes, groups_per_batch)
         of_class = _group_of_class(self._index, groups)
-        self._sets = _sets(of_class, self._places)
+        self._sets = _sets(of_class, self._classes_per_group)
         self._chunks = plain.chunks
-        small = _notes(of_class, self._places)
+        small = _notes(of_class, self._classes_per_group)
         self.notes = (*plain.small(), *small, *plain.lonely(self._sets))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [about P * K] that show every image once."""
         order, chunks = self._index.shuffled(rng), self._chunks
         dealt = [
-            deal(chunks.begin[classes], chunks.count[classes], self._places, rng)
+            deal(chunks.begin[classes], chunks.count[classes], self._classes_per_group, rng)
             for classes in self._sets
         ]
         yield from chunks.laid_out(order, rng.permutation(_joined(dealt, self._groups, rng)))
 
 
-def _places(classes: int, groups: int) -> int:
+def _classes_per_group(classes: int, groups: int) -> int:
     """The number of classes of a batch that are of one group."""
     if groups < 1 or classes % groups or classes < 2 * groups:
         raise UsageError(
@@ -85,11 +85,11 @@ def _places(classes: int, groups: int) -> int:
 def _joined(dealt: list[Indices], groups: int, rng: np.random.Generator) -> Indices:
     """The deals of each set [b, P], joined to batches of several sets [B, groups * P].
 
-    The sets are dealt to the batches as classes were to them.
+    The sets are dealt to the batches as the classes were dealt to the sets.
     """
     count = np.array([len(rows) for rows in dealt])
     free = np.full((1, dealt[0].shape[1]), NONE)
-    # Behind all rows, where NONE finds it.
+    # The last row, which NONE (-1) indexes.
     rows = np.concatenate([*dealt, free])
     chosen = deal(np.cumsum(count) - count, count, groups, rng)
     return rows[chosen].reshape(len(chosen), -1)
@@ -97,12 +97,12 @@ def _joined(dealt: list[Indices], groups: int, rng: np.random.Generator) -> Indi
 
 def _group_of_class(index: ClassIndex, groups: Tensor) -> Indices:
     """The group of each class [C], that of its first image."""
-    found: Indices = groups.cpu().numpy()[index.order[index.start]]
-    return found
+    group_of_class: Indices = groups.cpu().numpy()[index.order[index.start]]
+    return group_of_class
 
 
 def _sets(of_class: Indices, least: int) -> list[Indices]:
-    """The classes that may meet: those of a group, or of several until there are `least`."""
+    """The sets of classes that may meet: of one group, or of several up to `least` classes."""
     _, size = np.unique(of_class, return_counts=True)
     by_group = np.split(np.argsort(of_class, kind="stable"), np.cumsum(size)[:-1])
     sets: list[Indices] = []

@@ -39,11 +39,11 @@ class RandomTriplets:
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Tensor]:
         """Batches of int64 indices [3 * triplets], laid out as [a1, p1, n1, a2, p2, n2, ...]."""
-        place = rng.permutation(len(self._index.order))
+        positions = rng.permutation(len(self._index.order))
         # Classes are sorted by size, so lone images have the first indices.
-        lone = place[place < self._single]
+        lone = positions[positions < self._single]
         # If they outnumber the anchors, anchors are repeated until each lone image was shown.
-        anchors = place if len(lone) == 0 else place[place >= self._single]
+        anchors = positions if len(lone) == 0 else positions[positions >= self._single]
         anchors = np.resize(anchors, max(len(anchors), len(lone)))
         rows = self.triplets * max(1, SLAB // self.triplets)
         for begin in range(0, len(anchors), rows):
@@ -56,5 +56,5 @@ class RandomTriplets:
         positive = self._partners.positives(anchor, rng)
         negative = self._partners.negatives(anchor, rng)
         negative[: len(lone)] = lone
-        places = np.stack([anchor, positive, negative], axis=1)
-        return self._index.order[places.reshape(-1)]
+        positions = np.stack([anchor, positive, negative], axis=1)
+        return self._index.order[positions.reshape(-1)]

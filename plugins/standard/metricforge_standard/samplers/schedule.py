@@ -57,7 +57,7 @@ class Schedule:
         self._embeddings: Tensor | None = None
         if any(hasattr(stage, "refresh") for stage in self._stages):
             self.refresh = self._keep
-        # Of a blended epoch, the number and whose each batch is.
+        # The number of the blended epoch, and the stage of each of its batches.
         self._blended, self._owners = -1, torch.zeros(0, dtype=torch.int64)
 
     def epoch(self, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
@@ -71,8 +71,8 @@ class Schedule:
         steps = _mixed(len(old), len(new), share, rng)
         self._blended = number
         self._owners = torch.tensor([stage - 1 + owner for owner, _ in steps])
-        for owner, place in steps:
-            yield (old, new)[owner][place]
+        for owner, index in steps:
+            yield (old, new)[owner][index]
 
     def miner_at(self, epoch: int, step: int) -> Miner:
         """The miner of the stage that a step's batch is from; epoch and step count from 0."""
@@ -115,9 +115,9 @@ class Schedule:
         since = number - self._starts[stage]
         return 1.0 if stage == 0 or since >= self.blend else (since + 1) / (self.blend + 1)
 
-    def _drawn(self, place: int, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
+    def _drawn(self, index: int, rng: np.random.Generator, number: int) -> Iterator[Tensor]:
         """The batches of the stage of an index, for epoch `number`."""
-        stage = self._stages[place]
+        stage = self._stages[index]
         if self._embeddings is not None and hasattr(stage, "refresh"):
             stage.refresh(self._embeddings)
         asks = "number" in inspect.signature(stage.epoch).parameters
@@ -126,7 +126,7 @@ class Schedule:
 
 
 def _by_epoch(stages: Mapping[str, str]) -> dict[int, str]:
-    """The specs by the epochs at which they begin, in order; UsageError for what is no epoch."""
+    """The specs by the epochs at which they begin, in order; UsageError for other keys."""
     for key in stages:
         if not key.isdecimal() or str(int(key)) != key:
             raise UsageError(
@@ -175,15 +175,15 @@ def _gives(kind: TupleKind) -> str:
 
 
 def _mixed(old: int, new: int, share: float, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Whose (0 old, 1 new) and which batch comes at each step of a blended epoch, at random.
+    """The stage (0 old, 1 new) and the index of the batch of each step of a blended epoch.
 
-    All batches of the one with the larger fraction come; of the other's, as many as make its
-    fraction, or as there are.
+    In random order: all batches of the stage with the larger fraction, and as many of the other's
+    as make its fraction, or all.
     """
     if share >= 0.5:
         old_shown, new_shown = min(old, round(new * (1 - share) / share)), new
     else:
         old_shown, new_shown = old, min(new, round(old * share / (1 - share)))
-    steps = [(0, place) for place in rng.permutation(old)[:old_shown].tolist()]
-    steps += [(1, place) for place in rng.permutation(new)[:new_shown].tolist()]
+    steps = [(0, index) for index in rng.permutation(old)[:old_shown].tolist()]
+    steps += [(1, index) for index in rng.permutation(new)[:new_shown].tolist()]
     return [steps[number] for number in rng.permutation(len(steps))]

@@ -1,1 +1,1 @@
-"""What chooses the options of a suite's trials."""
+"""Searches, which choose the options of trials."""
