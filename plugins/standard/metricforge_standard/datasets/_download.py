@@ -19,7 +19,7 @@ def scratch(root: Path, name: str, path: Path) -> Iterator[Path]:
     Any failure to download becomes a DataError that names the dataset and `path`.
     """
     refuse_fetching(
-        f"dataset '{name}'", f"put it into '{wanted}', or name it with --dataset to download it"
+        f"dataset '{name}'", f"put it into '{path}', or name it with --dataset to download it"
     )
     try:
         root.mkdir(parents=True, exist_ok=True)
