@@ -140,6 +140,23 @@ def refuse_irregular(path: Path) -> None:
         raise UsageError(f"{path} is {what}; name another place for the file.")
 
 
+def check_writable(*paths: Path) -> None:
+    """Check, before long work, that files can be written: their folder is made if it is missing.
+
+    UsageError for a path that is no regular file, ResourceError where nothing can be written.
+    """
+    for path in paths:
+        refuse_irregular(path)
+        target = _behind_links(path)
+        partial = partial_of(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+            partial.unlink()
+        except OSError as error:
+            raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+
+
 def partial_of(path: Path) -> Path:
     """The temporary path, unique to this call, of a file or folder to be renamed to `path`."""
     own = f"{_machine()}-{os.getpid()}-{next(_CALLS)}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
@@ -51,15 +52,17 @@ class ImageIndex:
 
     @classmethod
     def of(
-        cls, run: str | Path, images: Sequence[Path], device: str = "auto"
-    ) -> tuple[ImageIndex, EmbeddingModel]:
-        """An index of image files by the model of a run, and that model."""
-        model = load(run, device=device)
-        rows = model.encode(images)
+        cls,
+        run: str | Path,
+        model: EmbeddingModel,
+        images: Sequence[Path],
+        rows: NDArray[np.float32],
+    ) -> ImageIndex:
+        """An index of image files by their embeddings [N, D] with the model of a run."""
         index = faiss.IndexFlatL2(model.card.dim)
         index.add(rows)
         names = tuple(str(image) for image in images)
-        return cls(Contents(names, model.card.dim, _hash(run, model.card)), index), model
+        return cls(Contents(names, model.card.dim, _hash(run, model.card)), index)
 
     @staticmethod
     def refuse_used(folder: str | Path) -> None:
@@ -92,6 +95,8 @@ class ImageIndex:
         contents = _contents(folder, files)
         try:
             index = faiss.deserialize_index(np.frombuffer(files["index.faiss"], np.uint8))
+            if not isinstance(index, faiss.IndexFlat):
+                raise RuntimeError(f"an index of faiss's class {type(index).__name__}")
         except (KeyError, RuntimeError) as error:
             raise ArtefactError(f"{folder} holds no faiss index: {error!r}.") from error
         actual = (index.ntotal, index.d, index.metric_type)
@@ -104,13 +109,10 @@ class ImageIndex:
             )
         return cls(contents, index)
 
-    def search(
-        self, run: str | Path, images: Sequence[Path], k: int = 5, device: str = "auto"
-    ) -> list[list[Hit]]:
-        """For each image the k nearest of the index, nearest first.
+    def model_of(self, run: str | Path, device: str = "auto") -> EmbeddingModel:
+        """The model of a run, with which the index was made.
 
-        Raises ArtefactError when the index is of another model than that of `run`, DataError when
-        it is empty.
+        Raises ArtefactError when the index is of another model, DataError when it is empty.
         """
         model = load(run, device=device)
         if _hash(run, model.card) != self.contents.model:
@@ -120,7 +122,10 @@ class ImageIndex:
             )
         if not self.contents.names:
             raise DataError("the index holds no images; index some.")
-        rows = model.encode(images)
+        return model
+
+    def nearest(self, rows: NDArray[np.float32], k: int = 5) -> list[list[Hit]]:
+        """For each embedding of `rows` [N, D] the k nearest images of the index, nearest first."""
         # Clamped, for faiss would fill up with -1.
         squared, neighbors = self.index.search(rows, min(k, len(self.contents.names)))
         return [

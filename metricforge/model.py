@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageE
 from metricforge.fetching import nothing_fetched
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
+from metricforge.runtime.allocator import keep_large_blocks
+from metricforge.runtime.evaluation_mode import evaluating
 from metricforge.spec import Spec
 
 FORMAT = 4
@@ -138,16 +140,19 @@ class EmbeddingModel(nn.Module):
             float32 embeddings [N, D] on the CPU.
         """
         runtime = runtime or Runtime(next(self.parameters()).device)
-        training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode(), runtime.autocast():
-                rows = [self(runtime.prepare(images)).cpu() for images in batches]
-        finally:
-            self.train(training)
+        keep_large_blocks()
+        with evaluating(self), torch.inference_mode(), runtime.autocast():
+            rows = [self(runtime.prepare(images)).cpu() for images in batches]
         return torch.cat(rows) if rows else torch.zeros(0, self.card.dim)
 
-    def encode(self, images: Encodable, batch_size: int = 256) -> NDArray[np.float32]:
+    def encode(
+        self,
+        images: Encodable,
+        batch_size: int = 256,
+        *,
+        broken: dict[int, str] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float32]:
         """Embed images of any size or source.
 
         Images are resized, and converted to the channels that the model was trained on. Files and
@@ -159,6 +164,9 @@ class EmbeddingModel(nn.Module):
                 a list or another iterable of files, PIL images and arrays [H, W, C], [C, H, W] or
                 [H, W].
             batch_size: Images in a batch, 1 or more.
+            broken: Dict that gets the index of each listed image that can't be decoded, with the
+                reason; these have no row. Default: the first of them raises.
+            progress: Called with the number of images of each batch, when it is embedded.
 
         Returns:
             Embeddings float32 [N, D].
@@ -169,10 +177,13 @@ class EmbeddingModel(nn.Module):
             DivergedError: An embedding is NaN or infinite; the error names the image.
         """
         rows = []
-        for names, batch in batches(images, batch_size, self.card.shape, self.card.reading):
+        card = self.card
+        for names, batch in batches(images, batch_size, card.shape, card.reading, broken):
             embeddings = self.embed([batch]).numpy()
             _refuse_not_finite(embeddings, names)
             rows.append(embeddings)
+            if progress:
+                progress(len(batch))
         return np.concatenate(rows) if rows else np.zeros((0, self.card.dim), np.float32)
 
     def save(self, folder: str | Path) -> None:

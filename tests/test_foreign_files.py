@@ -24,6 +24,7 @@ from metricforge.data import open_images, split_dataset
 from metricforge.data.folder_walk import walk
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.image_index import ImageIndex
+from metricforge.model import load
 from metricforge.judging.held_out import own_split
 from metricforge.report.plots import health_curves, loss_curve
 from metricforge.runs.environment import Environment
@@ -153,12 +154,13 @@ def test_the_record_of_a_cache(tmp_path: Path) -> None:
 def test_the_contents_of_an_index(tmp_path: Path) -> None:
     run = make_model(tmp_path / "run")
     images = sorted(make_files(tmp_path / "files").rglob("*.png"))[:2]
-    ImageIndex.of(run, images, device="cpu")[0].save(tmp_path / "index")
+    model = load(run, device="cpu")
+    ImageIndex.of(run, model, images, model.encode(images)).save(tmp_path / "index")
     contents = json.loads(read_folder(tmp_path / "index")["contents.json"])
     read = within(
         tmp_path / "index",
         "contents.json",
-        lambda: ImageIndex.open(tmp_path / "index").search(run, images, device="cpu"),
+        lambda: ImageIndex.open(tmp_path / "index").model_of(run, device="cpu"),
     )
     survive(contents, read, "index")
 

@@ -27,6 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A module imports from its own row and from those above, never from those below.
 LAYERS = (
     {"errors", "contracts"},
+    {"fetching", "regular_file"},
     {"spec", "static_reading", "entry_points", "member_names", "registry"},
     {"decoding"},
     {"atomic_files", "data", "model", "runtime", "pairwise", "plugin_errors", "enforcement"},
@@ -120,7 +121,12 @@ def test_training_and_evaluation_receive_objects_and_never_names():
 
 
 def test_plugins_import_the_contract_and_little_else():
-    allowed = ("metricforge.contracts", "metricforge.errors", "metricforge_standard")
+    allowed = (
+        "metricforge.contracts",
+        "metricforge.errors",
+        "metricforge.fetching",
+        "metricforge_standard",
+    )
     further = {
         "protocols": "metricforge.evaluation",
         "datasets": "metricforge.data",
@@ -136,7 +142,7 @@ def test_plugins_import_the_contract_and_little_else():
     assert importing(STANDARD_MODULES, is_internal) == []
 
 
-ROOMS = ("contracts", "errors", "data", "evaluation", "pairwise", "testing", "tuning")
+ROOMS = ("contracts", "errors", "fetching", "data", "evaluation", "pairwise", "testing", "tuning")
 PUBLIC = ("metricforge", *(f"metricforge.{room}" for room in ROOMS))
 
 

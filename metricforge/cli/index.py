@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.encode import files_of, refuse_among_any
+from metricforge.cli.image_files import (
+    BROKEN,
+    QUIET,
+    embed_files,
+    files_of,
+    refuse_among_any,
+    report_skipped,
+)
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
@@ -16,22 +23,43 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True,
               help="The folder to write, a new one or an index to replace.")  # fmt: skip
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@BROKEN
+@QUIET
 @JSON
 @debug
 @by_first_rank
-def command(run: Path, images: tuple[Path, ...], out: Path, device: str, as_json: bool) -> None:
+def command(
+    run: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    device: str,
+    broken: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Embed IMAGES with the model of RUN, to be searched with `metricforge search`.
 
-    A folder stands for all images at any depth below it.
+    A folder stands for all images at any depth below it. An image that is named twice is embedded
+    once.
     """
+    from metricforge.atomic_files import check_writable
     from metricforge.image_index import ImageIndex
+    from metricforge.model import load
 
     refuse_among_any(out, images)
     ImageIndex.refuse_used(out)
-    files = files_of(images)
-    index, _ = ImageIndex.of(run, files, device)
+    check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
+    skipped: dict[str, str] | None = {} if broken == "skip" else None
+    files = files_of(images, skipped, once=True)
+    model = load(run, device=device)
+    embedded = embed_files(model, files, skipped, quiet)
+    index = ImageIndex.of(run, model, embedded.files, embedded.rows)
     index.save(out)
     if as_json:
-        print_json({"out": str(out), "images": len(files), "dim": index.contents.dim})
-    else:
-        click.echo(f"{out}: {len(files)} images; next: metricforge search {run} {out} IMAGE")
+        told = {"out": str(out), "images": len(embedded.files), "dim": index.contents.dim}
+        print_json({**told, "skipped": embedded.skipped})
+        return
+    report_skipped(embedded.skipped)
+    count = f", {len(embedded.skipped):,} skipped" if embedded.skipped else ""
+    images_held = f"{len(embedded.files)} images{count}"
+    click.echo(f"{out}: {images_held}; next: metricforge search {run} {out} IMAGE")

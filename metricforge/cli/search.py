@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from metricforge.cli.encode import files_of
+from metricforge.cli.image_files import BROKEN, QUIET, embed_files, files_of, report_skipped
 from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 
 
@@ -17,27 +17,40 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @click.option("-k", metavar="N", type=click.IntRange(min=1), default=5, show_default=True,
               help="How many to find for each.")  # fmt: skip
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@BROKEN
+@QUIET
 @JSON
 @debug
 @by_first_rank
 def command(
-    run: Path, index: Path, images: tuple[Path, ...], k: int, device: str, as_json: bool
+    run: Path,
+    index: Path,
+    images: tuple[Path, ...],
+    k: int,
+    device: str,
+    broken: str,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Find the images of INDEX that are nearest to each of IMAGES, by the model of RUN."""
     from metricforge.image_index import ImageIndex
     from metricforge.report.page import printable
 
-    files = files_of(images)
+    skipped: dict[str, str] | None = {} if broken == "skip" else None
+    files = files_of(images, skipped)
     opened = ImageIndex.open(index)
     if k > (held := len(opened.contents.names)):
-        click.echo(f"note: -k {k} is more than the {held} images of the index: all are told.",
+        click.echo(f"note: -k {k} is more than the {held} images of the index: all are listed.",
                    err=True)  # fmt: skip
-    neighbors = opened.search(run, files, k, device)
+    model = opened.model_of(run, device)
+    embedded = embed_files(model, files, skipped, quiet)
+    neighbors = opened.nearest(embedded.rows, k)
+    each = list(zip(embedded.files, neighbors, strict=True))
     if as_json:
-        each = zip(files, neighbors, strict=True)
         print_json({str(image): [vars(neighbor) for neighbor in near] for image, near in each})
         return
-    for image, near in zip(files, neighbors, strict=True):
+    report_skipped(embedded.skipped)
+    for image, near in each:
         click.echo(printable(str(image)))
         for neighbor in near:
             click.echo(f"  {neighbor.distance:.3f}  {printable(neighbor.name)}")

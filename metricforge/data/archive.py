@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from metricforge.data.archive_members import Members, readable
@@ -25,13 +25,18 @@ def without_suffix(name: str) -> str:
     return name[: len(name) - longest] or name
 
 
-def read_archive(path: Path) -> Members:
+def read_archive(
+    path: Path,
+    unknown: list[str] | None = None,
+    exclude: Callable[[str], bool] | None = None,
+) -> Members:
     """The images in an archive, sorted by path; hidden and known by-files are skipped.
 
     A zip or a plain tar is read again for each image, from several threads at once; the images of
     a compressed tar are kept in memory, up to MOST_IN_MEMORY bytes. Raises DataError for a member
     that leads out, a link, a device, a member that is no image, too large or a duplicate, and for
-    an archive that holds too many, unpacks to too much, is encrypted, damaged or cut short.
+    an archive that holds too many, unpacks to too much, is encrypted, damaged or cut short. Members
+    that are no images are added to `unknown`; `exclude` returns whether a path is skipped.
     """
     with readable(path):
         if path.name.lower().endswith(".zip"):
@@ -39,7 +44,7 @@ def read_archive(path: Path) -> Members:
         else:
             held = CompressedTar(path) if is_compressed(path) else Tar(path)
     names, held.names = held.names, []  # Members keeps them in a tenth of the memory
-    return Members(path, names, held)
+    return Members(path, names, held, unknown, exclude)
 
 
 def below_shared(names: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
@@ -22,7 +22,6 @@ from metricforge.data.filetypes import (
     begins_as_an_image,
     file_kind,
     is_skipped,
-    why_no_image,
 )
 from metricforge.errors import DataError
 
@@ -79,14 +78,24 @@ class Member(NamedTuple):
 class Members(Sequence[Member]):
     """The images among an archive's files, in natural order; a million take some 100 MB.
 
-    `names` are those of all files. Raises DataError for a file that is no image, or a duplicate.
+    `names` are those of all files. Files that are no images are added to `unknown`, or else are a
+    DataError, as is a duplicate. `exclude` returns whether a path is skipped.
     """
 
-    def __init__(self, archive: Path, names: Sequence[str], contents: Contents) -> None:
-        self._archive, self._contents = archive, contents
+    def __init__(
+        self,
+        archive: Path,
+        names: Sequence[str],
+        contents: Contents,
+        unknown: list[str] | None = None,
+        exclude: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._archive, self._contents, self._unknown = archive, contents, unknown
         self._changed = archive.stat().st_mtime_ns
         positions = [
-            position for position, name in enumerate(names) if self._is_image(name, position)
+            position
+            for position, name in enumerate(names)
+            if not (exclude and _excluded(name, exclude)) and self._is_image(name, position)
         ]
         positions.sort(key=lambda position: natural_key(names[position]))
         self._positions = array("q", positions)
@@ -114,9 +123,14 @@ class Members(Sequence[Member]):
             return file_kind(file) is FileKind.IMAGE
         with readable(self._archive, name):
             content = io.BytesIO(self._contents.read(position))
-        if not begins_as_an_image(content):
-            raise refused(self._archive, name, why_no_image(file))
-        return True
+        if begins_as_an_image(content):
+            return True
+        if self._unknown is None:
+            reason = "is no image, neither by its extension nor by its content"
+            instead = "pack the archive without it, or skip such files with broken=skip"
+            raise refused(self._archive, name, reason, instead)
+        self._unknown.append(name)
+        return False
 
     def _check_once(self) -> None:
         before = ""
@@ -126,14 +140,20 @@ class Members(Sequence[Member]):
             before = path
 
 
+def _excluded(name: str, exclude: Callable[[str], bool]) -> bool:
+    """Whether a path, or a folder that it lies in, is excluded."""
+    ends = [index for index, sign in enumerate(name) if sign == "/"]
+    return any(exclude(name[:end]) for end in (*ends, len(name)))
+
+
 def spelled(path: Path, name: str) -> str:
     """A member's normalised name, without "./" and "//".
 
     Raises DataError, naming the archive's `path`, for a name that leads out or is no text.
     """
-    parts = name.split("/")
-    # On Windows a backslash parts folders, and a letter with a colon names a drive.
-    if name.startswith("/") or ".." in parts or "\\" in name or parts[0][1:] == ":":
+    # Old tools for Windows part folders by backslashes; a letter with a colon names a drive there.
+    parts = name.replace("\\", "/").split("/")
+    if parts[0] == "" or ".." in parts or parts[0][1:] == ":":
         raise refused(path, name, "leads out of the archive")
     if not name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in name):
         raise refused(path, ascii(name)[1:-1], "is not named in UTF-8")
@@ -173,9 +193,11 @@ def check_ratio(path: Path, what: str, size: int, packed: int) -> None:
         )
 
 
-def refused(path: Path, name: str, why: str) -> DataError:
+def refused(
+    path: Path, name: str, why: str, instead: str = "pack the archive without it"
+) -> DataError:
     """The error of a member that is not read."""
-    return DataError(f"'{name}' in '{path}' {why}; pack the archive without it.")
+    return DataError(f"'{name}' in '{path}' {why}; {instead}.")
 
 
 @contextmanager

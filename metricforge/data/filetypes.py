@@ -23,24 +23,36 @@ IMAGES = {
 }  # fmt: skip
 """The extensions of images, in lower case."""
 
-RAWS = {
-    ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw",
+UNREAD = {
+    ".ai", ".arw", ".cr2", ".cr3", ".dng", ".eps", ".heic", ".heif", ".jxl", ".nef", ".nrw",
+    ".orf", ".pef", ".psd", ".raf", ".rw2", ".srw", ".svg",
 }  # fmt: skip
-"""The extensions, in lower case, of raw files of cameras, which are not read."""
+"""The extensions, in lower case, of images that are not read: camera raws, drawings, HEIC."""
 
-BY_FILES = RAWS | {
-    ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mov", ".mp3", ".mp4", ".mts",
-    ".sha1", ".sha256", ".wav", ".xmp",
-    ".csv", ".html", ".json", ".jsonl", ".log", ".mat", ".md", ".pdf", ".rst", ".toml", ".tsv",
-    ".txt", ".xml", ".yaml", ".yml",
+BY_FILES = UNREAD | {
+    ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mkv", ".mov", ".mp3", ".mp4", ".mts",
+    ".sha1", ".sha256", ".wav", ".webm", ".xmp",
+    ".csv", ".doc", ".docx", ".html", ".ipynb", ".json", ".jsonl", ".lnk", ".log", ".mat", ".md",
+    ".ods", ".odt", ".pdf", ".ppt", ".pptx", ".py", ".rst", ".toml", ".tsv", ".txt", ".url",
+    ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+    ".ckpt", ".h5", ".npy", ".npz", ".onnx", ".parquet", ".pickle", ".pkl", ".pt", ".pth",
+    ".safetensors",
+    ".crdownload", ".part", ".tmp",
 }  # fmt: skip
-"""The extensions, in lower case, of files that lie beside images and are skipped."""
+"""The extensions, in lower case, of files that lie beside images and are skipped: films, documents,
+tables, tensors, downloads that have not ended."""
 
-BY_NAMES = {"thumbs.db", "desktop.ini", "readme", "license", "licence", "copying"}
+BY_NAMES = {
+    "copying", "desktop.ini", "ehthumbs.db", "icon\r", "licence", "license", "readme", "thumbs.db",
+}  # fmt: skip
 """The names of files, in lower case, that are skipped, as is all that a dot hides."""
 
-BY_FOLDERS = {"__macosx"}
-"""The names of folders, in lower case, that are skipped: a class may be called "license"."""
+BY_FOLDERS = {
+    "#recycle", "#snapshot", "$recycle.bin", "@eadir", "__macosx", "__pycache__", "lost+found",
+    "system volume information",
+}  # fmt: skip
+"""The names of folders, in lower case, that are skipped: those that systems and network storage
+make. A class may be called "license"."""
 
 _WITHOUT_A_MARK = {"TGA"}  # formats without magic bytes
 
@@ -66,13 +78,6 @@ def file_kind(name: str) -> FileKind:
     if is_skipped(name, is_folder=False) or extension in BY_FILES:
         return FileKind.BY_FILE
     return FileKind.IMAGE if extension in IMAGES else FileKind.UNKNOWN
-
-
-def why_no_image(name: str) -> str:
-    """The message about a file that is no image by its name and its content."""
-    if name.lower().endswith((".heic", ".heif")):
-        return "is HEIC, which is not read: export it as JPEG"
-    return "is no image, neither by its extension nor by its content"
 
 
 def begins_as_an_image(source: Path | IO[bytes]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metricforge.data.class_names import natural_key
@@ -14,11 +14,12 @@ from metricforge.data.filetypes import (
     begins_as_an_image,
     file_kind,
     is_skipped,
-    why_no_image,
 )
 from metricforge.data.own_outputs import is_output
 from metricforge.data.tree_index import Listing, TreeIndex
 from metricforge.errors import DataError
+
+_SHOWN = 5  # files in an error
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,23 @@ class Folder:
     is_output: bool = False
 
 
-def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
+def walk(
+    root: Path,
+    index: Path | None = None,
+    unknown: list[Path] | None = None,
+    exclude: Callable[[str], bool] | None = None,
+) -> Iterator[Folder]:
     """Each folder of the tree, `root` first, with the images in it; both in natural order.
 
     An image is a file with an image's extension or first bytes. With `index`, a file that is
     created if it is missing, folders that have not changed since are not read again: it keeps names
     and sizes, and misses files that are overwritten. Raises DataError for a link that leads
-    nowhere, out of `root` or to a folder that is walked anyway, and for a file that is neither an
-    image nor a known by-file, or no regular file. Below `root`, metricforge's own outputs are
-    skipped: the folders of runs, models and indexes.
+    nowhere, out of `root` or to a folder that is walked anyway. Files that are neither images nor
+    known by-files, and pipes and devices, are added to `unknown`, or else are a DataError at the
+    end, which names them. Below `root`, metricforge's own outputs are skipped: the folders of runs,
+    models and indexes. `exclude` returns whether a path below `root` is skipped.
     """
+    strays: list[Path] = [] if unknown is None else unknown
     known = TreeIndex.read(index, root) if index else None
     top = root.resolve()
     waiting, visited = [(root, top)], {top}
@@ -57,16 +65,37 @@ def walk(root: Path, index: Path | None = None) -> Iterator[Folder]:
         listing = known.get(path) if known else None
         if listing is None:
             listing = _listing(path, top, with_sizes=known is not None, is_root=path == root)
-            if known:
+            if known and not listing.unknown:
                 known.put(path, listing)
+        if exclude:
+            listing = _less(listing, path.relative_to(root), exclude)
+        strays += (path / name for name in listing.unknown)
         yield Folder(path, listing.images, listing.sizes, listing.is_output)
         for name in reversed(listing.folders):
             below = path / name
             # Without links in a folder, its subfolders are at the path of their names.
             resolved_below = below.resolve() if listing.links else resolved / name
             waiting.append((below, resolved_below))
+    if strays and unknown is None:
+        raise _no_images(strays)
     if known:
         known.save()
+
+
+def _less(listing: Listing, folder: Path, exclude: Callable[[str], bool]) -> Listing:
+    """A listing without entries whose paths below the root are excluded."""
+
+    def remaining(names: Sequence[str]) -> list[int]:
+        return [i for i, name in enumerate(names) if not exclude((folder / name).as_posix())]
+
+    images, sizes = remaining(listing.images), listing.sizes
+    return replace(
+        listing,
+        folders=[listing.folders[i] for i in remaining(listing.folders)],
+        images=[listing.images[i] for i in images],
+        sizes=None if sizes is None else array("q", [sizes[i] for i in images]),
+        unknown=[listing.unknown[i] for i in remaining(listing.unknown)],
+    )
 
 
 def _listing(folder: Path, root: Path, with_sizes: bool, is_root: bool) -> Listing:
@@ -83,7 +112,9 @@ def _listing(folder: Path, root: Path, with_sizes: bool, is_root: bool) -> Listi
             listing.links = True
         if entry.is_dir():
             listing.folders.append(entry.name)
-        elif _is_image(folder, entry):
+        elif (kind := _kind(folder, entry)) is FileKind.UNKNOWN:
+            listing.unknown.append(entry.name)
+        elif kind is FileKind.IMAGE:
             listing.images.append(entry.name)
             if listing.sizes is not None:
                 listing.sizes.append(entry.stat().st_size)
@@ -117,19 +148,26 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_image(folder: Path, entry: os.DirEntry[str]) -> bool:
-    kind, path = file_kind(entry.name), folder / entry.name
+def _kind(folder: Path, entry: os.DirEntry[str]) -> FileKind:
+    kind = file_kind(entry.name)
+    if kind is FileKind.BY_FILE:
+        return kind
     # Opening a pipe would block until somebody writes to it.
-    if kind is not FileKind.BY_FILE and not entry.is_file():
-        raise DataError(
-            f"'{path}' is no regular file, but a pipe, a socket or a device; take it away."
-        )
-    if kind is FileKind.UNKNOWN and not begins_as_an_image(path):
-        raise DataError(
-            f"'{path}' {why_no_image(entry.name)}; take it away, or hide it with a dot before its "
-            "name."
-        )
-    return kind is not FileKind.BY_FILE
+    if not entry.is_file():
+        return FileKind.UNKNOWN
+    if kind is FileKind.UNKNOWN and begins_as_an_image(folder / entry.name):
+        return FileKind.IMAGE
+    return kind
+
+
+def _no_images(strays: Sequence[Path]) -> DataError:
+    names = [f"'{path}'" for path in strays[:_SHOWN]]
+    count = f"{len(strays):,} files are" if len(strays) > 1 else "1 file is"
+    return DataError(
+        f"{count} neither images, by extension or content, nor known to lie beside them: "
+        f"{', '.join(names)}{', ...' if len(strays) > _SHOWN else ''}; take them away, hide them "
+        "with a dot before their names, or skip them with broken=skip."
+    )
 
 
 def _check_link(path: Path, root: Path) -> None:

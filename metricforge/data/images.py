@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor
 from metricforge.contracts import AS_IT_LIES, Dataset, Reading
 from metricforge.data.cache import cached
 from metricforge.data.decode import read_image
+from metricforge.data.decode_pool import decode_pool
 from metricforge.data.image_files import Encoded, names_below, sizes_of
 from metricforge.errors import DataError, PluginError
 
@@ -163,7 +161,7 @@ class FileImages:
             for begin in range(0, len(requested), _PIECE)
         ]
         try:
-            for _ in _pool(self._workers).map(decode, pieces):
+            for _ in decode_pool(self._workers).map(decode, pieces):
                 pass
         except DataError as error:
             raise DataError(" ".join(filter(None, (str(error), self._advice)))) from error
@@ -227,7 +225,7 @@ def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[in
     # In chunks, since a pool queues all that it gets at once.
     for begin in range(0, len(files), _CHUNK):
         indices = range(begin, min(begin + _CHUNK, len(files)))
-        reasons = zip(indices, _pool().map(reason, indices), strict=True)
+        reasons = zip(indices, decode_pool().map(reason, indices), strict=True)
         broken |= {index: message for index, message in reasons if message}
     return broken
 
@@ -290,15 +288,3 @@ def _checked(images: Tensor, dataset: Dataset) -> Tensor:
             f"its labels and shape ask for torch.uint8 {expected}."
         )
     return images
-
-
-@cache
-def _pool(workers: int | None = None) -> ThreadPoolExecutor:
-    # One for the process: Pillow decodes without the GIL, so a thread a core is fastest. Ranks on
-    # one machine share its cores.
-    own_cores = max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
-    return ThreadPoolExecutor(workers or own_cores, thread_name_prefix="decode")
-
-
-# A forked child inherits the pool but none of its threads, and would wait for them for ever.
-os.register_at_fork(after_in_child=_pool.cache_clear)

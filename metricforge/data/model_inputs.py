@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from metricforge.contracts import Reading
 from metricforge.data.decode import read_image, read_opened
+from metricforge.data.decode_pool import decode_pool
+from metricforge.data.prefetch import ahead
 from metricforge.errors import DataError, UsageError
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -37,8 +40,17 @@ class Batch(NamedTuple):
     images: Tensor
 
 
-def batches(images: Encodable, size: int, shape: Shape, reading: Reading) -> Iterator[Batch]:
+def batches(
+    images: Encodable,
+    size: int,
+    shape: Shape,
+    reading: Reading,
+    broken: dict[int, str] | None = None,
+) -> Iterator[Batch]:
     """All of `images` in batches of `size`, of the given shape (C, H, W).
+
+    Files of a sequence are decoded ahead. With `broken`, images that can't be decoded are skipped,
+    and it gets the index of each with the reason.
 
     Raises DataError for anything that holds no images, or for a single image; UsageError for a size
     below 1.
@@ -51,7 +63,9 @@ def batches(images: Encodable, size: int, shape: Shape, reading: Reading) -> Ite
         return _of_array(images, size, shape)
     if isinstance(images, _NO_ORDER) or not isinstance(images, Iterable):
         raise DataError(f"encode takes a list of images or one array, not {type(images).__name__}.")
-    return _of_items(iter(images), size, shape, reading)
+    items = _of_items(iter(images), size, shape, reading, broken)
+    # What a generator yields may belong to its own thread.
+    return ahead(items) if isinstance(images, Sequence | np.ndarray) else items
 
 
 def fit(images: Tensor, shape: Shape) -> Tensor:
@@ -78,7 +92,11 @@ def _of_array(images: Tensor | NDArray[Any], size: int, shape: Shape) -> Iterato
 
 
 def _of_items(
-    images: Iterator[OneImage], size: int, shape: Shape, reading: Reading
+    images: Iterator[OneImage],
+    size: int,
+    shape: Shape,
+    reading: Reading,
+    broken: dict[int, str] | None,
 ) -> Iterator[Batch]:
     begin = 0
     while part := list(islice(images, size)):
@@ -86,9 +104,24 @@ def _of_items(
             str(image) if isinstance(image, str | Path) else f"image {index}"
             for index, image in enumerate(part, begin)
         ]
-        rows = [_read(*each, shape, reading) for each in zip(part, names, strict=True)]
-        yield Batch(names, torch.stack(rows))
+        read = partial(_read_or_why, shape=shape, reading=reading)
+        rows = list(decode_pool().map(read, part, names))
+        reasons = {begin + i: row for i, row in enumerate(rows) if isinstance(row, DataError)}
+        if broken is None and reasons:
+            raise next(iter(reasons.values()))
+        if broken is not None:
+            broken |= {index: str(reason) for index, reason in reasons.items()}
+        if whole := [row for row in rows if isinstance(row, Tensor)]:
+            sound = [name for i, name in enumerate(names, begin) if i not in reasons]
+            yield Batch(sound, torch.stack(whole))
         begin += len(part)
+
+
+def _read_or_why(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor | DataError:
+    try:
+        return _read(image, name, shape, reading)
+    except DataError as error:
+        return error
 
 
 def _read(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor:

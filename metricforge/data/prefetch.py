@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from torch import Tensor
 
 from metricforge.data.images import Images
 
 AHEAD = 4
+_END = object()
+
+T = TypeVar("T")
+
+
+def ahead(items: Iterator[T], count: int = AHEAD) -> Iterator[T]:
+    """The items of an iterator, of which up to `count` are made ahead, in a thread, in order.
+
+    An error is raised where its item would have come.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+        coming = deque(reader.submit(next, items, _END) for _ in range(count))
+        try:
+            while (item := coming.popleft().result()) is not _END:
+                coming.append(reader.submit(next, items, _END))
+                yield item  # type: ignore[misc]
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def read_ahead(images: Images, batches: Iterable[Tensor]) -> Iterator[Tensor]:

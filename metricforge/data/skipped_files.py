@@ -7,30 +7,40 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from metricforge.data.filetypes import RAWS, FileKind, file_kind
+from metricforge.data.filetypes import UNREAD, FileKind, file_kind, is_skipped
 from metricforge.data.own_outputs import is_output
 
 _SHOWN = 8  # kinds in a note
 
 
 def asides(root: Path) -> Iterator[str]:
-    """Notes on the files below `root` that are skipped; hidden files are not counted."""
-    kinds = Counter(_kind(name) for name in _names(root) if file_kind(name) is FileKind.BY_FILE)
-    raws = Counter({kind: count for kind, count in kinds.items() if kind in RAWS})
-    remaining = kinds - raws
-    if raws:
-        yield f"camera raws, which are not read: {_counted(raws)}; export them as JPEG or PNG."
+    """Notes on the files and folders below `root` that are skipped; hidden ones are not counted."""
+    kinds, folders = Counter[str](), Counter[str]()
+    for names, skipped in _below(root):
+        kinds.update(_kind(name) for name in names if file_kind(name) is FileKind.BY_FILE)
+        folders.update(skipped)
+    unread = Counter({kind: count for kind, count in kinds.items() if kind in UNREAD})
+    remaining = kinds - unread
+    if unread:
+        yield f"images of kinds that are not read: {_counted(unread)}; export them as JPEG or PNG."
     if remaining:
         yield f"skipped, as they are no images: {_counted(remaining)}."
+    if folders:
+        yield f"folders of the system or of its storage, skipped: {_counted(folders)}."
 
 
-def _names(root: Path) -> Iterator[str]:
+def _below(root: Path) -> Iterator[tuple[list[str], list[str]]]:
+    """The files of each folder that are not hidden, and its folders that are skipped by name."""
     for folder, folders, files in os.walk(root):
         if is_output(files) and folder != os.fspath(root):
             folders.clear()
             continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (name for name in files if not name.startswith("."))
+        shown = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in shown if not is_skipped(name, is_folder=True)]
+        yield (
+            [name for name in files if not name.startswith(".")],
+            [name for name in shown if is_skipped(name, is_folder=True)],
+        )
 
 
 def _kind(name: str) -> str:

@@ -6,7 +6,7 @@ import json
 import time
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -44,6 +44,7 @@ class Listing:
 
     `links`: an entry is a link, whose target may change without the folder.
     `is_output`: metricforge wrote it, and it holds no images.
+    `unknown`: files that are no images and not known to lie beside them; none in an index.
     """
 
     changed: int
@@ -52,6 +53,7 @@ class Listing:
     sizes: array[int] | None
     links: bool = False
     is_output: bool = False
+    unknown: list[str] = field(default_factory=list)
 
 
 class TreeIndex:

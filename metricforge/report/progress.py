@@ -165,6 +165,33 @@ class RunsLine(_Line):
         self._bar.update(self._task, description=description, completed=number, total=count)
 
 
+class CountLine(_Line):
+    """How many of so many things are done, how fast, and the time left, on stderr.
+
+    Its context's value is called with each further number of things that are done.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=MOST_BAR)
+        super().__init__(*columns, TextColumn("{task.fields[told]}"))
+        self._what, self._total, self._done = what, total, 0
+        self._task = self._bar.add_task(f"0/{total:,} {what}", total=total, told="")
+        self._began = self._last_line = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        speed = self._done / max(now - self._began, 1e-9)
+        left = clock((self._total - self._done) / max(speed, 1e-9))
+        description = f"{self._done:,}/{self._total:,} {self._what}"
+        told = f"{speed:,.0f} a second · {left} left"
+        if self._live:
+            self._bar.update(self._task, completed=self._done, description=description, told=told)
+        elif now - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._console.print(f"{description} · {told}", soft_wrap=True)
+
+
 def clock(seconds: float) -> str:
     """Seconds as m:ss, or h:mm:ss."""
     minutes, remainder = divmod(round(seconds), 60)

@@ -73,7 +73,8 @@ def test_check_as_json_is_on_stdout_whatever_the_verdict(photos: Path, tmp_path:
     # Where there is no verdict, there is nothing but the error.
     assert printed("check", tmp_path / "none", "--json", refused=DataError) == ""
     assert printed("check", photos, "--json", "--sampler", "nope", refused=UsageError) == ""
-    strange = ("--split", "saved:path=/dev/null")
+    (tmp_path / "empty").touch()
+    strange = ("--split", f"saved:path={tmp_path / 'empty'}")
     assert printed("check", photos, "--json", *strange, refused=ArtefactError) == ""
     assert printed("split", photos, "--json", *strange, refused=ArtefactError) == ""
 

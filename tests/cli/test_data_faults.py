@@ -212,7 +212,7 @@ def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(tmp_path: Path) -> N
         os.mkfifo(next(root.iterdir()) / name)
         done = command("data", "split", f"folder:path={root}", "--split", "random")
         assert done.returncode == 3
-        assert f"{name}' is no regular file" in done.stderr
+        assert f"{name}'; take them away" in done.stderr
         (next(root.iterdir()) / name).unlink()
     os.mkfifo(tmp_path / "pipe.zip")
     done = command("data", "split", f"folder:path={tmp_path / 'pipe.zip'}", "--split", "random")

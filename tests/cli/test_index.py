@@ -66,7 +66,7 @@ def test_an_image_of_the_index_finds_itself_and_k_is_clamped_and_said(place: Pat
     lines = done.stdout.splitlines()
     assert len(lines) == 1 + 24
     assert lines[1].split(maxsplit=1) == ["0.000", str(gallery(place)[3])]
-    assert done.stderr == "note: -k 500 is more than the 24 images of the index: all are told.\n"
+    assert done.stderr == "note: -k 500 is more than the 24 images of the index: all are listed.\n"
     assert search(place, gallery(place)[3], "-k", 24).stderr == ""
 
 

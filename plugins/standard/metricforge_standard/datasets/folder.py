@@ -15,6 +15,7 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
 from metricforge.data.class_names import natural_key
+from metricforge.data.exclusion import Exclusion
 from metricforge.data.folder_walk import walk
 from metricforge.data.image_files import Chosen, Encoded, Paths
 from metricforge.data.own_outputs import lies_among
@@ -38,6 +39,7 @@ def folder(
     label: Label = "auto",
     parts: Literal["auto", "none"] = "auto",
     depth: int = 16,
+    exclude: str = "",
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
@@ -62,7 +64,7 @@ def folder(
         size: Side of the images, 1 to 4,096 pixels.
         color: Whether images have three channels; false: one, in grey.
         broken: Images that can't be decoded: "refuse" fails at the first use of one, "skip" decodes
-            all at the start, skips these and counts them.
+            all at the start, skips these and counts them, and files that are no images.
         cache: Folder outside of `path` that keeps the resized images; none: they are decoded each
             time.
         index: File outside of `path` that keeps the names and sizes of a large tree, so that
@@ -72,6 +74,8 @@ def folder(
         parts: "auto" reads folders named train, val, ... as the parts of the official split, "none"
             as folders like any other.
         depth: Bits that the grey levels of 16-bit images use, 8 to 16: 12 where white is 4,095.
+        exclude: Shell patterns of files and folders to skip, with + between: `*_mask.png` is a name
+            anywhere, `raw/*` a path below `path`.
 
     Raises:
         DataError: There are not two classes of images.
@@ -88,7 +92,14 @@ def folder(
     for option, target in (("cache", cache), ("index", index)):
         if target:
             _check_outside(path, option, target)
-    tree = _of_folder(path, index) if path.is_dir() else _of_archive(path)
+    excluded = Exclusion(exclude)
+    unknown: list[str] | None = [] if broken == "skip" else None
+    if path.is_dir():
+        tree = _of_folder(path, index, unknown, excluded)
+    else:
+        tree = _of_archive(path, unknown, excluded)
+    if excluded.unmatched():
+        raise UsageError(f"option 'exclude' of dataset 'folder': nothing matches '{exclude}'.")
     # A tree with an index takes long to list: it is not listed again to count by-files.
     beside = tuple(asides(path)) if path.is_dir() and not index else ()
     levels = read_levels(list(tree.counts), label, parts)
@@ -113,6 +124,8 @@ def folder(
         official=official,
         notes=(
             *tree.notes,
+            *([f"files that are no images, skipped: {counted(unknown)}."] if unknown else []),
+            *([f"excluded files and folders: {excluded.count}."] if excluded.count else []),
             *levels.notes,
             *_single_image_notes(labels, classes),
             *([_of_parts(levels, official, labels)] if official is not None else []),
@@ -160,8 +173,14 @@ class _Each:
         return self.values({name: index[value] for name, value in of_folder.items()})
 
 
-def _of_folder(path: Path, index: Path | None) -> _Tree:
-    walked = {each.path.relative_to(path).as_posix(): each for each in walk(path, index)}
+def _of_folder(
+    path: Path, index: Path | None, unknown: list[str] | None, exclude: Exclusion
+) -> _Tree:
+    strays: list[Path] | None = None if unknown is None else []
+    folders_below = walk(path, index, strays, exclude)
+    walked = {each.path.relative_to(path).as_posix(): each for each in folders_below}
+    if unknown is not None:
+        unknown += (stray.relative_to(path).as_posix() for stray in strays or ())
     outputs = [name for name, each in walked.items() if each.is_output]
     folders = {name: each for name, each in walked.items() if not each.is_output}
     loose = folders.pop(".")
@@ -183,8 +202,8 @@ def _of_folder(path: Path, index: Path | None) -> _Tree:
     return _Tree(counts, images, notes)
 
 
-def _of_archive(path: Path) -> _Tree:
-    members = read_archive(path)
+def _of_archive(path: Path, unknown: list[str] | None, exclude: Exclusion) -> _Tree:
+    members = read_archive(path, unknown, exclude)
     above = below_shared(members.paths)
     indices: dict[str, array[int]] = {}
     for index, name in enumerate(members.paths):

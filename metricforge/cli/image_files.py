@@ -1,0 +1,126 @@
+"""The images that a command embeds: what was named, what of it can be read, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from metricforge.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metricforge.model import EmbeddingModel
+
+BROKEN = click.option(
+    "--broken", metavar="NAME", type=click.Choice(["refuse", "skip"]), default="refuse",
+    help="refuse files that are no images or can't be decoded, or skip and report them.  "
+    "[default: refuse]",
+)  # fmt: skip
+QUIET = click.option("--quiet", is_flag=True, help="No progress.")
+
+
+class Embedded(NamedTuple):
+    """Embeddings [N, D] of files, and the files that were skipped, each with the reason."""
+
+    files: Sequence[Path]
+    rows: NDArray[Any]
+    skipped: dict[str, str]
+
+
+def files_of(
+    images: Iterable[Path], skipped: dict[str, str] | None = None, once: bool = False
+) -> list[Path]:
+    """The image files: each file of `images`, and all files below each folder.
+
+    Files in folders that are no images are added to `skipped`, with the reason, or else are a
+    DataError. With `once` a file that is named twice counts once. DataError for a path that does
+    not exist, and if there are no files.
+    """
+    files = list(_files(images, skipped))
+    if once:
+        different = list({file.resolve(): file for file in reversed(files)}.values())[::-1]
+        if again := len(files) - len(different):
+            _note(f"{again:,} files are named more than once and count once.")
+        files = different
+    if not files:
+        raise DataError("there are no images in what was given.")
+    return files
+
+
+def embed_files(
+    model: EmbeddingModel, files: Sequence[Path], skipped: dict[str, str] | None, quiet: bool
+) -> Embedded:
+    """The embeddings of files; those that can't be decoded are added to `skipped`, if given.
+
+    DataError where none can be decoded.
+    """
+    broken: dict[int, str] | None = None if skipped is None else {}
+    with counting("images", len(files), quiet) as done:
+        try:
+            rows = model.encode(files, broken=broken, progress=done)
+        except DataError as error:
+            raise DataError(f"{error} --broken skip skips all such images.") from error
+    if broken is None or skipped is None:
+        return Embedded(files, rows, {})
+    if len(broken) == len(files):
+        first = next(iter(broken.values()))
+        raise DataError(f"none of the {len(files):,} images can be read; the first: {first}")
+    skipped |= {str(files[index]): reason for index, reason in broken.items()}
+    return Embedded([f for i, f in enumerate(files) if i not in broken], rows, skipped)
+
+
+def report_skipped(skipped: dict[str, str]) -> None:
+    """A line on stderr for each skipped file."""
+    for reason in skipped.values():
+        click.echo(f"skipped: {shown(reason)}", err=True)
+
+
+def refuse_among_any(out: Path, images: Iterable[Path]) -> None:
+    """UsageError for an output in one of the folders that are to be embedded."""
+    from metricforge.data.own_outputs import refuse_among
+
+    for folder in images:
+        if folder.is_dir():
+            refuse_among(out, folder)
+
+
+def shown(text: object) -> str:
+    """Text that a terminal can print."""
+    from metricforge.report.page import printable
+
+    return printable(text)
+
+
+def counting(what: str, total: int, quiet: bool) -> Any:
+    """A context whose value is called with each further number of things that are done."""
+    from contextlib import nullcontext
+
+    from metricforge.report.progress import CountLine
+
+    return nullcontext(None) if quiet else CountLine(what, total)
+
+
+def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[Path]:
+    from metricforge.data.folder_walk import walk
+
+    for image in images:
+        if image.is_dir():
+            unknown: list[Path] | None = None if skipped is None else []
+            for each in walk(image, unknown=unknown):
+                if each.is_output:
+                    _note(f"skipped {shown(each.path)}, written by metricforge.")
+                yield from (each.path / name for name in each.names)
+            if skipped is not None:
+                skipped |= {str(path): f"'{path}' is no image." for path in unknown or ()}
+        elif image.is_file():
+            yield image
+        else:
+            raise DataError(f"{image} is neither a file nor a folder; check its path.")
+
+
+def _note(sentence: str) -> None:
+    click.echo(f"note: {sentence}", err=True)

@@ -1,0 +1,32 @@
+"""Patterns of files and folders that the user leaves out."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+
+class Exclusion:
+    """Shell patterns, of a name anywhere (`*_mask.png`) or, with a slash, of a path (`raw/*`).
+
+    Args:
+        patterns: The patterns, with + between; "" excludes nothing.
+    """
+
+    def __init__(self, patterns: str) -> None:
+        parts = [part.strip().rstrip("/") for part in patterns.split("+")]
+        self._patterns = [part for part in parts if part]
+        self.count = 0
+        """Files and folders that matched."""
+
+    def __call__(self, path: str) -> bool:
+        """Whether a path below the root, with slashes, is excluded."""
+        name = path.rpartition("/")[2]
+        matches = any(
+            fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self._patterns
+        )
+        self.count += matches
+        return matches
+
+    def unmatched(self) -> bool:
+        """Whether there are patterns, and nothing matched one: mistyped, perhaps."""
+        return bool(self._patterns) and not self.count
