@@ -23,6 +23,7 @@ from metricforge.data.model_inputs import Encodable, batches
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
 from metricforge.fetching import nothing_fetched
+from metricforge.pairwise.unit_length import unit_rows
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.runtime.allocator import keep_large_blocks
@@ -107,7 +108,7 @@ class EmbeddingModel(nn.Module):
         embedding: Tensor = self.head(self.features(images))
         if embedding.dtype != torch.float64:
             embedding = embedding.float()
-        return F.normalize(embedding) if self.unit_length else embedding
+        return unit_rows(embedding) if self.unit_length else embedding
 
     def features(self, images: Tensor) -> Tensor:
         """The features of the backbone, before the head.

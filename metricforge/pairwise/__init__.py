@@ -11,6 +11,7 @@ from metricforge.pairwise.hardest import hardest
 from metricforge.pairwise.pair_distances import distances, dot_products
 from metricforge.pairwise.row_search import lowest, nearest_beyond, nth_below
 from metricforge.pairwise.tiling import Tile, Tiling, anchors_of, precise
+from metricforge.pairwise.unit_length import unit_rows
 
 __all__ = [
     "ChosenPairs",
@@ -28,4 +29,5 @@ __all__ = [
     "nth_below",
     "precise",
     "scored",
+    "unit_rows",
 ]

@@ -18,6 +18,7 @@ FEWEST_ANCHORS = 128
 # Squared distances below this fraction of the squared length have lost digits to cancellation.
 CLOSE = 1e-3
 # A tile with a larger fraction of close pairs is not recomputed: its embeddings are in one point.
+_ROUNDED = 8  # units in the last place of a product that a squared distance may be off
 MOST_CLOSE, FEW_CLOSE = 1 / 16, 2**12
 
 
@@ -174,6 +175,22 @@ class Tiling:
         numbers = torch.finfo(self.norms.dtype)
         length: Tensor = self.norms.mean().sqrt() * (100 * numbers.eps)
         return length.clamp(min=numbers.tiny**0.5)
+
+    def surely_beyond(self, tile: Tile, squared: Tensor) -> Tensor:
+        """Squared distances, raised by what rounding may add to a tile's.
+
+        An exact copy of a positive with another label is then no negative that is farther.
+
+        Args:
+            tile: The tile, with R anchors.
+            squared: [R, K] squared distances of the anchors; inf stays.
+
+        Returns:
+            [R, K].
+        """
+        # Where the distance of two is d, the other's squared length is at most 2 (|a|^2 + d^2).
+        length = anchors_of(self.norms, tile)[:, None]
+        return squared + (squared + length) * (_ROUNDED * torch.finfo(squared.dtype).eps)
 
     def spare(self, tile: Tile, number: int = 0) -> Tensor:
         """Scratch memory like a tile's values, of undefined content.

@@ -453,7 +453,9 @@ def test_hidden_and_known_files_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stray", ["a/model.exe", "notes", "b/1.png.rar"])
 def test_any_other_file_is_named(tmp_path: Path, stray: str) -> None:
     root = tree(tmp_path, "a/1.png", "b/1.png", stray)
-    with pytest.raises(DataError, match=f"1 file is neither images, .*: '{root / stray}'; take them"):
+    with pytest.raises(
+        DataError, match=f"1 file is neither images, .*: '{root / stray}'; take them"
+    ):
         folder(path=root)
 
 

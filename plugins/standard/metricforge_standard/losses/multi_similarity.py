@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import AllPairs, Counted, Pairs
 from metricforge.errors import UsageError
-from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored
+from metricforge.pairwise import Gradient, Tile, Tiling, dot_products, precise, scored, unit_rows
 from metricforge_standard.losses._by_anchor import highest, log_sum_exp
 
 
@@ -57,7 +56,7 @@ class MultiSimilarity:
         self, embeddings: Tensor, labels: Tensor, tuples: Pairs | AllPairs | None
     ) -> Counted:
         """The loss, and the number of pairs that are weighed."""
-        rows = F.normalize(embeddings if embeddings.dtype.itemsize > 2 else embeddings.float())
+        rows = unit_rows(embeddings if embeddings.dtype.itemsize > 2 else embeddings.float())
         if isinstance(tuples, Pairs):
             return self._of_listed(rows, tuples)
         return self._of_all(rows, labels, tuples.anchors if tuples else None)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Triplets
 from metricforge.errors import UsageError
-from metricforge.pairwise import ChosenTriplets, Tile, Tiling
+from metricforge.pairwise import ChosenTriplets, Tile, Tiling, unit_rows
 
 # Larger than any logarithm of a weight.
 BEYOND = 1e30
@@ -42,7 +41,7 @@ class DistanceWeighted:
 
     def __call__(self, embeddings: Tensor, labels: Tensor, rng: np.random.Generator) -> Triplets:
         rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-        tiling = Tiling(F.normalize(rows), labels)
+        tiling = Tiling(unit_rows(rows), labels)
         chosen = ChosenTriplets(tiling)
         for tile in tiling.squared_distances() if len(tiling.classes.size) > 1 else ():
             most = int(tiling.classes.positives(tile.rows).max())

@@ -39,6 +39,7 @@ class EasyPositive:
             if self.negative == "hard":
                 chosen.add_one_each(tile.rows, positive.squeeze(1), lowest(tile.values)[1])
             else:
-                negative, valid = nearest_beyond(tile.values, near, tiling.spare(tile))
+                beyond = tiling.surely_beyond(tile, near)
+                negative, valid = nearest_beyond(tile.values, beyond, tiling.spare(tile))
                 chosen.add(tile, positive, negative, valid)
         return chosen.triplets()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Loss, Pairs
-from metricforge.pairwise import ChosenPairs, Tiling
+from metricforge.pairwise import ChosenPairs, Tiling, unit_rows
 from metricforge_standard.losses.multi_similarity import MultiSimilarity as MultiSimilarityLoss
 from metricforge_standard.miners.all_pairs import AllPairs
 
@@ -35,7 +34,7 @@ class MultiSimilarity:
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Pairs:
         rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-        tiling = Tiling(F.normalize(rows), labels)
+        tiling = Tiling(unit_rows(rows), labels)
         chosen = ChosenPairs(tiling)
         for tile in tiling.similarities():
             together = torch.where(tile.positive, tile.near, torch.inf)

@@ -54,7 +54,9 @@ class PacedHard:
             tile.hide_same(torch.inf)
             own = tile.own
             # Where none is nearer than the positive, the nearest beyond it is the nearest of all.
-            beyond, valid = nearest_beyond(tile.values, apart[own, None], tiling.spare(tile))
+            beyond, valid = nearest_beyond(
+                tile.values, tiling.surely_beyond(tile, apart[own, None]), tiling.spare(tile)
+            )
             chosen.add(tile, positive[own, None], beyond, compared[own, None] & valid)
         return chosen.triplets()
 

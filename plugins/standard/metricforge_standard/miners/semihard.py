@@ -29,6 +29,7 @@ class SemiHard:
             most = int(tiling.classes.positives(tile.rows).max())
             near, positive = tile.positives(most, missing=torch.inf, largest=False)
             tile.hide_same(torch.inf)
-            negative, valid = nearest_beyond(tile.values, near, tiling.spare(tile))
+            beyond = tiling.surely_beyond(tile, near)
+            negative, valid = nearest_beyond(tile.values, beyond, tiling.spare(tile))
             chosen.add(tile, positive, negative, valid)
         return chosen.triplets()
