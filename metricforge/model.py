@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -229,7 +230,7 @@ def build(
 
 
 def load(
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     *,
     backbone: nn.Module | None = None,
     head: nn.Module | None = None,
@@ -239,7 +240,7 @@ def load(
     """Load the model in a folder, in evaluation mode.
 
     Args:
-        folder: A run's folder, or its `model/`.
+        folder: A run, its folder, or its `model/`.
         backbone: Required if the model was trained with a backbone module of your own.
         head: Likewise.
         device: "auto", "cpu", "cuda" or "mps".
@@ -269,7 +270,7 @@ def load(
     return model.eval()
 
 
-def model_folder(folder: str | Path) -> Path:
+def model_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder of a model: `model/` of a run's folder, or the folder itself."""
     inside = Path(folder) / "model"
     return inside if inside.is_dir() else Path(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from metricforge.entry_points import owner_of
@@ -13,11 +15,41 @@ from metricforge.errors import MetricForgeError, PluginError, ResourceError, out
 from metricforge.runtime import Runtime
 
 
+class _Process(NamedTuple):
+    """What a component must leave as it is, since all others rely on it."""
+
+    folder: str
+    dtype: torch.dtype
+    threads: int
+
+    @classmethod
+    def now(cls) -> _Process:
+        return cls(os.getcwd(), torch.get_default_dtype(), torch.get_num_threads())  # noqa: PTH109
+
+    def restore(self) -> None:
+        os.chdir(self.folder)
+        torch.set_default_dtype(self.dtype)
+        torch.set_num_threads(self.threads)
+
+
 @contextmanager
 def blaming(plugin: object) -> Iterator[None]:
-    """Turn any error of a plugin in this context into a PluginError that names it."""
+    """Turn any error of a plugin in this context into a PluginError that names it.
+
+    So is a change of the process's folder, of torch's default dtype or of its number of threads,
+    which is undone.
+    """
+    before = _Process.now()
     try:
         yield
+        if (after := _Process.now()) != before:
+            before.restore()
+            what = ", ".join(
+                f"{name} from {old} to {new}"
+                for name, old, new in zip(_Process._fields, before, after, strict=True)
+                if old != new
+            )
+            raise PluginError(f"{blame_of(plugin)} must not change the process's {what}.")
     except MetricForgeError:
         raise
     except (Exception, SystemExit) as error:

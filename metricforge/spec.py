@@ -231,7 +231,9 @@ def _read(text: str, kind: Any) -> Any:
         return _choice(text, {"true": True, "false": False})
     if kind == InnerSpec:
         return text
-    if kind in (int, float, str, Path):
+    if kind is Path:
+        return Path(text).expanduser()  # a shell expands no ~ behind an =
+    if kind in (int, float, str):
         return kind(text)
     if get_origin(kind) is Literal:
         return _choice(text, {str(value): value for value in get_args(kind)})

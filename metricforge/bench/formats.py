@@ -16,6 +16,7 @@ from rich.table import Table as Drawn
 
 from metricforge.bench.table import Row, Table, estimate_json
 from metricforge.contracts import Estimate
+from metricforge.report.csv_cells import inert
 from metricforge.report.page import printable
 
 _PAGE = Template(
@@ -79,7 +80,7 @@ def as_csv(tables: Sequence[Table]) -> str:
             for name in [name for name in table.numbers if name in row.numbers] or [""]:
                 estimate = row.numbers.get(name)
                 writer.writerow([
-                    table.title, row.name, name, *_three(estimate),
+                    inert(table.title), inert(row.name), name, *_three(estimate),
                     row.n if estimate is None else estimate.n,
                     *_three(row.differences.get(name)), _text(row.seconds), row.reason,
                 ])  # fmt: skip

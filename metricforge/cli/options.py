@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -28,7 +30,33 @@ SPLITS = (
 ALL_METRICS = click.option(
     "--all", "all_metrics", is_flag=True, help="Print every metric, not just the main ones."
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def _others_to_stderr(context: click.Context, option: click.Parameter, as_json: bool) -> bool:
+    """With --json stdout has one value: what a library or a plugin prints goes to stderr."""
+    if as_json:
+        context.with_resource(_results_apart())
+    return as_json
+
+
+_results: TextIO | None = None
+
+
+@contextmanager
+def _results_apart() -> Iterator[None]:
+    global _results
+    _results = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = None
+
+
+JSON = click.option(
+    "--json", "as_json", is_flag=True, callback=_others_to_stderr, is_eager=True,
+    help="Print the result as JSON.",
+)  # fmt: skip
 PROTOCOL = click.option(
     "--protocol",
     "protocols",
@@ -74,4 +102,4 @@ def by_first_rank(function: F) -> F:
 
 def print_json(record: Any) -> None:
     """Print a result for another program: one JSON document on stdout."""
-    click.echo(json.dumps(record, indent=1))
+    click.echo(json.dumps(record, indent=1), file=_results)

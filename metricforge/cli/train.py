@@ -22,10 +22,34 @@ OTHER_OPTIONS = "Options"
 """The section of options without one of their own."""
 
 INSTEAD = {
-    "--lr": "--optimizer adamw:lr=0.001",
+    "--arch": "--backbone resnet18",
+    "--batch": "--sampler hard-triplet:classes=8,per_class=4 for batches of 8 x 4 images",
     "--batch-size": "--sampler hard-triplet:classes=8,per_class=4 for batches of 8 x 4 images",
+    "--checkpoint": "--resume RUN",
+    "--data": "--dataset FOLDER",
+    "--data-dir": "--dataset FOLDER",
+    "--embedding-size": "--dim 128",
     "--epoch": "--epochs 10",
+    "--gpu": "--device cuda",
+    "--image-size": "--dataset folder:path=FOLDER,size=128",
+    "--img-size": "--dataset folder:path=FOLDER,size=128",
+    "--imgsz": "--dataset folder:path=FOLDER,size=128",
+    "--learning-rate": "--optimizer adamw:lr=0.001",
+    "--lr": "--optimizer adamw:lr=0.001",
     "--margin": "--loss triplet:margin=0.2",
+    "--model": "--backbone resnet18",
+    "--name": "--out runs/NAME",
+    "--num-classes": "--sampler hard-triplet:classes=8 for the classes in a batch",
+    "--num-epochs": "--epochs 10",
+    "--num-workers": "--workers 4",
+    "--opt": "--optimizer adamw",
+    "--output": "--out runs/NAME",
+    "--output-dir": "--out runs/NAME",
+    "--pretrained": "--backbone resnet18:weights=true",
+    "--project": "--out runs/NAME",
+    "--sched": "--schedule cosine",
+    "--weight-decay": "--optimizer adamw:weight_decay=0.01",
+    "--weights": "--backbone resnet18:weights=true",
 }
 """What to write in place of other programs' options."""
 

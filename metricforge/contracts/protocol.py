@@ -32,6 +32,29 @@ class Estimate:
     n: int
     over: str
 
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        """Its value by a format of numbers; without one as by `str`."""
+        return format(self.value, spec) if spec else str(self)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def __lt__(self, other: Estimate | float) -> bool:
+        """By the values alone: whether a difference is sure is for `compare` to say."""
+        return self.value < float(other)
+
+    def __le__(self, other: Estimate | float) -> bool:
+        return self.value <= float(other)
+
+    def __gt__(self, other: Estimate | float) -> bool:
+        return self.value > float(other)
+
+    def __ge__(self, other: Estimate | float) -> bool:
+        return self.value >= float(other)
+
 
 @dataclass(frozen=True)
 class Labelled:

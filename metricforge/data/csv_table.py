@@ -78,6 +78,8 @@ def read_table(
 def _separator(file: TextIO, required: Sequence[str]) -> str:
     """The separator of the header's cells: spreadsheets also write ; and tabs."""
     header = file.readline()
+    if header.strip().lower().startswith("sep=") and len(header.strip()) == 5:
+        return header.strip()[4]  # Excel's own, in a line before the header
     file.seek(0)
     for separator in _SEPARATORS:
         names = next(csv.reader([header], delimiter=separator), [])
@@ -120,7 +122,8 @@ def _rows(lines: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     begins = 1
     try:
         for cells in lines:
-            if cells:
+            # Of blanks alone, or of the byte that ended a file in DOS.
+            if any(cell.strip(" \t\x1a") for cell in cells):
                 yield begins, cells
             begins = lines.line_num + 1
     except csv.Error as error:

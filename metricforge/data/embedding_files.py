@@ -64,11 +64,17 @@ def read_labels(path: Path) -> Labels:
     if path.suffix != ".npy":
         return Labels(_lines(path))
     labels = _array(path)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
+        labels = labels[:, 0]
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise DataError(
             f"{path} holds {labels.dtype} {list(labels.shape)}: labels are whole numbers or "
             "strings [N]."
         )
+    if labels.dtype.kind in "US" and (empty := np.flatnonzero(np.char.str_len(labels) == 0)).size:
+        raise DataError(f"{path} has an empty label, of row {empty[0]}: give each image its label.")
     return Labels(labels)
 
 
@@ -78,6 +84,10 @@ def bare_dataset(embeddings: Tensor | NDArray[Any], values: Any) -> Dataset:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
     labels = values if isinstance(values, Labels) else Labels(values)
     known = np.asarray(labels.names)
+    if known.dtype.kind not in "biufUS":
+        raise DataError("labels are numbers or strings [N], of one kind; none may be None.")
+    if embeddings.dtype in (torch.complex64, torch.complex128, np.complex64, np.complex128):
+        raise DataError("embeddings are real numbers [N, D], not complex ones.")
     if embeddings.ndim != 2 or known.ndim != 1:
         shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
         raise DataError(f"embeddings are [N, D] and their labels [N], not {shapes}.")

@@ -48,7 +48,8 @@ def random(
         held = "one class" if len(present) == 1 else f"{len(present)} classes"
         raise DataError(
             f"'{dataset.name}' has {held}; a split that tests on unseen classes needs "
-            f"at least {FEWEST_CLASSES}: two to train, one to validate, two to test."
+            f"at least {FEWEST_CLASSES}: two to train, one to validate, two to test. --split "
+            "images tests on other images of the same classes, a closed set."
         )
     testing, validating = _class_counts(len(present), validation, test)
     order = np.random.default_rng(seed).permutation(present)

@@ -17,7 +17,10 @@ CLASSES_TO_RESAMPLE = 10
 """With fewer classes than this, a resample of them is too coarse: the queries are resampled."""
 
 COLLAPSED = 1e-3
-"""Below this :func:`spread` float32 and lower hardly distinguish the images."""
+"""Below this :func:`spread` embeddings of unit length hardly distinguish the images."""
+
+UNRESOLVED = 1e-5
+"""Below this :func:`spread` float32 hardly distinguishes embeddings of any length."""
 
 RESAMPLES = 1_000
 # About 64 MB of indices and of the values at them.
@@ -239,7 +242,10 @@ def warnings_about(embeddings: Floats) -> tuple[str, ...]:
     """
     notes = []
     width = spread(embeddings)
-    if len(embeddings) > 1 and width < COLLAPSED:
+    # Those of free length may lie anywhere: a constant offset is no collapse.
+    lengths = np.linalg.norm(np.asarray(embeddings, np.float64), axis=1)
+    least = COLLAPSED if np.allclose(lengths, 1, atol=0.01) else UNRESOLVED
+    if len(embeddings) > 1 and width < least:
         notes.append(
             f"The embeddings have collapsed: they differ by {width:.1e} of their length, so the "
             "scores are chance or close to it."

@@ -135,6 +135,9 @@ def evaluate(
     def questions(made: Dataset) -> Questions:
         return Questions.of(made, protocols, episodes, episodes_out, registry)
 
+    if isinstance(subject, Tensor):
+        subject = subject.detach().cpu()
+        subject = subject.float() if subject.dtype == torch.bfloat16 else subject
     if isinstance(subject, list | tuple):
         subject = np.asarray(subject, dtype=np.float32)
     if isinstance(subject, Tensor | np.ndarray):
@@ -202,6 +205,7 @@ def _tested(
 
     A dataset with the same fingerprint is the run's own, wherever it lies now.
     """
+    dataset = str(dataset) if isinstance(dataset, Path) else dataset
     if dataset is not None:
         component: Component = (
             dataset_spec(dataset, registry)

@@ -154,7 +154,11 @@ class Recipe:
         None, "Train until the network has seen this many images.", LEARNING, least=1
     )
     seconds: float | None = option(
-        None, "Train for this long; the result then depends on the machine.", LEARNING, above=0
+        None,
+        "Train for this long, counting steps alone: validation and a sampler's refresh come on "
+        "top. The result then depends on the machine.",
+        LEARNING,
+        above=0,
     )
     optimizer: Component = option(
         _own("adamw"), "How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4.",
@@ -375,6 +379,8 @@ def options() -> dict[str, Option]:
 
 
 def _component(name: str, value: Any) -> Any:
+    if name == "dataset" and isinstance(value, Path):
+        return str(value)
     if not isinstance(value, str):
         return value if isinstance(value, Spec | CustomObject | None) else CustomObject.of(value)
     if value.startswith(OBJECT):

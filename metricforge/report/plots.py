@@ -18,6 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
+from metricforge.errors import ResourceError
+
 DPI = 110
 WIDTH = 8.2
 MOST_CLASSES = 20
@@ -289,4 +291,7 @@ def _characters() -> frozenset[int]:
 
 def save(figure: Figure, path: Path) -> None:
     # Without the version of the library, the same data gives the same bytes for longer.
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    try:
+        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    except OSError as error:
+        raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error

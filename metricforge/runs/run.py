@@ -39,6 +39,9 @@ class Run:
         """
         return cls(RunFolder.open(Path(path)))
 
+    def __fspath__(self) -> str:
+        return str(self.folder.path)
+
     @property
     def path(self) -> Path:
         """The run's folder."""

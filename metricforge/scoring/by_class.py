@@ -10,6 +10,7 @@ import numpy as np
 
 from metricforge.contracts import Scored
 from metricforge.evaluation import class_means
+from metricforge.report.csv_cells import inert
 
 
 def as_csv(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> str:
@@ -32,7 +33,7 @@ def _lines(scores: Mapping[str, Scored], classes: tuple[str, ...]) -> Iterator[l
     for label in sorted({label for column in columns for label in column}):
         known = [column.get(label) for column in columns]
         queries = next(score[0] for score in known if score)
-        yield [classes[label], queries, *("" if f is None else f"{f[1]:.6g}" for f in known)]
+        yield [inert(classes[label]), queries, *("" if f is None else f"{f[1]:.6g}" for f in known)]
 
 
 def _by_class(scored: Scored) -> dict[int, tuple[int, float]]:

@@ -8,11 +8,13 @@ gradient of the whole batch, with the memory of one chunk (Gao 2021).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from metricforge.errors import UsageError
 from metricforge.runtime import Runtime, seed_torch
 from metricforge.runtime.normalization import untracked
 from metricforge.training.setup import TrainingSetup, TrainState
@@ -70,9 +72,23 @@ class Passes:
         for number, (images, of) in enumerate(zip(self._part.chunks, indices, strict=True)):
             seed_torch(self._task.seed, *self._seed_key, number)
             shown = network_input(self._task, images, of, self._epoch, self._runtime)
-            with self._runtime.autocast():
+            with _telling_of_one_image(len(shown)), self._runtime.autocast():
                 embeddings: Tensor = self._task.model(shown)
             yield embeddings
+
+
+@contextmanager
+def _telling_of_one_image(images: int) -> Iterator[None]:
+    """UsageError where batch norm is given one value of each channel."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            f"batch norm needs more than {images} image at a time where a map is 1 x 1 pixels: "
+            "train with a --chunk of 2 or more, larger images, or --batch-norm frozen."
+        ) from error
 
 
 def network_input(

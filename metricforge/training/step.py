@@ -22,7 +22,7 @@ from metricforge.enforcement import (
 )
 from metricforge.errors import DivergedError
 from metricforge.pairwise import Classes
-from metricforge.plugin_errors import blaming, telling_of_memory
+from metricforge.plugin_errors import blaming, broken, telling_of_memory
 from metricforge.runtime import Runtime, generator, seed_torch
 from metricforge.training.grad_cache import Part, Passes
 from metricforge.training.mining import anchored, effective_miner, margin_of, mine
@@ -96,6 +96,9 @@ def _compare(
     )
     if not (sound and slope):
         raise _diverged(setup, batch, value, bool(sound))
+    if value and embeddings.grad is None:
+        must = "must depend on the embeddings: nothing is learned from it"
+        raise broken(setup.loss, must, f"{value:g} without a gradient to them")
     check_active(setup.loss, active, chosen_tuples)
     passes.backward(gradient)
     return Outcome(

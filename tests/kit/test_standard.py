@@ -68,7 +68,6 @@ EXCUSED = {
     "loss pml.ProxyNCALoss": [HALF],
     "loss pml.RankedListLoss": [DROPS, HALF],
     "loss pml.SignalToNoiseRatioContrastiveLoss": [DROPS],
-    "loss pml.SmoothAPLoss": [("gradient-is-the-derivative", "it computes in float32")],
     "loss pml.TripletMarginLoss": [DROPS, HALF],
     "loss pml.TupletMarginLoss": [
         ("unusual-batches-stay-finite", "arccos has no slope at one: a defect"),

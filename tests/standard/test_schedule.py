@@ -261,7 +261,7 @@ def test_the_defaults_of_every_stage_are_written_out():
     assert full.options == {
         "blend": "0",
         "0": "random-triplets:triplets=42",
-        "15": "hard-triplet:classes=8,per_class=2,paced=true",
+        "15": "hard-triplet:classes=8,per_class=2,cap=none,paced=true",
     }
 
 
@@ -273,7 +273,7 @@ def test_a_run_changes_its_sampler_and_records_every_stage(tmp_path: Path):
     written = tomllib.loads((run.path / "config.toml").read_text())
     recorded = Spec.parse(written["sampler"]).options
     assert recorded["0"] == "random-triplets:triplets=42"
-    assert recorded["1"] == "hard-triplet:classes=2,per_class=2,paced=true"
+    assert recorded["1"] == "hard-triplet:classes=2,per_class=2,cap=none,paced=true"
 
 
 def test_the_kit_finds_nothing():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metricforge.contracts import Pairs, Triplets, Tuples
+from metricforge.errors import UsageError
 from metricforge_standard._generators import lent
 
 Factory = Callable[..., Any]
@@ -20,14 +21,16 @@ Factory = Callable[..., Any]
 CORE_OFFERS = {"num_classes": "num_classes", "embedding_size": "dim", "descriptors_dim": "dim"}
 # Options that no spec can write: other losses and miners, functions.
 UNWRITABLE = frozenset({"loss", "losses", "miner", "mat_based_loss"})
-# Two take no labels, one requires a batch of triplets in its own layout, and one keeps the graph of
-# its first step, so that the second fails: nothing here could call them.
-UNUSABLE = frozenset({
-    "DynamicSoftMarginLoss",
-    "EmbeddingsAlreadyPackagedAsTriplets",
-    "ManifoldLoss",
-    "VICRegLoss",
-})  # fmt: skip
+REFUSED = {
+    "CrossBatchMemory": "the sampler xbm remembers embeddings",
+    "DynamicSoftMarginLoss": "it keeps the graph of its first step, so that the second fails",
+    "EmbeddingsAlreadyPackagedAsTriplets": "it takes batches of triplets in a layout of its own",
+    "ManifoldLoss": "it takes no labels",
+    "MultipleLosses": "the loss sum adds up several, e.g. sum:a=supcon,b=triplet",
+    "SmoothAPLoss": "it fails for a batch whose classes differ in size",
+    "VICRegLoss": "it takes no labels",
+}
+"""Classes that can't be trained here, each with the reason or with what does the same."""
 
 # They compare the whole batch in their own way, and refuse chosen tuples.
 WHOLE_BATCH = frozenset({"InstanceLoss", "P2SGradLoss", "PNPLoss", "RankedListLoss"})
@@ -83,6 +86,8 @@ class _Family(Mapping[str, Factory]):
         self._module, self._base, self._wrapper = module, base, wrapper
 
     def __getitem__(self, name: str) -> Factory:
+        if name in REFUSED:
+            raise UsageError(f"'pml.{name}' is not offered: {REFUSED[name]}.")
         return _factory(self._classes()[name], self._wrapper)
 
     def __iter__(self) -> Iterator[str]:
@@ -110,13 +115,21 @@ def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
         theirs: ours for theirs, ours in CORE_OFFERS.items() if _required(parameters.get(theirs))
     }
     options = [p for p in map(_option, parameters.values()) if p is not None]
+    options = [o for o in options if _is_settable(component, offers, o)]
 
     def build(**arguments: Any) -> Any:
         keywords = {theirs: arguments[ours] for theirs, ours in offers.items()}
         # Only options that differ from the default: a subclass may set an inherited one itself.
         chosen = {o.name: arguments.get(o.name, o.default) for o in options}
         keywords |= {o.name: chosen[o.name] for o in options if chosen[o.name] != o.default}
-        return wrapper(component(**keywords))
+        try:
+            return wrapper(component(**keywords))
+        except (TypeError, ValueError, AssertionError) as error:
+            if not any(o.name in keywords for o in options):
+                raise
+            raise UsageError(
+                f"pytorch-metric-learning's {component.__name__} refuses these options: {error}."
+            ) from error
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature(
@@ -127,6 +140,19 @@ def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
     build.__wrapped__ = component  # type: ignore[attr-defined]
     build.__signature__ = signature  # type: ignore[attr-defined]
     return build
+
+
+def _is_settable(component: type, offers: Mapping[str, str], option: inspect.Parameter) -> bool:
+    """Whether an option can be passed: some subclasses fix what their ancestors take."""
+    if option.name in inspect.signature(component).parameters or _required(option):
+        return True
+    try:
+        component(**dict.fromkeys(offers, 4), **{option.name: option.default})
+    except TypeError as error:
+        return "multiple values" not in str(error)
+    except Exception:  # any other complaint is for the one who sets it
+        return True
+    return True
 
 
 def _parameters(component: type) -> dict[str, inspect.Parameter]:
@@ -175,7 +201,7 @@ def _type(default: Any) -> Any:
 
 
 def _buildable(component: type) -> bool:
-    return component.__name__ not in UNUSABLE and not any(
+    return component.__name__ not in REFUSED and not any(
         _required(p) and p.name in UNWRITABLE for p in _parameters(component).values()
     )
 

@@ -27,19 +27,22 @@ class Chunks:
     length: Indices
 
     @classmethod
-    def of(cls, index: ClassIndex, per_class: int, least: int) -> Chunks:
-        """Every class cut evenly, into the fewest chunks of up to `per_class` images.
+    def of(cls, index: ClassIndex, shown: Indices, per_class: int, least: int) -> Chunks:
+        """The first `shown` [C] of every class cut evenly, into the fewest chunks of `per_class`.
 
         No chunk has fewer than `least`, unless its class has fewer: then chunks may exceed
         `per_class`.
         """
-        fewest = -(-index.size // per_class)
-        count = np.minimum(fewest, np.maximum(index.size // least, 1))
+        fewest = -(-shown // per_class)
+        count = np.minimum(fewest, np.maximum(shown // least, 1))
         begin = np.cumsum(count) - count
         of_class = np.repeat(np.arange(len(count)), count)
         rank = np.arange(len(of_class)) - begin[of_class]
-        first = index.start[of_class] + rank * index.size[of_class] // count[of_class]
-        return cls(begin, count, first, np.diff(first, append=len(index.order)))
+        cuts = (
+            index.start[of_class] + (rank + i) * shown[of_class] // count[of_class] for i in (0, 1)
+        )
+        first, end = cuts
+        return cls(begin, count, first, end - first)
 
     def laid_out(self, order: Indices, dealt: Indices) -> Iterator[Tensor]:
         """The images of each batch, int64 [B], from `order` and the batches' chunks [b, P]."""

@@ -14,6 +14,7 @@ class AllPairs(PKSampler):
     Args:
         classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
         per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        cap: Most images of a class in an epoch, drawn anew in each; none: every image, once.
         balanced: Whether to choose all positive pairs and as many negative pairs, drawn at random,
             instead of every pair.
     """
@@ -26,7 +27,8 @@ class AllPairs(PKSampler):
         *,
         classes: int | None = None,
         per_class: int | None = 4,
+        cap: int | None = None,
         balanced: bool = False,
     ) -> None:
-        super().__init__(labels, classes=classes, per_class=per_class)
+        super().__init__(labels, classes=classes, per_class=per_class, cap=cap)
         self.miner = Miner(balanced=balanced)

@@ -16,6 +16,7 @@ class EasyPositive(PKSampler):
     Args:
         classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
         per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        cap: Most images of a class in an epoch, drawn anew in each; none: every image, once.
         negative: Negative of a triplet: "semihard" is the nearest beyond the positive, "hard" the
             nearest.
 
@@ -30,7 +31,8 @@ class EasyPositive(PKSampler):
         *,
         classes: int | None = None,
         per_class: int | None = 4,
+        cap: int | None = None,
         negative: Literal["semihard", "hard"] = "semihard",
     ) -> None:
-        super().__init__(labels, classes=classes, per_class=per_class)
+        super().__init__(labels, classes=classes, per_class=per_class, cap=cap)
         self.miner = Miner(negative=negative)

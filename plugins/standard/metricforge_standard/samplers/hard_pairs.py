@@ -12,6 +12,7 @@ class HardPairs(PKSampler):
     Args:
         classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
         per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        cap: Most images of a class in an epoch, drawn anew in each; none: every image, once.
     """
 
     default_loss = "contrastive"

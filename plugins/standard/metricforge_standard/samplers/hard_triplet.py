@@ -20,6 +20,7 @@ class HardTriplet(PKSampler):
         classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
         per_class: Images of each class in a batch (K), 2 or more; the larger, the harder the
             hardest positive.
+        cap: Most images of a class in an epoch, drawn anew in each; none: every image, once.
         paced: Whether anchors take semi-hard negatives (Schroff 2015) while most anchors of a batch
             have a negative no farther than their positive; see the miner `paced-hard`.
 
@@ -33,9 +34,10 @@ class HardTriplet(PKSampler):
         *,
         classes: int | None = None,
         per_class: int = 2,
+        cap: int | None = None,
         paced: bool = True,
     ) -> None:
-        super().__init__(labels, classes=classes, per_class=per_class)
+        super().__init__(labels, classes=classes, per_class=per_class, cap=cap)
         self.miner = PacedHard() if paced else BatchHard()
         # The hardest negative of a young network is nearer than the positive, so that a loss of
         # plain distances falls when everything shrinks: on photographs, training does that first.

@@ -16,6 +16,7 @@ class MultiSimilarity(PKSampler):
     Args:
         classes: Classes in a batch (P), 2 or more. Default: all, up to 32.
         per_class: Images of each class in a batch (K), 2 or more; none: 128 / P, at least 4.
+        cap: Most images of a class in an epoch, drawn anew in each; none: every image, once.
         epsilon: Slack of the comparison, a difference of cosines; larger chooses more pairs.
 
     Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
@@ -28,8 +29,9 @@ class MultiSimilarity(PKSampler):
         *,
         classes: int | None = None,
         per_class: int | None = 4,
+        cap: int | None = None,
         epsilon: float = 0.1,
     ) -> None:
-        super().__init__(labels, classes=classes, per_class=per_class)
+        super().__init__(labels, classes=classes, per_class=per_class, cap=cap)
         self.miner = Miner(epsilon=epsilon)
         self.default_loss = f"multi-similarity:epsilon={epsilon}"
