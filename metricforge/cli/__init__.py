@@ -65,9 +65,16 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a MetricForgeError is one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv
-    code = _run(debug)
-    # The end is decided: another Ctrl-C while torch is put away would only spoil it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    code = None
+    ignored = False
+    while not ignored:
+        try:
+            code = _run(debug) if code is None else code
+            # The end is decided: another Ctrl-C while torch is put away would only spoil it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ignored = True
+        except KeyboardInterrupt:  # between the two
+            code = Interrupted.exit_code
     sys.exit(code)
 
 

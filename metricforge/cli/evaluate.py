@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from metricforge.cli.image_files import QUIET
 from metricforge.cli.options import (
     ALL_METRICS,
     DATA_ROOT,
@@ -50,6 +51,7 @@ from metricforge.errors import UsageError
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 @DATA_ROOT
 @ALL_METRICS
+@QUIET
 @JSON
 @debug
 def command(
@@ -69,6 +71,7 @@ def command(
     device: str,
     data_root: str | None,
     all_metrics: bool,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Test the model of RUN on held-out classes, of its own dataset or another.
@@ -76,13 +79,14 @@ def command(
     Classes with a name that the model was trained or selected on are refused. With --embeddings
     and --labels there is no RUN, and that these classes are held out is for you to know.
     """
-    from metricforge.atomic_files import write_file
+    from metricforge.atomic_files import check_writable, write_file
     from metricforge.cli.run_table import kind_of_classes, print_measured, shortened
     from metricforge.data.embedding_files import read_embeddings, read_labels
     from metricforge.judging.evaluate import evaluate
     from metricforge.runtime import Ranks
 
     _check(run, embeddings, labels, cosine, bool(dataset or part or allow_seen or untrained))
+    check_writable(*filter(None, (by_class, episodes_out)))
     with Ranks.joined() as ranks:
         evaluation = evaluate(
             run or read_embeddings(embeddings or Path()),
@@ -97,20 +101,24 @@ def command(
             episodes_out=episodes_out,
             data_root=data_root,
             device=device,
+            progress=not quiet,
         )
     if not ranks.first:
         return
-    if by_class is not None:
-        if not evaluation.by_class:
-            raise UsageError("no protocol here has numbers by class; add --protocol retrieval.")
+    if by_class is not None and evaluation.by_class:
         write_file(by_class, evaluation.by_class)
     if as_json:
         print_json({"run": str(run or embeddings), **evaluation.to_json()})
-        return
-    kind = "classes" if embeddings is not None else kind_of_classes(evaluation)
-    where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
-    title = f"{where}: {kind} {shortened(evaluation.classes)}"
-    print_measured(evaluation, title, all_metrics)
+    else:
+        kind = "classes" if embeddings is not None else kind_of_classes(evaluation)
+        where = f"{evaluation.dataset} ({evaluation.part}, {evaluation.images:,} images)"
+        title = f"{where}: {kind} {shortened(evaluation.classes)}"
+        print_measured(evaluation, title, all_metrics)
+    if by_class is not None and not evaluation.by_class:
+        raise UsageError(
+            f"no protocol here has metrics by class, and {by_class} is not written; add --protocol "
+            "retrieval."
+        )
 
 
 def _check(

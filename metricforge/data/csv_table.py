@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
-from metricforge.errors import DataError
+from metricforge.errors import DataError, unknown
 from metricforge.regular_file import open_regular
 
 Parser: TypeAlias = Callable[[str], Any]
@@ -54,8 +54,11 @@ def read_table(
     required: Sequence[str] = ("label",),
     aliases: Mapping[str, str] | None = None,
     kept: Mapping[str, Column] | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> Table:
     """A UTF-8 file's columns, by their parsers; an alias stands for a missing column.
+
+    `named` maps known columns to the file's own names for them.
 
     Cells are separated by commas, semicolons or tabs, as the header is. The values of a column
     are collected in `kept[column]`, or else in a list. Raises DataError, naming the row if there
@@ -63,9 +66,10 @@ def read_table(
     """
     try:
         with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
-            separator = _separator(file, required)
-            rows = _rows(csv.reader(file, delimiter=separator, strict=True), path)
-            return _parsed(rows, path, parsers, required, aliases or {}, kept or {})
+            own = named or {}
+            separator, first = _separator(file, [own.get(name, name) for name in required])
+            rows = _rows(csv.reader(file, delimiter=separator, strict=True), path, first)
+            return _parsed(rows, path, parsers, required, aliases or {}, kept or {}, own)
     except UnicodeDecodeError as error:
         with path.open("rb") as content:
             utf16 = content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -75,17 +79,17 @@ def read_table(
         raise DataError(f"'{path}' can't be read ({error.strerror}).") from error
 
 
-def _separator(file: TextIO, required: Sequence[str]) -> str:
-    """The separator of the header's cells: spreadsheets also write ; and tabs."""
+def _separator(file: TextIO, required: Sequence[str]) -> tuple[str, int]:
+    """The separator of the header's cells, and its line: spreadsheets also write ; and tabs."""
     header = file.readline()
     if header.strip().lower().startswith("sep=") and len(header.strip()) == 5:
-        return header.strip()[4]  # Excel's own, in a line before the header
+        return header.strip()[4], 2  # Excel's own, in a line before the header
     file.seek(0)
     for separator in _SEPARATORS:
         names = next(csv.reader([header], delimiter=separator), [])
         if all(name in names for name in required):
-            return separator
-    return ","
+            return separator, 1
+    return ",", 1
 
 
 def is_empty(cell: str) -> bool:
@@ -117,15 +121,22 @@ FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for na
 """What reads true, false, 1 or 0; empty is false."""
 
 
-def _rows(lines: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a `csv.reader` that are not blank, each with the line it begins in."""
-    begins = 1
+def _rows(lines: Any, path: Path, first: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a `csv.reader` that are not empty, each with the line it begins in.
+
+    Rows of blanks alone, or of the byte that ended a file in DOS, are skipped at the end.
+    """
+    begins = first
+    blank: list[tuple[int, list[str]]] = []
     try:
         for cells in lines:
-            # Of blanks alone, or of the byte that ended a file in DOS.
-            if any(cell.strip(" \t\x1a") for cell in cells):
+            if len(cells) == 1 and cells[0] and not cells[0].strip(" \t\x1a"):
+                blank.append((begins, cells))
+            elif cells:
+                yield from blank
+                blank.clear()
                 yield begins, cells
-            begins = lines.line_num + 1
+            begins = lines.line_num + first
     except csv.Error as error:
         raise DataError(
             f"{path}:{begins} is no row of a CSV ({error}); mend its quotes."
@@ -139,13 +150,21 @@ def _parsed(
     required: Sequence[str],
     aliases: Mapping[str, str],
     collectors: Mapping[str, Column],
+    named: Mapping[str, str],
 ) -> Table:
     _, header = next(rows, (1, []))
-    written = {name: name for name in parsers if name in header}
+    has = f"it has {', '.join(map(repr, header)) or 'none'}"
+    for name, column in named.items():
+        if name not in parsers:
+            raise unknown("column", name, parsers)
+        if column not in header:
+            raise DataError(f"'{path}' has no column '{column}'; {has}.")
+    written = {name: name for name in parsers if name in header and name not in named.values()}
+    written |= named
     for alias, name in aliases.items():
         if alias in header:
             written.setdefault(name, alias)
-    _check_header(header, written, path, required)
+    _check_header(header, written, path, required, has)
     positions = {name: header.index(column) for name, column in written.items()}
     unused = [name for position, name in enumerate(header) if position not in positions.values()]
     table = Table(path, {name: collectors.get(name, []) for name in positions}, unused)
@@ -165,14 +184,17 @@ def _parsed(
 
 
 def _check_header(
-    header: Sequence[str], written: Mapping[str, str], path: Path, required: Sequence[str]
+    header: Sequence[str],
+    written: Mapping[str, str],
+    path: Path,
+    required: Sequence[str],
+    has: str,
 ) -> None:
     """DataError for a column that is missing, duplicate, or without its counterpart."""
-    has = f"it has {', '.join(map(repr, header)) or 'none'}"
-    missing = [f"'{name}'" for name in required if name not in header]
+    missing = [f"'{name}'" for name in required if name not in written]
     if missing:
         raise DataError(f"'{path}' has no column {' and no '.join(missing)}; {has}.")
-    flags = [name for name in FLAGS if name in header]
+    flags = [name for name in FLAGS if name in written]
     if len(flags) == 1:
         raise DataError(f"'{path}' has the column '{flags[0]}' alone; give both or neither.")
     for name in written.values():

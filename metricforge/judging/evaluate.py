@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import dataset_spec
 from metricforge.recipes.recipe import Component, CustomObject
 from metricforge.registry import Registry
+from metricforge.report.progress import CountLine
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime, seed_torch
 from metricforge.scoring.baselines import TRAINED, before_training
@@ -99,6 +101,7 @@ def evaluate(
     data_root: str | None = None,
     device: str = "auto",
     registry: Registry | None = None,
+    progress: bool = False,
 ) -> Evaluation:
     """Evaluate a run, a model (or its folder), or bare embeddings, on a dataset.
 
@@ -107,7 +110,8 @@ def evaluate(
     Args:
         subject: A run, a model, the folder of one, or embeddings float32 [N, D].
         dataset: A spec, a path or a Dataset. Default: the run's own, whose split also applies to a
-            given dataset with the same images and labels. For embeddings: their labels [N], or
+            given dataset with the same images and labels. Of a dataset that has changed since, the
+            classes that the run held out are tested. For embeddings: their labels [N], or
             :class:`Labels`.
         protocols: Specs of the protocols. Default: retrieval and oneshot.
         part: "train", "validation", "test" or "all". Default: the run's test part on its own
@@ -122,6 +126,7 @@ def evaluate(
         data_root: Folder of the datasets. Default: that of the run's recipe.
         device: "auto", "cpu", "cuda" or "mps".
         registry: Registry of components. Default: what is installed.
+        progress: Whether to print how many images are embedded.
 
     Returns:
         The metrics of the model and of its baselines.
@@ -159,21 +164,29 @@ def evaluate(
     if untrained:
         name, before = _before_training(model, run, registry)
         models[name] = before
-    embeddings = embed(models, requested.dataset, tested.indices, baselines)
-    validation = None
-    if requested.want_validation and tested.validation is not None:
-        validation = embed(models, requested.dataset, tested.validation, baselines)
+    validating = tested.validation if requested.want_validation else None
+    total = (len(tested.indices) + len(validating if validating is not None else ())) * len(models)
+    with CountLine("images", total) if progress else nullcontext() as done:
+        embeddings = embed(models, requested.dataset, tested.indices, baselines, done)
+        validation = None
+        if validating is not None:
+            validation = embed(models, requested.dataset, validating, baselines, done)
     if not Ranks.current().first:
         return Evaluation({})
     select = run.recipe.select if run else SELECT
     measured = measure(embeddings, requested.protocols, requested.dataset, validation, select)
     requested.keep(measured)
-    if run is not None and tested.split is not None and tested.name == "test":
-        record = {"part": "test", "split_hash": tested.split.hash, "by": "evaluate"}
+    if run is not None and tested.split_hash and tested.name == "test":
+        record = {"part": "test", "split_hash": tested.split_hash, "by": "evaluate"}
         of_model = measured.to_json()["results"][TRAINED]
         metrics = {"protocols": list(requested.protocols), "results": of_model}
         run.folder.append(run.folder.evaluations, record | metrics)
-    notes = (*how_read(requested.dataset, model), *requested.dataset.warnings, *measured.notes)
+    notes = (
+        *tested.notes,
+        *how_read(requested.dataset, model),
+        *requested.dataset.warnings,
+        *measured.notes,
+    )
     return Evaluation(
         **vars(measured) | {"notes": notes},
         dataset=tested.dataset.name,
@@ -217,6 +230,8 @@ def _tested(
             return Tested.of(moved, own_split(run, moved), part)
         made = make_dataset(registry, component, data_root or "data")
         own = run is not None and is_own(run, made)
+        if run and not own and part in (None, "test") and (changed := Tested.changed(made, run)):
+            return changed
         return Tested.of(made, own_split(run, made) if run and own else None, part)
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,10 +16,12 @@ from metricforge.data.split_rules import PARTS
 from metricforge.errors import DataError, UsageError, unknown
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.recipe import CustomObject
+from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.spec import Spec
 
 ALL = "all"
+_SHOWN = 5  # classes in a note
 WRITTEN = {"cache", "index"}
 """Options of datasets that name files to write."""
 
@@ -32,8 +34,7 @@ def own_split(run: Run, dataset: Dataset) -> Split:
             return split
     raise DataError(
         f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its images "
-        "or classes have changed, so what was held out can't be told; "
-        f"{' and '.join(_instead(run))}."
+        f"or classes have changed; {', '.join(_instead(run))}."
     )
 
 
@@ -43,13 +44,24 @@ def _instead(run: Run) -> Iterator[str]:
     if isinstance(dataset, CustomObject):
         yield "put them back"
         return
-    name = str(dataset)
-    words = ["metricforge", "evaluate", str(path), "--dataset", name, "--part", "all"]
-    yield f"{shlex.join([*words, '--allow-seen'])} measures all that is there now"
+    name = _brief(dataset)
+    words = ["metricforge", "evaluate", str(path), "--dataset", name]
+    if not run.folder.split.closed_set:
+        yield f"{shlex.join(words)} tests the held-out classes that are still there"
+    yield f"{shlex.join([*words, '--part', 'all', '--allow-seen'])} measures all that is there now"
     if not run.folder.split.closed_set:
         rule = str(Spec("saved", {"path": str(path / "split.json")}))
         train = shlex.join(["metricforge", "train", "--dataset", name, "--split", rule])
         yield f"{train} trains anew with the same classes held out"
+
+
+def _brief(dataset: Spec | str) -> str:
+    """The spec of a dataset, less options that have their defaults."""
+    spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
+    required = {key: value for key, value in spec.options.items() if key == "path"}
+    defaults = Registry.installed().complete("dataset", replace(spec, options=required)).options
+    options = {key: value for key, value in spec.options.items() if value != defaults.get(key)}
+    return str(replace(spec, options={**required, **options}))
 
 
 def own_dataset(run: Run) -> Spec:
@@ -75,20 +87,49 @@ def is_own(run: Run, dataset: Dataset) -> bool:
 
 @dataclass(frozen=True)
 class Tested:
-    """A part of a dataset: its name, and the indices of its images and of the validation images."""
+    """A part of a dataset: its name, and the indices of its images and of the validation images.
+
+    `split_hash` is that of a run's split, if the run's own classes are tested; `notes` report what
+    has changed since its training.
+    """
 
     dataset: Dataset
     split: Split | None
     name: str
     indices: Tensor
     validation: Tensor | None
+    split_hash: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split | None, part: str | None) -> Tested:
         """The part of that name or the default one, by a run's split or the dataset's own."""
         name, indices = _part(dataset, split, part)
         validation = _validation(dataset, split) if name == "test" else None
-        return cls(dataset, split, name, indices, validation)
+        return cls(dataset, split, name, indices, validation, split.hash if split else "")
+
+    @classmethod
+    def changed(cls, dataset: Dataset, run: Run) -> Tested | None:
+        """The held-out classes of a run in a dataset that has changed since its training.
+
+        None for another dataset, i.e. without any class that the run trained on or without any that
+        it held out, and for a closed set, whose held-out images are not known by class.
+        """
+        record = run.folder.split
+        trained = {*record.parts.train.classes, *record.parts.validation.classes}
+        held = set(record.parts.test.classes)
+        present = [dataset.classes[label] for label in dataset.labels.unique().tolist()]
+        if record.closed_set or not trained & {*present} or not held & {*present}:
+            return None
+        return cls(
+            dataset,
+            None,
+            "test",
+            _of_classes(dataset, held),
+            _of_classes(dataset, set(record.parts.validation.classes)),
+            record.hash,
+            tuple(_changes(run, dataset, present)),
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -107,7 +148,7 @@ class Tested:
         number of folders around the classes does not matter.
         """
         trained_on = set(model.card.seen_classes)
-        if self.split is not None:  # the run's own, whose names are exact
+        if self.split_hash:  # the run's own, whose names are exact
             return tuple(sorted(trained_on & set(self.classes)))
         ends = {end for name in trained_on for end in _ends(name)}
         return tuple(
@@ -115,6 +156,34 @@ class Tested:
                 name for name in set(self.classes) if name in ends or trained_on & {*_ends(name)}
             )
         )
+
+
+def _of_classes(dataset: Dataset, names: set[str]) -> Tensor:
+    """The indices of the images of classes."""
+    labels = [label for label, name in enumerate(dataset.classes) if name in names]
+    return torch.isin(dataset.labels, torch.tensor(labels)).nonzero().flatten()
+
+
+def _changes(run: Run, dataset: Dataset, present: Sequence[str]) -> Iterator[str]:
+    """Notes on the classes and images that a dataset has lost or gained since a run's training."""
+    parts = run.folder.split.parts
+    known = {*parts.train.classes, *parts.validation.classes, *parts.test.classes}
+    held = parts.test.classes
+    images = len(_of_classes(dataset, set(held)))
+    yield (
+        f"'{dataset.name}' has changed since {run.path} was trained. Its held-out classes are "
+        f"tested: {images:,} images of {len({*held} & {*present}):,} classes; there were "
+        f"{parts.test.images:,} of {len(held):,}."
+    )
+    if lost := [name for name in held if name not in present]:
+        yield f"held-out classes that are gone: {_listed(lost)}."
+    if new := [name for name in present if name not in known]:
+        yield f"new classes, which are not tested: {_listed(new)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names):,} ({', '.join(names[:_SHOWN])}{more})"
 
 
 def _ends(path: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -19,16 +19,22 @@ from metricforge.scoring.measure import Embedded
 
 
 def embed(
-    models: Mapping[str, EmbeddingModel], dataset: Dataset, indices: Tensor, baselines: bool
+    models: Mapping[str, EmbeddingModel],
+    dataset: Dataset,
+    indices: Tensor,
+    baselines: bool,
+    done: Callable[[int], object] | None = None,
 ) -> Embedded:
     """The embeddings of each model, and raw pixels as a baseline.
+
+    `done` is called with the number of images of each batch.
 
     All models must read files in the same way.
     """
     (reading,) = {_reading(dataset, model) for model in models.values()}
     images, rows = open_images(replace(dataset, reading=reading)), {}
     for name, model in models.items():
-        rows[name] = Ranks.current().shared(partial(_embed, model, images), indices)
+        rows[name] = Ranks.current().shared(partial(_embed, model, images, done), indices)
     if baselines:
         rows[PIXELS] = pixels(images, indices)
     return Embedded(rows, indices)
@@ -49,7 +55,18 @@ def how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
     yield f"files are {' and '.join(done)}, as those were that the model is trained on."
 
 
-def _embed(model: EmbeddingModel, images: Images, indices: Tensor) -> Tensor:
+def _embed(
+    model: EmbeddingModel,
+    images: Images,
+    done: Callable[[int], object] | None,
+    indices: Tensor,
+) -> Tensor:
     runtime = Runtime(next(model.parameters()).device)
-    batches = (fit(batch, model.card.shape) for batch in read_ahead(images, indices.split(512)))
-    return model.embed(batches, runtime)
+
+    def batches() -> Iterator[Tensor]:
+        for batch in read_ahead(images, indices.split(512)):
+            yield fit(batch, model.card.shape)
+            if done:
+                done(len(batch))
+
+    return model.embed(batches(), runtime)

@@ -171,7 +171,11 @@ def test_training_and_evaluation_take_a_path_and_find_what_was_moved(
     picture(7).save("photos/a/more.png")
     code, told = evaluated()
     assert code == 3
-    now = told.partition("metricforge evaluate run ")[2].partition(" measures")[0]
+    held_out = told.partition("metricforge evaluate run ")[2].partition(" tests")[0]
+    code, tested = evaluated(*shlex.split(held_out))
+    assert (code, json.loads(tested)["part"]) == (0, "test")
+    assert "'photos' has changed since run was trained." in json.loads(tested)["notes"][0]
+    now = told.rpartition("metricforge evaluate run ")[2].partition(" measures")[0]
     assert evaluated(*shlex.split(now))[0] == 0
     again = shlex.split(told.partition("metricforge train ")[2].partition(" trains anew")[0])
     quick = ["--epochs", "1", "--no-test", "--quiet", "--out", "again"]

@@ -144,8 +144,8 @@ def test_encode_takes_folders_names_its_rows_and_skips_what_is_broken(
     assert not (tmp_path / "e.npy").exists()
     done = metricforge(*words, "--broken", "skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "e.npy: 4 embeddings of 64 dimensions, 1 left out; names in e.json\n"
-    assert "left out: 'photos/b/3.png'" in done.stderr
+    assert done.stdout == "e.npy: 4 embeddings of 64 dimensions, 1 skipped; names in e.json\n"
+    assert "skipped: 'photos/b/3.png'" in done.stderr
     names = json.loads((tmp_path / "e.json").read_text())
     assert names == ["alone.png", "photos/a.png", "photos/b/1.png", "photos/b/2.png"]
     assert len(np.load(tmp_path / "e.npy")) == 4

@@ -45,6 +45,7 @@ def command(
 
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
+    from metricforge.atomic_files import check_writable
     from metricforge.inspection.examples import draw_examples
     from metricforge.recipes.dataset_spec import dataset_spec, open_dataset, refuse_inside
     from metricforge.registry import Registry
@@ -53,6 +54,7 @@ def command(
 
     registry = Registry.installed()
     refuse_inside(out, dataset_spec(what, registry))
+    check_writable(out)
     dataset = open_dataset(what, registry, data_root)
     examples = draw_examples(dataset, _among(dataset, part, rule), classes, per_class, seed)
     mosaic(examples.images, examples.classes, out)

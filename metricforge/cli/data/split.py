@@ -26,7 +26,7 @@ def command(
 
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
-    from metricforge.atomic_files import write_file
+    from metricforge.atomic_files import check_writable, write_file
     from metricforge.cli.data.report import print_line, print_lines, print_split
     from metricforge.data.images import fingerprint
     from metricforge.data.split import left_out, split_dataset
@@ -35,6 +35,8 @@ def command(
     from metricforge.report.page import printable
     from metricforge.spec import Spec
 
+    if out is not None:
+        check_writable(out)
     dataset = open_dataset(what, Registry.installed(), data_root)
     split = split_dataset(dataset, Spec.parse(rule) if rule else None)
     record = split.to_json(dataset) | {"dataset_fingerprint": fingerprint(dataset)}

@@ -26,17 +26,20 @@ from metricforge.errors import DataError
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
 
 
-def read_listing(path: Path, images: Path | None = None) -> Table:
+def read_listing(
+    path: Path, images: Path | None = None, named: Mapping[str, str] | None = None
+) -> Table:
     """The columns of the file; DataError, naming the row, for a cell that can't be used.
 
     Paths are relative to the folder `images`, by default that of the file, and none may lead out of
     it. The known columns are "path" (existing Paths), "label", "split" (values of
     `Dataset.official`), "group" or OML's "category" (empty strings for none), "is_query" and
-    "is_gallery" (both or neither).
+    "is_gallery" (both or neither). `named` maps them to the file's own names.
     """
     columns = {"path": Paths()}
     parsers = _parsers(images or path.parent)
-    listing = read_table(path, parsers, ("path", "label"), {"category": "group"}, columns)
+    aliases = {"category": "group"}
+    listing = read_table(path, parsers, ("path", "label"), aliases, columns, named)
     _check_listed_once(listing)
     return listing
 
@@ -61,7 +64,10 @@ def _image(folder: Path, cell: str) -> Path:
     except OSError as error:
         exists, reason = False, f"can't be reached ({error.strerror})"
     if not exists:
-        raise ValueError(f"names the image '{cell}', which {reason}; paths begin at '{folder}'.")
+        hint = ", with / between folders" if "\\" in cell else ""
+        raise ValueError(
+            f"names the image '{cell}', which {reason}; paths begin at '{folder}'{hint}."
+        )
     if _leads_out(image, folder):
         raise ValueError(
             f"names the image '{cell}', which lies outside of '{folder}'; copy it there, or name "

@@ -12,7 +12,7 @@ from torch import Tensor
 from metricforge.contracts import TEST, VALIDATION, Dataset
 from metricforge.data.class_names import indexed
 from metricforge.data.csv_table import Table
-from metricforge.errors import DataError
+from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
@@ -29,6 +29,7 @@ def csv(
     broken: Literal["refuse", "skip"] = "refuse",
     cache: Path | None = None,
     depth: int = 16,
+    columns: str = "",
 ) -> Dataset:
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
@@ -43,7 +44,8 @@ def csv(
     - `group` (or OML's `category`), optional;
     - `is_query` and `is_gallery`, optional, both or neither: true, false, 1 or 0; empty is false.
 
-    Other columns are ignored with a note, but bounding boxes, x_1 to y_2, are an error.
+    Files with other names for these need `columns`. Other columns are ignored with a note, but
+    bounding boxes, x_1 to y_2, are an error.
 
     Args:
         path: The CSV file.
@@ -54,6 +56,7 @@ def csv(
             all at the start, skips these and counts them.
         cache: Folder that keeps the resized images; none: they are decoded each time.
         depth: Bits that the grey levels of 16-bit images use, 8 to 16: 12 where white is 4,095.
+        columns: The file's own names of columns, with + between: `path:filename+label:class`.
 
     Raises:
         DataError: A cell can't be used, an image does not exist or is listed twice (the error names
@@ -63,7 +66,7 @@ def csv(
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
-    listing = read_listing(path, images)
+    listing = read_listing(path, images, _named(columns))
     label_index = indexed(listing.columns["label"])
     classes, labels = label_index.names, label_index.places
     if len(classes) < 2:
@@ -99,6 +102,16 @@ def csv(
         advice=ADVICE,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
+
+
+def _named(columns: str) -> dict[str, str]:
+    """The file's own name of each known column, from `known:own+...`."""
+    pairs = [part.partition(":") for part in columns.replace(",", "+").split("+") if part.strip()]
+    if wrong := ["".join(pair) for pair in pairs if not pair[0].strip() or not pair[2].strip()]:
+        raise UsageError(
+            f"option 'columns' of dataset 'csv' takes path:NAME+label:NAME, not '{wrong[0]}'."
+        )
+    return {known.strip(): own.strip() for known, _, own in pairs}
 
 
 def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
