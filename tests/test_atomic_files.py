@@ -102,6 +102,7 @@ def test_processes_that_write_one_folder_at_once_do_not_disturb_each_other(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+@pytest.mark.fault(64)
 def test_files_that_belong_together_are_both_written_or_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -42,10 +42,12 @@ def files_of(
     """
     files = list(_files(images, skipped))
     if once:
-        different = list({file.resolve(): file for file in reversed(files)}.values())[::-1]
+        different: dict[Path, Path] = {}
+        for file in files:
+            different.setdefault(file.resolve(), file)
         if again := len(files) - len(different):
             _note(f"{again:,} files are named more than once and count once.")
-        files = different
+        files = list(different.values())
     if not files:
         raise DataError("there are no images in what was given.")
     return files

@@ -19,10 +19,10 @@ from metricforge.data.split import Split
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import over_differences, over_seeds, over_two_groups
 from metricforge.judging.evaluate import load_model
-from metricforge.judging.held_out import own_dataset, own_split
+from metricforge.judging.held_out import open_own_dataset, own_split
 from metricforge.judging.protocols import USUAL_PROTOCOLS
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.components import make_dataset, make_protocol
+from metricforge.recipes.components import make_protocol
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.scoring.apply import wants_validation
@@ -111,9 +111,7 @@ def compare(
     if len(opened) < 2:
         raise UsageError("comparing needs two runs or more, in folders of their own.")
     first = next(iter(opened.values()))
-    dataset = make_dataset(
-        registry, own_dataset(first), data_root or first.recipe.data_root or "data"
-    )
+    dataset = open_own_dataset(first, registry, data_root)
     splits = _of_same_test_images(opened, dataset)
     split = splits[str(first.path)]
     measures = {text: make_protocol(registry, Spec.parse(text)) for text in protocols}

@@ -18,12 +18,12 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.embedding_files import bare_dataset
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.fetching import nothing_fetched
 from metricforge.judging.held_out import (
     ALL,
     WRITTEN,
     Tested,
     is_own,
+    open_own_dataset,
     overlap_message,
     own_dataset,
     own_split,
@@ -235,10 +235,8 @@ def _tested(
         return Tested.of(made, own_split(run, made) if run and own else None, part)
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
-    spec = own_dataset(run)
     try:
-        with nothing_fetched(f"evaluating {run.path}"):
-            made = make_dataset(registry, spec, data_root or run.recipe.data_root or "data")
+        made = open_own_dataset(run, registry, data_root)
     except DataError as error:
         raise DataError(
             f"the dataset of {run.path} can't be opened: {error} Where it has been moved, name its "

@@ -14,7 +14,9 @@ from metricforge.data.images import fingerprint
 from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS
 from metricforge.errors import DataError, UsageError, unknown
+from metricforge.fetching import nothing_fetched
 from metricforge.model import EmbeddingModel
+from metricforge.recipes.components import make_dataset
 from metricforge.recipes.recipe import CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
@@ -78,6 +80,12 @@ def own_dataset(run: Run) -> Spec:
     spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
     options = {key: value for key, value in spec.options.items() if key not in WRITTEN}
     return replace(spec, options=options)
+
+
+def open_own_dataset(run: Run, registry: Registry, data_root: str | None) -> Dataset:
+    """The dataset that a run was trained on; ArtefactError if it would have to be downloaded."""
+    with nothing_fetched(f"evaluating {run.path}"):
+        return make_dataset(registry, own_dataset(run), data_root or run.recipe.data_root or "data")
 
 
 def is_own(run: Run, dataset: Dataset) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def inert(cell: str) -> str:
-    """A name as a cell: behind an apostrophe where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    """A name as a cell: behind an apostrophe where a spreadsheet would take it for a formula.
+
+    Carriage returns become blanks: a cell with one is not quoted, and its end would begin a row.
+    """
+    line = cell.replace("\r", " ")
+    return f"'{line}" if line.lstrip().startswith(_FORMULA) else line

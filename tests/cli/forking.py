@@ -43,6 +43,7 @@ def become(command: dict[str, Any]) -> None:
         os.dup2(os.open(path, way), number)
     # Where the tests run in the background, it is ignored, and a child would ignore it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # by nohup it is ignored as well
     sys.argv = ["metricforge", *command["words"]]
     sys.path[:0] = command["path"]
     # What was installed since the libraries were loaded.

@@ -1,13 +1,15 @@
-"""What `metricforge encode`, `index` and `search` refuse to write or show."""
+"""What `metricforge encode`, `index` and `search` refuse, skip and leave as it was."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.process import metricforge
+from tests.cli.process import metricforge, wrapped
 from tests.cli.small_model import make_model
 from tests.cli.small_run import make_files
 
@@ -40,3 +42,66 @@ def test_an_image_that_is_looked_for_is_named_too(tmp_path: Path) -> None:
     assert done.returncode == 7, done.stdout
     assert "the embedding of 'files/3/18.png' is NaN or infinite" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.fault(64)
+def test_on_a_full_disk_rows_and_names_stay_those_of_before(tmp_path: Path) -> None:
+    make_files(tmp_path / "files")
+    make_model(tmp_path / "run")
+    out = tmp_path / "e.npy"
+    given = ("encode", tmp_path / "run", "--out", out)
+    assert metricforge(*given, tmp_path / "files" / "3").returncode == 0
+    before = [path.read_bytes() for path in (out, tmp_path / "e.json")]
+    done = wrapped("full=2", *given, tmp_path / "files")
+    assert done.returncode == 6, done.stdout
+    assert "e.json: No space left on device." in done.stderr
+    assert [path.read_bytes() for path in (out, tmp_path / "e.json")] == before
+    assert {path.name for path in tmp_path.iterdir()} == {"files", "run", "e.npy", "e.json"}
+
+
+@pytest.mark.fault(65)
+def test_a_name_that_is_too_long_is_exit_code_6(tmp_path: Path) -> None:
+    make_files(tmp_path / "files")
+    make_model(tmp_path / "run")
+    name, path = "x" * 300, "/".join(["y" * 200] * 25)
+    for command in (
+        ("encode", "run", "files/3", "--out", f"{name}.npy"),
+        ("encode", "run", "files/3", "--out", path),
+        ("index", "run", "files/3", "--out", name),
+        ("train", "--dataset", "digits", "--epochs", 1, "--out", name),
+        ("train", "--dataset", "digits", "--epochs", 1, "--out", path),
+    ):
+        done = metricforge(*command, cwd=tmp_path)
+        assert done.returncode == 6, done.stderr
+        assert f"{command[-1]}: File name too long.\n" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert {path.name for path in tmp_path.iterdir()} == {"files", "run"}
+
+
+@pytest.mark.fault(102)
+def test_files_that_are_no_images_are_skipped_if_asked(tmp_path: Path) -> None:
+    files = make_files(tmp_path / "files")
+    make_model(tmp_path / "run")
+    (files / "3" / "model.exe").write_bytes(b"?")
+    (files / "3" / "@eaDir").mkdir()
+    (files / "3" / "@eaDir" / "thumbnail.png").write_bytes((files / "3" / "18.png").read_bytes())
+    (files / "3" / "19.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    skipped = {"files/3/model.exe", "files/3/19.png"}
+    for command, images in (("encode", 5), ("index", 5)):
+        given = (command, "run", "files/3", "--out", "e.npy" if command == "encode" else "index")
+        refused = metricforge(*given, cwd=tmp_path)
+        assert refused.returncode == 3, refused.stdout
+        assert "files/3/model.exe" in refused.stderr
+        done = metricforge(*given, "--broken", "skip", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"{images} " in done.stdout
+        assert ", 2 skipped" in done.stdout
+        assert done.stderr.count("skipped: ") == 2
+        told = json.loads(metricforge(*given, "--broken=skip", "--json", cwd=tmp_path).stdout)
+        assert set(told["skipped"]) == skipped
+    assert len(np.load(tmp_path / "e.npy")) == len(json.loads((tmp_path / "e.json").read_text()))
+    search = ("search", "run", "index", "files/3", "--json")
+    assert metricforge(*search, cwd=tmp_path).returncode == 3
+    done = metricforge(*search, "--broken", "skip", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 5

@@ -200,3 +200,20 @@ def test_a_corrupt_index_is_refused_by_its_hash(place: Path, tmp_path: Path) -> 
     done = search(place, gallery(place)[0], index=str(tmp_path / "index"))
     assert done.returncode == 5
     assert "sha256" in done.stderr
+
+
+@pytest.mark.fault(106)
+def test_an_image_that_is_named_more_than_once_is_indexed_once(place: Path, tmp_path: Path) -> None:
+    one = gallery(place)[2]
+    (tmp_path / "link.png").symlink_to(one)
+    done = index(place, one, one.parent, one.parent / ".." / "5", tmp_path / "link.png",
+                 "--out", tmp_path / "index", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 6
+    assert "note: 8 files are named more than once and count once." in done.stderr
+    names = json.loads((tmp_path / "index" / "contents.json").read_text())["names"]
+    assert names[0] == str(one)
+    assert len(names) == 6
+    # In embeddings that are asked for, each has its row.
+    done = metricforge("encode", place / "run0", one, one, "--out", tmp_path / "e.npy", "--json")
+    assert json.loads(done.stdout)["shape"] == [2, 4]

@@ -90,7 +90,7 @@ def test_a_disk_that_is_really_full_is_exit_code_6(images: Path, tmp_path: Path)
         else:
             pytest.skip(f"a file system can't be mounted here: {done.stderr.strip()}")
         assert done.returncode == 6, done.stderr
-        assert "No space left on device" in done.stderr
+        assert re.search(r"can't write \S+/r/\S+: No space left on device", done.stderr)
     finally:
         subprocess.run(["umount", str(disk)], capture_output=True, check=False)
 
@@ -253,6 +253,42 @@ def test_ranks_are_saved_by_the_sigterm_that_torchrun_hands_on(
     step = int(re.findall(r"saved at step (\d+)", (out / "log.txt").read_text())[-1])
     assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] == step
     assert "model.safetensors" in read_folder(checkpoints(out)[-1]), stderr
+
+
+@pytest.mark.fault(66)
+@pytest.mark.parametrize(("what", "last"), [("none", signal.SIGHUP), ("nohup", signal.SIGTERM)])
+def test_a_lost_terminal_saves_the_run_unless_nohup_ignores_it(
+    images: Path, tmp_path: Path, what: str, last: signal.Signals
+) -> None:
+    out = tmp_path / "r"
+    process = start_wrapped(what, "train", *words(images), "--epochs", "4000", "--out", out)
+    wait_for(out / "checkpoints" / "best")
+    process.send_signal(signal.SIGHUP)
+    if last != signal.SIGHUP:
+        lines = len((out / "metrics.jsonl").read_text().splitlines())
+        while len((out / "metrics.jsonl").read_text().splitlines()) < lines + 8:
+            assert process.poll() is None, process.shown()
+        process.send_signal(last)
+    _, stderr = process.communicate()
+    assert process.returncode == 128 + last, stderr
+    assert "interrupted and saved at step" in stderr
+    assert "model.safetensors" in read_folder(checkpoints(out)[-1])
+
+
+@pytest.mark.fault(68)
+@pytest.mark.parametrize(
+    "mebibytes", [300, pytest.param(700, marks=pytest.mark.exhaustive),
+                  pytest.param(1_500, marks=pytest.mark.exhaustive)]
+)  # fmt: skip
+def test_too_little_room_to_load_the_libraries_is_exit_code_6(mebibytes: int) -> None:
+    limit = mebibytes * 2**20
+    done = subprocess.run(
+        [COMMAND, "data", "check", "digits"], capture_output=True, text=True, timeout=LONGEST,
+        check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (6, ""), done.stderr
+    assert done.stderr.startswith("error: out of memory; ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.fault(10)

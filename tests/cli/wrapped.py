@@ -6,6 +6,7 @@
 - `decoding`: image files are never kept in memory, as in a run whose images don't fit.
 - `dying=N`: the second of two ranks is killed before its N-th step.
 - `killed=N`: this process is.
+- `nohup`: the signal of a lost terminal is ignored.
 - `full=N`: the disk is full from the N-th file that is synced.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ def befall(what: str) -> None:
         metricforge.data.images.open_images.__defaults__ = (0, None)
     elif name == "killed" or (name == "dying" and os.environ.get("RANK") == "1"):
         arm("step", int(number))
+    elif name == "nohup":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     elif name == "full":
         _fill_the_disk(int(number))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from metricforge.data.decode import MAX_PIXELS, read_image
+from metricforge.contracts import Reading
+from metricforge.data import decode
+from metricforge.data.decode import MAX_PIXELS, MAX_SIDE, MAX_WORK, levels_used, read_image
 from metricforge.data.images import unreadable
 from metricforge.errors import DataError
 
@@ -224,3 +227,114 @@ def test_a_32_bit_image_beyond_16_bits_is_refused() -> None:
 def test_other_channel_counts_are_no_option() -> None:
     with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
         read_image(encoded(plain("L", 0)), (4, 4, 4))
+
+
+# ---------------------------------------------------------------- work and memory
+
+
+@pytest.mark.fault(76)
+@pytest.mark.parametrize("size", [(1, 60_000_000), (60_000_000, 1), (1, MAX_SIDE + 1)])
+def test_an_image_with_a_long_side_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r"'b\.png' has .* or a side of more than 65,536 pixels"):
+        read_image(bomb(*size), GREY, "b.png")
+    assert read_image(bomb(min(size[0], MAX_SIDE), min(size[1], MAX_SIDE)), GREY).max() == 0
+
+
+def with_scans(data: bytes, count: int) -> bytes:
+    """A progressive JPEG whose last scan is there so many times more."""
+    last = data.rindex(b"\xff\xda")
+    # A table before it may be of this scan.
+    return data[:-2] + data[last:-2] * count + data[-2:]
+
+
+@pytest.mark.fault(76)
+def test_a_jpeg_of_many_scans_is_refused_by_their_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(noise(256), "JPEG", progressive=True)
+    scans = data.count(b"\xff\xda")
+    pixels = 256 * 256
+    assert 1 < scans < 30
+    expected = read_image(data, COLOR)
+    more = with_scans(data, 300)
+    monkeypatch.setattr(decode, "MAX_WORK", (scans + 300) * pixels)
+    assert read_image(more, COLOR).shape == COLOR
+    monkeypatch.setattr(decode, "MAX_WORK", (scans + 300) * pixels - 1)
+    with pytest.raises(DataError, match=rf"'a\.jpg' has {scans + 300} scans, which would take"):
+        read_image(more, COLOR, "a.jpg")
+    assert read_image(data, COLOR).equal(expected)
+    # What lies about in the file of another is no scan; the limit is not one for photographs.
+    monkeypatch.setattr(decode, "MAX_WORK", pixels)
+    assert read_image(encoded(noise(256), "JPEG"), COLOR).shape == COLOR
+    assert MAX_WORK >= 16 * 8192 * 8192
+
+
+@pytest.mark.fault(76)
+def test_hundreds_of_scans_of_a_large_image_are_refused_at_once() -> None:
+    data = encoded(Image.new("L", (4_000, 4_000), 90), "JPEG", progressive=True)
+    with pytest.raises(DataError, match=r"has \d\d\d scans"):
+        read_image(with_scans(data, 300), GREY)
+
+
+# ---------------------------------------------------------------- depth
+
+
+@pytest.mark.fault(98)
+@pytest.mark.parametrize("depth", [8, 10, 12, 15, 16])
+def test_the_largest_value_of_a_depth_is_white_and_all_levels_are_kept(depth: int) -> None:
+    top = 2**depth - 1
+    values = np.linspace(0, top, 256).round().astype(np.uint16)
+    for image, kind in ((Image.fromarray(values[None]), "PNG"),
+                        (Image.fromarray(values[None].astype(np.int32)), "TIFF")):  # fmt: skip
+        read = read_image(encoded(image, kind), (1, 1, 256), reading=Reading(depth=depth))
+        exact = values.astype(np.float64) * 255 / top
+        assert np.abs(read.numpy().ravel() - exact).max() <= 0.5
+        assert len(read.unique()) == 256
+
+
+@pytest.mark.fault(98)
+def test_a_value_beyond_the_depth_is_refused_by_name() -> None:
+    data = encoded(plain("I;16", 4096))
+    assert read_image(data, GREY).unique().tolist() == [16]
+    with pytest.raises(DataError, match=r"'a\.png' has values beyond 12 bits; give the d"):
+        read_image(data, GREY, "a.png", Reading(depth=12))
+
+
+@pytest.mark.fault(98)
+def test_the_levels_that_are_used_are_those_of_the_file(tmp_path: Path) -> None:
+    def of(image: Image.Image, kind: str = "PNG") -> tuple[int, int] | None:
+        path = tmp_path / "image"
+        path.write_bytes(encoded(image, kind))
+        return levels_used(path)
+
+    assert of(plain("I;16", 4080)) == (4080, 0xFFFF)
+    assert of(plain("I", 200), "TIFF") == (200, 0xFFFF)
+    for mode in ("L", "RGB", "P", "1"):
+        assert of(plain(mode, 0)) is None
+
+
+@pytest.mark.fault(98)
+@pytest.mark.parametrize("depth", [7, 17, 12.5, "12", True, None])
+def test_a_depth_is_from_8_to_16(depth: object) -> None:
+    with pytest.raises(ValueError, match="depth is a whole number from 8 to 16"):
+        Reading(depth=depth)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- Pillow's own settings
+
+
+@pytest.mark.fault(109)
+@pytest.mark.parametrize("partial", [True, False])
+def test_the_settings_of_pillow_stay_as_the_user_has_them(
+    partial: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", partial)
+    limits, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    (tmp_path / "whole.png").write_bytes(encoded(noise()))
+    (tmp_path / "half.jpg").write_bytes(encoded(noise(), "JPEG")[:900])
+    (tmp_path / "bomb.png").write_bytes(bomb(10_000, 10_000))
+    broken = unreadable([tmp_path / n for n in ("whole.png", "half.jpg", "bomb.png")] * 20, COLOR)
+    assert len(broken) == 40
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is partial
+    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == (limits, filters)
+    # The user's own large image is warned of, not refused.
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(tmp_path / "bomb.png").close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from metricforge.errors import ResourceError
 from metricforge.report import plots
 from metricforge.report.pairs import COLUMN, PER_ROW, TILE, draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
@@ -349,3 +353,22 @@ def _top(picture, image, left, factor, row):
         if part.shape[0] == height and (part == shown).all():
             return top
     raise AssertionError("the image is not in the picture.")
+
+
+@pytest.mark.fault(69)
+def test_a_plot_that_does_not_fit_on_the_disk_is_named(tmp_path, monkeypatch):
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as Pillow does, without a name
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    points, labels = clusters(2, 4, 2)
+    draws = {
+        "scatter.png": lambda path: scatter(points, labels, ["a", "b"], path, "two"),
+        "loss.png": lambda path: loss_curve([{"step": 1, "loss": 0.5}], path),
+        "health.png": lambda path: health_curves(
+            [{"epoch_end": True, "epoch": 1, "spread": 0.5, "effective_rank": 2.0}], path
+        ),
+    }
+    for name, draw in draws.items():
+        with pytest.raises(ResourceError, match=rf"can't write .*{name}: No space left on device"):
+            draw(tmp_path / name)

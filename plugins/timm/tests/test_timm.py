@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ import torch
 from metricforge_timm import Timm
 
 import metricforge
-from metricforge.errors import ResourceError, UsageError
+from metricforge.atomic_files import read_folder, write_folder
+from metricforge.errors import ArtefactError, ResourceError, UsageError
+from metricforge.model import Card, build
+from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.testing import check_backbone
 
@@ -173,3 +177,25 @@ def test_it_is_listed_without_loading_timm() -> None:
     assert "metricforge-timm 0.1.0" in done.stdout
     assert Timm.__doc__ is not None
     assert Timm.__doc__.partition("\n")[0] in done.stdout
+
+
+def test_a_saved_model_that_asks_for_pretrained_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the name of the model and its weights are known: nothing is fetched or unpickled."""
+
+    def opened(*given: object, **options: object) -> NoReturn:
+        pytest.fail(f"a socket or a pickle is opened: {given}")
+
+    backbone = "timm:model=resnet10t,pretrained=false,size=32"
+    card = Card(backbone, "linear", 4, (1, 16, 16), (0.5,), (0.25,))
+    build(Registry.installed(), card, None, None).save(tmp_path / "model")
+    files = read_folder(tmp_path / "model")
+    text = files["model.json"].decode()
+    assert text.count("pretrained=false") == 1
+    asking = text.replace("pretrained=false", "pretrained=true").encode()
+    write_folder(tmp_path / "model", files | {"model.json": asking})
+    for module, name in ((socket, "socket"), (socket, "getaddrinfo"), (torch, "load")):
+        monkeypatch.setattr(module, name, opened)
+    with pytest.raises(ArtefactError, match=r"fetch the weights of resnet10t; use pretrained=f"):
+        metricforge.load(tmp_path, device="cpu")
