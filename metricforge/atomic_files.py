@@ -234,9 +234,16 @@ def _manifest(folder: Path) -> dict[str, str]:
     except ValueError as error:
         raise ArtefactError(f"{path} is damaged: it is not a manifest ({error}).") from error
     for name in sums:
-        if Path(name).name != name or "\0" in name:
+        if not _is_in_folder(name):
             raise ArtefactError(f"{path} names {name!r}, which lies outside its folder.")
     return sums
+
+
+def _is_in_folder(name: str) -> bool:
+    try:
+        return Path(name).name == name and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a character, which JSON can have and a file's name can't
+        return False
 
 
 def _write_synced(path: Path, content: Content) -> None:

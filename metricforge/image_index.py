@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ FORMAT = 2
 """Format 1 did not record how files are read."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
+
+_FLAT = struct.Struct("<4siq17xiQ")
+"""Of a flat index: its kind, dimensions, embeddings, metric and the count of floats that follow."""
+_FLAT_KINDS = ((b"IxF2", faiss.METRIC_L2), (b"IxFI", faiss.METRIC_INNER_PRODUCT))
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,9 @@ class ImageIndex:
         files = read_folder(folder)
         contents = _contents(folder, files)
         try:
-            index = faiss.deserialize_index(np.frombuffer(files["index.faiss"], np.uint8))
-            if not isinstance(index, faiss.IndexFlat):
-                raise RuntimeError(f"an index of faiss's class {type(index).__name__}")
+            content = files["index.faiss"]
+            _check_flat(content)
+            index = faiss.deserialize_index(np.frombuffer(content, np.uint8))
         except (KeyError, RuntimeError) as error:
             raise ArtefactError(f"{folder} holds no faiss index: {error!r}.") from error
         actual = (index.ntotal, index.d, index.metric_type)
@@ -143,6 +148,20 @@ def _hash(run: str | Path, card: Card) -> str:
     preprocessing = (card.shape, card.mean, card.std, card.input_size, card.interpolation)
     how = json.dumps([*preprocessing, card.reading.hashed()])
     return hashlib.sha256(weights + how.encode()).hexdigest()
+
+
+def _check_flat(content: bytes) -> None:
+    """RuntimeError unless it is what faiss writes of a flat index.
+
+    faiss reads many kinds of index, and allocates the sizes that a file gives.
+    """
+    if len(content) < _FLAT.size:
+        raise RuntimeError(f"{len(content)} bytes, which are cut short")
+    kind, dim, count, metric, length = _FLAT.unpack_from(content)
+    if (kind, metric) not in _FLAT_KINDS:
+        raise RuntimeError(f"an index of faiss's kind {kind!r} and metric {metric}")
+    if dim < 1 or count < 0 or length != dim * count or _FLAT.size + 4 * length != len(content):
+        raise RuntimeError(f"{count} embeddings of {dim} dimensions in {len(content)} bytes")
 
 
 def _contents(folder: Path, files: dict[str, bytes]) -> Contents:

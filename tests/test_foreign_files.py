@@ -49,6 +49,14 @@ from tests.cli.small_run import PARTS, make_files, make_images
 from tests.mutations import survive
 
 IMAGES = np.zeros((1, 16, 16, 3), np.uint8)
+SUITE: dict[str, Any] = {
+    "title": "A title", "about": "what", "baseline": "a", "seeds": 2, "folds": 3,
+    "numbers": ["map@r"], "base": {"dataset": "digits", "augment": ["flip"]},
+    "budget": {"images": 9}, "axes": {"dim": [2, 4], "sampler": {"b": "balanced"}},
+    "tune": {"trials": 2, "options": ["optimizer.lr=0.1,0.2"], "search": "random"},
+    "approach": [{"name": "a", "loss": "triplet", "tune": ["loss.margin=0.1,0.2"]}],
+    "also": [{"name": "x", "dataset": "mnist", "protocols": ["knn"]}],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -278,17 +286,9 @@ def as_toml(changed: Any) -> str:
 
 @pytest.mark.fault(100)
 def test_a_suite(tmp_path: Path) -> None:
-    suite = {
-        "title": "A title", "about": "what", "baseline": "a", "seeds": 2, "folds": 3,
-        "numbers": ["map@r"], "base": {"dataset": "digits", "augment": ["flip"]},
-        "budget": {"images": 9}, "axes": {"dim": [2, 4], "sampler": {"b": "balanced"}},
-        "tune": {"trials": 2, "options": ["optimizer.lr=0.1,0.2"], "search": "random"},
-        "approach": [{"name": "a", "loss": "triplet", "tune": ["loss.margin=0.1,0.2"]}],
-        "also": [{"name": "x", "dataset": "mnist", "protocols": ["knn"]}],
-    }  # fmt: skip
     path = tmp_path / "small.toml"
     read = reading(path, lambda: read_suite(path))
-    survive(suite, read, "", UsageError, as_toml)
+    survive(SUITE, read, "", UsageError, as_toml)
     path.write_text("x = " + "[" * 20_000)
     with pytest.raises(UsageError, match=r"small\.toml: it is nested too deep"):
         read_suite(path)

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.class_names import indexed_array
 from metricforge.data.csv_table import FLAG_PARSERS, FLAGS, group, label, read_table
+from metricforge.data.foreign_arrays import are_whole, as_text
 from metricforge.errors import ArtefactError, DataError
-from metricforge.regular_file import check_regular, read_text
+from metricforge.regular_file import open_regular, read_text
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32]:
@@ -30,7 +32,9 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
         raise DataError(
             f"{path} holds {rows.dtype} {list(rows.shape)}: embeddings are numbers [N, D]."
         )
-    return np.asarray(rows, dtype=np.float32)
+    # Beyond float32 it is infinite, which `evaluate` refuses by its row.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(rows, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,16 @@ def read_labels(path: Path) -> Labels:
     labels = _array(path)
     if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
         labels = labels[:, 0]
-    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+    if labels.dtype.kind == "f" and are_whole(labels).all():
         labels = labels.astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise DataError(
             f"{path} holds {labels.dtype} {list(labels.shape)}: labels are whole numbers or "
             "strings [N]."
         )
-    if labels.dtype.kind in "US" and (empty := np.flatnonzero(np.char.str_len(labels) == 0)).size:
+    if labels.dtype.kind in "US":
+        labels = as_text(labels, str(path))
+    if labels.dtype.kind == "U" and (empty := np.flatnonzero(np.char.str_len(labels) == 0)).size:
         raise DataError(f"{path} has an empty label, of row {empty[0]}: give each image its label.")
     return Labels(labels)
 
@@ -126,17 +132,18 @@ def _table(path: Path) -> Labels:
 def _array(path: Path) -> NDArray[Any]:
     _check_exists(path)
     try:
-        check_regular(path)
-        # Without pickles a file of objects is refused unopened.
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with open_regular(path) as file:
+            npy.read_magic(file)
+        # It maps no pickle, and reads no archive.
+        return npy.open_memmap(path, mode="r")
+    except MemoryError:
+        raise
+    # numpy parses a header as Python, and raises whatever a damaged one drives it into.
+    except Exception as error:
         raise ArtefactError(
             f"{path} is no .npy file of numbers or strings; write one by numpy.save(path, array), "
             "an array of objects as array.astype(str)."
         ) from error
-    if not isinstance(loaded, np.ndarray):
-        raise ArtefactError(f"{path} is no .npy file, but an archive of several.")
-    return loaded
 
 
 def _lines(path: Path) -> NDArray[Any]:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION
 from metricforge.data.class_names import Indexed, indexed_array
+from metricforge.data.foreign_arrays import are_whole, as_text
 from metricforge.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
 _NONE = ("", "nan")
-_LAST_CHARACTER = 0x10FFFF  # of Unicode
 
 
 def indexed(values: NDArray[Any], what: str) -> Indexed:
@@ -53,28 +53,8 @@ def flags(values: NDArray[Any], what: str) -> Tensor:
     return torch.from_numpy(values)
 
 
-def decoded(values: NDArray[Any], what: str) -> NDArray[Any]:
-    """Strings, or bytes of text in UTF-8, as strings; DataError for any other."""
-    if values.dtype.kind == "S":
-        try:
-            return np.char.decode(values, "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{what} is no text in UTF-8 ({error}); save it as str.") from error
-    # Four bytes of a numpy string need not be a character, and would fail later.
-    kind = np.dtype(np.uint32).newbyteorder(values.dtype.byteorder)
-    codes = np.frombuffer(values.tobytes(), kind)
-    wrong = (codes > _LAST_CHARACTER) | ((codes >= 0xD800) & (codes <= 0xDFFF))
-    if wrong.any():
-        index = int(wrong.argmax()) // (len(codes) // len(values))
-        raise DataError(
-            f"{what}[{index}] is no text: it has {int(codes[wrong.argmax()]):#x}, which is no "
-            "character; save it anew as str."
-        )
-    return values
-
-
 def _text(values: NDArray[Any], what: str) -> NDArray[Any]:
-    values = decoded(values, what)
+    values = as_text(values, what)
     lacking = np.isin(np.char.lower(np.char.strip(values)), _NONE)
     _refuse(lacking, values, what)
     return values
@@ -86,8 +66,7 @@ def _whole(values: NDArray[Any], what: str) -> NDArray[Any]:
         raise DataError(f"{what} is {values.dtype}; save whole numbers or strings.")
     if values.dtype.kind != "f":
         return values
-    # Beyond 2^53 every float is whole.
-    _refuse(~(np.abs(values) < 2**53) | (values != np.floor(values)), values, what)
+    _refuse(~are_whole(values), values, what)
     return values.astype(np.int64)
 
 

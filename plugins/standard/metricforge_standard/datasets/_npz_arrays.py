@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metricforge.data.foreign_arrays import as_text
 from metricforge.errors import DataError
-from metricforge_standard.datasets._labels import decoded
 from metricforge_standard.datasets._npz_archive import Archive
 
 FLAGS = ("is_query", "is_gallery")
@@ -113,7 +113,7 @@ def _read_keras(archive: Archive) -> Arrays:
 
 def _labels(archive: Archive, name: str) -> NDArray[Any]:
     values = archive.read(name)
-    return decoded(values, f"{archive.path}:{name}") if values.dtype.kind in "US" else values
+    return as_text(values, f"{archive.path}:{name}") if values.dtype.kind in "US" else values
 
 
 def _check_images(archive: Archive, name: str) -> int:

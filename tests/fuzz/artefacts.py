@@ -1,0 +1,114 @@
+"""Targets: a folder with a manifest, which is a model or an index of images.
+
+A file that the manifest does not match is refused first; then its sum is put into the manifest, so
+that a mutation gets past it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import metricforge as mf
+from metricforge.atomic_files import MANIFEST, read_folder
+from metricforge.errors import (
+    ArtefactError,
+    DataError,
+    DivergedError,
+    PluginError,
+    ResourceError,
+    UsageError,
+)
+from metricforge.image_index import ImageIndex
+from metricforge.model import load
+from tests.cli.small_model import make_model
+from tests.fuzz.target import JSON, Case, Target
+
+_IMAGES = np.zeros((1, 16, 16, 3), np.uint8)
+
+
+def _model(folder: Path) -> Path:
+    return make_model(folder / "run") / "model"
+
+
+def _embed(folder: Path) -> object:
+    return mf.load(folder, device="cpu").encode(_IMAGES)
+
+
+def _index(folder: Path) -> Path:
+    run, place = make_model(folder / "run"), folder / "index"
+    model = load(run, device="cpu")
+    images = [Path("a.png"), Path("b.png")]
+    rows = model.encode(np.zeros((2, 16, 16, 3), np.uint8))
+    ImageIndex.of(run, model, images, rows).save(place)
+    return place
+
+
+def _search(folder: Path) -> object:
+    index = ImageIndex.open(folder)
+    found = index.nearest(np.zeros((1, index.contents.dim), np.float32))
+    run = folder.parent / "run"
+    if index.contents.names:
+        index.model_of(run, device="cpu")
+    return found
+
+
+def _held(
+    make: Callable[[Path], Path], name: str, read: Callable[[Path], object]
+) -> Callable[[Path], Case]:
+    """The case of a file of a folder that has a manifest."""
+
+    def prepare(folder: Path) -> Case:
+        place = make(folder)
+        seed = read_folder(place)[name]
+        manifest = json.loads((place / MANIFEST).read_text())
+
+        def put(content: bytes) -> object:
+            (place / name).write_bytes(content)
+            _write_sum(place, name, manifest, seed)
+            if content != seed:
+                with pytest.raises(ArtefactError, match="is damaged: its sha256"):
+                    read(place)
+            _write_sum(place, name, manifest, content)
+            return read(place)
+
+        return Case([seed], put)
+
+    return prepare
+
+
+def _write_sum(place: Path, name: str, manifest: dict[str, dict[str, str]], content: bytes) -> None:
+    sums = manifest["sha256"] | {name: hashlib.sha256(content).hexdigest()}
+    (place / MANIFEST).write_text(json.dumps({"sha256": sums}))
+
+
+def _manifest(folder: Path) -> Case:
+    place = _model(folder)
+
+    def put(content: bytes) -> object:
+        (place / MANIFEST).write_bytes(content)
+        return _embed(place)
+
+    return Case([(place / MANIFEST).read_bytes()], put)
+
+
+# The name of a component may be that of a plugin that is not installed; what an embedding is
+# divided by may be zero; and a network may be larger than the memory.
+_OF_A_MODEL = (ArtefactError, UsageError, PluginError, DivergedError, ResourceError)
+
+TARGETS = {
+    "model-json": Target(_held(_model, "model.json", _embed), _OF_A_MODEL, 500, JSON),
+    "weights": Target(
+        _held(_model, "weights.safetensors", _embed), (ArtefactError, DivergedError), 500
+    ),
+    "manifest": Target(_manifest, (ArtefactError,), 500, JSON),
+    "contents-json": Target(
+        _held(_index, "contents.json", _search), (ArtefactError, DataError), 500, JSON
+    ),
+    "index-faiss": Target(_held(_index, "index.faiss", _search), (ArtefactError, DataError), 500),
+}

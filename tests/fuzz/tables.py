@@ -1,0 +1,61 @@
+"""Targets: embeddings and labels of other programs, as .npy, text and CSV."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricforge.data.embedding_files import bare_dataset, read_embeddings, read_labels
+from metricforge.errors import ArtefactError, DataError
+from tests.fuzz.documents import in_file
+from tests.fuzz.target import Case, Target
+
+_ROWS = 6
+
+
+def as_npy(array: NDArray[Any]) -> bytes:
+    """The content of an .npy file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def _labelled(path: Path) -> object:
+    labels = read_labels(path)
+    return bare_dataset(np.zeros((len(labels.names), 2), np.float32), labels)
+
+
+def _embeddings(folder: Path) -> Case:
+    rows = np.arange(2 * _ROWS).reshape(_ROWS, 2)
+    seeds = [as_npy(rows.astype(kind)) for kind in ("<f4", ">f8", "<i2")]
+    seeds.append(as_npy(np.asfortranarray(rows.astype("<f2"))))
+    return Case(seeds, in_file(folder / "embeddings.npy", read_embeddings))
+
+
+def _label_array(folder: Path) -> Case:
+    numbers = np.arange(_ROWS)
+    arrays = [numbers, numbers.astype(str), numbers.astype("S"), numbers.reshape(-1, 1) / 1]
+    return Case([as_npy(each) for each in arrays], in_file(folder / "labels.npy", _labelled))
+
+
+def _label_lines(folder: Path) -> Case:
+    return Case(["a\nb\n10\né\n".encode()], in_file(folder / "labels.txt", _labelled))
+
+
+def _label_table(folder: Path) -> Case:
+    table = b'label,group,is_query,is_gallery\na,x,1,0\n"b, c",x,0,1\n10,y,true,false\n'
+    return Case([table, table.replace(b",", b";")], in_file(folder / "labels.csv", _labelled))
+
+
+_REFUSALS = (ArtefactError, DataError)
+
+TARGETS = {
+    "embeddings": Target(_embeddings, _REFUSALS, 1500),
+    "labels-npy": Target(_label_array, _REFUSALS, 1500),
+    "labels-text": Target(_label_lines, _REFUSALS, 1500),
+    "labels-csv": Target(_label_table, _REFUSALS, 1500),
+}
