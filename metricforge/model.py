@@ -311,6 +311,8 @@ def _read_how(reading: Reading) -> Iterator[str]:
     """How files are read, where arrays are not."""
     if reading.inverted:
         yield "- files: dark on light, as they are inverted; arrays are light on dark already"
+    if reading.depth != AS_IT_LIES.depth:
+        yield f"- files of 16 or 32 bits: grey levels of {reading.depth} bits"
     if reading.margin is not None:
         share = f"{reading.margin:g} of a side"
         yield f"- files: drawings, which are made to fill the image but for {share} at every edge"

@@ -24,10 +24,15 @@ class _Process(NamedTuple):
 
     @classmethod
     def now(cls) -> _Process:
-        return cls(os.getcwd(), torch.get_default_dtype(), torch.get_num_threads())  # noqa: PTH109
+        try:
+            folder = os.getcwd()  # noqa: PTH109
+        except OSError:  # it has been deleted
+            folder = ""
+        return cls(folder, torch.get_default_dtype(), torch.get_num_threads())
 
     def restore(self) -> None:
-        os.chdir(self.folder)
+        if self.folder:
+            os.chdir(self.folder)
         torch.set_default_dtype(self.dtype)
         torch.set_num_threads(self.threads)
 

@@ -40,6 +40,7 @@ from metricforge.runtime import Ranks, Runtime, seed_torch
 from metricforge.scoring.baselines import TRAINED, before_training
 from metricforge.scoring.embed import embed, how_read
 from metricforge.scoring.measure import SELECT, Embedded, Measured, measure
+from metricforge.spec import Spec
 
 ELSEWHERE = {*WRITTEN, "images"}
 """Options of a dataset that are further paths, which do not apply to a moved dataset."""
@@ -243,7 +244,14 @@ def _tested(
             "place, as in --dataset folder:path=NEW: if it holds the same, the run's own split is "
             "taken."
         ) from error
-    return Tested.of(made, own_split(run, made), part)
+    return replace(Tested.of(made, own_split(run, made), part), notes=tuple(_cache_note(run)))
+
+
+def _cache_note(run: Run) -> Iterator[str]:
+    """A note on a cache that is not used: a run may be a stranger's, which writes nothing here."""
+    dataset = run.recipe.dataset
+    if isinstance(dataset, Spec) and dataset.options.get("cache", "none") != "none":
+        yield f"the cache of the run's dataset is not used; --dataset '{dataset}' uses it."
 
 
 def _moved(run: Run, component: Component, registry: Registry, data_root: str) -> Dataset | None:

@@ -63,8 +63,8 @@ def dataset_spec(what: str, registry: Registry) -> Spec:
 def refuse_inside(out: Path, dataset: Component | str) -> None:
     """UsageError for an output that would lie among the images of a dataset."""
     path = dataset.options.get("path") if isinstance(dataset, Spec) else None
-    if path and Path(path).is_dir():
-        refuse_among(out, Path(path))
+    if path and (folder := Path(path).expanduser()).is_dir():
+        refuse_among(out, folder)
 
 
 def _is_path(what: str, registry: Registry) -> bool:

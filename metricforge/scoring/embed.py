@@ -52,6 +52,7 @@ def how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
         return
     done = ["inverted"] if reading.inverted else []
     done += ["made to fill their image"] if reading.margin is not None else []
+    done += [f"scaled from {reading.depth} bits"] if reading.depth != dataset.reading.depth else []
     yield f"files are {' and '.join(done)}, as those were that the model is trained on."
 
 
