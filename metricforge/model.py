@@ -282,11 +282,23 @@ def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
         tensors = load_tensors(content)
     except SafetensorError as error:
         raise ArtefactError(f"the weights in {source} are no safetensors: {error}.") from error
+    for name, expected in module.state_dict().items():
+        actual = tensors.get(name, expected)
+        if _kind(actual) != _kind(expected):
+            raise ArtefactError(
+                f"the weights in {source} are of another network: '{name}' is {actual.dtype}, not "
+                f"{expected.dtype}."
+            )
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         detail = " ".join(str(error).split())
         raise ArtefactError(f"the weights in {source} are of another network: {detail}") from error
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    """The kind of a tensor's numbers, which `load_state_dict` would cast silently."""
+    return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool
 
 
 def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:

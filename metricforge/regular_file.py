@@ -44,8 +44,8 @@ def read_bytes(path: Path, limit: int = DOCUMENT) -> bytes:
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
-    """The content of a regular file as UTF-8 text; line ends become newlines."""
-    text = read_bytes(path).decode("utf-8", errors)
+    """The content of a regular file as UTF-8 text, with or without a mark; line ends are \\n."""
+    text = read_bytes(path).decode("utf-8-sig", errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

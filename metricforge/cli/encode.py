@@ -106,6 +106,11 @@ def _rows_file(out: Path) -> Path:
         )
     rows = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
     check_writable(out, rows, _beside(rows))
+    if _beside(rows).exists() and not rows.exists():
+        raise UsageError(
+            f"{_beside(rows)} exists, and is not of an earlier {rows}; give another --out, since "
+            "the names of the images would replace it."
+        )
     return rows
 
 

@@ -27,11 +27,23 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
         DataError: The array has another shape or kind.
         ArtefactError: The file can't be read.
     """
-    rows = _array(path)
+    return embedding_rows(_array(path), f"{path} holds")
+
+
+def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.float32]:
+    """Embeddings float32 [N, D] from a tensor, an array or nested lists of real numbers.
+
+    DataError for anything else, in a sentence that begins with `what`.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        rows = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} lists of several lengths: embeddings are [N, D].") from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
-        raise DataError(
-            f"{path} holds {rows.dtype} {list(rows.shape)}: embeddings are numbers [N, D]."
-        )
+        raise DataError(f"{what} {rows.dtype} {list(rows.shape)}: embeddings are numbers [N, D].")
     # Beyond float32 it is infinite, which `evaluate` refuses by its row.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(rows, dtype=np.float32)
@@ -63,9 +75,9 @@ def read_labels(path: Path) -> Labels:
         DataError: A label is empty or of another kind.
         ArtefactError: The file can't be read.
     """
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv"):
         return _table(path)
-    if path.suffix != ".npy":
+    if path.suffix.lower() != ".npy":
         return Labels(_lines(path))
     labels = _array(path)
     if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
@@ -84,16 +96,19 @@ def read_labels(path: Path) -> Labels:
     return Labels(labels)
 
 
-def bare_dataset(embeddings: Tensor | NDArray[Any], values: Any) -> Dataset:
+def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
     """Labels as a dataset without images; DataError if they are not those of the embeddings."""
     if values is None:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
     labels = values if isinstance(values, Labels) else Labels(values)
-    known = np.asarray(labels.names)
+    names = labels.names.cpu() if isinstance(labels.names, Tensor) else labels.names
+    known = np.asarray(names)
     if known.dtype.kind not in "biufUS":
         raise DataError("labels are numbers or strings [N], of one kind; none may be None.")
-    if embeddings.dtype in (torch.complex64, torch.complex128, np.complex64, np.complex128):
-        raise DataError("embeddings are real numbers [N, D], not complex ones.")
+    if known.dtype.kind == "S":
+        known = as_text(known, "the labels")
+    if known.dtype.kind == "f" and np.isfinite(known).all() and not are_whole(known).all():
+        raise DataError("labels are whole numbers or strings [N], not fractions.")
     if embeddings.ndim != 2 or known.ndim != 1:
         shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
         raise DataError(f"embeddings are [N, D] and their labels [N], not {shapes}.")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.embedding_files import bare_dataset
+from metricforge.data.embedding_files import bare_dataset, embedding_rows
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.judging.held_out import (
     ALL,
@@ -141,12 +141,8 @@ def evaluate(
     def questions(made: Dataset) -> Questions:
         return Questions.of(made, protocols, episodes, episodes_out, registry)
 
-    if isinstance(subject, Tensor):
-        subject = subject.detach().cpu()
-        subject = subject.float() if subject.dtype == torch.bfloat16 else subject
-    if isinstance(subject, list | tuple):
-        subject = np.asarray(subject, dtype=np.float32)
-    if isinstance(subject, Tensor | np.ndarray):
+    if isinstance(subject, Tensor | np.ndarray | list | tuple):
+        subject = embedding_rows(subject)
         if part or allow_seen or untrained:
             raise UsageError("part, allow_seen and untrained are for models, not for embeddings.")
         if Runtime.resolve(device).device.type == "cuda":
@@ -199,7 +195,7 @@ def evaluate(
     )
 
 
-def _of_arrays(embeddings: Tensor | NDArray[Any], questions: Questions, cosine: bool) -> Evaluation:
+def _of_arrays(embeddings: NDArray[Any], questions: Questions, cosine: bool) -> Evaluation:
     if not Ranks.current().first:
         return Evaluation({})
     # A copy, since torch warns of an array that is a read-only map of a file.

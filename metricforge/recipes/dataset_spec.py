@@ -17,7 +17,7 @@ from metricforge.spec import Spec
 FOLDER = "folder"
 """The dataset that reads a folder or an archive."""
 
-OF_FILES = {".csv": "csv", ".npz": "npz"}
+OF_FILES = {".csv": "csv", ".tsv": "csv", ".npz": "npz"}
 """The datasets that read a file, by its extension in lower case."""
 
 
