@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,18 @@ def test_the_example_of_the_guide_is_a_suite(read) -> None:
     assert suite.tuning is not None
     assert suite.tuning.trials == 20
     assert [one.name for one in read(further).approaches] == ["proxies"]
+
+
+@pytest.mark.fault(114)
+def test_the_suites_of_the_documentation_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
+    axes, approach, *_ = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "suite.toml"
+    path.write_text(axes)
+    assert len(read_suite(path).approaches) == 6
+    base = axes.partition("[axes]")[0].replace('baseline = "random-triplets"', "")
+    path.write_text(base + approach)
+    assert [each.name for each in read_suite(path).approaches] == ["proxies"]
+    path.write_text(axes + approach)
+    with pytest.raises(UsageError, match=r"'proxies' in .* has sampler, which is an axis, too"):
+        read_suite(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -666,3 +667,16 @@ def test_differs_threshold_by_quantile():
     assert (same >= threshold).mean() == 1 / 2
     assert (other <= threshold).mean() == 1 / 4
     assert verification(case)["tar@far=0.2"] == 0
+
+
+@pytest.mark.fault(93)
+def test_the_order_of_the_queries_of_an_episode_is_that_of_the_page() -> None:
+    """Query i belongs to class i // Q, whatever its label says elsewhere."""
+    assert "query i of an episode\nbelongs to class i // Q of its N classes" in PAGE
+    rows = torch.tensor([[0.0], [10.0], [0.1], [0.2], [10.1], [10.2]])
+    labels = Labelled(torch.tensor([0, 1, 0, 0, 1, 1]), ("a", "b"))
+    support, queries = torch.tensor([[[0], [1]]]), torch.tensor([[2, 3, 4, 5]])
+    for order, accuracy in (([0, 1, 2, 3], 1.0), ([2, 3, 0, 1], 0.0)):
+        asked = replace(labels, trials={"file": Trials(support, queries[:, order])})
+        result = OneShot(official="file").evaluate(rows, asked)
+        assert result.estimates["accuracy@file"].value == accuracy
