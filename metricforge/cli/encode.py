@@ -96,7 +96,7 @@ def _rows_file(out: Path) -> Path:
     Without it `x` and `x.npy` would share one file of names. UsageError for another suffix and
     ResourceError if it can't be written, before any image is embedded.
     """
-    from metricforge.atomic_files import check_writable
+    from metricforge.atomic_files import check_writable, refuse_irregular
     from metricforge.errors import UsageError
 
     if out.suffix.lower() in FOREIGN:
@@ -104,6 +104,7 @@ def _rows_file(out: Path) -> Path:
             f"{out} would be no {out.suffix} file: embeddings are written as NumPy's .npy; give "
             f"--out {out.with_suffix('.npy')}."
         )
+    refuse_irregular(out)
     rows = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
     check_writable(out, rows, _beside(rows))
     if _beside(rows).exists() and not rows.exists():

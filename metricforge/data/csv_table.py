@@ -55,10 +55,12 @@ def read_table(
     aliases: Mapping[str, str] | None = None,
     kept: Mapping[str, Column] | None = None,
     named: Mapping[str, str] | None = None,
+    advice: str = "",
 ) -> Table:
     """A UTF-8 file's columns, by their parsers; an alias stands for a missing column.
 
-    `named` maps known columns to the file's own names for them.
+    `named` maps known columns to the file's own names for them. The error of a missing column ends
+    with `advice`.
 
     Cells are separated by commas, semicolons or tabs, as the header is. The values of a column
     are collected in `kept[column]`, or else in a list. Raises DataError, naming the row if there
@@ -69,7 +71,8 @@ def read_table(
             own = named or {}
             separator, first = _separator(file, [own.get(name, name) for name in required])
             rows = _rows(csv.reader(file, delimiter=separator, strict=True), path, first)
-            return _parsed(rows, path, parsers, required, aliases or {}, kept or {}, own)
+            table = _Header(path, parsers, required, aliases or {}, own, advice)
+            return _parsed(rows, table, kept or {})
     except UnicodeDecodeError as error:
         with path.open("rb") as content:
             utf16 = content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -143,29 +146,59 @@ def _rows(lines: Any, path: Path, first: int) -> Iterator[tuple[int, list[str]]]
         ) from error
 
 
+@dataclass(frozen=True)
+class _Header:
+    """The columns that a file may have, and those that it must have."""
+
+    path: Path
+    parsers: Mapping[str, Parser]
+    required: Sequence[str]
+    aliases: Mapping[str, str]
+    named: Mapping[str, str]
+    advice: str
+
+    def positions(self, header: Sequence[str]) -> dict[str, int]:
+        """The position of each known column that is there.
+
+        DataError for a column that is missing, duplicate, or without its counterpart.
+        """
+        has = f"it has {', '.join(map(repr, header)) or 'none'}"
+        written = self._written(header, has)
+        missing = [f"'{name}'" for name in self.required if name not in written]
+        if missing:
+            names = " and no ".join(missing)
+            raise DataError(f"'{self.path}' has no column {names}; {has}{self.advice}.")
+        flags = [name for name in FLAGS if name in written]
+        if len(flags) == 1:
+            raise DataError(
+                f"'{self.path}' has the column '{flags[0]}' alone; give both or neither."
+            )
+        for column in written.values():
+            if header.count(column) > 1:
+                raise DataError(f"'{self.path}' has the column '{column}' twice; {has}.")
+        return {name: header.index(column) for name, column in written.items()}
+
+    def _written(self, header: Sequence[str], has: str) -> dict[str, str]:
+        """The file's own name of each known column that is there."""
+        for name, column in self.named.items():
+            if name not in self.parsers:
+                raise unknown("column", name, self.parsers)
+            if column not in header:
+                raise DataError(f"'{self.path}' has no column '{column}'; {has}.")
+        others = set(header) - set(self.named.values())
+        written = {name: name for name in self.parsers if name in others} | dict(self.named)
+        for alias, name in self.aliases.items():
+            if alias in header:
+                written.setdefault(name, alias)
+        return written
+
+
 def _parsed(
-    rows: Iterator[tuple[int, list[str]]],
-    path: Path,
-    parsers: Mapping[str, Parser],
-    required: Sequence[str],
-    aliases: Mapping[str, str],
-    collectors: Mapping[str, Column],
-    named: Mapping[str, str],
+    rows: Iterator[tuple[int, list[str]]], known: _Header, collectors: Mapping[str, Column]
 ) -> Table:
+    path = known.path
     _, header = next(rows, (1, []))
-    has = f"it has {', '.join(map(repr, header)) or 'none'}"
-    for name, column in named.items():
-        if name not in parsers:
-            raise unknown("column", name, parsers)
-        if column not in header:
-            raise DataError(f"'{path}' has no column '{column}'; {has}.")
-    written = {name: name for name in parsers if name in header and name not in named.values()}
-    written |= named
-    for alias, name in aliases.items():
-        if alias in header:
-            written.setdefault(name, alias)
-    _check_header(header, written, path, required, has)
-    positions = {name: header.index(column) for name, column in written.items()}
+    positions = known.positions(header)
     unused = [name for position, name in enumerate(header) if position not in positions.values()]
     table = Table(path, {name: collectors.get(name, []) for name in positions}, unused)
     for row, cells in rows:
@@ -177,26 +210,7 @@ def _parsed(
         table.rows.append(row)
         for name, position in positions.items():
             try:
-                table.columns[name].append(parsers[name](cells[position]))
+                table.columns[name].append(known.parsers[name](cells[position]))
             except ValueError as error:
                 raise DataError(f"{path}:{row} {error}") from error
     return table
-
-
-def _check_header(
-    header: Sequence[str],
-    written: Mapping[str, str],
-    path: Path,
-    required: Sequence[str],
-    has: str,
-) -> None:
-    """DataError for a column that is missing, duplicate, or without its counterpart."""
-    missing = [f"'{name}'" for name in required if name not in written]
-    if missing:
-        raise DataError(f"'{path}' has no column {' and no '.join(missing)}; {has}.")
-    flags = [name for name in FLAGS if name in written]
-    if len(flags) == 1:
-        raise DataError(f"'{path}' has the column '{flags[0]}' alone; give both or neither.")
-    for name in written.values():
-        if header.count(name) > 1:
-            raise DataError(f"'{path}' has the column '{name}' twice; {has}.")

@@ -58,7 +58,9 @@ class TrainOptions(TypedDict, total=False):
     """Train until the network has seen this many images."""
 
     seconds: float | None
-    """Train for this long; the result then depends on the machine."""
+    """Train for this long, counting steps alone: validation and a sampler's refresh come on top.
+    The result then depends on the machine.
+    """
 
     optimizer: Any
     """How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4."""

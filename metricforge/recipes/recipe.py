@@ -280,7 +280,9 @@ class Recipe:
         """
         try:
             values = parsed(read_text(path), tomllib.loads)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise UsageError(f"can't read the config {path}: {error.strerror}.") from error
+        except ValueError as error:
             raise UsageError(f"can't read the config {path}: {error}.") from error
         return cls.from_values(values, str(path))
 

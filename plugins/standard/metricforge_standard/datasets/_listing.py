@@ -39,7 +39,8 @@ def read_listing(
     columns = {"path": Paths()}
     parsers = _parsers(images or path.parent)
     aliases = {"category": "group"}
-    listing = read_table(path, parsers, ("path", "label"), aliases, columns, named)
+    advice = "; name the file's own with the option columns=path:NAME+label:NAME"
+    listing = read_table(path, parsers, ("path", "label"), aliases, columns, named, advice)
     _check_listed_once(listing)
     return listing
 
