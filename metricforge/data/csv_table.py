@@ -63,8 +63,8 @@ def read_table(
     """
     try:
         with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
-            separator = _separator(file, required)
-            rows = _rows(csv.reader(file, delimiter=separator, strict=True), path)
+            separator, skipped = _separator(file, required)
+            rows = _rows(csv.reader(file, delimiter=separator, strict=True), path, skipped)
             return _parsed(rows, path, parsers, required, aliases or {}, kept or {})
     except UnicodeDecodeError as error:
         with path.open("rb") as content:
@@ -75,17 +75,20 @@ def read_table(
         raise DataError(f"'{path}' can't be read ({error.strerror}).") from error
 
 
-def _separator(file: TextIO, required: Sequence[str]) -> str:
-    """The separator of the header's cells: spreadsheets also write ; and tabs."""
+def _separator(file: TextIO, required: Sequence[str]) -> tuple[str, int]:
+    """The separator of the header's cells, and the lines before it.
+
+    Spreadsheets also write ; and tabs; Excel may name its own in a line before the header.
+    """
     header = file.readline()
     if header.strip().lower().startswith("sep=") and len(header.strip()) == 5:
-        return header.strip()[4]  # Excel's own, in a line before the header
+        return header.strip()[4], 1
     file.seek(0)
     for separator in _SEPARATORS:
         names = next(csv.reader([header], delimiter=separator), [])
         if all(name in names for name in required):
-            return separator
-    return ","
+            return separator, 0
+    return ",", 0
 
 
 def is_empty(cell: str) -> bool:
@@ -117,15 +120,18 @@ FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for na
 """What reads true, false, 1 or 0; empty is false."""
 
 
-def _rows(lines: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a `csv.reader` that are not blank, each with the line it begins in."""
-    begins = 1
+def _rows(lines: Any, path: Path, skipped: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a `csv.reader` that are not blank, each with the line it begins in.
+
+    The reader does not know of `skipped` lines before its first.
+    """
+    begins = skipped + 1
     try:
         for cells in lines:
             # Of blanks alone, or of the byte that ended a file in DOS.
             if any(cell.strip(" \t\x1a") for cell in cells):
                 yield begins, cells
-            begins = lines.line_num + 1
+            begins = skipped + lines.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"{path}:{begins} is no row of a CSV ({error}); mend its quotes."

@@ -66,7 +66,7 @@ def read_labels(path: Path) -> Labels:
     labels = _array(path)
     if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
         labels = labels[:, 0]
-    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+    if labels.dtype.kind == "f" and _are_whole(labels):
         labels = labels.astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise DataError(
@@ -114,6 +114,11 @@ def bare_dataset(embeddings: Tensor | NDArray[Any], values: Any) -> Dataset:
         queries=None if labels.queries is None else torch.from_numpy(labels.queries),
         gallery=None if labels.gallery is None else torch.from_numpy(labels.gallery),
     )
+
+
+def _are_whole(values: NDArray[Any]) -> bool:
+    # Beyond 2^53 the whole numbers of float64 have gaps, and infinity would be one as well.
+    return bool(((values == np.floor(values)) & (np.abs(values) < 2**53)).all())
 
 
 def _table(path: Path) -> Labels:

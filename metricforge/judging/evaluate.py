@@ -137,7 +137,6 @@ def evaluate(
 
     if isinstance(subject, Tensor):
         subject = subject.detach().cpu()
-        subject = subject.float() if subject.dtype == torch.bfloat16 else subject
     if isinstance(subject, list | tuple):
         subject = np.asarray(subject, dtype=np.float32)
     if isinstance(subject, Tensor | np.ndarray):
@@ -188,8 +187,10 @@ def evaluate(
 def _of_arrays(embeddings: Tensor | NDArray[Any], questions: Questions, cosine: bool) -> Evaluation:
     if not Ranks.current().first:
         return Evaluation({})
-    # A copy, since torch warns of an array that is a read-only map of a file.
-    rows = torch.as_tensor(np.array(embeddings, dtype=np.float32))
+    if isinstance(embeddings, Tensor):  # NumPy has no bfloat16
+        rows = embeddings.float()
+    else:  # a copy, since torch warns of an array that is a read-only map of a file
+        rows = torch.from_numpy(np.array(embeddings, dtype=np.float32))
     rows = F.normalize(rows, dim=1) if cosine else rows
     part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
     measured = measure(part, questions.protocols, questions.dataset)

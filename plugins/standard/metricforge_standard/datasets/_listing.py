@@ -61,7 +61,10 @@ def _image(folder: Path, cell: str) -> Path:
     except OSError as error:
         exists, reason = False, f"can't be reached ({error.strerror})"
     if not exists:
-        raise ValueError(f"names the image '{cell}', which {reason}; paths begin at '{folder}'.")
+        hint = "; write / for \\ between folders" if "\\" in cell else ""
+        raise ValueError(
+            f"names the image '{cell}', which {reason}; paths begin at '{folder}'{hint}."
+        )
     if _leads_out(image, folder):
         raise ValueError(
             f"names the image '{cell}', which lies outside of '{folder}'; copy it there, or name "
