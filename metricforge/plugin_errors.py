@@ -24,17 +24,29 @@ class _Process(NamedTuple):
 
     @classmethod
     def now(cls) -> _Process:
-        try:
-            folder = os.getcwd()  # noqa: PTH109
-        except OSError:  # it has been deleted
-            folder = ""
-        return cls(folder, torch.get_default_dtype(), torch.get_num_threads())
+        return cls(_folder(), torch.get_default_dtype(), torch.get_num_threads())
 
-    def restore(self) -> None:
+    def restore(self) -> str:
+        """Undo what has changed since; what that was, or ""."""
+        now = _Process.now()
+        if now == self:
+            return ""
         if self.folder:
             os.chdir(self.folder)
         torch.set_default_dtype(self.dtype)
         torch.set_num_threads(self.threads)
+        return ", ".join(
+            f"{name} from {old} to {new}"
+            for name, old, new in zip(self._fields, self, now, strict=True)
+            if old != new
+        )
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a Path takes longer, and calls are many
+    except OSError:  # somebody has removed it
+        return ""
 
 
 @contextmanager
@@ -42,18 +54,12 @@ def blaming(plugin: object) -> Iterator[None]:
     """Turn any error of a plugin in this context into a PluginError that names it.
 
     So is a change of the process's folder, of torch's default dtype or of its number of threads,
-    which is undone.
+    which is undone, after an error as well.
     """
     before = _Process.now()
     try:
         yield
-        if (after := _Process.now()) != before:
-            before.restore()
-            what = ", ".join(
-                f"{name} from {old} to {new}"
-                for name, old, new in zip(_Process._fields, before, after, strict=True)
-                if old != new
-            )
+        if what := before.restore():
             raise PluginError(f"{blame_of(plugin)} must not change the process's {what}.")
     except MetricForgeError:
         raise
@@ -62,6 +68,8 @@ def blaming(plugin: object) -> Iterator[None]:
             what = f"out of memory in {name_of(plugin)}"
             raise ResourceError(f"{what}; a smaller batch or smaller images take less.") from error
         raise PluginError(f"{blame_of(plugin)} failed: {told(error)}.") from error
+    finally:
+        before.restore()
 
 
 @contextmanager

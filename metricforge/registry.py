@@ -386,9 +386,10 @@ def _member(family: Any, entry: Entry, spec: Spec) -> Factory:
     if not isinstance(family, Mapping):
         raise PluginError(f"{_blame(entry)} is a family and must be a mapping of factories.")
     member = spec.name.removeprefix(entry.name)
-    if member not in family:
-        raise unknown(f"{entry.kind} of {entry.shown}:", member, family)
-    factory: Factory = family[member]
+    try:
+        factory: Factory = family[member]
+    except KeyError:
+        raise unknown(f"{entry.kind} of {entry.shown}:", member, family) from None
     return factory
 
 

@@ -8,6 +8,7 @@ is the whole schema.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -232,7 +233,8 @@ def _read(text: str, kind: Any) -> Any:
     if kind == InnerSpec:
         return text
     if kind is Path:
-        return Path(text).expanduser()  # a shell expands no ~ behind an =
+        # A shell expands no ~ behind an =; that of nobody is part of a name.
+        return Path(os.path.expanduser(text))  # noqa: PTH111 - a Path raises for such a one
     if kind in (int, float, str):
         return kind(text)
     if get_origin(kind) is Literal:

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from metricforge.data.model_inputs import batches, fit
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.model import FORMAT, Card, EmbeddingModel, build, load
 from metricforge.registry import Registry
+from metricforge.runtime.evaluation_mode import evaluating
 
 GREY, COLOUR = (1, 16, 16), (3, 16, 16)
 LUMA = (0.299, 0.587, 0.114)
@@ -259,6 +262,44 @@ def test_encoding_leaves_a_model_as_it_was():
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     model.eval()
     assert np.array_equal(model.encode(noise(5, 1, 16, 16)), first)
+
+
+@pytest.mark.fault(81)
+def test_threads_that_encode_at_once_get_the_same_rows_and_leave_the_model_as_it_was():
+    model, images = make(), noise(64, 1, 16, 16)
+    expected = model.encode(images)
+    model.train()
+    model.backbone.eval()  # as --batch-norm frozen has it: some modules are, and some aren't
+    modes = [module.training for module in model.modules()]
+    assert len(set(modes)) == 2
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            rows = list(pool.map(lambda _: model.encode(images, batch_size=8), range(32)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(close(found, expected) for found in rows)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.fault(81)
+def test_the_modes_of_all_modules_are_back_after_the_last_use_and_after_an_error():
+    model = make().train()
+    model.head.eval()
+    modes = [module.training for module in model.modules()]
+    with evaluating(model), evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == modes
+    first = evaluating(model)
+    first.__enter__()
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        1 / 0  # noqa: B018
+    assert not any(module.training for module in model.modules()), "the first still uses it"
+    first.__exit__(None, None, None)
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_a_saved_model_gives_equal_embeddings(model, tmp_path: Path):

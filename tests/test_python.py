@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,12 +17,13 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import metricforge
-from metricforge.contracts import TEST, TRAIN, Dataset, Reading, Triplets
+from metricforge.contracts import TEST, TRAIN, Dataset, Estimate, Reading, Triplets
 from metricforge.errors import DataError, UsageError
 from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.resume import resume
 from metricforge.runs.train import run_recipe
+from tests.cli.small_run import PARTS, make_files
 
 QUICK = {
     "backbone": "conv4:channels=8", "epochs": 1, "orientations": 1, "protocols": ("retrieval",),
@@ -339,3 +341,134 @@ def test_public_names_are_all_there() -> None:
         assert getattr(metricforge, name) is not None
     with pytest.raises(AttributeError, match="no attribute"):
         _ = metricforge.trian
+
+
+@pytest.mark.fault(110)
+def test_a_chunk_of_one_image_is_refused_where_a_map_has_one_pixel(tmp_path: Path) -> None:
+    """Batch norm has one value of each channel then; of larger images it has several."""
+    given = {**QUICK, "sampler": "hard-triplet:classes=2,per_class=2", "chunk": 1, "images": 16}
+    told = r"batch norm needs more than 1 image .*--chunk of 2 or more, .*--batch-norm frozen"
+    for dataset, backbone in (
+        ("digits:size=8", "conv4:channels=4"),
+        ("digits:size=32", "resnet18"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            metricforge.train(
+                dataset=dataset, out=tmp_path / backbone, **{**given, "backbone": backbone}
+            )
+    metricforge.train(
+        dataset="digits:size=8", out=tmp_path / "two",
+        **{**given, "backbone": "conv4:channels=4", "chunk": 2, "test": False},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> metricforge.Run:
+    """A run of an epoch on files."""
+    place = tmp_path_factory.mktemp("small")
+    return metricforge.train(
+        dataset=make_files(place / "files"), split=PARTS, out=place / "run", test=False,
+        sampler="hard-triplet:classes=3,per_class=4", device="cpu",
+        **{**QUICK, "backbone": "conv4:channels=4"},
+    )  # fmt: skip
+
+
+@pytest.mark.fault(111)
+def test_a_path_is_a_dataset_as_its_text_is(small: metricforge.Run) -> None:
+    files = small.path.parent / "files"
+    assert str(small.recipe.dataset).startswith(f"folder:path={files},")
+    found, expected = (
+        metricforge.evaluate(small, given, protocols=["retrieval"]) for given in (files, str(files))
+    )
+    assert found.results == expected.results
+
+
+@pytest.mark.fault(111)
+def test_a_run_is_loaded_as_its_folder_is(small: metricforge.Run) -> None:
+    image = np.zeros((1, 16, 16, 3), np.uint8)
+    expected = metricforge.load(small.path, device="cpu").encode(image)
+    assert np.array_equal(metricforge.load(small, device="cpu").encode(image), expected)
+    assert np.array_equal(metricforge.load(str(small.path), device="cpu").encode(image), expected)
+
+
+@pytest.mark.fault(111)
+def test_files_come_from_any_iterable_with_an_order(small: metricforge.Run) -> None:
+    model = metricforge.load(small, device="cpu")
+    folder = small.path.parent / "files" / "3"
+    files = sorted(folder.glob("*.png"))
+    expected = model.encode(files)
+    for given in (
+        (file for file in files), map(str, files), np.array([str(file) for file in files]),
+        np.array(files, dtype=object), iter(files),
+    ):  # fmt: skip
+        assert np.allclose(model.encode(given, batch_size=4), expected, atol=1e-6)
+    assert len(model.encode(folder.glob("*.png"))) == 6
+    with pytest.raises(DataError, match="encode takes a list of images or one array, not set"):
+        model.encode(set(files))
+    truncated = io.BytesIO(files[0].read_bytes()[:-40])
+    with pytest.raises(DataError, match="image 0"):
+        model.encode([Image.open(truncated)])
+
+
+ROWS = torch.tensor([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5)
+NAMES = ["cat"] * 5 + ["dog"] * 5
+
+
+@pytest.mark.fault(111)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS.clone().requires_grad_(),
+        ROWS.bfloat16(),
+        ROWS.half(),
+        ROWS.double(),
+        ROWS.int(),
+        ROWS.tolist(),
+        ROWS.numpy(),
+    ],
+    ids=["with a graph", "bfloat16", "float16", "float64", "int32", "a list", "an array"],
+)
+def test_embeddings_of_any_real_numbers_are_judged(rows: object) -> None:
+    judged = metricforge.evaluate(rows, NAMES, protocols=["retrieval"])
+    assert judged.results["trained"]["map@r"].value == 1.0
+
+
+@pytest.mark.fault(111)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("rows", "labels", "told"),
+    [
+        (ROWS.to(torch.complex64), NAMES, "embeddings are real numbers"),
+        (ROWS.numpy().astype(np.complex128), NAMES, "embeddings are real numbers"),
+        (ROWS, [None, *NAMES[1:]], "none may be None"),
+        (ROWS, np.array([None] * 10), "none may be None"),
+        (ROWS, None, "need their N labels"),
+    ],
+)
+def test_embeddings_and_labels_of_no_use_are_refused_in_a_sentence(
+    rows: object, labels: object, told: str
+) -> None:
+    with pytest.raises((DataError, UsageError), match=told):
+        metricforge.evaluate(rows, labels, protocols=["retrieval"])
+
+
+@pytest.mark.fault(113)
+def test_an_estimate_is_a_number_with_an_interval() -> None:
+    first = Estimate(0.7521, 0.7222, 0.7789, 180, "queries")
+    second = Estimate(0.76, 0.7, 0.8, 180, "queries")
+    assert float(first) == 0.7521
+    assert str(first) == f"{first}" == "0.752 [0.722, 0.779]"
+    assert f"{first:.3f}" == "0.752"
+    assert f"{first:.1%} and {first:>8.2f}" == "75.2% and     0.75"
+    assert f"{first!s:>24}" == "    0.752 [0.722, 0.779]"
+    assert first < second
+    assert first <= second <= 0.76
+    assert second > first
+    assert second >= 0.76 > 0.75 < first
+    assert max([first, second]) is second
+    assert sorted([second, first]) == [first, second]
+    assert np.mean([float(each) for each in (first, second)]) == pytest.approx(0.75605)
+    assert first == replace(first)
+    assert first != replace(first, low=0.7)
+    assert len({first, replace(first), second}) == 2
+    assert "Estimate(" in repr(first)

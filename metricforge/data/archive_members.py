@@ -34,6 +34,8 @@ MOST_FILES = 5_000_000
 RATIO, RATIO_FROM = 200, 1 << 24
 """The most that a member, or all of them, may unpack to per packed byte, checked from 16 MB on."""
 
+_SHOWN = 5  # files in an error
+
 _BAD = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError,
         RuntimeError, NotImplementedError, ValueError, OverflowError)  # fmt: skip
 
@@ -90,13 +92,16 @@ class Members(Sequence[Member]):
         unknown: list[str] | None = None,
         exclude: Callable[[str], bool] | None = None,
     ) -> None:
-        self._archive, self._contents, self._unknown = archive, contents, unknown
+        self._archive, self._contents = archive, contents
+        self._unknown: list[str] = [] if unknown is None else unknown
         self._changed = archive.stat().st_mtime_ns
         positions = [
             position
             for position, name in enumerate(names)
             if not (exclude and _excluded(name, exclude)) and self._is_image(name, position)
         ]
+        if unknown is None and self._unknown:
+            raise _no_images(archive, self._unknown)
         positions.sort(key=lambda position: natural_key(names[position]))
         self._positions = array("q", positions)
         self.paths = np.array([names[position] for position in positions], StringDType())
@@ -125,10 +130,6 @@ class Members(Sequence[Member]):
             content = io.BytesIO(self._contents.read(position))
         if begins_as_an_image(content):
             return True
-        if self._unknown is None:
-            reason = "is no image, neither by its extension nor by its content"
-            instead = "pack the archive without it, or skip such files with broken=skip"
-            raise refused(self._archive, name, reason, instead)
         self._unknown.append(name)
         return False
 
@@ -138,6 +139,19 @@ class Members(Sequence[Member]):
             if path == before:
                 raise refused(self._archive, path, "is there twice")
             before = path
+
+
+def _no_images(archive: Path, names: Sequence[str]) -> DataError:
+    if len(names) == 1:
+        reason = "is no image, neither by its extension nor by its content"
+        instead = "pack the archive without it, or skip such files with broken=skip"
+        return refused(archive, names[0], reason, instead)
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
+    return DataError(
+        f"{len(names):,} files in '{archive}' are no images, neither by extension nor by content: "
+        f"{shown}{', ...' if len(names) > _SHOWN else ''}; pack the archive without them, or skip "
+        "them with broken=skip."
+    )
 
 
 def _excluded(name: str, exclude: Callable[[str], bool]) -> bool:

@@ -15,18 +15,22 @@ class Exclusion:
     def __init__(self, patterns: str) -> None:
         parts = [part.strip().rstrip("/") for part in patterns.split("+")]
         self._patterns = [part for part in parts if part]
+        self._matched: set[str] = set()
         self.count = 0
         """Files and folders that matched."""
 
     def __call__(self, path: str) -> bool:
         """Whether a path below the root, with slashes, is excluded."""
         name = path.rpartition("/")[2]
-        matches = any(
-            fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self._patterns
-        )
-        self.count += matches
-        return matches
+        matching = [
+            pattern
+            for pattern in self._patterns
+            if fnmatchcase(path if "/" in pattern else name, pattern)
+        ]
+        self._matched.update(matching)
+        self.count += bool(matching)
+        return bool(matching)
 
-    def unmatched(self) -> bool:
-        """Whether there are patterns, and nothing matched one: mistyped, perhaps."""
-        return bool(self._patterns) and not self.count
+    def unmatched(self) -> list[str]:
+        """The patterns that nothing has matched: mistyped, perhaps."""
+        return [pattern for pattern in self._patterns if pattern not in self._matched]

@@ -199,7 +199,7 @@ def _of_arrays(embeddings: NDArray[Any], questions: Questions, cosine: bool) -> 
     if not Ranks.current().first:
         return Evaluation({})
     # A copy, since torch warns of an array that is a read-only map of a file.
-    rows = torch.as_tensor(np.array(embeddings, dtype=np.float32))
+    rows = torch.from_numpy(np.array(embeddings, dtype=np.float32))
     rows = F.normalize(rows, dim=1) if cosine else rows
     part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
     measured = measure(part, questions.protocols, questions.dataset)

@@ -361,3 +361,40 @@ def test_ranks_share_the_images_and_count_each_once(tmp_path: Path) -> None:
         assert records[1]["results"]["trained"][name] == pytest.approx(estimate, abs=1e-4)
     kept = (tmp_path / "r" / "evaluations.jsonl").read_text().splitlines()
     assert [json.loads(line)["by"] for line in kept] == ["train", "evaluate", "evaluate"]
+
+
+@pytest.mark.fault(103)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda labels: labels[:, None],  # as Keras has them
+        lambda labels: labels.astype(np.float32),
+        lambda labels: labels.astype(np.float64)[:, None],
+    ],
+    ids=["column", "whole floats", "both"],
+)
+def test_labels_of_another_layout_are_read(arrays: Path, change) -> None:
+    expected = judged(arrays).to_json()
+    np.save(arrays / "z.npy", change(np.load(arrays / "y.npy")))
+    assert judged(arrays, "z.npy").to_json() == expected
+
+
+@pytest.mark.fault(103)
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, -np.inf, 1e300])
+def test_labels_that_are_no_whole_numbers_are_refused(arrays: Path, value: float) -> None:
+    labels = np.load(arrays / "y.npy").astype(np.float64)
+    labels[3] = value
+    np.save(arrays / "z.npy", labels)
+    with pytest.raises(MetricForgeError, match="labels are whole numbers or strings"):
+        judged(arrays, "z.npy")
+
+
+@pytest.mark.fault(103)
+@pytest.mark.parametrize("empty", ["", b""])
+def test_an_empty_label_in_an_array_is_refused_with_its_row(arrays: Path, empty: object) -> None:
+    labels = np.load(arrays / "y.npy").astype("U" if isinstance(empty, str) else "S")
+    labels[[5, 9]] = empty
+    for shape in (labels, labels[:, None]):
+        np.save(arrays / "z.npy", shape)
+        with pytest.raises(MetricForgeError, match=r"z\.npy has an empty label, of row 5: give"):
+            judged(arrays, "z.npy")

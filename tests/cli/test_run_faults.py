@@ -291,6 +291,14 @@ def test_too_little_room_to_load_the_libraries_is_exit_code_6(mebibytes: int) ->
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.fault(77)
+def test_what_a_component_prints_does_not_spoil_the_json(images: Path, tmp_path: Path) -> None:
+    done = wrapped("printing", "train", *words(images), "--json", "--out", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] == str(tmp_path / "r")
+    assert done.stderr.count("a line of a component") == 8
+
+
 @pytest.mark.fault(10)
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     """They are threads, which decode; those of a run that goes on may be others."""

@@ -6,14 +6,21 @@ import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from metricforge.cli import cli
+from metricforge.cli.train import INSTEAD
+from metricforge.cli.train import command as train_command
+from metricforge.registry import Registry
+from metricforge.spec import Spec
 from tests.cli.forked import LONGEST
 from tests.cli.process import COMMAND, metricforge, start
 
@@ -381,3 +388,44 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     assert done.stdout == "samplers\n"
     assert done.stderr == ""
+
+
+OF_OTHER_PROGRAMS = {
+    "timm": ("--model", "--pretrained", "--opt", "--sched", "--lr", "--weight-decay",
+             "--batch-size", "--img-size", "--num-classes", "--data-dir", "--output"),
+    "ultralytics": ("--data", "--imgsz", "--batch", "--weights", "--project", "--name"),
+    "metric learning": ("--embedding-size", "--margin", "--num-epochs", "--learning-rate", "--gpu",
+                        "--num-workers", "--arch", "--checkpoint"),
+}  # fmt: skip
+
+
+@pytest.mark.fault(112)
+@pytest.mark.parametrize("program", OF_OTHER_PROGRAMS)
+def test_an_option_of_another_program_is_refused_with_what_to_write(program: str) -> None:
+    for option in OF_OTHER_PROGRAMS[program]:
+        for spelled in (option, option.replace("-", "_").replace("__", "--", 1)):
+            done = CliRunner().invoke(cli, ["train", spelled, "x"])
+            assert done.exit_code == 2
+            assert f"No such option '{spelled}'. Write {INSTEAD[option]}" in done.output
+
+
+@pytest.mark.fault(112)
+@pytest.mark.parametrize("option", INSTEAD)
+def test_what_to_write_in_its_place_is_taken(option: str, tmp_path: Path) -> None:
+    instead = INSTEAD[option].partition(" for ")[0].replace("FOLDER", str(tmp_path))
+    given = train_command.make_context("train", shlex.split(instead)).params
+    chosen = {name: value for name, value in given.items() if value not in (None, False, ())}
+    assert chosen, instead
+    for name, value in chosen.items():
+        if name in {"backbone", "optimizer", "sampler", "loss", "schedule"}:
+            Registry.installed().complete(name, Spec.parse(str(value)))
+        elif name == "dataset" and str(value).startswith("folder:"):
+            assert Spec.parse(str(value)).options["size"] == "128"
+
+
+@pytest.mark.fault(115)
+def test_the_help_says_what_a_budget_of_seconds_counts() -> None:
+    done = CliRunner().invoke(cli, ["train", "--help"], terminal_width=200)
+    told = " ".join(done.output.split())
+    assert "--seconds" in told
+    assert "counting steps alone: validation and a sampler's refresh come on top" in told

@@ -6,6 +6,7 @@
 - `decoding`: image files are never kept in memory, as in a run whose images don't fit.
 - `dying=N`: the second of two ranks is killed before its N-th step.
 - `killed=N`: this process is.
+- `printing`: each step prints a line, as a component of a user may.
 - `nohup`: the signal of a lost terminal is ignored.
 - `full=N`: the disk is full from the N-th file that is synced.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 import metricforge.cli
 import metricforge.data.images
+import metricforge.training.loop
 from tests.cli.killing import arm
 from tests.standard.layouts import publish
 
@@ -34,10 +36,23 @@ def befall(what: str) -> None:
         metricforge.data.images.open_images.__defaults__ = (0, None)
     elif name == "killed" or (name == "dying" and os.environ.get("RANK") == "1"):
         arm("step", int(number))
+    elif name == "printing":
+        _print_at_each_step()
     elif name == "nohup":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     elif name == "full":
         _fill_the_disk(int(number))
+
+
+def _print_at_each_step() -> None:
+    loop: Any = metricforge.training.loop
+    take_step = loop.take_step
+
+    def printing(*given: Any, **options: Any) -> Any:
+        print("a line of a component")
+        return take_step(*given, **options)
+
+    loop.take_step = printing
 
 
 def _fill_the_disk(number: int) -> None:

@@ -83,6 +83,21 @@ def test_a_member_that_leads_out_is_refused(kind: str, name: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.fault(103)
+@pytest.mark.parametrize("kind", KINDS)
+def test_backslashes_part_folders_as_old_tools_of_windows_write_them(
+    kind: str, tmp_path: Path
+) -> None:
+    names = ["photos\\a\\1.png", "photos\\b\\2.png", "photos/b/unknown", "photos\\.hidden\\4.png"]
+    path = packed(tmp_path, kind, {name: png() for name in names})
+    assert [member.path for member in read_archive(path)] == FOUND
+    assert read_image(read_archive(path)[0], (1, 1, 1)).shape == (1, 1, 1)
+    for name in ("a\\1.png", "..\\1.png", "\\1.png", "C:\\1.png"):
+        told = "is there twice" if name == "a\\1.png" else "leads out of the archive"
+        with pytest.raises(DataError, match=told):
+            read_archive(packed(tmp_path, kind, {"a/1.png": png(), name: png()}))
+
+
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
 )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from metricforge.data.folder_walk import walk
 from metricforge.data.image_files import Chosen, Paths, names_below, names_of, sizes_of
+from metricforge.data.skipped_files import asides
 from metricforge.errors import ArtefactError, DataError
 
 
@@ -135,6 +136,54 @@ def test_an_index_with_a_malformed_line_is_refused(line: str, tmp_path: Path) ->
     index.write_text(index.read_text() + line + "\n")
     with pytest.raises(ArtefactError, match="is no index of a folder"):
         found(root, index)
+
+
+STRAY_FOLDERS = ("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "__MACOSX", "lost+found",
+                 "System Volume Information", "__pycache__", ".ipynb_checkpoints")  # fmt: skip
+STRAY_FILES = (
+    "Icon\r", "ehthumbs.db", "1.heic", "1.docx", "1.xlsx", "1.py", "1.ipynb", "1.pkl", "1.pth",
+    "1.npy", "1.npz", "1.svg", "1.psd", "1.part", "1.crdownload", "1.lnk", "1.mkv", "1.mp4",
+)  # fmt: skip
+
+
+@pytest.mark.fault(102)
+@pytest.mark.parametrize("name", [*STRAY_FOLDERS, *STRAY_FILES])
+def test_what_systems_and_programs_leave_beside_images_is_skipped(
+    name: str, tmp_path: Path
+) -> None:
+    image(tmp_path / "a" / "1.png")
+    if name in STRAY_FOLDERS:
+        image(tmp_path / "a" / name / "2.png")
+        image(tmp_path / name / "b" / "3.png")
+    else:
+        (tmp_path / "a" / name).write_bytes(b"?")
+    assert found(tmp_path) == [(".", []), ("a", ["1.png"])]
+    if not name.startswith("."):
+        assert any("skipped" in note or "not read" in note for note in asides(tmp_path))
+
+
+@pytest.mark.fault(102)
+def test_all_unknown_files_are_named_at_once_or_collected(tmp_path: Path) -> None:
+    image(tmp_path / "a" / "1.png")
+    for name in ("a/x.exe", "a/y.zip", "b/z"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"?")
+    names = [f"'{tmp_path / name}'" for name in ("a/x.exe", "a/y.zip", "b/z")]
+    with pytest.raises(DataError, match=f"^3 files are .*: {', '.join(names)}; take them away"):
+        found(tmp_path)
+    unknown: list[Path] = []
+    folders = list(walk(tmp_path, unknown=unknown))
+    assert [list(folder.names) for folder in folders] == [[], ["1.png"], []]
+    assert [f"'{path}'" for path in unknown] == names
+    for number in range(9):
+        (tmp_path / "a" / f"{number}.exe").write_bytes(b"?")
+    with pytest.raises(DataError, match=r"^12 files are .*4\.exe', \.\.\.; take them"):
+        found(tmp_path)
+    # An index holds no such folder, so that they are found each time.
+    for _ in range(2):
+        unknown = []
+        list(walk(tmp_path, tmp_path.parent / "index", unknown=unknown))
+        assert len(unknown) == 12
 
 
 @pytest.mark.parametrize("kind", ["README", "license", "Copying", "Thumbs.db"])

@@ -348,3 +348,15 @@ def test_the_record_of_a_split() -> None:
     }
     with pytest.raises(UsageError, match="did you mean 'train'"):
         result.part("trian")
+
+
+@pytest.mark.fault(104)
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_with_few_classes_the_error_names_the_split_of_images(count: int) -> None:
+    data = dataset([label for label in range(count) for _ in range(10)])
+    with pytest.raises(DataError, match=r"--split images tests on other images of the same class"):
+        split(data, "random")
+    if count > 1:
+        closed = split(data, "images")
+        assert closed.closed_set
+        assert sets(closed, data)[2] == set(data.classes)

@@ -196,3 +196,23 @@ def test_two_groups_of_seeds_are_compared_as_welch_does():
     assert (same.value, same.low, same.high) == (0, 0, 0)
     with pytest.raises(ValueError, match="two of each"):
         over_two_groups(np.ones(1), np.ones(3))
+
+
+@pytest.mark.fault(84)
+@pytest.mark.parametrize("offset", [1.0, 1e2, 1e4])
+def test_a_constant_offset_is_no_collapse(offset):
+    points = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    assert warnings_about(points + np.float32(offset)) == ()
+
+
+@pytest.mark.fault(84)
+def test_embeddings_of_unit_length_that_differ_by_little_have_collapsed():
+    points = 3e-4 * np.random.default_rng(0).standard_normal((50, 8)) + 1
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    for dtype in (np.float32, np.float64):
+        (note,) = warnings_about(unit.astype(dtype))
+        assert note.startswith("The embeddings have collapsed: they differ by ")
+    assert warnings_about(points * 9) == ()
+    # What float32 can't resolve is told whatever the length.
+    (note,) = warnings_about(1e-3 * points * 0 + 1e3 + 1e-4 * points)
+    assert "collapsed" in note

@@ -195,6 +195,73 @@ def test_a_class_that_fills_batches_alone_is_said_before_training():
         assert len([note for note in told if note.startswith("At least")]) == notes
 
 
+@pytest.mark.fault(101)
+@quick
+@given(
+    sizes=some_sizes,
+    classes=st.integers(2, 6),
+    per_class=st.integers(2, 6),
+    cap=st.integers(2, 30),
+    seed=seeds,
+)
+def test_with_a_cap_an_epoch_shows_so_many_of_each_class(sizes, classes, per_class, cap, seed):
+    labels = labels_of(sizes, seed)
+    classes = min(classes, len(sizes))
+    sampler = ClassBalanced(labels, classes=classes, per_class=per_class, cap=cap)
+    batches = epoch(sampler, seed)
+    shown = torch.cat(batches)
+    assert len(shown.unique()) == len(shown)
+    counts = Counter(labels[shown].tolist())
+    assert counts == {c: min(n, cap) for c, n in Counter(labels.tolist()).items()}
+    # A class of one chunk comes in one batch.
+    if cap <= per_class:
+        assert sum(len(labels[batch].unique()) for batch in batches) == len(sizes)
+
+
+@pytest.mark.fault(101)
+def test_a_capped_class_is_drawn_anew_in_each_epoch():
+    labels = labels_of([300] + [6] * 20)
+    large = int(labels.bincount().argmax())
+    sampler = build("hard-triplet:classes=8,per_class=4,cap=6", labels)
+    assert sampler.notes == ()
+    seen, epochs = Counter(), 200
+    for seed in range(epochs):
+        batches = epoch(sampler, seed)
+        for batch in batches:
+            held = Counter(labels[batch].tolist())
+            assert len(held) in (7, 8)
+            assert set(held.values()) <= {2, 3, 4}
+        shown = torch.cat(batches)
+        seen.update(shown[labels[shown] == large].tolist())
+    # 6 of 300 in each of 200 epochs: 4 times each, give or take.
+    assert sum(seen.values()) == 6 * epochs
+    assert len(seen) > 280
+    assert max(seen.values()) < 16
+
+
+@pytest.mark.fault(101)
+def test_classes_that_crowd_the_batches_are_told_with_counts():
+    labels = labels_of([300] + [6] * 20)
+    sampler = build("hard-triplet:classes=8,per_class=4", labels)
+    (note,) = sampler.notes
+    assert note.startswith("1 class has more than 1/8 of the images, and up to ")
+    most = int(note.split("up to ")[1].split()[0])
+    assert note.endswith("the option cap=6 shows as many of every class in each epoch.")
+    held = [max(Counter(labels[batch].tolist()).values()) for batch in epoch(sampler)]
+    assert most - 4 <= max(held) <= most
+    assert max(held) > 4
+    # The option that it names settles it.
+    assert build("hard-triplet:classes=8,per_class=4,cap=6", labels).notes == ()
+    assert build("hard-triplet:classes=8,per_class=4", labels_of([6] * 21)).notes == ()
+
+
+@pytest.mark.fault(101)
+@pytest.mark.parametrize("cap", [1, 0, -3])
+def test_a_cap_leaves_pairs(cap):
+    with pytest.raises(UsageError, match=f"need cap >= 2, not cap={cap}"):
+        build(f"balanced:classes=2,per_class=2,cap={cap}", labels_of([4] * 5))
+
+
 @quick
 @given(sizes=some_sizes, classes=st.integers(3, 6), per_class=st.integers(2, 6), seed=seeds)
 def test_as_many_batches_are_alone_as_was_said(sizes, classes, per_class, seed):

@@ -377,3 +377,42 @@ def test_the_command_refuses_a_row_with_exit_code_3(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert f"{path}:5 has no label" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- what other programs add
+
+
+@pytest.mark.fault(103)
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", "\ufeffsep=;"])
+def test_the_first_line_by_which_excel_names_the_separator_is_read(root: Path, first: str) -> None:
+    dataset = read(root, first, "path;label", "2.png;dog", "1.png;cat")
+    assert (names(dataset), dataset.classes) == (["2.png", "1.png"], ("cat", "dog"))
+    with pytest.raises(DataError, match=r"photos\.csv:4 names the image 'gone\.png'"):
+        read(root, first, "path;label", "2.png;dog", "gone.png;cat")
+
+
+@pytest.mark.fault(103)
+@pytest.mark.parametrize("last", ["", "  ", "\x1a", " , ", "\t,"])
+def test_a_last_line_of_blanks_or_the_end_mark_of_dos_is_no_row(root: Path, last: str) -> None:
+    dataset = read(root, "path,label", "2.png,dog", "1.png,cat", last)
+    assert names(dataset) == ["2.png", "1.png"]
+
+
+@pytest.mark.fault(103)
+def test_a_path_with_backslashes_is_told_to_be_written_with_slashes(root: Path) -> None:
+    draw(root / "pets" / "7.png", 7)
+    with pytest.raises(DataError, match=r"'pets\\7\.png', .*; write / for \\ between folders"):
+        read(root, "path,label", "pets\\7.png,dog", "1.png,cat")
+    with pytest.raises(DataError, match="is no file that is there") as refused:
+        read(root, "path,label", "pets/8.png,dog", "1.png,cat")
+    assert "write /" not in str(refused.value)
+
+
+@pytest.mark.fault(103)
+def test_a_tilde_is_the_home_of_the_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(root, "path,label", "2.png,dog", "1.png,cat")
+    monkeypatch.setenv("HOME", str(root))
+    assert len(opened(Path("~/photos.csv"), ",images=~/")) == 2
+    monkeypatch.chdir(root)
+    (root / "~nobody.csv").write_bytes((root / "photos.csv").read_bytes())
+    assert len(opened(Path("~nobody.csv"))) == 2

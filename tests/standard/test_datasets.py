@@ -407,6 +407,49 @@ def test_heic_is_skipped_and_counted_in_a_folder(tmp_path: Path) -> None:
     assert note == "images of kinds that are not read: 1 (.heic 1); export them as JPEG or PNG."
 
 
+@pytest.mark.fault(102)
+def test_files_that_are_no_images_are_skipped_and_counted_with_broken_skip(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", "a/1.png", "b/1.png", "b/2.png", "a/x.exe", "c.bin")
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", root))
+    for path, told in ((root, "2 files are neither"), (packed, "2 files in .* are no images")):
+        with pytest.raises(DataError, match=f"{told}.*broken=skip"):
+            folder(path=path)
+        dataset = folder(path=path, broken="skip")
+        assert (dataset.classes, len(dataset)) == (("a", "b"), 3)
+        (note,) = [note for note in dataset.notes if "no images, skipped" in note]
+        assert note.startswith("files that are no images, skipped: 2 (")
+        assert "a/x.exe" in note
+        assert "c.bin" in note
+
+
+@pytest.mark.fault(102)
+def test_excluded_files_and_folders_are_no_images(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "photos", "a/1.png", "a/1_mask.png", "a/raw/2.png", "b/1.png", "b/1_mask.png",
+        "b/raw/9.png", "raw/c/1.png", "b/x.exe",
+    )  # fmt: skip
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", root))
+    index = tmp_path / "index"
+    for options in ({"path": root}, {"path": packed}, *[{"path": root, "index": index}] * 2):
+        dataset = folder(**options, exclude="*_mask.png+raw+*.exe")
+        assert (dataset.classes, len(dataset)) == (("a", "b"), 2)
+        assert any(note.startswith("excluded files and folders: ") for note in dataset.notes)
+        # With a slash it is a path below the root.
+        dataset = folder(**options, exclude="a/raw+raw/*+b/x.exe")
+        assert dataset.classes == ("a", "b", "b/raw")
+
+
+@pytest.mark.fault(102)
+@pytest.mark.parametrize("exclude", ["*_msak.png", "*.png_", "raw/*", "*_mask.png+typo*", "A"])
+def test_a_pattern_that_matches_nothing_is_refused(exclude: str, tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", "a/1.png", "a/1_mask.png", "b/1.png")
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", root))
+    typo = exclude.rpartition("+")[2].replace("*", r"\*")
+    for path in (root, packed):
+        with pytest.raises(UsageError, match=f"'exclude' of .*: nothing matches '{typo}'"):
+            folder(path=path, exclude=exclude)
+
+
 @pytest.mark.fault(94)
 def test_an_archive_and_what_was_in_it_have_the_same_classes(tmp_path: Path) -> None:
     """With a folder around all of them, with another around that, and an empty one beside."""

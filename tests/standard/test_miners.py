@@ -228,6 +228,59 @@ def test_a_near_duplicate_far_from_the_origin_is_found_in_float32():
     assert triplets.negative[triplets.anchor == 1].tolist() == [3]
 
 
+def copies(seed, classes, each, dim):
+    """Float32 embeddings of unit length, most of which have exact copies with other labels."""
+    rng = torch.Generator().manual_seed(seed)
+    points = torch.nn.functional.normalize(torch.randn(classes * each, dim, generator=rng))
+    labels = torch.arange(classes).repeat_interleave(each)
+    return torch.cat([points, points]), torch.cat([labels, (labels + 1) % classes])
+
+
+FARTHER = {
+    "semihard": (SemiHard(), lambda own: own),
+    "easy-positive": (EasyPositive(), lambda own: own[:1]),
+    # Of all anchors: of each the nearest negative is no farther than the farthest positive.
+    "paced-hard": (PacedHard(above=0), lambda own: own[-1:]),
+}
+
+
+@pytest.mark.fault(92)
+@pytest.mark.parametrize("name", FARTHER)
+@quick
+@given(
+    seed=st.integers(0, 2**32),
+    classes=st.integers(2, 5),
+    each=st.integers(2, 5),
+    dim=st.sampled_from([2, 8, 64]),
+)
+def test_a_copy_of_the_positive_is_no_negative_that_is_farther(name, seed, classes, each, dim):
+    miner, positives_of = FARTHER[name]
+    embeddings, labels = copies(seed, classes, each, dim)
+    exact = embeddings.double()
+    apart = [[math.dist(a, b) for b in exact.tolist()] for a in exact.tolist()]
+    found = defaultdict(list)
+    for anchor, positive, negative in zip(*(p.tolist() for p in miner(embeddings, labels)),
+                                          strict=True):  # fmt: skip
+        found[anchor].append((apart[anchor][positive], apart[anchor][negative]))
+    rounding = 1e-5
+    for a in range(len(labels)):
+        own = sorted(apart[a][i] for i in range(len(labels)) if i != a and labels[i] == labels[a])
+        others = sorted(apart[a][i] for i in range(len(labels)) if labels[i] != labels[a])
+        for near, far in found[a]:
+            if name == "paced-hard" and near < others[0] - rounding:
+                continue  # its hardest triplet is already in order
+            assert far > near, "no farther, as float64 has it"
+        # None that is clearly farther is missed, nor one that is farther still chosen.
+        for positive in positives_of(own):
+            beyond = [other for other in others if other > positive + rounding]
+            if beyond:
+                best = min(beyond)
+                assert any(
+                    abs(near - positive) <= rounding and far <= best + rounding
+                    for near, far in found[a]
+                )
+
+
 def random_hard(rows, margin, power):
     """For each anchor and positive the negatives it may get."""
     naive = Naive(rows)

@@ -236,3 +236,75 @@ def test_an_option_of_another_type_is_refused(alpha):
         UsageError, match=r"option 'alpha' of loss 'pml\.MultiSimilarityLoss' takes"
     ):
         build("loss", "MultiSimilarityLoss", alpha=alpha)
+
+
+@pytest.mark.fault(87)
+@every_miner
+def test_the_options_of_a_miner_are_those_that_it_runs_with(name):
+    miner = build("miner", name).miner
+    for key, option in options_of(MINERS[name]).items():
+        if not option.required:
+            known = (
+                (option.default, np.radians(option.default))
+                if key == "angle"
+                else (option.default,)
+            )
+            assert getattr(miner, key) in known, key
+
+
+@pytest.mark.fault(87)
+@pytest.mark.parametrize("option", ["pos_strategy", "neg_strategy"])
+def test_what_batch_hard_miner_fixes_is_no_option_of_it(option):
+    with pytest.raises(UsageError, match=f"unknown option of .*BatchHardMiner': '{option}'"):
+        build("miner", "BatchHardMiner", **{option: "easy"})
+    assert build("miner", "BatchEasyHardMiner", **{option: "hard"}).miner is not None
+
+
+@every_loss
+@pytest.mark.fault(88)
+def test_a_loss_that_is_offered_trains_on_classes_of_other_sizes(name):
+    loss = build("loss", name)
+    embeddings, _ = batch_of()
+    labels = torch.tensor([0] * 7 + [1] * 4 + [2] * 3 + [3] * 2)
+    for _ in range(2):
+        value = loss(embeddings, labels, None)
+        check_loss(loss, value)
+        value.backward()
+
+
+@pytest.mark.fault(88, 90)
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("SmoothAPLoss", "it fails for a batch whose classes differ in size"),
+        ("MultipleLosses", "the loss sum adds up several, e.g. sum:a=supcon,b=multi-similarity"),
+        ("CrossBatchMemory", "the sampler xbm remembers embeddings"),
+        ("VICRegLoss", "it takes no labels"),
+    ],
+)
+def test_a_loss_that_is_not_offered_is_refused_with_the_reason(name, instead):
+    assert name not in LOSSES
+    with pytest.raises(UsageError, match=rf"'pml\.{name}' is not offered: {instead}"):
+        REGISTRY.build("loss", Spec(f"pml.{name}"), OFFERS["loss"])
+
+
+@pytest.mark.fault(90)
+def test_what_is_named_instead_is_there():
+    assert "sum:a=supcon,b=multi-similarity." in REFUSED["MultipleLosses"] + "."
+    both = REGISTRY.build("loss", Spec.parse("sum:a=supcon,b=multi-similarity"), OFFERS["loss"])
+    assert both is not None
+
+
+@pytest.mark.fault(89)
+@pytest.mark.parametrize(
+    ("kind", "name", "option"),
+    [
+        ("loss", "PNPLoss", "variant"),
+        ("miner", "BatchEasyHardMiner", "pos_strategy"),
+        ("miner", "BatchEasyHardMiner", "neg_strategy"),
+    ],
+)
+def test_a_value_that_the_library_refuses_is_a_usage_error(kind, name, option):
+    told = rf"^pytorch-metric-learning's {name} refuses these options: [^\n]*{option}[^\n]+\.$"
+    with pytest.raises(UsageError, match=told):
+        build(kind, name, **{option: "wrong"})

@@ -26,7 +26,7 @@ REFUSED = {
     "DynamicSoftMarginLoss": "it keeps the graph of its first step, so that the second fails",
     "EmbeddingsAlreadyPackagedAsTriplets": "it takes batches of triplets in a layout of its own",
     "ManifoldLoss": "it takes no labels",
-    "MultipleLosses": "the loss sum adds up several, e.g. sum:a=supcon,b=triplet",
+    "MultipleLosses": "the loss sum adds up several, e.g. sum:a=supcon,b=multi-similarity",
     "SmoothAPLoss": "it fails for a batch whose classes differ in size",
     "VICRegLoss": "it takes no labels",
 }
@@ -90,6 +90,9 @@ class _Family(Mapping[str, Factory]):
             raise UsageError(f"'pml.{name}' is not offered: {REFUSED[name]}.")
         return _factory(self._classes()[name], self._wrapper)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes())
 
@@ -127,8 +130,9 @@ def _factory(component: type[nn.Module], wrapper: Factory) -> Factory:
         except (TypeError, ValueError, AssertionError) as error:
             if not any(o.name in keywords for o in options):
                 raise
+            reason = " ".join(str(error).split()).rstrip(".")
             raise UsageError(
-                f"pytorch-metric-learning's {component.__name__} refuses these options: {error}."
+                f"pytorch-metric-learning's {component.__name__} refuses these options: {reason}."
             ) from error
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -65,7 +65,7 @@ def _image(folder: Path, cell: str) -> Path:
     except OSError as error:
         exists, reason = False, f"can't be reached ({error.strerror})"
     if not exists:
-        hint = ", with / between folders" if "\\" in cell else ""
+        hint = "; write / for \\ between folders" if "\\" in cell else ""
         raise ValueError(
             f"names the image '{cell}', which {reason}; paths begin at '{folder}'{hint}."
         )

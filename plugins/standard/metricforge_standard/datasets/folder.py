@@ -98,8 +98,9 @@ def folder(
         tree = _of_folder(path, index, unknown, excluded)
     else:
         tree = _of_archive(path, unknown, excluded)
-    if excluded.unmatched():
-        raise UsageError(f"option 'exclude' of dataset 'folder': nothing matches '{exclude}'.")
+    if unmatched := excluded.unmatched():
+        named = ", ".join(f"'{pattern}'" for pattern in unmatched)
+        raise UsageError(f"option 'exclude' of dataset 'folder': nothing matches {named}.")
     # A tree with an index takes long to list: it is not listed again to count by-files.
     beside = tuple(asides(path)) if path.is_dir() and not index else ()
     levels = read_levels(list(tree.counts), label, parts)
