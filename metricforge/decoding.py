@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, is_typeddict
@@ -37,6 +38,30 @@ def parsed(text: str | bytes, parse: Callable[[Any], Any] = json.loads) -> Any:
         return parse(text)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def parsed_toml(text: str) -> dict[str, Any]:
+    """The table of a TOML text; ValueError as :func:`parsed`.
+
+    Integers of more than 64 bits, which are no TOML though Python's parser takes them, are a
+    ValueError, too.
+    """
+
+    def parse(text: str) -> dict[str, Any]:
+        table = tomllib.loads(text)
+        _refuse_long_integers(table)
+        return table
+
+    table: dict[str, Any] = parsed(text, parse)
+    return table
+
+
+def _refuse_long_integers(value: Any) -> None:
+    if isinstance(value, int) and abs(value) >= 2**64:
+        raise ValueError("it has an integer of more than 64 bits")
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _refuse_long_integers(each)
 
 
 def is_json(text: str | bytes) -> bool:

@@ -130,9 +130,17 @@ class ImageIndex:
         return model
 
     def nearest(self, rows: NDArray[np.float32], k: int = 5) -> list[list[Hit]]:
-        """For each embedding of `rows` [N, D] the k nearest images of the index, nearest first."""
+        """For each embedding of `rows` [N, D] the k nearest images of the index, nearest first.
+
+        Raises ArtefactError for an index of embeddings that are NaN or infinite.
+        """
         # Clamped, for faiss would fill up with -1.
         squared, neighbors = self.index.search(rows, min(k, len(self.contents.names)))
+        if (neighbors < 0).any():
+            raise ArtefactError(
+                "the index has embeddings at no distance: they are NaN, infinite or near the "
+                "largest float; index the images again."
+            )
         return [
             [
                 Hit(self.contents.names[index], float(d) ** 0.5)

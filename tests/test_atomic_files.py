@@ -206,7 +206,9 @@ def test_a_damaged_manifest_is_refused(folder: Path, manifest: bytes):
         read_folder(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/hostname", "sub/file"])
+@pytest.mark.parametrize(
+    "name", ["../secret", "a/../../secret", "/etc/hostname", "sub/file", "\ud800"]
+)
 def test_a_manifest_that_names_files_elsewhere_is_refused(folder: Path, name: str):
     (folder.parent / "secret").write_bytes(b"secret")
     manifest = {"sha256": {name: "0" * 64}}

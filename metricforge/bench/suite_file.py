@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,7 +12,7 @@ from msgspec import Meta
 
 from metricforge.bench.suite import JOINED, Approach, Elsewhere, Suite, Tuning
 from metricforge.bench.table import BASELINES
-from metricforge.decoding import Size, parsed, typed
+from metricforge.decoding import Size, parsed_toml, typed
 from metricforge.errors import UsageError, unknown
 from metricforge.recipes.recipe import Recipe
 from metricforge.regular_file import read_text
@@ -60,7 +59,7 @@ class _File:
 def read_suite(path: Path) -> Suite:
     """The suite in a file; UsageError if it is invalid."""
     try:
-        written = parsed(read_text(path), tomllib.loads)
+        written = parsed_toml(read_text(path))
         content = typed(written, _File, closed=True)
     except OSError as error:
         raise UsageError(f"can't read the suite {path}: {error.strerror}.") from error

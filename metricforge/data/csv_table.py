@@ -78,6 +78,8 @@ def read_table(
             utf16 = content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         why = "it is in UTF-16" if utf16 else str(error)
         raise DataError(f"'{path}' is no text in UTF-8 ({why}); save it as UTF-8.") from error
+    except csv.Error as error:
+        raise DataError(f"'{path}' has no header of a CSV ({error}); mend its quotes.") from error
     except OSError as error:
         raise DataError(f"'{path}' can't be read ({error.strerror}).") from error
 
@@ -85,8 +87,9 @@ def read_table(
 def _separator(file: TextIO, required: Sequence[str]) -> tuple[str, int]:
     """The separator of the header's cells, and its line: spreadsheets also write ; and tabs."""
     header = file.readline()
-    if header.strip().lower().startswith("sep=") and len(header.strip()) == 5:
-        return header.strip()[4], 2  # Excel's own, in a line before the header
+    first = header.strip()
+    if first.lower().startswith("sep=") and len(first) == 5 and first[4] != '"':
+        return first[4], 2  # Excel's own, in a line before the header
     file.seek(0)
     for separator in _SEPARATORS:
         names = next(csv.reader([header], delimiter=separator), [])

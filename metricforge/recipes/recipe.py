@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -13,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from metricforge.decoding import parsed
+from metricforge.decoding import parsed_toml
 from metricforge.errors import UsageError, unknown
 from metricforge.recipes.option import (
     COMPARED,
@@ -279,7 +278,7 @@ class Recipe:
             UsageError: The file can't be read, or has an unknown key or a wrong type.
         """
         try:
-            values = parsed(read_text(path), tomllib.loads)
+            values = parsed_toml(read_text(path))
         except OSError as error:
             raise UsageError(f"can't read the config {path}: {error.strerror}.") from error
         except ValueError as error:

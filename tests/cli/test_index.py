@@ -14,6 +14,8 @@ import pytest
 
 from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import Reading
+from metricforge.errors import ArtefactError
+from metricforge.image_index import Contents, ImageIndex
 from metricforge.model import load
 from tests.cli.process import metricforge, wrapped
 from tests.cli.small_run import make_files, words
@@ -167,6 +169,13 @@ def of_inner_products(files: Files) -> Files:
     return files | {"index.faiss": faiss.serialize_index(index).tobytes()}
 
 
+def of_a_size_that_is_not_there(files: Files) -> Files:
+    """Which faiss would allocate."""
+    content = bytearray(files["index.faiss"])
+    content[37:45] = (2**40).to_bytes(8, "little")
+    return files | {"index.faiss": bytes(content)}
+
+
 @pytest.mark.fault(49)
 @pytest.mark.parametrize(
     ("change", "told"),
@@ -178,6 +187,7 @@ def of_inner_products(files: Files) -> Files:
         (contents(extra=1), "not an index of images"),
         (of_inner_products, "does not fit together"),
         (lambda files: files | {"index.faiss": b"IxF2 and no more"}, "holds no faiss index"),
+        (of_a_size_that_is_not_there, "holds no faiss index"),
         (lambda files: {"contents.json": files["contents.json"]}, "holds no faiss index"),
     ],
 )
@@ -188,6 +198,14 @@ def test_an_index_that_does_not_fit_together_is_refused(
     done = search(place, gallery(place)[0], index=str(tmp_path / "index"))
     assert done.returncode == 5, done.stderr
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_embeddings_at_no_distance_are_refused(value: float) -> None:
+    index = faiss.IndexFlatL2(2)
+    index.add(np.array([[0, 0], [value, 0]], np.float32))
+    with pytest.raises(ArtefactError, match="at no distance"):
+        ImageIndex(Contents(("a", "b"), 2, ""), index).nearest(np.zeros((1, 2), np.float32))
 
 
 @pytest.mark.fault(50)

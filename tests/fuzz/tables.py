@@ -48,7 +48,8 @@ def _label_lines(folder: Path) -> Case:
 
 def _label_table(folder: Path) -> Case:
     table = b'label,group,is_query,is_gallery\na,x,1,0\n"b, c",x,0,1\n10,y,true,false\n'
-    return Case([table, table.replace(b",", b";")], in_file(folder / "labels.csv", _labelled))
+    seeds = [table, table.replace(b",", b";"), b"sep=;\nlabel;group\na;x\nb;y\n"]
+    return Case(seeds, in_file(folder / "labels.csv", _labelled))
 
 
 _REFUSALS = (ArtefactError, DataError)

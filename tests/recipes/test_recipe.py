@@ -118,6 +118,13 @@ def test_a_recipe_of_defaults_can_be_given_again() -> None:
             Recipe.from_values(wrong, "x")
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "0x" + "f" * 5000, "[1, 0x10000000000000000]"])
+def test_a_config_with_an_integer_of_more_than_64_bits_is_refused(number, tmp_path):
+    (tmp_path / "config.toml").write_text(f"ema = {number}")
+    with pytest.raises(UsageError, match="integer of more than 64 bits"):
+        Recipe.from_toml(tmp_path / "config.toml")
+
+
 def test_a_config_that_is_nested_too_deep_is_refused(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("dim = " + "[" * 20_000)
