@@ -136,7 +136,8 @@ def _rows(lines: Any, path: Path, first: int) -> Iterator[tuple[int, list[str]]]
     blank: list[tuple[int, list[str]]] = []
     try:
         for cells in lines:
-            if len(cells) == 1 and cells[0] and not cells[0].strip(" \t\x1a"):
+            # One cell in quotes with nothing in it is a value that lacks, not a blank row.
+            if not any(cell.strip(" \t\x1a") for cell in cells) and cells not in ([], [""]):
                 blank.append((begins, cells))
             elif cells:
                 yield from blank

@@ -43,7 +43,9 @@ def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.
     except ValueError as error:
         raise DataError(f"{what} lists of several lengths: embeddings are [N, D].") from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
-        raise DataError(f"{what} {rows.dtype} {list(rows.shape)}: embeddings are numbers [N, D].")
+        raise DataError(
+            f"{what} {rows.dtype} {list(rows.shape)}: embeddings are real numbers [N, D]."
+        )
     # Beyond float32 it is infinite, which `evaluate` refuses by its row.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(rows, dtype=np.float32)
