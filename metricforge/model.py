@@ -29,6 +29,7 @@ from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.runtime.allocator import keep_large_blocks
 from metricforge.runtime.evaluation_mode import evaluating
+from metricforge.runtime.forks import without_lost_threads
 from metricforge.spec import Spec
 
 FORMAT = 4
@@ -143,6 +144,7 @@ class EmbeddingModel(nn.Module):
         """
         runtime = runtime or Runtime(next(self.parameters()).device)
         keep_large_blocks()
+        without_lost_threads()
         with evaluating(self), torch.inference_mode(), runtime.autocast():
             rows = [self(runtime.prepare(images)).cpu() for images in batches]
         return torch.cat(rows) if rows else torch.zeros(0, self.card.dim)

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -484,3 +485,45 @@ def test_a_model_of_a_plugin_that_is_not_installed_names_it(folder: Path):
     rewritten(folder, "model.json", json.dumps(fields).encode())
     with pytest.raises(UsageError, match="unknown backbone 'convnet-of-others'"):
         load(folder, device="cpu")
+
+
+@pytest.mark.fault(73)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_weights_of_another_kind_are_refused_and_not_cast(
+    model: EmbeddingModel, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    model.save(tmp_path)
+    weights = load_tensors((tmp_path / "weights.safetensors").read_bytes())
+    name = next(name for name in weights if name.endswith("weight"))
+    weights[name] = weights[name].to(dtype)
+    replaced = {**read_folder(tmp_path), "weights.safetensors": save_tensors(weights)}
+    write_folder(tmp_path, replaced)
+    with pytest.raises(ArtefactError, match=f"'{name}' is {dtype}, not torch.float32"):
+        load(tmp_path)
+
+
+@pytest.mark.fault(85)
+@pytest.mark.exhaustive
+def test_a_process_that_was_forked_after_the_model_has_worked_embeds(
+    model: EmbeddingModel, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "model")
+    program = """
+import multiprocessing, sys
+import numpy as np
+import metricforge
+model = metricforge.load(sys.argv[1])
+images = np.random.default_rng(0).integers(0, 256, (256, *model.card.shape), np.uint8)
+def rows(_):
+    return model.encode(images)
+if __name__ == "__main__":
+    here = rows(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for there in pool.map_async(rows, range(2)).get(timeout=60):
+            assert np.allclose(there, here, atol=1e-5)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from metricforge_standard.datasets.folder import folder
 
+from metricforge.cli import cli
+from metricforge.errors import ResourceError, UsageError
+from metricforge.model import EmbeddingModel
 from metricforge.recipes.recipe import Recipe
 from metricforge.runs.train import run_name
 from metricforge.spec import Spec
@@ -117,3 +122,57 @@ def test_outputs_that_lie_among_images_are_skipped_and_counted(photos: Path) -> 
     # A model is one of metricforge's wherever it lies; its own folder may still be looked at.
     done = metricforge("data", "check", photos / "runs" / "trained")
     assert done.returncode == 3
+
+
+@pytest.mark.fault(107)
+def test_an_output_that_can_not_be_written_is_refused_before_the_work(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(photos.parent / "model")
+    monkeypatch.setattr(EmbeddingModel, "embed", lambda *_: pytest.fail("it has begun to embed"))
+    (photos.parent / "taken").write_text("")
+    below = photos.parent / "taken" / "x"
+    commands = [
+        ("encode", photos.parent / "model", photos, "--out", below / "e.npy"),
+        ("index", photos.parent / "model", photos, "--out", below),
+        ("evaluate", photos.parent / "model", "--dataset", photos, "--by-class", below / "c.csv"),
+        ("evaluate", photos.parent / "model", "--dataset", photos, "--episodes-out", below / "e"),
+        ("data", "split", photos, "--out", below / "s.json"),
+        ("data", "show", photos, "--out", below / "s.png"),
+    ]
+    for command in commands:
+        done = CliRunner().invoke(cli, [*map(str, command)], standalone_mode=False)
+        assert isinstance(done.exception, ResourceError), command
+        assert f"can't write {below}" in str(done.exception)
+
+
+@pytest.mark.fault(107)
+def test_names_do_not_replace_a_file_that_is_not_of_earlier_rows(photos: Path) -> None:
+    make_model(photos.parent / "model")
+    (photos.parent / "photos.json").write_text("mine")
+    begin = ["encode", photos.parent / "model", photos, "--quiet", "--out"]
+    for out in ("photos.npy", "rows.csv", "."):
+        done = CliRunner().invoke(
+            cli, [*map(str, begin), str(photos.parent / out)], standalone_mode=False
+        )
+        assert isinstance(done.exception, UsageError), out
+    assert (photos.parent / "photos.json").read_text() == "mine"
+    for _ in range(2):  # an earlier pair is replaced
+        done = CliRunner().invoke(
+            cli, [*map(str, begin), str(photos.parent / "new" / "rows")], standalone_mode=False
+        )
+        assert done.exception is None
+    assert len(np.load(photos.parent / "new" / "rows.npy")) == len(
+        json.loads((photos.parent / "new" / "rows.json").read_text())
+    )
+
+
+@pytest.mark.fault(107)
+def test_metrics_are_printed_where_none_are_by_class(photos: Path) -> None:
+    make_model(photos.parent / "model")
+    command = ["evaluate", photos.parent / "model", "--dataset", photos, "--by-class", "x.csv",
+               "--protocol", "knn", "--no-baselines"]  # fmt: skip
+    done = CliRunner().invoke(cli, [*map(str, command)], standalone_mode=False)
+    assert isinstance(done.exception, UsageError), done.exception
+    assert "x.csv is not written; add --protocol retrieval" in str(done.exception)
+    assert "held-out classes 0, 1, 2" in done.stdout

@@ -1,0 +1,89 @@
+"""A run's held-out classes, tested on a dataset that has changed since its training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metricforge import Run, evaluate, train
+from metricforge.errors import DataError
+
+CLASSES = 8
+
+
+def add(folder: Path, name: str, first: int, count: int) -> None:
+    """Images of a class: a grey level of its own, with noise."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        rng = np.random.default_rng(1000 * int(name[1:]) + number)
+        dark = 6 * int(name[1:])
+        pixels = rng.integers(dark, dark + 60, (16, 16), np.uint8)
+        Image.fromarray(pixels).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("changed")
+    for number in range(CLASSES):
+        add(folder / "photos", f"c{number}", 0, 6)
+    return train(dataset=f"folder:path={folder / 'photos'},size=16", epochs=1, out=folder / "run",
+                 progress=False, orientations=1, test=False, backbone="conv4:channels=4",
+                 protocols=["retrieval"])  # fmt: skip
+
+
+@pytest.fixture
+def photos(trained: Run, tmp_path: Path) -> Path:
+    """A copy of the images that the run was trained on."""
+    source = trained.path.parent / "photos"
+    return Path(shutil.copytree(source, tmp_path / "photos"))
+
+
+def held_out(run: Run) -> list[str]:
+    return json.loads((run.path / "split.json").read_text())["parts"]["test"]["classes"]
+
+
+@pytest.mark.fault(105)
+def test_the_held_out_classes_of_a_dataset_that_has_grown(trained: Run, photos: Path) -> None:
+    first, second, *_ = held = held_out(trained)
+    add(photos, first, 6, 3)
+    add(photos, "c9", 0, 6)
+    result = evaluate(trained, photos, protocols=["retrieval"], baselines=False)
+    assert result.part == "test"
+    assert set(result.classes) == set(held)
+    assert result.images == 6 * len(held) + 3
+    assert any(
+        f"{6 * len(held) + 3} images of {len(held)} classes; there were {6 * len(held)}" in note
+        for note in result.notes
+    )
+    assert "new classes, which are not tested: 1 (c9)." in result.notes
+    shutil.rmtree(photos / second)
+    result = evaluate(trained, photos, protocols=["retrieval"], baselines=False)
+    assert set(result.classes) == set(held) - {second}
+    assert f"held-out classes that are gone: 1 ({second})." in result.notes
+
+
+@pytest.mark.fault(105)
+def test_images_that_were_tested_before_score_as_before(trained: Run, photos: Path) -> None:
+    """A new class leaves the held-out ones as they are, and so are their metrics."""
+    before = evaluate(trained, protocols=["retrieval"], baselines=False)
+    add(photos, "c9", 0, 6)
+    after = evaluate(trained, photos, protocols=["retrieval"], baselines=False)
+    assert after.results == before.results
+
+
+@pytest.mark.fault(105)
+def test_another_dataset_is_tested_as_a_whole_or_refused(trained: Run, tmp_path: Path) -> None:
+    for number in range(20, 23):
+        add(tmp_path / "others", f"c{number % 10 + 20}", 0, 6)
+    result = evaluate(trained, tmp_path / "others", protocols=["retrieval"], baselines=False)
+    assert (result.part, result.images) == ("all", 18)
+    seen = json.loads((trained.path / "split.json").read_text())["parts"]["train"]["classes"]
+    add(tmp_path / "mixed", seen[0], 0, 6)
+    add(tmp_path / "mixed", "c30", 0, 6)
+    with pytest.raises(DataError, match="1 classes of 'mixed' have names that the model was"):
+        evaluate(trained, tmp_path / "mixed", protocols=["retrieval"])
