@@ -121,15 +121,21 @@ FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for na
 
 
 def _rows(lines: Any, path: Path, skipped: int) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a `csv.reader` that are not blank, each with the line it begins in.
+    """The rows of a `csv.reader`, each with the line it begins in, less empty lines.
 
-    The reader does not know of `skipped` lines before its first.
+    Rows of blanks at the end are none, nor is the byte that ends a file in DOS. Elsewhere a row of
+    blanks is a row, since labels without it would be those of other images. The reader does not
+    know of `skipped` lines before its first.
     """
     begins = skipped + 1
+    blank: list[tuple[int, list[str]]] = []
     try:
         for cells in lines:
-            # Of blanks alone, or of the byte that ended a file in DOS.
-            if any(cell.strip(" \t\x1a") for cell in cells):
+            if cells and cells != [""] and not any(cell.strip(" \t\x1a") for cell in cells):
+                blank.append((begins, cells))
+            elif cells:
+                yield from blank
+                blank.clear()
                 yield begins, cells
             begins = skipped + lines.line_num + 1
     except csv.Error as error:
