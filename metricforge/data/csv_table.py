@@ -130,7 +130,8 @@ FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for na
 def _rows(lines: Any, path: Path, first: int) -> Iterator[tuple[int, list[str]]]:
     """The rows of a `csv.reader` that are not empty, each with the line it begins in.
 
-    Rows of blanks alone, or of the byte that ended a file in DOS, are skipped at the end.
+    Rows of blanks alone, or of the byte that ended a file in DOS, are skipped at the end. Elsewhere
+    such a row is a row: labels without it would be those of other images.
     """
     begins = first
     blank: list[tuple[int, list[str]]] = []

@@ -222,14 +222,12 @@ def _tested(
             if isinstance(dataset, str)
             else CustomObject.of(dataset)
         )
-        moved = _moved(run, component, registry, data_root or "data") if run else None
-        if run and moved is not None:
-            return Tested.of(moved, own_split(run, moved), part)
-        made = make_dataset(registry, component, data_root or "data")
-        own = run is not None and is_own(run, made)
-        if run and not own and part in (None, "test") and (changed := Tested.changed(made, run)):
-            return changed
-        return Tested.of(made, own_split(run, made) if run and own else None, part)
+        root = data_root or "data"
+        alike = _as_trained(run, component, registry, root) if run else None
+        if run and alike is not None and (known := _known(run, alike, part)):
+            return known
+        made = make_dataset(registry, component, root)
+        return (run and _known(run, made, part)) or Tested.of(made, None, part)
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
     try:
@@ -250,8 +248,20 @@ def _cache_note(run: Run) -> Iterator[str]:
         yield f"the cache of the run's dataset is not used; --dataset '{dataset}' uses it."
 
 
-def _moved(run: Run, component: Component, registry: Registry, data_root: str) -> Dataset | None:
-    """The run's own dataset at another path, with the other options of its training."""
+def _known(run: Run, dataset: Dataset, part: str | None) -> Tested | None:
+    """The part of a run's own dataset, as it was or as it is now; None for another dataset."""
+    if is_own(run, dataset):
+        return Tested.of(dataset, own_split(run, dataset), part)
+    return Tested.changed(dataset, run) if part in (None, "test") else None
+
+
+def _as_trained(
+    run: Run, component: Component, registry: Registry, data_root: str
+) -> Dataset | None:
+    """A dataset of the run's own kind, with the other options of its training, e.g. the size.
+
+    None if the run has no others.
+    """
     if isinstance(component, CustomObject) or isinstance(run.recipe.dataset, CustomObject):
         return None
     own = own_dataset(run)
@@ -259,8 +269,7 @@ def _moved(run: Run, component: Component, registry: Registry, data_root: str) -
     options = {**inherited, **component.options}
     if component.name != own.name or options == component.options:
         return None
-    made = make_dataset(registry, replace(component, options=options), data_root)
-    return made if is_own(run, made) else None
+    return make_dataset(registry, replace(component, options=options), data_root)
 
 
 def _before_training(

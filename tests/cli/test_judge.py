@@ -175,6 +175,8 @@ def test_a_table_of_labels_tells_queries_from_the_gallery(arrays: Path) -> None:
     [
         ("name\na\n", 3, "has no column 'label'; it has 'name'"),
         ('label\na\n""\n', 3, "y.csv:3 has no label"),
+        ('label\na\n""\nb\n', 3, "y.csv:3 has no label"),
+        ("label\na\n \nb\n", 3, "y.csv:3 has no label"),
         ("label,is_query\na,1\n", 3, "'is_query' alone"),
         ("label,is_query,is_gallery\na,maybe,1\n", 3, "y.csv:2 has 'maybe' for is_query"),
         ("label,group\na,x\nb\n", 3, "y.csv:3 has 1 cells, but the header 2"),

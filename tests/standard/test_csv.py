@@ -394,8 +394,11 @@ def test_the_first_line_by_which_excel_names_the_separator_is_read(root: Path, f
 @pytest.mark.fault(103)
 @pytest.mark.parametrize("last", ["", "  ", "\x1a", " , ", "\t,"])
 def test_a_last_line_of_blanks_or_the_end_mark_of_dos_is_no_row(root: Path, last: str) -> None:
-    dataset = read(root, "path,label", "2.png,dog", "1.png,cat", last)
+    dataset = read(root, "path,label", "2.png,dog", "1.png,cat", last, last)
     assert names(dataset) == ["2.png", "1.png"]
+    if last:
+        with pytest.raises(DataError, match=r"photos\.csv:3 has "):
+            read(root, "path,label", "2.png,dog", last, "1.png,cat")
 
 
 @pytest.mark.fault(103)
