@@ -152,7 +152,7 @@ def evaluate(
     model = (
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
     )
-    tested = _tested(run, dataset, part, data_root, registry)
+    tested = _tested(model, run, dataset, part, data_root, registry)
     overlap = tested.overlap_with(model)
     if overlap and not (tested.closed_set and tested.name == "test") and not allow_seen:
         raise DataError(overlap_message(overlap, tested.dataset, model))
@@ -161,13 +161,15 @@ def evaluate(
     if untrained:
         name, before = _before_training(model, run, registry)
         models[name] = before
+    asked = requested.dataset
+    asked = asked if tested.shape is None else replace(asked, shape=tested.shape)
     validating = tested.validation if requested.want_validation else None
     total = (len(tested.indices) + len(validating if validating is not None else ())) * len(models)
     with CountLine("images", total) if progress else nullcontext() as done:
-        embeddings = embed(models, requested.dataset, tested.indices, baselines, done)
+        embeddings = embed(models, asked, tested.indices, baselines, done)
         validation = None
         if validating is not None:
-            validation = embed(models, requested.dataset, validating, baselines, done)
+            validation = embed(models, asked, validating, baselines, done)
     if not Ranks.current().first:
         return Evaluation({})
     select = run.recipe.select if run else SELECT
@@ -209,7 +211,12 @@ def _of_arrays(embeddings: NDArray[Any], questions: Questions, cosine: bool) -> 
 
 
 def _tested(
-    run: Run | None, dataset: Any, part: str | None, data_root: str | None, registry: Registry
+    model: EmbeddingModel,
+    run: Run | None,
+    dataset: Any,
+    part: str | None,
+    data_root: str | None,
+    registry: Registry,
 ) -> Tested:
     """The part to evaluate on: of the run's own dataset, by its split, or of another.
 
@@ -227,7 +234,10 @@ def _tested(
         if run and alike is not None and (known := _known(run, alike, part)):
             return known
         made = make_dataset(registry, component, root)
-        return (run and _known(run, made, part)) or Tested.of(made, None, part)
+        known = _known(run, made, part) if run else None
+        return known or replace(
+            Tested.of(made, None, part), shape=_shape_for(model, made, component)
+        )
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
     try:
@@ -253,6 +263,19 @@ def _known(run: Run, dataset: Dataset, part: str | None) -> Tested | None:
     if is_own(run, dataset):
         return Tested.of(dataset, own_split(run, dataset), part)
     return Tested.changed(dataset, run) if part in (None, "test") else None
+
+
+def _shape_for(
+    model: EmbeddingModel, dataset: Dataset, component: Component
+) -> tuple[int, int, int] | None:
+    """The shape to decode files to: the model's, unless the user named a size.
+
+    At the dataset's default size they would lose what a larger model takes. None: the dataset's.
+    """
+    named = component.options if isinstance(component, Spec) else {"size": ""}
+    if isinstance(dataset.images, Tensor) or {"size", "color"} & {*named}:
+        return None
+    return model.card.shape
 
 
 def _as_trained(

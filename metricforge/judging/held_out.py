@@ -98,7 +98,7 @@ class Tested:
     """A part of a dataset: its name, and the indices of its images and of the validation images.
 
     `split_hash` is that of a run's split, if the run's own classes are tested; `notes` report what
-    has changed since its training.
+    has changed since its training; `shape` is that to decode files to, None the dataset's.
     """
 
     dataset: Dataset
@@ -108,6 +108,7 @@ class Tested:
     validation: Tensor | None
     split_hash: str = ""
     notes: tuple[str, ...] = ()
+    shape: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split | None, part: str | None) -> Tested:

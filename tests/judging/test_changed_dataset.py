@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metricforge import Run, evaluate, train
+from metricforge import Run, evaluate, load, train
 from metricforge.errors import DataError
 
 CLASSES = 8
@@ -87,3 +87,22 @@ def test_another_dataset_is_tested_as_a_whole_or_refused(trained: Run, tmp_path:
     add(tmp_path / "mixed", "c30", 0, 6)
     with pytest.raises(DataError, match="1 classes of 'mixed' have names that the model was"):
         evaluate(trained, tmp_path / "mixed", protocols=["retrieval"])
+
+
+def test_images_of_another_dataset_are_decoded_to_the_size_of_the_model(
+    trained: Run, tmp_path: Path
+) -> None:
+    """As `encode` decodes them, whatever the dataset's default size is."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / "large" / f"k{number // 3}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (150, 130), np.uint8)).save(path)
+    files = sorted((tmp_path / "large").rglob("*.png"), key=lambda path: int(path.stem))
+    rows = load(trained).encode(files)
+    expected = evaluate(rows, [path.parent.name for path in files], protocols=["retrieval"])
+    result = evaluate(trained, tmp_path / "large", protocols=["retrieval"], baselines=False)
+    assert result.results == expected.results
+    named = f"folder:path={tmp_path / 'large'},size=64"
+    other = evaluate(trained, named, protocols=["retrieval"], baselines=False)
+    assert other.results != expected.results
