@@ -102,13 +102,13 @@ def _manifest(folder: Path) -> Case:
 _OF_A_MODEL = (ArtefactError, UsageError, PluginError, DivergedError, ResourceError)
 
 TARGETS = {
-    "model-json": Target(_held(_model, "model.json", _embed), _OF_A_MODEL, 500, JSON),
+    "model-json": Target(_held(_model, "model.json", _embed), _OF_A_MODEL, 350, JSON),
     "weights": Target(
-        _held(_model, "weights.safetensors", _embed), (ArtefactError, DivergedError), 500
+        _held(_model, "weights.safetensors", _embed), (ArtefactError, DivergedError), 150
     ),
-    "manifest": Target(_manifest, (ArtefactError,), 500, JSON),
+    "manifest": Target(_manifest, (ArtefactError,), 350, JSON),
     "contents-json": Target(
-        _held(_index, "contents.json", _search), (ArtefactError, DataError), 500, JSON
+        _held(_index, "contents.json", _search), (ArtefactError, DataError), 350, JSON
     ),
-    "index-faiss": Target(_held(_index, "index.faiss", _search), (ArtefactError, DataError), 500),
+    "index-faiss": Target(_held(_index, "index.faiss", _search), (ArtefactError, DataError), 350),
 }

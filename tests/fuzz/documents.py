@@ -64,8 +64,8 @@ def _suite(folder: Path) -> Case:
 _TOML = Form(tomllib.loads, as_toml)
 
 TARGETS = {
-    "split": Target(_split, (ArtefactError, DataError), 1200, JSON),
-    "episodes": Target(_episodes, (ArtefactError, DataError), 1200, JSON),
-    "config": Target(_config, (UsageError,), 1500, _TOML),
+    "split": Target(_split, (ArtefactError, DataError), 800, JSON),
+    "episodes": Target(_episodes, (ArtefactError, DataError), 800, JSON),
+    "config": Target(_config, (UsageError,), 800, _TOML),
     "suite": Target(_suite, (UsageError,), 800, _TOML),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 from collections.abc import Callable, Mapping
@@ -88,6 +89,13 @@ def _tar(name: str) -> Callable[[Path], Case]:
     return prepare
 
 
+def _packed_tar(folder: Path) -> Case:
+    """A tar that is compressed after its mutation, so that the checksum of the stream fits."""
+    read = in_file(folder / "a.tar.gz", _archived)
+    seed = tarred(folder / "a.tar", FILES).read_bytes()
+    return Case([seed], lambda content: read(gzip.compress(content, 1)))
+
+
 def _archived(path: Path) -> object:
     """With broken files refused, and with those skipped, which decodes all of them first."""
     for broken in ("skip", "refuse"):
@@ -142,14 +150,15 @@ def _npz_array(name: str, folder: Path) -> Case:
 _REFUSALS: tuple[type[MetricForgeError], ...] = (DataError,)
 
 TARGETS: Mapping[str, Target] = {
-    "png": Target(_png, _REFUSALS, 1500, mend=mend_png),
-    "jpeg": Target(_jpeg, _REFUSALS, 1000),
-    "zip": Target(_zip, _REFUSALS, 600),
-    "tar": Target(_tar("a.tar"), _REFUSALS, 600, mend=mend_tar),
+    "png": Target(_png, _REFUSALS, 900, mend=mend_png),
+    "jpeg": Target(_jpeg, _REFUSALS, 700),
+    "zip": Target(_zip, _REFUSALS, 450),
+    "tar": Target(_tar("a.tar"), _REFUSALS, 450, mend=mend_tar),
+    "tar-packed": Target(_packed_tar, _REFUSALS, 450, mend=mend_tar),
     "tar-gz": Target(_tar("a.tar.gz"), _REFUSALS, 600),
     "tar-bz2": Target(_tar("a.tar.bz2"), _REFUSALS, 300),
     "tar-xz": Target(_tar("a.tar.xz"), _REFUSALS, 300),
-    "csv": Target(_csv, _REFUSALS, 1000),
+    "csv": Target(_csv, _REFUSALS, 800),
     "npz": Target(_npz, _REFUSALS, 600),
     "npz-images": Target(partial(_npz_array, "images"), _REFUSALS, 600),
     "npz-labels": Target(partial(_npz_array, "labels"), _REFUSALS, 600),

@@ -55,8 +55,8 @@ def _label_table(folder: Path) -> Case:
 _REFUSALS = (ArtefactError, DataError)
 
 TARGETS = {
-    "embeddings": Target(_embeddings, _REFUSALS, 1500),
-    "labels-npy": Target(_label_array, _REFUSALS, 1500),
-    "labels-text": Target(_label_lines, _REFUSALS, 1500),
-    "labels-csv": Target(_label_table, _REFUSALS, 1500),
+    "embeddings": Target(_embeddings, _REFUSALS, 900),
+    "labels-npy": Target(_label_array, _REFUSALS, 900),
+    "labels-text": Target(_label_lines, _REFUSALS, 900),
+    "labels-csv": Target(_label_table, _REFUSALS, 900),
 }
