@@ -104,7 +104,8 @@ def test_a_dataset_that_can_not_be_split_says_so_and_is_looked_at_all_the_same(
     found = check_data(str(photos))
     assert found.failures == [
         "'photos' has 3 classes; a split that tests on unseen classes needs at least 5: two to "
-        "train, one to validate, two to test."
+        "train, one to validate, two to test. --split images tests on other images of the same "
+        "classes, a closed set."
     ]
     assert found.samplers == ()
     assert [copies.parts for copies in found.copies.identical] == [("", "")]
