@@ -215,8 +215,8 @@ def broken(kind: str, root: Path) -> str:
         (root / "class 1 ü" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40)
         return "3.png"
     if kind == "no image":
-        (root / "class 1 ü" / "table.xls").write_bytes(b"PK")
-        return "table.xls"
+        (root / "class 1 ü" / "photos.rar").write_bytes(b"Rar!")
+        return "photos.rar"
     raise AssertionError(kind)
 
 
