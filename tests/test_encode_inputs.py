@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 import metricforge
+from metricforge.data import model_inputs
+from metricforge.data.decode import read_image
 from metricforge.errors import DataError, UsageError
 from metricforge.model import EmbeddingModel
 from tests.cli.small_model import make_model
@@ -105,3 +107,32 @@ def test_a_batch_of_no_images_is_refused(colour, file, size) -> None:
     for images in (PIXELS[None], [file], []):
         with pytest.raises(UsageError, match="batch_size is a whole number from 1"):
             colour.encode(images, batch_size=size)
+
+
+@pytest.mark.fault(108)
+def test_each_file_is_decoded_once_and_broken_ones_have_no_row(
+    colour: EmbeddingModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(10)]
+    for number, path in enumerate(files):
+        Image.new("RGB", (20, 20), (25 * number, 10, 10)).save(path)
+    expected = colour.encode([path for path in files if path.stem not in "37"])
+    for number in (3, 7):
+        files[number].write_bytes(b"nothing")
+    decoded: list[Path] = []
+    done: list[int] = []
+
+    def read(path: Path, *words: object, **options: object) -> torch.Tensor:
+        decoded.append(path)
+        return read_image(path, *words, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model_inputs, "read_image", read)
+    broken: dict[int, str] = {}
+    rows = colour.encode(files, batch_size=4, broken=broken, progress=done.append)
+    assert sorted(decoded) == files
+    assert list(broken) == [3, 7]
+    assert "3.png' is no image that can be read" in broken[3]
+    assert done == [3, 3, 2]
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    with pytest.raises(DataError, match=r"3\.png' is no image"):
+        colour.encode(files)

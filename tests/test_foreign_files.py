@@ -284,7 +284,7 @@ def as_toml(changed: Any) -> str:
     return tomli_w.dumps(without_null(changed)) if isinstance(changed, dict) else "["
 
 
-@pytest.mark.fault(100)
+@pytest.mark.fault(72)
 def test_a_suite(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     read = reading(path, lambda: read_suite(path))
@@ -294,7 +294,7 @@ def test_a_suite(tmp_path: Path) -> None:
         read_suite(path)
 
 
-@pytest.mark.fault(100)
+@pytest.mark.fault(72)
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [

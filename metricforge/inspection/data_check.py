@@ -120,9 +120,12 @@ class DataCheck:
         if self.copies.leaks:
             count = _counted(len(self.copies.leaks), "set")
             yield f"{count} of copies in more than one part: what is tested is not unseen."
-        if self.copies.of_two_classes:
-            count = _counted(len(self.copies.of_two_classes), "set")
+        if wrong := [copies for copies in self.copies.identical if copies.of_two_classes]:
+            count = _counted(len(wrong), "set")
             yield f"{count} of copies with more than one label: some labels are wrong."
+        if similar := len(self.copies.of_two_classes) - len(wrong):
+            count = _counted(similar, "set")
+            yield f"{count} of images that look alike with more than one label: check the labels."
         if single := len(self.class_sizes["of_one_image"]):
             count = _counted(single, "class", "classes")
             yield f"{count} of one image, which no other can match."

@@ -23,6 +23,9 @@ from metricforge.errors import DataError
 SIDE = 16
 """Height and width of a thumbnail."""
 
+CELLS = 4
+"""Height and width of the colours of an image: coarser than a thumbnail, as they only confirm."""
+
 _CHUNK = 2_048  # images in the pool's queue
 _FINE = 2  # a thumbnail averages this many pixels each way, or a resized copy's would be another's
 _DIGEST_BYTES = 16  # of a sha256: enough to tell more images apart than there are
@@ -31,19 +34,20 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The properties of N images; some 300 bytes of each, whatever its size.
+    """The properties of N images; some 350 bytes of each, whatever its size.
 
     - `headers`: how many there are of each format ("" in a tensor), mode and size.
     - `broken`: by index, the sentence that says why an image can't be used.
     - `digests`: uint64 [N, 2], equal where two files hold the same bytes, or two images of a
-      tensor the same pixels; and `thumbnails`: grey uint8 [N, SIDE, SIDE]. Both are zero for an
-      image that is broken.
+      tensor the same pixels; `thumbnails`: grey uint8 [N, SIDE, SIDE]; and `colours`: uint8 [N, 3,
+      CELLS, CELLS]. All are zero for an image that is broken.
     """
 
     headers: Mapping[Header, int]
     broken: Mapping[int, str]
     digests: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -90,7 +94,7 @@ def survey(images: Tensor | Sequence[Encoded]) -> Survey:
 
 
 def _of_files(files: Sequence[Encoded]) -> Survey:
-    digests, thumbnails = _blank(len(files))
+    digests, thumbnails, colours = _blank(len(files))
     headers: Counter[Header] = Counter()
     broken = {}
 
@@ -98,11 +102,11 @@ def _of_files(files: Sequence[Encoded]) -> Survey:
         try:
             image = _Read.of(files[index])
             # The decoder that training uses decides what is broken.
-            pixels = read_image(image, (1, SIDE * _FINE, SIDE * _FINE))
+            pixels = read_image(image, (3, SIDE * _FINE, SIDE * _FINE))
             header = read_header(image)
         except DataError as error:
             return str(error)
-        thumbnails[index] = _averaged(pixels.numpy())[0]
+        thumbnails[index], colours[index] = (part[0] for part in _shrunk(pixels[None]))
         digests[index] = _digest(image.content)
         return header
 
@@ -114,22 +118,25 @@ def _of_files(files: Sequence[Encoded]) -> Survey:
                     broken[index] = result
                 else:
                     headers[result] += 1
-    return Survey(headers, broken, digests, thumbnails)
+    return Survey(headers, broken, digests, thumbnails, colours)
 
 
 def _of_tensor(images: Tensor) -> Survey:
     count, channels, height, width = images.shape
-    digests, thumbnails = _blank(count)
+    digests, thumbnails, colours = _blank(count)
     for index, pixels in enumerate(images.cpu()):
         digests[index] = _digest(pixels.contiguous().numpy().tobytes())
     for begin in range(0, count, _CHUNK):
-        thumbnails[begin : begin + _CHUNK] = _shrunk(images[begin : begin + _CHUNK].cpu())
+        part = slice(begin, begin + _CHUNK)
+        thumbnails[part], colours[part] = _shrunk(images[part].cpu())
     mode = {1: "L", 3: "RGB"}.get(channels, f"{channels} channels")
-    return Survey({Header("", mode, width, height): count}, {}, digests, thumbnails)
+    return Survey({Header("", mode, width, height): count}, {}, digests, thumbnails, colours)
 
 
-def _blank(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    return np.zeros((count, 2), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8)
+def _blank(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:
+    digests = np.zeros((count, 2), np.uint64)
+    thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
+    return digests, thumbnails, np.zeros((count, 3, CELLS, CELLS), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -163,21 +170,25 @@ def _digest(content: bytes) -> NDArray[np.uint64]:
     return np.frombuffer(hashlib.sha256(content).digest()[:_DIGEST_BYTES], np.uint64)
 
 
-def _shrunk(images: Tensor) -> NDArray[np.uint8]:
-    """Thumbnails [n, SIDE, SIDE] of uint8 [n, C, H, W], as `read_image` makes them of files."""
+def _shrunk(images: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Thumbnails [n, SIDE, SIDE] and colours [n, 3, CELLS, CELLS] of uint8 [n, C, H, W]."""
     pixels = images.float()
-    grey = pixels.mean(1, keepdim=True)
-    if pixels.shape[1] == 3:
-        grey = (pixels * pixels.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
-    fine = F.interpolate(grey, (SIDE * _FINE, SIDE * _FINE), mode="bilinear", antialias=True)
-    return _averaged(fine[:, 0].clamp(0, 255).numpy())
+    if pixels.shape[1] != 3:
+        pixels = pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    side = SIDE * _FINE
+    if pixels.shape[2:] != (side, side):
+        pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    fine = pixels.clamp(0, 255)
+    grey = (fine * fine.new_tensor(_LUMA).view(3, 1, 1)).sum(1)
+    return _averaged(grey.numpy(), SIDE), _averaged(fine.numpy(), CELLS)
 
 
-def _averaged(fine: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey images [n, SIDE * _FINE, SIDE * _FINE] as thumbnails."""
-    cells = fine.reshape(len(fine), SIDE, _FINE, SIDE, _FINE)
-    thumbnails: NDArray[np.uint8] = cells.mean((2, 4), dtype=np.float32).round().astype(np.uint8)
-    return thumbnails
+def _averaged(fine: NDArray[Any], cells: int) -> NDArray[np.uint8]:
+    """Images [..., side, side] as the means of [..., cells, cells]."""
+    each = fine.shape[-1] // cells
+    parts = fine.reshape(*fine.shape[:-2], cells, each, cells, each)
+    means: NDArray[np.uint8] = parts.mean((-3, -1), dtype=np.float32).round().astype(np.uint8)
+    return means
 
 
 def _counted(pairs: Iterator[tuple[str, int]]) -> Mapping[str, int]:

@@ -196,6 +196,7 @@ def test_suites_are_listed_and_a_wrong_name_gets_the_nearest(suite: Path) -> Non
     assert "no run of suite 'smoke' is in bench/smoke" in nowhere.stderr
 
 
+@pytest.mark.fault(67)
 @pytest.mark.parametrize(
     "number",
     [

@@ -291,7 +291,7 @@ def test_too_little_room_to_load_the_libraries_is_exit_code_6(mebibytes: int) ->
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.fault(77)
+@pytest.mark.fault(77, 83)
 def test_what_a_component_prints_does_not_spoil_the_json(images: Path, tmp_path: Path) -> None:
     done = wrapped("printing", "train", *words(images), "--json", "--out", tmp_path / "r")
     assert done.returncode == 0, done.stderr

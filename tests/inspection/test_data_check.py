@@ -77,7 +77,10 @@ def test_copies_across_parts_are_leaks_and_those_of_two_classes_conflicts(photos
     assert sorted(names(record["of_two_classes"])) == [["00.png", "leak.jpg"],
                                                        ["12.png", "other.png"]]  # fmt: skip
     assert record["ok"] is True, "they are warned of"
-    assert [warning.split()[0] for warning in record["warnings"]] == ["1", "2"]
+    assert [warning.split()[0] for warning in record["warnings"]] == ["1", "1", "1"]
+    assert [warning.rpartition(": ")[2] for warning in record["warnings"]] == [
+        "what is tested is not unseen.", "some labels are wrong.", "check the labels."
+    ]  # fmt: skip
 
 
 def test_broken_images_stop_a_training_and_the_first_is_named(photos: Path) -> None:

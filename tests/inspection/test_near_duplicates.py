@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from metricforge.inspection import near_duplicates as module
 from metricforge.inspection.near_duplicates import LEAST_CORRELATION, MOST_APART, likeness
-from metricforge.inspection.survey import SIDE, Survey, survey
+from metricforge.inspection.survey import CELLS, SIDE, Survey, survey
 from metricforge.recipes.dataset_spec import open_dataset
 from metricforge.registry import Registry
 
@@ -32,7 +32,9 @@ STORED = {
 def surveyed(thumbnails: NDArray[np.uint8], broken: dict[int, str] | None = None) -> Survey:
     """A survey of images of these thumbnails, no two of them the same bytes."""
     digests = np.arange(2 * len(thumbnails), dtype=np.uint64).reshape(-1, 2)
-    return Survey({}, broken or {}, digests, thumbnails)
+    cells = thumbnails.reshape(-1, CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).mean((2, 4))
+    colours = np.repeat(cells[:, None].round().astype(np.uint8), 3, axis=1)
+    return Survey({}, broken or {}, digests, thumbnails, colours)
 
 
 def scenes(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -167,3 +169,18 @@ def test_a_crowd_that_can_not_all_be_compared_is_said(monkeypatch: pytest.Monkey
     found = likeness(surveyed(both))
     assert 40 <= found.crowded <= 50
     assert len(found.alike) == 1, "neighbours by hash still join most of it"
+
+
+@pytest.mark.fault(100)
+def test_one_cut_in_several_colours_is_no_picture_of_one(tmp_path: Path) -> None:
+    """Rectangles at one place: of one colour they are copies, of two they are not."""
+    colours = ((200, 30, 30), (30, 140, 60), (40, 60, 200), (25, 25, 25), (120, 40, 140))
+    files = []
+    for number, colour in enumerate(colours):
+        for size in (300, 200):
+            image = Image.new("RGB", (300, 300), "white")
+            image.paste(colour, (100, 80, 200, 250))
+            files.append(tmp_path / f"{number}-{size}.jpg")
+            image.resize((size, size)).save(files[-1])
+    pairs = [[first, first + 1] for first in range(0, len(files), 2)]
+    assert places(likeness(survey(files)).alike) == pairs

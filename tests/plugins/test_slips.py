@@ -122,6 +122,7 @@ NEAR_MISSES: list[tuple[str, Callable[..., Any], str]] = [
 ]
 
 
+@pytest.mark.fault(79)
 @pytest.mark.parametrize(("kind", "component", "told"), NEAR_MISSES, ids=lambda x: str(x)[-40:])
 def test_a_name_that_is_nearly_a_member_is_refused(
     kind: str, component: Callable[..., Any], told: str, tmp_path: Path
@@ -324,3 +325,20 @@ class MiscountsTriplets(Triplet):
 def test_a_count_is_of_the_tuples_that_there_are() -> None:
     failed = {found.check for found in check("loss", MiscountsTriplets).failures}
     assert failed == {"counted-gives-the-value"}
+
+
+@pytest.mark.fault(80)
+def test_a_miner_with_slots_and_without_a_margin_trains(tmp_path: Path) -> None:
+    class Slotted:
+        __slots__ = ("margin", "miner")
+        kind = Triplets
+
+        def __init__(self) -> None:
+            self.margin, self.miner = None, BatchHard()
+
+        def __call__(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+            return self.miner(embeddings, labels)
+
+    run = metricforge.train(miner=Slotted(), sampler="balanced:classes=4,per_class=4",
+                            loss="triplet", out=tmp_path / "run", **QUICK)  # fmt: skip
+    assert run.finished
