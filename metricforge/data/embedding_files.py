@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
     labels = values if isinstance(values, Labels) else Labels(values)
     names = labels.names.cpu() if isinstance(labels.names, Tensor) else labels.names
     known = np.asarray(names)
+    if known.dtype.kind == "O":  # as pandas has strings
+        known = _of_objects(known)
     if known.dtype.kind not in "biufUS":
         raise DataError("labels are numbers or strings [N], of one kind; none may be None.")
     if known.dtype.kind == "S":
@@ -137,6 +140,14 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         queries=None if labels.queries is None else torch.from_numpy(labels.queries),
         gallery=None if labels.gallery is None else torch.from_numpy(labels.gallery),
     )
+
+
+def _of_objects(values: NDArray[Any]) -> NDArray[Any]:
+    """An array of strings, or of whole numbers; the same array if it is neither."""
+    for kind in (str, Integral):
+        if all(isinstance(value, kind) for value in values.ravel()):
+            return np.array(values.tolist())
+    return values
 
 
 def _table(path: Path) -> Labels:

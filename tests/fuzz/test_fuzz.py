@@ -34,11 +34,13 @@ def test_any_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
     try_inputs(TARGETS[name], tmp_path, TARGETS[name].examples)
 
 
+@pytest.mark.fault(118)
 @pytest.mark.parametrize("name", TARGETS)
 def test_some_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
     try_inputs(TARGETS[name], tmp_path, FEW)
 
 
+@pytest.mark.fault(118)
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_was_found_before_is_read_or_refused(name: str, tmp_path: Path) -> None:
     case = TARGETS[name].prepare(tmp_path)

@@ -89,6 +89,7 @@ def test_another_dataset_is_tested_as_a_whole_or_refused(trained: Run, tmp_path:
         evaluate(trained, tmp_path / "mixed", protocols=["retrieval"])
 
 
+@pytest.mark.fault(117)
 def test_images_of_another_dataset_are_decoded_to_the_size_of_the_model(
     trained: Run, tmp_path: Path
 ) -> None:
