@@ -180,6 +180,7 @@ class EmbeddingModel(nn.Module):
             UsageError: `batch_size` is below 1.
             DivergedError: An embedding is NaN or infinite; the error names the image.
         """
+        without_lost_threads()
         rows = []
         card = self.card
         for names, batch in batches(images, batch_size, card.shape, card.reading, broken):

@@ -31,8 +31,8 @@ class _Process(NamedTuple):
         now = _Process.now()
         if now == self:
             return ""
-        if self.folder:
-            os.chdir(self.folder)
+        if self.folder != now.folder and not _gone_back(self.folder):
+            now = now._replace(folder=self.folder)  # somebody has moved the folder itself
         torch.set_default_dtype(self.dtype)
         torch.set_num_threads(self.threads)
         return ", ".join(
@@ -40,6 +40,14 @@ class _Process(NamedTuple):
             for name, old, new in zip(self._fields, self, now, strict=True)
             if old != new
         )
+
+
+def _gone_back(folder: str) -> bool:
+    try:
+        os.chdir(folder)
+    except OSError:
+        return False
+    return True
 
 
 def _folder() -> str:

@@ -38,9 +38,13 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 def read_bytes(path: Path, limit: int = DOCUMENT) -> bytes:
     """The content of a regular file; OSError for any other, or one of more than `limit` bytes."""
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > limit:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
             raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
-        return file.read()
+        content = file.read(size)
+        if not size and file.read(1):
+            raise OSError(errno.EINVAL, "it is a file of the system, without a size", str(path))
+    return content
 
 
 def read_text(path: Path, errors: str = "strict") -> str:

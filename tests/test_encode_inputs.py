@@ -136,3 +136,12 @@ def test_each_file_is_decoded_once_and_broken_ones_have_no_row(
     np.testing.assert_allclose(rows, expected, atol=1e-6)
     with pytest.raises(DataError, match=r"3\.png' is no image"):
         colour.encode(files)
+
+
+def test_an_image_that_is_not_loaded_yet_may_be_listed_twice(colour, file) -> None:
+    """Two threads must not load it at once."""
+    expected = colour.encode([file])
+    for _ in range(5):
+        with Image.open(file) as image:
+            rows = colour.encode([image] * 8)
+        np.testing.assert_allclose(rows, np.repeat(expected, 8, axis=0), atol=1e-6)

@@ -125,6 +125,7 @@ def test_plugins_import_the_contract_and_little_else():
         "metricforge.contracts",
         "metricforge.errors",
         "metricforge.fetching",
+        "metricforge.regular_file",
         "metricforge_standard",
     )
     further = {

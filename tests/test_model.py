@@ -24,7 +24,7 @@ from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.model_inputs import batches, fit
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
-from metricforge.model import FORMAT, Card, EmbeddingModel, build, load
+from metricforge.model import FORMAT, Card, EmbeddingModel, build, load, without_head
 from metricforge.registry import Registry
 from metricforge.runtime.evaluation_mode import evaluating
 
@@ -513,9 +513,12 @@ import multiprocessing, sys
 import numpy as np
 import metricforge
 model = metricforge.load(sys.argv[1])
-images = np.random.default_rng(0).integers(0, 256, (256, *model.card.shape), np.uint8)
+channels, height, width = model.card.shape
+images = np.random.default_rng(0).integers(
+    0, 256, (256, channels, 2 * height, 3 * width), np.uint8
+)
 def rows(_):
-    return model.encode(images)
+    return np.concatenate([model.encode(images), model.encode(list(images))])
 if __name__ == "__main__":
     here = rows(0)
     with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -527,3 +530,22 @@ if __name__ == "__main__":
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_two_networks_of_one_backbone_leave_its_mode_as_it_was(model: EmbeddingModel) -> None:
+    other = without_head(model)
+    model.train()
+    first, second = evaluating(model), evaluating(other)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(module.training for module in model.backbone.modules())
+    assert model.head.training
+    second.__exit__(None, None, None)
+    assert all(module.training for module in model.modules())
+    model.eval()
+
+
+def test_the_page_on_stability_has_the_format_of_models() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "stability.md").read_text()
+    assert f"| `model/model.json` | {FORMAT} |" in page

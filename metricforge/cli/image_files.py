@@ -108,6 +108,7 @@ def counting(what: str, total: int, quiet: bool) -> Any:
 
 def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[Path]:
     from metricforge.data.folder_walk import walk
+    from metricforge.data.skipped_files import asides
 
     for image in images:
         if image.is_dir():
@@ -116,6 +117,8 @@ def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[P
                 if each.is_output:
                     _note(f"skipped {shown(each.path)}, written by metricforge.")
                 yield from (each.path / name for name in each.names)
+            for note in asides(image):
+                _note(f"{image}: {note}")
             if skipped is not None:
                 skipped |= {str(path): f"'{path}' is no image." for path in unknown or ()}
         elif image.is_file():

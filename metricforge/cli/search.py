@@ -46,10 +46,10 @@ def command(
     embedded = embed_files(model, files, skipped, quiet)
     neighbors = opened.nearest(embedded.rows, k)
     each = list(zip(embedded.files, neighbors, strict=True))
+    report_skipped(embedded.skipped)
     if as_json:
         print_json({str(image): [vars(neighbor) for neighbor in near] for image, near in each})
         return
-    report_skipped(embedded.skipped)
     for image, near in each:
         click.echo(printable(str(image)))
         for neighbor in near:

@@ -22,6 +22,9 @@ Parser: TypeAlias = Callable[[str], Any]
 FLAGS = ("is_query", "is_gallery")
 """The columns of which a file has both or neither."""
 
+MOST_LINE = 1 << 20
+"""Characters of a line, of which a path or a label has few."""
+
 _SEPARATORS = (",", ";", "\t")
 _EMPTY = ("", "nan")  # pandas writes either for what is not there
 _KNOWN = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -70,7 +73,9 @@ def read_table(
         with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
             own = named or {}
             separator, first = _separator(file, [own.get(name, name) for name in required])
-            rows = _rows(csv.reader(file, delimiter=separator, strict=True), path, first)
+            rows = _rows(
+                csv.reader(_lines(file, path), delimiter=separator, strict=True), path, first
+            )
             table = _Header(path, parsers, required, aliases or {}, own, advice)
             return _parsed(rows, table, kept or {})
     except UnicodeDecodeError as error:
@@ -86,7 +91,7 @@ def read_table(
 
 def _separator(file: TextIO, required: Sequence[str]) -> tuple[str, int]:
     """The separator of the header's cells, and its line: spreadsheets also write ; and tabs."""
-    header = file.readline()
+    header = file.readline(MOST_LINE)
     first = header.strip()
     if first.lower().startswith("sep=") and len(first) == 5 and first[4] != '"':
         return first[4], 2  # Excel's own, in a line before the header
@@ -127,17 +132,28 @@ FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for na
 """What reads true, false, 1 or 0; empty is false."""
 
 
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file; DataError for one of MOST_LINE characters, as of an endless file."""
+    while line := file.readline(MOST_LINE):
+        if len(line) == MOST_LINE:
+            raise DataError(f"'{path}' has a line of more than {MOST_LINE:,} characters.")
+        yield line
+
+
 def _rows(lines: Any, path: Path, first: int) -> Iterator[tuple[int, list[str]]]:
     """The rows of a `csv.reader` that are not empty, each with the line it begins in.
 
     Rows of blanks alone, or of the byte that ended a file in DOS, are skipped at the end. Elsewhere
     such a row is a row: labels without it would be those of other images.
     """
-    begins = first
+    begins, width = first, 0
     blank: list[tuple[int, list[str]]] = []
     try:
         for cells in lines:
             # One cell in quotes with nothing in it is a value that lacks, not a blank row.
+            width = width or len(cells)
+            # Without a comma, a line with nothing in it may be a label that lacks.
+            cells = cells if cells or width != 1 else [" "]
             if not any(cell.strip(" \t\x1a") for cell in cells) and cells not in ([], [""]):
                 blank.append((begins, cells))
             elif cells:

@@ -16,4 +16,5 @@ def decode_pool(workers: int | None = None) -> ThreadPoolExecutor:
 
 
 # A forked child inherits the pool but none of its threads, and would wait for them for ever.
-os.register_at_fork(after_in_child=decode_pool.cache_clear)
+if hasattr(os, "register_at_fork"):  # which Windows lacks
+    os.register_at_fork(after_in_child=decode_pool.cache_clear)

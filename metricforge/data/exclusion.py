@@ -16,8 +16,12 @@ class Exclusion:
         parts = [part.strip().rstrip("/") for part in patterns.split("+")]
         self._patterns = [part for part in parts if part]
         self._matched: set[str] = set()
-        self.count = 0
+        self._paths: set[str] = set()
+
+    @property
+    def count(self) -> int:
         """Files and folders that matched."""
+        return len(self._paths)
 
     def __call__(self, path: str) -> bool:
         """Whether a path below the root, with slashes, is excluded."""
@@ -28,7 +32,8 @@ class Exclusion:
             if fnmatchcase(path if "/" in pattern else name, pattern)
         ]
         self._matched.update(matching)
-        self.count += bool(matching)
+        if matching:
+            self._paths.add(path)
         return bool(matching)
 
     def unmatched(self) -> list[str]:

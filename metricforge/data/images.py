@@ -211,12 +211,14 @@ def open_images(
     return MemoryImages(files.take(torch.arange(len(files)))) if fits else files
 
 
-def unreadable(files: Sequence[Encoded], shape: tuple[int, int, int]) -> dict[int, str]:
+def unreadable(
+    files: Sequence[Encoded], shape: tuple[int, int, int], reading: Reading = AS_IT_LIES
+) -> dict[int, str]:
     """The indices of the files that can't be decoded, in order, each with the reason."""
 
     def reason(index: int) -> str:
         try:
-            read_image(files[index], shape)
+            read_image(files[index], shape, reading=reading)
         except DataError as error:
             return str(error)
         return ""

@@ -105,7 +105,10 @@ def _of_items(
             for index, image in enumerate(part, begin)
         ]
         read = partial(_read_or_why, shape=shape, reading=reading)
-        rows = list(decode_pool().map(read, part, names))
+        # Files alone go to the pool: an image that Pillow has opened must not be loaded by two
+        # threads, and torch has threads of its own for arrays.
+        in_files = all(isinstance(image, str | Path) for image in part)
+        rows = list((decode_pool().map if in_files else map)(read, part, names))
         reasons = {begin + i: row for i, row in enumerate(rows) if isinstance(row, DataError)}
         if broken is None and reasons:
             raise next(iter(reasons.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from metricforge.data.filetypes import UNREAD, FileKind, file_kind, is_skipped
@@ -13,10 +13,13 @@ from metricforge.data.own_outputs import is_output
 _SHOWN = 8  # kinds in a note
 
 
-def asides(root: Path) -> Iterator[str]:
-    """Notes on the files and folders below `root` that are skipped; hidden ones are not counted."""
+def asides(root: Path, exclude: Callable[[str], bool] | None = None) -> Iterator[str]:
+    """Notes on the files and folders below `root` that are skipped.
+
+    Hidden ones are not counted, nor is what `exclude` takes by its path below `root`.
+    """
     kinds, folders = Counter[str](), Counter[str]()
-    for names, skipped in _below(root):
+    for names, skipped in _below(root, exclude or (lambda path: False)):
         kinds.update(_kind(name) for name in names if file_kind(name) is FileKind.BY_FILE)
         folders.update(skipped)
     unread = Counter({kind: count for kind, count in kinds.items() if kind in UNREAD})
@@ -29,13 +32,19 @@ def asides(root: Path) -> Iterator[str]:
         yield f"folders of the system or of its storage, skipped: {_counted(folders)}."
 
 
-def _below(root: Path) -> Iterator[tuple[list[str], list[str]]]:
+def _below(root: Path, exclude: Callable[[str], bool]) -> Iterator[tuple[list[str], list[str]]]:
     """The files of each folder that are not hidden, and its folders that are skipped by name."""
     for folder, folders, files in os.walk(root):
         if is_output(files) and folder != os.fspath(root):
             folders.clear()
             continue
-        shown = [name for name in folders if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        files = [name for name in files if not exclude((below / name).as_posix())]
+        shown = [
+            name
+            for name in folders
+            if not name.startswith(".") and not exclude((below / name).as_posix())
+        ]
         folders[:] = [name for name in shown if not is_skipped(name, is_folder=True)]
         yield (
             [name for name in files if not name.startswith(".")],

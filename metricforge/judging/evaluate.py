@@ -17,6 +17,7 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.embedding_files import bare_dataset, embedding_rows
+from metricforge.data.images import fingerprint
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.judging.held_out import (
     ALL,
@@ -152,7 +153,7 @@ def evaluate(
     model = (
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
     )
-    tested = _tested(model, run, dataset, part, data_root, registry)
+    tested = _tested(model, run, dataset, part, allow_seen, data_root, registry)
     overlap = tested.overlap_with(model)
     if overlap and not (tested.closed_set and tested.name == "test") and not allow_seen:
         raise DataError(overlap_message(overlap, tested.dataset, model))
@@ -165,7 +166,9 @@ def evaluate(
     asked = asked if tested.shape is None else replace(asked, shape=tested.shape)
     validating = tested.validation if requested.want_validation else None
     total = (len(tested.indices) + len(validating if validating is not None else ())) * len(models)
-    with CountLine("images", total) if progress else nullcontext() as done:
+    total = -(-total // Ranks.current().count)  # of which each rank embeds its part
+    first = Ranks.current().first
+    with CountLine("images", total) if progress and first else nullcontext() as done:
         embeddings = embed(models, asked, tested.indices, baselines, done)
         validation = None
         if validating is not None:
@@ -177,6 +180,8 @@ def evaluate(
     requested.keep(measured)
     if run is not None and tested.split_hash and tested.name == "test":
         record = {"part": "test", "split_hash": tested.split_hash, "by": "evaluate"}
+        if tested.split is None:  # the dataset has changed since
+            record["dataset_fingerprint"] = fingerprint(tested.dataset)
         of_model = measured.to_json()["results"][TRAINED]
         metrics = {"protocols": list(requested.protocols), "results": of_model}
         run.folder.append(run.folder.evaluations, record | metrics)
@@ -215,6 +220,7 @@ def _tested(
     run: Run | None,
     dataset: Any,
     part: str | None,
+    allow_seen: bool,
     data_root: str | None,
     registry: Registry,
 ) -> Tested:
@@ -231,13 +237,13 @@ def _tested(
         )
         root = data_root or "data"
         alike = _as_trained(run, component, registry, root) if run else None
-        if run and alike is not None and (known := _known(run, alike, part)):
+        if run and alike is not None and (known := _known(run, alike, part, allow_seen)):
             return known
         made = make_dataset(registry, component, root)
-        known = _known(run, made, part) if run else None
-        return known or replace(
-            Tested.of(made, None, part), shape=_shape_for(model, made, component)
-        )
+        known = _known(run, made, part, allow_seen) if run else None
+        tested = known or Tested.of(made, None, part)
+        is_own = tested.split is not None
+        return tested if is_own else replace(tested, shape=_shape_for(model, made, component))
     if run is None:
         raise UsageError("this model has no run beside it that says on what: name a dataset.")
     try:
@@ -258,11 +264,12 @@ def _cache_note(run: Run) -> Iterator[str]:
         yield f"the cache of the run's dataset is not used; --dataset '{dataset}' uses it."
 
 
-def _known(run: Run, dataset: Dataset, part: str | None) -> Tested | None:
+def _known(run: Run, dataset: Dataset, part: str | None, allow_seen: bool) -> Tested | None:
     """The part of a run's own dataset, as it was or as it is now; None for another dataset."""
     if is_own(run, dataset):
         return Tested.of(dataset, own_split(run, dataset), part)
-    return Tested.changed(dataset, run) if part in (None, "test") else None
+    of_held_out = part in (None, "test") and not allow_seen
+    return Tested.changed(dataset, run) if of_held_out else None
 
 
 def _shape_for(

@@ -13,7 +13,7 @@ from metricforge.contracts import Dataset
 from metricforge.data.images import fingerprint
 from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS
-from metricforge.errors import DataError, UsageError, unknown
+from metricforge.errors import DataError, MetricForgeError, UsageError, unknown
 from metricforge.fetching import nothing_fetched
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_dataset
@@ -61,8 +61,11 @@ def _brief(dataset: Spec | str) -> str:
     """The spec of a dataset, less options that have their defaults."""
     spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
     required = {key: value for key, value in spec.options.items() if key == "path"}
-    defaults = Registry.installed().complete("dataset", replace(spec, options=required)).options
-    options = {key: value for key, value in spec.options.items() if value != defaults.get(key)}
+    try:
+        full = Registry.installed().complete("dataset", replace(spec, options=required))
+    except MetricForgeError:  # it is not among the installed ones
+        return str(spec)
+    options = {k: value for k, value in spec.options.items() if value != full.options.get(k)}
     return str(replace(spec, options={**required, **options}))
 
 
@@ -177,14 +180,14 @@ def _changes(run: Run, dataset: Dataset, present: Sequence[str]) -> Iterator[str
     """Notes on the classes and images that a dataset has lost or gained since a run's training."""
     parts = run.folder.split.parts
     known = {*parts.train.classes, *parts.validation.classes, *parts.test.classes}
-    held = parts.test.classes
+    held, here = parts.test.classes, set(present)
     images = len(_of_classes(dataset, set(held)))
     yield (
         f"'{dataset.name}' has changed since {run.path} was trained. Its held-out classes are "
-        f"tested: {images:,} images of {len({*held} & {*present}):,} classes; there were "
+        f"tested: {images:,} images of {len({*held} & here):,} classes; there were "
         f"{parts.test.images:,} of {len(held):,}."
     )
-    if lost := [name for name in held if name not in present]:
+    if lost := [name for name in held if name not in here]:
         yield f"held-out classes that are gone: {_listed(lost)}."
     if new := [name for name in present if name not in known]:
         yield f"new classes, which are not tested: {_listed(new)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -12,31 +13,34 @@ from torch import nn
 _LOCK = Lock()
 
 
+@dataclass
 class _Use:
-    """The modes before, and how many use the network at once."""
+    """How many use a module at once, and its mode before."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.before = [(each, each.training) for each in module.modules()]
-        self.count = 0
+    training: bool
+    count: int = 0
 
 
+# By module and not by network: two networks may share a backbone.
 _IN_USE: WeakKeyDictionary[nn.Module, _Use] = WeakKeyDictionary()
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode within, of all threads; the last to leave restores each module's mode."""
+    modules = list(network.modules())
     with _LOCK:
-        use = _IN_USE.get(module) or _Use(module)
-        _IN_USE[module] = use
-        use.count += 1
-        module.eval()
+        for module in modules:
+            _IN_USE.setdefault(module, _Use(module.training)).count += 1
     try:
+        with _LOCK:
+            network.eval()
         yield
     finally:
         with _LOCK:
-            use.count -= 1
-            if not use.count:
-                del _IN_USE[module]
-                for each, training in use.before:
-                    each.training = training
+            for module in modules:
+                use = _IN_USE[module]
+                use.count -= 1
+                if not use.count:
+                    module.training = use.training
+                    del _IN_USE[module]

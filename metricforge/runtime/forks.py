@@ -27,4 +27,5 @@ def _in_child() -> None:
     _inherited = _inherited or _used
 
 
-os.register_at_fork(after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):  # which Windows lacks
+    os.register_at_fork(after_in_child=_in_child)

@@ -96,7 +96,7 @@ def test_files_that_are_no_images_are_skipped_if_asked(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert f"{images} " in done.stdout
         assert ", 2 skipped" in done.stdout
-        assert done.stderr.count("skipped: ") == 2
+        assert sum(line.startswith("skipped: ") for line in done.stderr.splitlines()) == 2
         told = json.loads(metricforge(*given, "--broken=skip", "--json", cwd=tmp_path).stdout)
         assert set(told["skipped"]) == skipped
     assert len(np.load(tmp_path / "e.npy")) == len(json.loads((tmp_path / "e.json").read_text()))
@@ -105,3 +105,17 @@ def test_files_that_are_no_images_are_skipped_if_asked(tmp_path: Path) -> None:
     done = metricforge(*search, "--broken", "skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 5
+
+
+def test_search_reports_what_it_has_skipped_with_json_too(tmp_path: Path) -> None:
+    make_files(tmp_path / "files")
+    make_model(tmp_path / "run")
+    assert metricforge("index", "run", "files", "--out", "index", cwd=tmp_path).returncode == 0
+    (tmp_path / "files" / "bad.png").write_bytes(b"nothing")
+    (tmp_path / "files" / "phone.heic").write_bytes(b"nothing")
+    words = ("search", "run", "index", "files", "--broken", "skip", "--json")
+    done = metricforge(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "files/bad.png" not in json.loads(done.stdout)
+    assert "skipped: 'files/bad.png' is no image that can be read" in done.stderr
+    assert "note: files: images of kinds that are not read: 1 (.heic 1)" in done.stderr

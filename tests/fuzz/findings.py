@@ -30,6 +30,11 @@ class Findings:
         self._sizes[kind] = len(content)
         # The same place has the same name, so that the shorter input replaces the longer.
         path = self._folder / f"{self._name}.{_short(kind.encode())}"
+        if size is None and path.exists():  # of an earlier hunt
+            size = path.stat().st_size
+            if size <= len(content):
+                self._sizes[kind] = size
+                return
         path.write_bytes(content)
         if size is None:
             print(f"{path.name}: {kind}: {str(error)[:300]!r}", flush=True)

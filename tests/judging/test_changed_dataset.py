@@ -107,3 +107,23 @@ def test_images_of_another_dataset_are_decoded_to_the_size_of_the_model(
     named = f"folder:path={tmp_path / 'large'},size=64"
     other = evaluate(trained, named, protocols=["retrieval"], baselines=False)
     assert other.results != expected.results
+
+
+@pytest.mark.fault(117)
+def test_what_has_grown_is_decoded_to_the_size_of_the_model_too(
+    tmp_path: Path, trained: Run
+) -> None:
+    """A run of a CSV and the folder that it lists: the folder's default size is another."""
+    photos = Path(shutil.copytree(trained.path.parent / "photos", tmp_path / "photos"))
+    files = sorted(photos.rglob("*.png"))
+    rows = "".join(f"photos/{path.parent.name}/{path.name},{path.parent.name}\n" for path in files)
+    (tmp_path / "photos.csv").write_text(f"path,label\n{rows}")
+    run = train(dataset=f"csv:path={tmp_path / 'photos.csv'},size=16", epochs=1, test=False,
+                out=tmp_path / "run", progress=False, orientations=1,
+                backbone="conv4:channels=4", protocols=["retrieval"])  # fmt: skip
+    before = evaluate(run, protocols=["retrieval"], baselines=False)
+    add(photos, "c9", 0, 6)
+    after = evaluate(run, photos, protocols=["retrieval"], baselines=False)
+    assert after.results == before.results
+    everything = evaluate(run, photos, protocols=["retrieval"], baselines=False, allow_seen=True)
+    assert (everything.part, len(everything.classes)) == ("all", CLASSES + 1)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metricforge_standard.miners._laid_out import LaidOutPairs, LaidOutTriplets
@@ -622,3 +623,17 @@ def test_the_hardest_positive_of_a_tight_class_is_right_in_float32(classes, per_
     exact[labels[:, None] != labels] = 0.0
     found = exact[triplets.anchor, triplets.positive]
     assert (found > 0.999 * exact.amax(1)[triplets.anchor]).all()
+
+
+@pytest.mark.fault(92)
+def test_no_copy_is_farther_where_classes_are_narrow_and_dimensions_many():
+    """Where two ways to a distance differ most: classes far narrower than the batch."""
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        centres = F.normalize(torch.randn(60, 128, generator=rng).abs())
+        noise = F.normalize(torch.randn(240, 128, generator=rng))
+        rows = F.normalize(centres.repeat_interleave(4, 0) + 0.05 * noise)
+        labels = torch.arange(240) // 4
+        rows, labels = torch.cat([rows, rows[1::4]]), torch.cat([labels, labels[1::4] + 1000])
+        _, positive, negative = SemiHard()(rows, labels)
+        assert not (rows[positive] == rows[negative]).all(1).any()

@@ -308,3 +308,13 @@ def test_a_value_that_the_library_refuses_is_a_usage_error(kind, name, option):
     told = rf"^pytorch-metric-learning's {name} refuses these options: [^\n]*{option}[^\n]+\.$"
     with pytest.raises(UsageError, match=told):
         build(kind, name, **{option: "wrong"})
+
+
+@pytest.mark.parametrize("kind", ["loss", "miner"])
+def test_to_look_a_name_up_draws_nothing(kind):
+    """Some classes draw their weights, and what is trained must not depend on a look."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for name in FAMILIES[kind]:
+        assert options_of(FAMILIES[kind][name]) is not None
+    assert torch.equal(torch.get_rng_state(), before)

@@ -151,7 +151,8 @@ def _is_settable(component: type, offers: Mapping[str, str], option: inspect.Par
     if option.name in inspect.signature(component).parameters or _required(option):
         return True
     try:
-        component(**dict.fromkeys(offers, 4), **{option.name: option.default})
+        with lent(torch.device("cpu")):  # some draw their weights
+            component(**dict.fromkeys(offers, 4), **{option.name: option.default})
     except TypeError as error:
         return "multiple values" not in str(error)
     except Exception:  # any other complaint is for the one who sets it

@@ -12,6 +12,7 @@ import torch
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.image_files import Paths
 from metricforge.errors import DataError
+from metricforge.regular_file import read_text
 from metricforge_standard.datasets._notes import single_image_note
 
 _DIGITS = 10  # numbers in a list have fewer
@@ -74,7 +75,7 @@ def read_rows(file: Path, columns: int) -> Iterator[Row]:
     that is not text in UTF-8.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"'{file}' can't be read as text in UTF-8 ({error}).") from error
     for number, line in enumerate(lines, 1):

@@ -23,7 +23,7 @@ def without_broken(dataset: Dataset) -> Dataset:
     classes remain.
     """
     assert not isinstance(dataset.images, Tensor)
-    bad = unreadable(dataset.images, dataset.shape)
+    bad = unreadable(dataset.images, dataset.shape, dataset.reading)
     if not bad:
         return dataset
     readable = torch.ones(len(dataset), dtype=torch.bool)

@@ -102,7 +102,7 @@ def folder(
         named = ", ".join(f"'{pattern}'" for pattern in unmatched)
         raise UsageError(f"option 'exclude' of dataset 'folder': nothing matches {named}.")
     # A tree with an index takes long to list: it is not listed again to count by-files.
-    beside = tuple(asides(path)) if path.is_dir() and not index else ()
+    beside = tuple(asides(path, excluded)) if path.is_dir() and not index else ()
     levels = read_levels(list(tree.counts), label, parts)
     order = levels.order()
     classes = tuple(dict.fromkeys(levels.classes[name] for name in order))
