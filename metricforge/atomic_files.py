@@ -23,7 +23,7 @@ from filelock import lock_descriptor
 
 from metricforge.decoding import decoded
 from metricforge.errors import ArtefactError, ResourceError, UsageError
-from metricforge.regular_file import TENSORS, read_bytes
+from metricforge.regular_file import TENSORS, open_regular, read_bytes
 
 MANIFEST = "manifest.json"
 
@@ -155,6 +155,16 @@ def check_writable(*paths: Path) -> None:
             partial.unlink()
         except OSError as error:
             raise ResourceError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def check_replaced(path: Path, *begins: bytes) -> None:
+    """UsageError if a file exists that begins otherwise than one of the same command."""
+    if not path.is_file():
+        return
+    with open_regular(path) as file:
+        content = file.read(max(map(len, begins)))
+    if content and not content.startswith(begins):
+        raise UsageError(f"{path} exists, and is no earlier output; give another file.")
 
 
 def partial_of(path: Path) -> Path:

@@ -79,13 +79,15 @@ def command(
     Classes with a name that the model was trained or selected on are refused. With --embeddings
     and --labels there is no RUN, and that these classes are held out is for you to know.
     """
-    from metricforge.atomic_files import check_writable, write_file
+    from metricforge.atomic_files import check_replaced, check_writable, write_file
     from metricforge.cli.run_table import kind_of_classes, print_measured, shortened
     from metricforge.data.embedding_files import read_embeddings, read_labels
     from metricforge.judging.evaluate import evaluate
     from metricforge.runtime import Ranks
 
     _check(run, embeddings, labels, cosine, bool(dataset or part or allow_seen or untrained))
+    if by_class is not None:
+        check_replaced(by_class, b"class,queries")
     check_writable(*filter(None, (by_class, episodes_out)))
     with Ranks.joined() as ranks:
         evaluation = evaluate(

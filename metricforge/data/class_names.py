@@ -16,6 +16,7 @@ from torch import Tensor
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = re.compile(r"[0-9]+")
+_AS_FLOAT = re.compile(r"(?<=\d)\.0+$")  # "1.0", as pandas writes a 1 beside a missing value
 _LEADING_ZEROS = re.compile(r"(?<![0-9.])0+(?=[0-9])")
 _LONGEST = 18  # digits of a whole number that a range may end in
 _NO_ACCENTS = (0, 7, 8, 9)  # combining classes: none, nukta, kana voicing, virama: other letters
@@ -102,7 +103,7 @@ def lookalikes(names: Iterable[str]) -> Iterator[str]:
     """A warning of different classes whose names look alike, if there are any."""
     alike: dict[str, list[str]] = {}
     for name in sorted(names, key=natural_key):
-        alike.setdefault(_folded(name), []).append(name)
+        alike.setdefault(folded(name), []).append(name)
     sets = [variants for variants in alike.values() if len(variants) > 1]
     if sets:
         shown = "; ".join(" and ".join(map(repr, variants)) for variants in sets[:_SHOWN])
@@ -114,10 +115,12 @@ def lookalikes(names: Iterable[str]) -> Iterator[str]:
         )
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name without case, accents, leading zeros and the .0 of a number that was made a float."""
     signs = unicodedata.normalize("NFKD", name.casefold())
     letters = (sign for sign in signs if unicodedata.combining(sign) in _NO_ACCENTS)
-    return " ".join(_LEADING_ZEROS.sub("", "".join(letters).casefold()).split())
+    plain = _LEADING_ZEROS.sub("", "".join(letters).casefold())
+    return " ".join(_AS_FLOAT.sub("", plain).split())
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -36,6 +36,8 @@ def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.
 
     DataError for anything else, in a sentence that begins with `what`.
     """
+    if np.ma.is_masked(values):
+        raise DataError("some embeddings are masked; leave those rows out.")
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
@@ -105,7 +107,11 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
     labels = values if isinstance(values, Labels) else Labels(values)
     names = labels.names.cpu() if isinstance(labels.names, Tensor) else labels.names
+    if np.ma.is_masked(names):
+        raise DataError("some labels are masked; leave those rows out.")
     known = np.asarray(names)
+    if known.ndim == 2 and known.shape[1] == 1:  # as Keras has them, or a table of one column
+        known = known[:, 0]
     if known.dtype.kind == "O":  # as pandas has strings
         known = _of_objects(known)
     if known.dtype.kind not in "biufUS":
@@ -117,13 +123,14 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
     if embeddings.ndim != 2 or known.ndim != 1:
         shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
         raise DataError(f"embeddings are [N, D] and their labels [N], not {shapes}.")
-    flags = {"query flags": labels.queries, "gallery flags": labels.gallery}
+    queries, gallery = _flags(labels.queries), _flags(labels.gallery)
+    flags = {"query flags": queries, "gallery flags": gallery}
     for what, each in {"labels": known, "groups": labels.groups, **flags}.items():
         if each is not None and len(each) != len(embeddings):
             raise DataError(f"{len(embeddings)} embeddings have {len(each)} {what}; give each one.")
     if known.dtype.kind == "f" and np.isnan(known).any():
         raise DataError("some labels are NaN; leave those rows out.")
-    if (labels.queries is None) != (labels.gallery is None):
+    if (queries is None) != (gallery is None):
         raise DataError("queries come with a gallery: flag both, or none.")
     classes = indexed_array(known)
     groups = None if labels.groups is None else indexed_array(np.asarray(labels.groups), "groups")
@@ -137,9 +144,19 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         group_names=() if groups is None else groups.names,
         notes=classes.notes,
         warnings=classes.warnings,
-        queries=None if labels.queries is None else torch.from_numpy(labels.queries),
-        gallery=None if labels.gallery is None else torch.from_numpy(labels.gallery),
+        queries=None if queries is None else torch.from_numpy(queries),
+        gallery=None if gallery is None else torch.from_numpy(gallery),
     )
+
+
+def _flags(values: Any) -> NDArray[np.bool_] | None:
+    """Flags as bool [N]; DataError for other values."""
+    if values is None:
+        return None
+    flags = np.array(values)  # a copy, as a view of pandas may be read-only
+    if flags.dtype.kind not in "bui" or not np.isin(flags, (0, 1)).all():
+        raise DataError("flags of queries and gallery are true or false, or 1 or 0.")
+    return flags.astype(bool)
 
 
 def _of_objects(values: NDArray[Any]) -> NDArray[Any]:

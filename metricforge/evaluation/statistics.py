@@ -247,8 +247,8 @@ def warnings_about(embeddings: Floats) -> tuple[str, ...]:
     least = COLLAPSED if np.allclose(lengths, 1, atol=0.01) else UNRESOLVED
     if len(embeddings) > 1 and width < least:
         notes.append(
-            f"The embeddings have collapsed: they differ by {width:.1e} of their length, so the "
-            "scores are chance or close to it."
+            f"The embeddings have collapsed: they differ by {width:.1e} of their length, which a "
+            "lower precision, and an approximate search, can't distinguish."
         )
     zeros = int((~np.asarray(embeddings).any(axis=1)).sum())
     if zeros:

@@ -142,6 +142,9 @@ def evaluate(
     def questions(made: Dataset) -> Questions:
         return Questions.of(made, protocols, episodes, episodes_out, registry)
 
+    table: Any = subject
+    if hasattr(table, "to_numpy"):  # of pandas or polars
+        subject = table.to_numpy()
     if isinstance(subject, Tensor | np.ndarray | list | tuple):
         subject = embedding_rows(subject)
         if part or allow_seen or untrained:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
+from metricforge.data.class_names import folded
 from metricforge.data.images import fingerprint
 from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS
@@ -157,15 +158,18 @@ class Tested:
         """The classes whose names the model was trained or selected on.
 
         In another dataset a path also matches by its ends, or as the end of a training class: the
-        number of folders around the classes does not matter.
+        number of folders around the classes does not matter, nor do case, accents, leading zeros.
         """
         trained_on = set(model.card.seen_classes)
         if self.split_hash:  # the run's own, whose names are exact
             return tuple(sorted(trained_on & set(self.classes)))
-        ends = {end for name in trained_on for end in _ends(name)}
+        known = {folded(name) for name in trained_on}
+        ends = {end for name in known for end in _ends(name)}
         return tuple(
             sorted(
-                name for name in set(self.classes) if name in ends or trained_on & {*_ends(name)}
+                name
+                for name in set(self.classes)
+                if folded(name) in ends or known & {*_ends(folded(name))}
             )
         )
 
@@ -183,7 +187,8 @@ def _changes(run: Run, dataset: Dataset, present: Sequence[str]) -> Iterator[str
     held, here = parts.test.classes, set(present)
     images = len(_of_classes(dataset, set(held)))
     yield (
-        f"'{dataset.name}' has changed since {run.path} was trained. Its held-out classes are "
+        f"'{dataset.name}' differs from what {run.path} was trained on, in its images or its "
+        "options. Its held-out classes are "
         f"tested: {images:,} images of {len({*held} & here):,} classes; there were "
         f"{parts.test.images:,} of {len(held):,}."
     )

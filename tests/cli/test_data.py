@@ -174,7 +174,7 @@ def test_training_and_evaluation_take_a_path_and_find_what_was_moved(
     held_out = told.partition("metricforge evaluate run ")[2].partition(" tests")[0]
     code, tested = evaluated(*shlex.split(held_out))
     assert (code, json.loads(tested)["part"]) == (0, "test")
-    assert "'photos' has changed since run was trained." in json.loads(tested)["notes"][0]
+    assert "'photos' differs from what run was trained on" in json.loads(tested)["notes"][0]
     now = told.rpartition("metricforge evaluate run ")[2].partition(" measures")[0]
     assert evaluated(*shlex.split(now))[0] == 0
     again = shlex.split(told.partition("metricforge train ")[2].partition(" trains anew")[0])

@@ -176,3 +176,26 @@ def test_metrics_are_printed_where_none_are_by_class(photos: Path) -> None:
     assert isinstance(done.exception, UsageError), done.exception
     assert "x.csv is not written; add --protocol retrieval" in str(done.exception)
     assert "held-out classes 0, 1, 2" in done.stdout
+
+
+@pytest.mark.fault(107)
+def test_an_output_replaces_no_file_of_another_kind(photos: Path, tmp_path: Path) -> None:
+    """As the labels, the archive or a photograph that the command has just read."""
+    make_model(tmp_path / "model")
+    mine = tmp_path / "mine"
+    commands = [
+        ("data", "split", photos, "--out", mine),
+        ("data", "show", photos, "--out", mine),
+        ("data", "split", photos, "--out", next(photos.rglob("*.png"))),
+        ("evaluate", tmp_path / "model", "--dataset", photos, "--by-class", mine),
+    ]
+    for command in commands:
+        mine.write_bytes(b"PK of mine")
+        done = CliRunner().invoke(cli, [*map(str, command)], standalone_mode=False)
+        assert isinstance(done.exception, UsageError), command
+        assert mine.read_bytes() == b"PK of mine"
+    for command in (*commands[:2], commands[3]):
+        mine.unlink(missing_ok=True)
+        for _ in range(2):  # its own earlier output is replaced
+            done = CliRunner().invoke(cli, [*map(str, command)], standalone_mode=False)
+            assert done.exception is None, command

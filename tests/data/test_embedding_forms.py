@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from metricforge import evaluate
+from metricforge import Labels, evaluate
 from metricforge.data.embedding_files import embedding_rows, read_labels
 from metricforge.errors import DataError
 
@@ -75,3 +75,23 @@ def test_embeddings_of_one_meaning_are_one() -> None:
 def test_what_is_no_embeddings_is_refused(rows: Any) -> None:
     with pytest.raises(DataError, match=r"embeddings are( real numbers)? \[N, D\]"):
         embedding_rows(rows)
+
+
+@pytest.mark.fault(116)
+def test_flags_and_columns_of_other_types_are_read(tmp_path: Path) -> None:
+    flags = np.array([True, False] * 3)
+    expected = evaluate(ROWS, Labels(NAMES, queries=flags, gallery=~flags), protocols=["retrieval"])
+    for queries in (flags.tolist(), flags.astype(int), flags.astype(object).tolist()):
+        gallery = [not flag for flag in queries]
+        labels = Labels(np.array(NAMES)[:, None], queries=queries, gallery=gallery)
+        assert evaluate(ROWS, labels, protocols=["retrieval"]).results == expected.results
+    with pytest.raises(DataError, match="flags of queries and gallery are true or false"):
+        evaluate(ROWS, Labels(NAMES, queries=["yes"] * 6, gallery=["no"] * 6))
+
+
+@pytest.mark.fault(116)
+def test_a_mask_is_not_ignored() -> None:
+    with pytest.raises(DataError, match="some embeddings are masked"):
+        embedding_rows(np.ma.masked_array(ROWS, ROWS > 0))
+    with pytest.raises(DataError, match="some labels are masked"):
+        evaluate(ROWS, np.ma.masked_array([0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 0, 0]))

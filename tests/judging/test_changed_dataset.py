@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from metricforge import Run, evaluate, load, train
+from metricforge.data.class_names import folded
 from metricforge.errors import DataError
 
 CLASSES = 8
@@ -127,3 +129,22 @@ def test_what_has_grown_is_decoded_to_the_size_of_the_model_too(
     assert after.results == before.results
     everything = evaluate(run, photos, protocols=["retrieval"], baselines=False, allow_seen=True)
     assert (everything.part, len(everything.classes)) == ("all", CLASSES + 1)
+
+
+@pytest.mark.fault(119)
+@pytest.mark.parametrize("respelled", [str.upper, lambda name: f"c0{name[1:]}"])
+def test_a_class_in_another_spelling_is_one_that_was_seen(
+    trained: Run, tmp_path: Path, respelled: Callable[[str], str]
+) -> None:
+    """As Windows, a spreadsheet or pandas write them."""
+    for folder in (trained.path.parent / "photos").iterdir():
+        shutil.copytree(folder, tmp_path / "others" / respelled(folder.name))
+    with pytest.raises(DataError, match="names that the model was trained or selected on"):
+        evaluate(trained, tmp_path / "others", protocols=["retrieval"])
+
+
+@pytest.mark.parametrize("name", ["7", "007", "7.0", "7.00"])
+def test_a_number_is_one_name_however_it_was_stored(name: str) -> None:
+    assert folded(name) == "7"
+    assert folded("1.5") == "1.5"
+    assert folded("v1.0b") == "v1.0b"

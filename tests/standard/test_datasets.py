@@ -570,3 +570,13 @@ def test_every_option_can_be_written_in_a_spec(factory: Callable[..., Dataset]) 
     spec = Spec.parse("x:path=p,size=9") if factory in (folder, csv) else Spec.parse("x:size=9")
     assert bind(factory, spec, "dataset 'x'")["size"] == 9
     assert (factory.__doc__ or "").partition("\n")[0].endswith(".")
+
+
+@pytest.mark.fault(94)
+def test_parts_with_another_folder_beside_them_are_not_mixed_in_silence(tmp_path: Path) -> None:
+    names = [f"{part}/{name}/1.png" for part in ("train", "val", "test") for name in "ab"]
+    root = tree(tmp_path, *names, "meta/sheet.png")
+    with pytest.raises(DataError, match=r"parts of a split, but meta lie beside them.*exclude=me"):
+        folder(path=root)
+    assert folder(path=root, exclude="meta").official is not None
+    assert "train/a" in folder(path=root, parts="none", label="path").classes

@@ -45,7 +45,11 @@ def command(
 
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
-    from metricforge.atomic_files import check_writable
+    import torch
+
+    from metricforge.atomic_files import check_replaced, check_writable
+    from metricforge.data.image_files import names_of
+    from metricforge.errors import UsageError
     from metricforge.inspection.examples import draw_examples
     from metricforge.recipes.dataset_spec import dataset_spec, open_dataset, refuse_inside
     from metricforge.registry import Registry
@@ -55,7 +59,11 @@ def command(
     registry = Registry.installed()
     refuse_inside(out, dataset_spec(what, registry))
     check_writable(out)
+    check_replaced(out, b"\x89PNG")
     dataset = open_dataset(what, registry, data_root)
+    files = () if isinstance(dataset.images, torch.Tensor) else names_of(dataset.images)
+    if any(Path(name).absolute() == out.absolute() for name in files if name.endswith(out.name)):
+        raise UsageError(f"{out} is one of the images; give another file.")
     examples = draw_examples(dataset, _among(dataset, part, rule), classes, per_class, seed)
     mosaic(examples.images, examples.classes, out)
     counts = [len(images) for images in examples.images]

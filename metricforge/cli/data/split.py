@@ -26,17 +26,19 @@ def command(
 
     WHAT is a dataset's spec, a folder, a .csv, an .npz or an archive.
     """
-    from metricforge.atomic_files import check_writable, write_file
+    from metricforge.atomic_files import check_replaced, check_writable, write_file
     from metricforge.cli.data.report import print_line, print_lines, print_split
     from metricforge.data.images import fingerprint
     from metricforge.data.split import left_out, split_dataset
-    from metricforge.recipes.dataset_spec import open_dataset
+    from metricforge.recipes.dataset_spec import dataset_spec, open_dataset, refuse_inside
     from metricforge.registry import Registry
     from metricforge.report.page import printable
     from metricforge.spec import Spec
 
     if out is not None:
+        refuse_inside(out, dataset_spec(what, Registry.installed()))
         check_writable(out)
+        check_replaced(out, b'{\n "rule"')
     dataset = open_dataset(what, Registry.installed(), data_root)
     split = split_dataset(dataset, Spec.parse(rule) if rule else None)
     record = split.to_json(dataset) | {"dataset_fingerprint": fingerprint(dataset)}

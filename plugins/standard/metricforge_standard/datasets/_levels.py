@@ -15,10 +15,12 @@ from metricforge.errors import DataError
 Label = Literal["auto", "path", "last", "first"]
 PARTS = {
     "train": TRAIN,
+    "training": TRAIN,
     "val": VALIDATION,
     "valid": VALIDATION,
     "validation": VALIDATION,
     "test": TEST,
+    "testing": TEST,
 }
 """The names of folders that are the parts of a split, in lower case."""
 
@@ -67,6 +69,16 @@ def _tops(folders: Sequence[str]) -> tuple[str, ...]:
     """The outermost folders, if they are the parts of a split and enclose classes."""
     tops = {name.partition("/")[0] for name in folders}
     parts = {PARTS.get(top.strip().lower()) for top in tops}
+    enclosing = {name.partition("/")[0] for name in folders if "/" in name}
+    around = {PARTS.get(top.strip().lower()) for top in enclosing} - {None}
+    if None in parts and TRAIN in around and len(around) > 1:
+        others = sorted(top for top in tops if top.strip().lower() not in PARTS)
+        named = ", ".join(sorted(tops - {*others}))
+        raise DataError(
+            f"the folders {named} look like the parts of a split, but {_few(others)} lie beside "
+            f"them: leave these out with exclude={'+'.join(others[:3])}, "
+            "or take all as folders of classes with parts=none."
+        )
     if TRAIN not in parts or None in parts or len(parts) == 1:
         return ()
     flat = sorted(name for name in folders if "/" not in name)
@@ -79,6 +91,10 @@ def _tops(folders: Sequence[str]) -> tuple[str, ...]:
             f"parts=none '{flat[0]}' is a class."
         )
     return tuple(sorted(tops))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _part(folder: str) -> int:

@@ -45,7 +45,7 @@ def of_depth(files: Sequence[Encoded], reading: Reading) -> Iterator[str]:
 
     They are never scaled by what one of them holds: a dark image stays a dark one.
     """
-    used = [levels for file in _some(files) if (levels := _levels_used(file))]
+    used = [range_ for file in _some(files) if (range_ := _levels_used(file))]
     if not used:
         return
     top, of = max(level for level, _ in used), max(most for _, most in used)
