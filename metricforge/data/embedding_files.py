@@ -154,7 +154,7 @@ def _flags(values: Any) -> NDArray[np.bool_] | None:
     if values is None:
         return None
     flags = np.array(values)  # a copy, as a view of pandas may be read-only
-    if flags.dtype.kind not in "bui" or not np.isin(flags, (0, 1)).all():
+    if flags.dtype.kind not in "iub" or not np.isin(flags, (0, 1)).all():
         raise DataError("flags of queries and gallery are true or false, or 1 or 0.")
     return flags.astype(bool)
 
