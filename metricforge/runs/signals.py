@@ -24,9 +24,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            # One that nohup ignores stays ignored.
-            noted = [s for s in self.SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-            self._before = {s: signal.signal(s, self._note) for s in noted}
+            self._before = {s: signal.signal(s, self._note) for s in self.SIGNALS if _heard(s)}
         return self
 
     def __exit__(
@@ -45,6 +43,13 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def _heard(number: int) -> bool:
+    """Whether a signal is to be noted: a lost terminal is not where nohup has it ignored."""
+    # A shell lets its background jobs ignore Ctrl-C, which somebody may still send on purpose.
+    lost = number == getattr(signal, "SIGHUP", None)
+    return not lost or signal.getsignal(number) is not signal.SIG_IGN
 
 
 def exit_code(number: int) -> int:
