@@ -22,7 +22,7 @@ from torch import Tensor
 from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
 from metricforge.data.split import split_dataset
-from metricforge.judging.evaluate import load_model
+from metricforge.judging.subject import load_model
 from metricforge.recipes.dataset_spec import open_dataset
 from metricforge.registry import Registry
 from metricforge.runs.run import Run

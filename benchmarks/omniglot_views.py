@@ -26,7 +26,7 @@ from metricforge.data.images import open_images
 from metricforge.data.orientations import Oriented
 from metricforge.data.split import split_dataset
 from metricforge.evaluation import over_seeds
-from metricforge.judging.evaluate import load_model
+from metricforge.judging.subject import load_model
 from metricforge.recipes.augmentation import edge_colour
 from metricforge.recipes.components import component, make_protocol
 from metricforge.recipes.dataset_spec import open_dataset

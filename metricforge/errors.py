@@ -6,7 +6,7 @@ import difflib
 import errno
 import re
 import traceback
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 
 MOST_CHOICES = 40
@@ -101,6 +101,11 @@ def told(error: BaseException) -> str:
         f" ({Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name})" if own else ""
     )
     return f"{type(error).__name__}: {message}{location}"
+
+
+def few(names: Sequence[object], most: int = 5) -> str:
+    """The first of some names in a message: "a, b, c, ..."."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> UsageError:

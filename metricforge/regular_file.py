@@ -20,14 +20,18 @@ TENSORS = 2**35
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file to read bytes; OSError for a pipe, a socket, a device or a folder."""
-    # Without O_NONBLOCK, to open a pipe waits for its writer.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
     try:
-        _check(os.fstat(handle), path)
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
+        _check(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
         raise
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # To open a pipe would wait for its writer.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

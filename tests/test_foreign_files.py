@@ -24,7 +24,7 @@ from metricforge.data import open_images, split_dataset
 from metricforge.data.folder_walk import walk
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.image_index import ImageIndex
-from metricforge.judging.held_out import own_split
+from metricforge.judging.own_dataset import own_split
 from metricforge.model import load
 from metricforge.report.plots import health_curves, loss_curve
 from metricforge.runs.environment import Environment

@@ -17,9 +17,7 @@ from metricforge.data.filetypes import (
 )
 from metricforge.data.own_outputs import is_output
 from metricforge.data.tree_index import Listing, TreeIndex
-from metricforge.errors import DataError
-
-_SHOWN = 5  # files in an error
+from metricforge.errors import DataError, few
 
 
 @dataclass(frozen=True)
@@ -161,12 +159,12 @@ def _kind(folder: Path, entry: os.DirEntry[str]) -> FileKind:
 
 
 def _no_images(strays: Sequence[Path]) -> DataError:
-    names = [f"'{path}'" for path in strays[:_SHOWN]]
+    names = few([f"'{path}'" for path in strays])
     count = f"{len(strays):,} files are" if len(strays) > 1 else "1 file is"
     return DataError(
         f"{count} neither images, by extension or content, nor known to lie beside them: "
-        f"{', '.join(names)}{', ...' if len(strays) > _SHOWN else ''}; take them away, hide them "
-        "with a dot before their names, or skip them with broken=skip."
+        f"{names}; take them away, hide them with a dot before their names, or skip them with "
+        "broken=skip."
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.errors import DivergedError
+from metricforge.errors import DivergedError, few
 from metricforge.evaluation.ann_index import IndexKind, build_index, search_index
 from metricforge.evaluation.exact_search import deepest, each_part
 from metricforge.evaluation.gpu_search import lowest, search_device
@@ -244,8 +244,8 @@ def refuse_not_finite(points: Floats) -> None:
     """Raise DivergedError, with the first such rows, for NaN or infinity in points [N, D]."""
     rows = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(rows):
-        shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
         raise DivergedError(
-            f"{len(rows)} of {len(points)} embeddings are NaN or infinite (rows {shown}): "
-            "the model has diverged; train it with a smaller learning rate or in float32."
+            f"{len(rows)} of {len(points)} embeddings are NaN or infinite (rows "
+            f"{few(rows.tolist())}): the model has diverged; train it with a smaller learning rate "
+            "or in float32."
         )

@@ -18,9 +18,9 @@ from metricforge.data.images import fingerprint
 from metricforge.data.split import Split
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import over_differences, over_seeds, over_two_groups
-from metricforge.judging.evaluate import load_model
-from metricforge.judging.held_out import open_own_dataset, own_split
+from metricforge.judging.own_dataset import open_own_dataset, own_split
 from metricforge.judging.protocols import USUAL_PROTOCOLS
+from metricforge.judging.subject import load_model
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_protocol
 from metricforge.registry import Registry

@@ -2,99 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.class_names import folded
-from metricforge.data.images import fingerprint
-from metricforge.data.split import Split, split_dataset
+from metricforge.data.split import Split
 from metricforge.data.split_rules import PARTS
-from metricforge.errors import DataError, MetricForgeError, UsageError, unknown
-from metricforge.fetching import nothing_fetched
+from metricforge.errors import DataError, few, unknown
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.components import make_dataset
-from metricforge.recipes.recipe import CustomObject
-from metricforge.registry import Registry
 from metricforge.runs.run import Run
-from metricforge.spec import Spec
 
 ALL = "all"
-_SHOWN = 5  # classes in a note
-WRITTEN = {"cache", "index"}
-"""Options of datasets that name files to write."""
-
-
-def own_split(run: Run, dataset: Dataset) -> Split:
-    """The split of a run; DataError if the dataset is not the one it was trained on."""
-    if is_own(run, dataset):
-        split = split_dataset(dataset, run.recipe.split)
-        if split.hash == run.folder.split.hash:
-            return split
-    raise DataError(
-        f"the dataset '{dataset.name}' is not the one that {run.path} was trained on: its images "
-        f"or classes have changed; {', '.join(_instead(run))}."
-    )
-
-
-def _instead(run: Run) -> Iterator[str]:
-    """The advice for a dataset that has changed since a run."""
-    path, dataset = run.path, run.recipe.dataset
-    if isinstance(dataset, CustomObject):
-        yield "put them back"
-        return
-    name = _brief(dataset)
-    words = ["metricforge", "evaluate", str(path), "--dataset", name]
-    if not run.folder.split.closed_set:
-        yield f"{shlex.join(words)} tests the held-out classes that are still there"
-    yield f"{shlex.join([*words, '--part', 'all', '--allow-seen'])} measures all that is there now"
-    if not run.folder.split.closed_set:
-        rule = str(Spec("saved", {"path": str(path / "split.json")}))
-        train = shlex.join(["metricforge", "train", "--dataset", name, "--split", rule])
-        yield f"{train} trains anew with the same classes held out"
-
-
-def _brief(dataset: Spec | str) -> str:
-    """The spec of a dataset, less options that have their defaults."""
-    spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
-    required = {key: value for key, value in spec.options.items() if key == "path"}
-    try:
-        full = Registry.installed().complete("dataset", replace(spec, options=required))
-    except MetricForgeError:  # it is not among the installed ones
-        return str(spec)
-    options = {k: value for k, value in spec.options.items() if value != full.options.get(k)}
-    return str(replace(spec, options={**required, **options}))
-
-
-def own_dataset(run: Run) -> Spec:
-    """The spec of the dataset that a run was trained on, less options that write files.
-
-    UsageError for an object. A run may be a stranger's: to read it must write nothing elsewhere.
-    """
-    dataset = run.recipe.dataset
-    if isinstance(dataset, CustomObject):
-        raise UsageError(
-            f"{run.path} was trained on a Dataset of your own ({dataset.name}): pass one, "
-            "evaluate(run, dataset)."
-        )
-    spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
-    options = {key: value for key, value in spec.options.items() if key not in WRITTEN}
-    return replace(spec, options=options)
-
-
-def open_own_dataset(run: Run, registry: Registry, data_root: str | None) -> Dataset:
-    """The dataset that a run was trained on; ArtefactError if it would have to be downloaded."""
-    with nothing_fetched(f"evaluating {run.path}"):
-        return make_dataset(registry, own_dataset(run), data_root or run.recipe.data_root or "data")
-
-
-def is_own(run: Run, dataset: Dataset) -> bool:
-    """Whether a dataset is the one that a run was trained on, wherever it lies."""
-    return run.folder.split.dataset_fingerprint == fingerprint(dataset)
 
 
 @dataclass(frozen=True)
@@ -188,19 +110,13 @@ def _changes(run: Run, dataset: Dataset, present: Sequence[str]) -> Iterator[str
     images = len(_of_classes(dataset, set(held)))
     yield (
         f"'{dataset.name}' differs from what {run.path} was trained on, in its images or its "
-        "options. Its held-out classes are "
-        f"tested: {images:,} images of {len({*held} & here):,} classes; there were "
-        f"{parts.test.images:,} of {len(held):,}."
+        f"options. Its held-out classes are tested: {images:,} images of {len({*held} & here):,} "
+        f"classes; there were {parts.test.images:,} of {len(held):,}."
     )
     if lost := [name for name in held if name not in here]:
-        yield f"held-out classes that are gone: {_listed(lost)}."
+        yield f"held-out classes that are gone: {len(lost):,} ({few(lost)})."
     if new := [name for name in present if name not in known]:
-        yield f"new classes, which are not tested: {_listed(new)}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names):,} ({', '.join(names[:_SHOWN])}{more})"
+        yield f"new classes, which are not tested: {len(new):,} ({few(new)})."
 
 
 def _ends(path: str) -> Iterator[str]:
@@ -243,10 +159,9 @@ def _own(dataset: Dataset, split: Split | None, part: str) -> Tensor:
 
 def overlap_message(overlap: tuple[str, ...], dataset: Dataset, model: EmbeddingModel) -> str:
     """The error for classes that a model was trained or selected on."""
-    shown = ", ".join(overlap[:8]) + (", ..." if len(overlap) > 8 else "")
     return (
         f"{len(overlap)} classes of '{dataset.name}' have names that the model was trained or "
-        f"selected on (on '{model.card.trained_on}'): {shown}; a held-out number can't be "
-        "measured on them. If they are other things, or you want it all the same, pass "
+        f"selected on (on '{model.card.trained_on}'): {few(overlap, 8)}; a held-out number can't "
+        "be measured on them. If they are other things, or you want it all the same, pass "
         "--allow-seen."
     )

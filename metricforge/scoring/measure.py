@@ -16,7 +16,7 @@ from metricforge.contracts import (
     Trials,
     Validation,
 )
-from metricforge.errors import DivergedError, UsageError
+from metricforge.errors import DivergedError, UsageError, few
 from metricforge.scoring.apply import apply_protocol, labelled_part
 from metricforge.scoring.baselines import BEFORE_TRAINING, PIXELS, TRAINED
 from metricforge.scoring.by_class import as_csv
@@ -236,13 +236,12 @@ def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> N
     rows = embedded.rows[approach]
     bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().cpu()
     if len(bad):
-        indices = embedded.indices[bad[:5]].tolist()
-        listed = ", ".join(f"'{image_name(dataset, index)}'" for index in indices)
-        more = ", ..." if len(bad) > 5 else ""
+        indices = embedded.indices[bad[:6]].tolist()
+        listed = few([f"'{image_name(dataset, index)}'" for index in indices])
         what = f"{len(bad)} of {len(rows)} embeddings ({approach}) are NaN or infinite"
         if len(dataset.images) == 0:
-            raise DivergedError(f"{what}, rows {listed}{more}: see what went wrong with them.")
+            raise DivergedError(f"{what}, rows {listed}: see what went wrong with them.")
         raise DivergedError(
-            f"{what}, those of images {listed}{more}: the model has diverged; train it with a "
+            f"{what}, those of images {listed}: the model has diverged; train it with a "
             "smaller learning rate or in float32."
         )

@@ -20,7 +20,7 @@ from metricforge.enforcement import (
     check_tuples,
     miner_of_step,
 )
-from metricforge.errors import DivergedError
+from metricforge.errors import DivergedError, few
 from metricforge.pairwise import Classes
 from metricforge.plugin_errors import blaming, broken, telling_of_memory
 from metricforge.runtime import Runtime, generator, seed_torch
@@ -223,10 +223,9 @@ def _whole(number: float | None) -> int | None:
 
 
 def _diverged(setup: TrainingSetup, batch: Tensor, loss: float, sound: bool) -> DivergedError:
-    rows = ", ".join(str(int(i) // setup.views) for i in setup.train[batch][:16])
-    more = ", ..." if len(batch) > 16 else ""
+    rows = (setup.train[batch] // setup.views).tolist()
     what = f"the loss is {loss}" if not sound else f"the loss is {loss}, without finite gradient,"
     return DivergedError(
-        f"{what} for the batch of images {rows}{more}; no step was taken. "
+        f"{what} for the batch of images {few(rows, 16)}; no step was taken. "
         "Try a lower learning rate, the option lr of the optimizer."
     )

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from metricforge.cli.completion import ComponentSpec
 from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, debug, print_json
-from metricforge.errors import DataError
+from metricforge.errors import DataError, few
 
 if TYPE_CHECKING:
     from metricforge.inspection.copies import Copies
@@ -104,8 +104,7 @@ def _class_sizes(check: DataCheck) -> Iterator[str]:
     )
     for key, what in (("of_one_image", "one image"), ("of_no_image", "no image")):
         if names := sizes[key]:
-            more = ", ..." if len(names) > MOST_NAMES else ""
-            yield f"{len(names):,} of {what}: {', '.join(names[:MOST_NAMES])}{more}"
+            yield f"{len(names):,} of {what}: {few(names, MOST_NAMES)}"
 
 
 def _files(check: DataCheck) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from metricforge.contracts import TEST, TRAIN, VALIDATION
 from metricforge.data.class_names import cleaned, lookalikes, natural_key, respelled
-from metricforge.errors import DataError
+from metricforge.errors import DataError, few
 
 Label = Literal["auto", "path", "last", "first"]
 PARTS = {
@@ -75,9 +75,9 @@ def _tops(folders: Sequence[str]) -> tuple[str, ...]:
         others = sorted(top for top in tops if top.strip().lower() not in PARTS)
         named = ", ".join(sorted(tops - {*others}))
         raise DataError(
-            f"the folders {named} look like the parts of a split, but {_few(others)} lie beside "
-            f"them: leave these out with exclude={'+'.join(others[:3])}, "
-            "or take all as folders of classes with parts=none."
+            f"the folders {named} look like the parts of a split, but {few(others, _SHOWN)} lie "
+            f"beside them: leave these out with exclude={'+'.join(others[:3])}, or take all as "
+            "folders of classes with parts=none."
         )
     if TRAIN not in parts or None in parts or len(parts) == 1:
         return ()
@@ -91,10 +91,6 @@ def _tops(folders: Sequence[str]) -> tuple[str, ...]:
             f"parts=none '{flat[0]}' is a class."
         )
     return tuple(sorted(tops))
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _part(folder: str) -> int:
@@ -126,10 +122,9 @@ def _choose(again: Sequence[str]) -> DataError:
 
 def _ambiguity_note(again: Sequence[str]) -> Iterator[str]:
     if again:
-        shown = ", ".join(again[:_SHOWN]) + (", ..." if len(again) > _SHOWN else "")
         yield (
-            f"folders of one name that lie in several folders are classes of their own: {shown}; "
-            "label=last makes one class of each name."
+            "folders of one name that lie in several folders are classes of their own: "
+            f"{few(again, _SHOWN)}; label=last makes one class of each name."
         )
 
 

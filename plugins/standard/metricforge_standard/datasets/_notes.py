@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from metricforge.contracts import Reading
 from metricforge.data.decode import Header, levels_used, read_header
 from metricforge.data.image_files import Encoded
-from metricforge.errors import DataError
+from metricforge.errors import DataError, few
 
 _SAMPLED = 64  # files whose headers are read
 _SHOWN = 5  # names in a note
@@ -16,8 +16,7 @@ _SHOWN = 5  # names in a note
 
 def counted(names: Sequence[str]) -> str:
     """The number of names, and the first of them: "7 (a, b, c, d, e, ...)"."""
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names)} ({', '.join(names[:_SHOWN])}{more})"
+    return f"{len(names)} ({few(names)})"
 
 
 def single_image_note(classes: Sequence[str]) -> str:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.archive import below_shared, is_archive, read_archive, without_suffix
+from metricforge.data.archive import is_archive, without_suffix
 from metricforge.data.class_names import natural_key
-from metricforge.data.exclusion import Exclusion
-from metricforge.data.folder_walk import walk
-from metricforge.data.image_files import Chosen, Encoded, Paths
 from metricforge.data.own_outputs import lies_among
-from metricforge.data.skipped_files import asides
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._levels import Label, Levels, read_levels
-from metricforge_standard.datasets._notes import converted, counted, of_depth, single_image_note
+from metricforge_standard.datasets._notes import converted, of_depth, single_image_note
 from metricforge_standard.datasets._pixels import check_size, read_by
+from metricforge_standard.datasets._trees import read_tree
 
 
 def folder(
@@ -92,17 +87,7 @@ def folder(
     for option, target in (("cache", cache), ("index", index)):
         if target:
             _check_outside(path, option, target)
-    excluded = Exclusion(exclude)
-    unknown: list[str] | None = [] if broken == "skip" else None
-    if path.is_dir():
-        tree = _of_folder(path, index, unknown, excluded)
-    else:
-        tree = _of_archive(path, unknown, excluded)
-    if unmatched := excluded.unmatched():
-        named = ", ".join(f"'{pattern}'" for pattern in unmatched)
-        raise UsageError(f"option 'exclude' of dataset 'folder': nothing matches {named}.")
-    # A tree with an index takes long to list: it is not listed again to count by-files.
-    beside = tuple(asides(path, excluded)) if path.is_dir() and not index else ()
+    tree = read_tree(path, index, exclude, skip=broken == "skip")
     levels = read_levels(list(tree.counts), label, parts)
     order = levels.order()
     classes = tuple(dict.fromkeys(levels.classes[name] for name in order))
@@ -125,12 +110,10 @@ def folder(
         official=official,
         notes=(
             *tree.notes,
-            *([f"files that are no images, skipped: {counted(unknown)}."] if unknown else []),
-            *([f"excluded files and folders: {excluded.count}."] if excluded.count else []),
             *levels.notes,
             *_single_image_notes(labels, classes),
             *([_of_parts(levels, official, labels)] if official is not None else []),
-            *beside,
+            *tree.asides,
             converted(images, shape),
         ),
         warnings=(*levels.warnings, *of_depth(images, reading)),
@@ -151,15 +134,6 @@ def _check_outside(path: Path, option: str, target: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Tree:
-    """The number of images in each folder, by its path, and the images of folders in an order."""
-
-    counts: Mapping[str, int]
-    images: Callable[[Sequence[str]], Sequence[Encoded]]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Each:
     """Values of folders, for each of their images."""
 
@@ -174,67 +148,10 @@ class _Each:
         return self.values({name: index[value] for name, value in of_folder.items()})
 
 
-def _of_folder(
-    path: Path, index: Path | None, unknown: list[str] | None, exclude: Exclusion
-) -> _Tree:
-    strays: list[Path] | None = None if unknown is None else []
-    folders_below = walk(path, index, strays, exclude)
-    walked = {each.path.relative_to(path).as_posix(): each for each in folders_below}
-    if unknown is not None:
-        unknown += (stray.relative_to(path).as_posix() for stray in strays or ())
-    outputs = [name for name, each in walked.items() if each.is_output]
-    folders = {name: each for name, each in walked.items() if not each.is_output}
-    loose = folders.pop(".")
-    if loose.names:
-        raise _loose(str(path / loose.names[0]))
-    empty = [name for name, each in folders.items() if not each.names]
-    folders = {name: each for name, each in folders.items() if each.names}
-    above = below_shared(f"{name}/" for name in folders)
-    notes = (*_of_outputs(outputs), *_of_empty(empty, [*folders, *outputs]))
-    folders = {name.removeprefix(above): each for name, each in folders.items()}
-    counts = {name: len(each.names) for name, each in folders.items()}
-
-    def images(order: Sequence[str]) -> Paths:
-        paths = Paths()
-        for name in order:
-            paths.add(folders[name].path, folders[name].names, folders[name].sizes)
-        return paths
-
-    return _Tree(counts, images, notes)
-
-
-def _of_archive(path: Path, unknown: list[str] | None, exclude: Exclusion) -> _Tree:
-    members = read_archive(path, unknown, exclude)
-    above = below_shared(members.paths)
-    indices: dict[str, array[int]] = {}
-    for index, name in enumerate(members.paths):
-        label, slash, _ = name.removeprefix(above).rpartition("/")
-        if not slash:
-            raise _loose(members[index].name)
-        indices.setdefault(label, array("q")).append(index)
-
-    def images(order: Sequence[str]) -> Chosen:
-        return Chosen(members, array("q", chain.from_iterable(indices[name] for name in order)))
-
-    return _Tree({name: len(each) for name, each in indices.items()}, images)
-
-
 def _name(path: Path) -> str:
     """The folder's own name, or the archive's without its suffix."""
     name = path.resolve().name
     return name if path.is_dir() else without_suffix(name)
-
-
-def _of_outputs(names: Sequence[str]) -> Iterator[str]:
-    if names:
-        yield f"folders that metricforge wrote (runs, models, indexes), skipped: {counted(names)}."
-
-
-def _of_empty(names: Sequence[str], enclosed: Sequence[str]) -> Iterator[str]:
-    """A note on folders without images that enclose no others and none of `enclosed`."""
-    around = {str(parent) for name in (*names, *enclosed) for parent in PurePosixPath(name).parents}
-    if empty := [name for name in names if name not in around]:
-        yield f"folders without images, which are no classes: {counted(empty)}."
 
 
 def _single_image_notes(labels: Tensor, classes: Sequence[str]) -> Iterator[str]:
@@ -253,10 +170,6 @@ def _of_parts(levels: Levels, official: Tensor, labels: Tensor) -> str:
         f"{int(labels.max()) + 1} classes: "
         "--split official tests on classes that it trains on, a closed set, and is not the default."
     )
-
-
-def _loose(image: str) -> DataError:
-    return DataError(f"'{image}' has no class; move it into a folder named for its class.")
 
 
 def _too_few(classes: Sequence[str], path: Path) -> DataError:

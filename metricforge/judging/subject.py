@@ -1,0 +1,59 @@
+"""The model that is tested: of a run, in a folder, or an object."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.errors import ArtefactError, UsageError
+from metricforge.model import EmbeddingModel, build, load
+from metricforge.recipes.recipe import CustomObject
+from metricforge.registry import Registry
+from metricforge.runs.run import Run
+from metricforge.runtime import seed_torch
+from metricforge.scoring.baselines import before_training
+
+Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
+
+
+def run_of(subject: Subject) -> Run | None:
+    if isinstance(subject, Run):
+        return subject
+    if isinstance(subject, str | Path) and (Path(subject) / "config.toml").is_file():
+        return Run.open(subject)
+    return None
+
+
+def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
+    """The model of a run or in a folder; ArtefactError if there is none (yet)."""
+    path = subject.path if isinstance(subject, Run) else Path(str(subject))
+    if not path.exists():
+        raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")
+    if (path / "config.toml").is_file() and not (path / "model").is_dir():
+        raise ArtefactError(
+            f"{path} has no model yet: its training has not ended; resume it with "
+            f"metricforge train --resume {shlex.quote(str(path))}."
+        )
+    return load(path, device=device, registry=registry)
+
+
+def untrained_model(
+    model: EmbeddingModel, run: Run | None, registry: Registry
+) -> tuple[str, EmbeddingModel]:
+    """The network at the start of a run's training, and the name of its row."""
+    if run is None:
+        raise UsageError("no run says what this model began with: leave out --untrained.")
+    recipe, card = run.recipe, model.card
+    if isinstance(recipe.backbone, CustomObject) or isinstance(recipe.head, CustomObject):
+        raise UsageError("a network of your own can't be built anew: leave out --untrained.")
+    seed_torch(recipe.seed)
+    # By the recipe: the card's backbone lacks the option for its initial weights.
+    card = replace(card, backbone=str(recipe.backbone), head=str(recipe.head))
+    bare = build(registry, card, None, None)
+    name, bare = before_training(bare, bare.state_dict(), is_custom=False)
+    return name, bare.to(next(model.parameters()).device).eval()
