@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.model import Card, EmbeddingModel, load, model_folder
+from metricforge.model import EmbeddingModel, load, model_folder
+from metricforge.model_card import Card
 
 FORMAT = 2
 """Format 1 did not record how files are read."""

@@ -23,7 +23,8 @@ from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
 from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
 from metricforge.member_names import refuse_misnamed
-from metricforge.model import Card, EmbeddingModel, build
+from metricforge.model import EmbeddingModel, build
+from metricforge.model_card import Card
 from metricforge.plugin_errors import blame_of
 from metricforge.recipes.recipe import Component, Recipe
 from metricforge.registry import Registry

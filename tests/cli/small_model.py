@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from metricforge.model import Card, build
+from metricforge.model import build
+from metricforge.model_card import Card
 from metricforge.registry import Registry
 
 

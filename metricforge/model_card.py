@@ -1,0 +1,98 @@
+"""The description of a model that is saved with it, for programs and for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from metricforge.contracts import AS_IT_LIES, Reading
+from metricforge.decoding import Size, of_format
+from metricforge.errors import ArtefactError
+
+FORMAT = 4
+"""Raised when an older metricforge could not read a model that this one saves."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """The description of a model, which is saved with it.
+
+    Args:
+        backbone: Spec of the backbone.
+        head: Spec of the head.
+        dim: Dimensions of the embedding.
+        shape: (C, H, W) of the images that it takes.
+        mean: Mean of each channel, for pixels of 0 to 1.
+        std: Standard deviation of each channel, likewise.
+        input_size: Height and width of the backbone's input. Default: those of `shape`.
+        interpolation: Method of resizing to `input_size`.
+        reading: How files are read, apart from size and channels.
+        trained_on: Name of the dataset.
+        seen_classes: Its classes used in training or selection, on which no held-out metric may be
+            measured.
+        split: Hash of the split.
+        format: Version of the file format.
+    """
+
+    backbone: str
+    head: str
+    dim: Size
+    shape: tuple[Size, Size, Size]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_size: tuple[Size, Size] | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    reading: Reading = AS_IT_LIES
+    trained_on: str = ""
+    seen_classes: tuple[str, ...] = ()
+    split: str = ""
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.shape[0]:
+            raise ValueError("mean and std have other channels than shape")
+
+
+def read_card(folder: Path, files: dict[str, bytes]) -> Card:
+    try:
+        return of_format(files.get("model.json", b""), Card, FORMAT, f"{folder} has model")
+    except ValueError as error:
+        raise ArtefactError(
+            f"{folder} is not a saved model: model.json can't be read ({error})."
+        ) from error
+
+
+def _read_how(reading: Reading) -> Iterator[str]:
+    """How files are read, where arrays are not."""
+    if reading.inverted:
+        yield "- files: dark on light, as they are inverted; arrays are light on dark already"
+    if reading.depth != AS_IT_LIES.depth:
+        yield f"- files of 16 or 32 bits: grey levels of {reading.depth} bits"
+    if reading.margin is not None:
+        share = f"{reading.margin:g} of a side"
+        yield f"- files: drawings, which are made to fill the image but for {share} at every edge"
+
+
+def readme(card: Card) -> str:
+    channels, height, width = card.shape
+    size = card.input_size or (height, width)
+    return "\n".join([
+        "# An image embedding by MetricForge",
+        "",
+        f"- network: backbone `{card.backbone}`, head `{card.head}`",
+        f"- input: {height} x {width} pixels, {channels} channel(s), uint8; the network sees "
+        f"{size[0]} x {size[1]}",
+        *_read_how(card.reading),
+        f"- output: {card.dim} dimensions, float32",
+        f"- trained on: {card.trained_on}, split {card.split[:16]}",
+        f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "
+        "others",
+        "",
+        "```python",
+        "import metricforge",
+        'embeddings = metricforge.load("this folder").encode(images)  # float32 [N, D]',
+        "```",
+        "",
+    ])  # fmt: skip
