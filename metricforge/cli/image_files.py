@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,8 +61,10 @@ def embed_files(
 
     DataError where none can be decoded.
     """
+    from metricforge.report.progress import CountLine
+
     broken: dict[int, str] | None = None if skipped is None else {}
-    with counting("images", len(files), quiet) as done:
+    with nullcontext() if quiet else CountLine("images", len(files)) as done:
         try:
             rows = model.encode(files, broken=broken, progress=done)
         except DataError as error:
@@ -95,15 +98,6 @@ def shown(text: object) -> str:
     from metricforge.report.page import printable
 
     return printable(text)
-
-
-def counting(what: str, total: int, quiet: bool) -> Any:
-    """A context whose value is called with each further number of things that are done."""
-    from contextlib import nullcontext
-
-    from metricforge.report.progress import CountLine
-
-    return nullcontext(None) if quiet else CountLine(what, total)
 
 
 def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[Path]:

@@ -63,11 +63,9 @@ def read_table(
     """A UTF-8 file's columns, by their parsers; an alias stands for a missing column.
 
     `named` maps known columns to the file's own names for them. The error of a missing column ends
-    with `advice`.
-
-    Cells are separated by commas, semicolons or tabs, as the header is. The values of a column
-    are collected in `kept[column]`, or else in a list. Raises DataError, naming the row if there
-    is one, for anything that can't be used.
+    with `advice`. Cells are separated by commas, semicolons or tabs, as the header is. The values
+    of a column are collected in `kept[column]`, or else in a list. Raises DataError, naming the row
+    if there is one, for anything that can't be used.
     """
     try:
         with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
@@ -150,10 +148,10 @@ def _rows(lines: Any, path: Path, first: int) -> Iterator[tuple[int, list[str]]]
     blank: list[tuple[int, list[str]]] = []
     try:
         for cells in lines:
-            # One cell in quotes with nothing in it is a value that lacks, not a blank row.
             width = width or len(cells)
-            # Without a comma, a line with nothing in it may be a label that lacks.
+            # In a table of one column a line with nothing in it may be a label that lacks.
             cells = cells if cells or width != 1 else [" "]
+            # A cell in quotes with nothing in it is a value that lacks, not a blank row.
             if not any(cell.strip(" \t\x1a") for cell in cells) and cells not in ([], [""]):
                 blank.append((begins, cells))
             elif cells:

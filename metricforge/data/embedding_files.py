@@ -84,21 +84,41 @@ def read_labels(path: Path) -> Labels:
         return _table(path)
     if path.suffix.lower() != ".npy":
         return Labels(_lines(path))
-    labels = _array(path)
-    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
+    return Labels(label_array(_array(path), str(path)))
+
+
+def label_array(values: Any, name: str = "the labels") -> NDArray[Any]:
+    """Labels [N] as whole numbers or strings, of a sequence, an array or a tensor [N] or [N, 1].
+
+    DataError for anything else; `name` is the name of the array in errors.
+    """
+    values = values.cpu() if isinstance(values, Tensor) else values
+    if np.ma.is_masked(values):
+        raise DataError("some labels are masked; leave those rows out.")
+    labels = np.asarray(values)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them, or a table of one column
         labels = labels[:, 0]
+    if labels.dtype.kind == "O":  # as pandas has strings
+        labels = _of_objects(labels)
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise DataError(
+            f"{name}: some are NaN; labels are whole numbers or strings: leave those rows out."
+        )
     if labels.dtype.kind == "f" and are_whole(labels).all():
         labels = labels.astype(np.int64)
-    if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
+    if labels.ndim != 1 or labels.dtype.kind not in "biuUS":
+        mixed = ", of one kind; none may be None" if labels.dtype.kind == "O" else ""
         raise DataError(
-            f"{path} holds {labels.dtype} {list(labels.shape)}: labels are whole numbers or "
-            "strings [N]."
+            f"{name}: {labels.dtype} {list(labels.shape)}; labels are whole numbers or strings "
+            f"[N]{mixed}."
         )
     if labels.dtype.kind in "US":
-        labels = as_text(labels, str(path))
-    if labels.dtype.kind == "U" and (empty := np.flatnonzero(np.char.str_len(labels) == 0)).size:
-        raise DataError(f"{path} has an empty label, of row {empty[0]}: give each image its label.")
-    return Labels(labels)
+        labels = as_text(labels, name)
+        if (empty := np.flatnonzero(np.char.str_len(labels) == 0)).size:
+            raise DataError(
+                f"{name}: row {empty[0]} has an empty label; give each image its label."
+            )
+    return labels
 
 
 def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
@@ -106,30 +126,12 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
     if values is None:
         raise DataError("embeddings [N, D] need their N labels as the second argument.")
     labels = values if isinstance(values, Labels) else Labels(values)
-    names = labels.names.cpu() if isinstance(labels.names, Tensor) else labels.names
-    if np.ma.is_masked(names):
-        raise DataError("some labels are masked; leave those rows out.")
-    known = np.asarray(names)
-    if known.ndim == 2 and known.shape[1] == 1:  # as Keras has them, or a table of one column
-        known = known[:, 0]
-    if known.dtype.kind == "O":  # as pandas has strings
-        known = _of_objects(known)
-    if known.dtype.kind not in "biufUS":
-        raise DataError("labels are numbers or strings [N], of one kind; none may be None.")
-    if known.dtype.kind == "S":
-        known = as_text(known, "the labels")
-    if known.dtype.kind == "f" and np.isfinite(known).all() and not are_whole(known).all():
-        raise DataError("labels are whole numbers or strings [N], not fractions.")
-    if embeddings.ndim != 2 or known.ndim != 1:
-        shapes = f"{list(embeddings.shape)} and {list(known.shape)}"
-        raise DataError(f"embeddings are [N, D] and their labels [N], not {shapes}.")
+    known = label_array(labels.names)
     queries, gallery = _flags(labels.queries), _flags(labels.gallery)
     flags = {"query flags": queries, "gallery flags": gallery}
     for what, each in {"labels": known, "groups": labels.groups, **flags}.items():
         if each is not None and len(each) != len(embeddings):
             raise DataError(f"{len(embeddings)} embeddings have {len(each)} {what}; give each one.")
-    if known.dtype.kind == "f" and np.isnan(known).any():
-        raise DataError("some labels are NaN; leave those rows out.")
     if (queries is None) != (gallery is None):
         raise DataError("queries come with a gallery: flag both, or none.")
     classes = indexed_array(known)
