@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Each is a distribution of its own, installed and tested as a user of it would.
-PLUGINS := plugins/example plugins/optuna plugins/timm plugins/xbm
+PLUGINS := plugins/example plugins/optuna plugins/xbm
 
 .PHONY: demo test test-rest test-all faults matrix lint clean
 

@@ -26,7 +26,7 @@ from metricforge.runs.run import Run
 from metricforge.runs.train import train
 from metricforge.runtime import keep_large_blocks
 
-OPTIONAL = ("triton", "tensorboard", "metricforge-optuna", "metricforge-timm")
+OPTIONAL = ("triton", "tensorboard", "metricforge-optuna", "timm", "pillow-heif")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.model import EmbeddingModel, load, model_folder
 from metricforge.model_card import Card
+from metricforge.weights.reading import WEIGHTS
 
 FORMAT = 2
 """Format 1 did not record how files are read."""
@@ -153,7 +154,7 @@ class ImageIndex:
 
 def _hash(run: str | Path, card: Card) -> str:
     """The sha256 of a model's weights and of its preprocessing of images."""
-    weights = read_folder(model_folder(run)).get("weights.safetensors", b"")
+    weights = read_folder(model_folder(run)).get(WEIGHTS, b"")
     preprocessing = (card.shape, card.mean, card.std, card.input_size, card.interpolation)
     how = json.dumps([*preprocessing, card.reading.hashed()])
     return hashlib.sha256(weights + how.encode()).hexdigest()

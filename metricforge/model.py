@@ -13,15 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import ScalingItself
 from metricforge.data.model_inputs import Encodable, batches
-from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
+from metricforge.errors import DivergedError, PluginError, UsageError
 from metricforge.fetching import nothing_fetched
 from metricforge.model_card import FORMAT, Card, read_card, readme
 from metricforge.pairwise.unit_length import unit_rows
@@ -31,6 +29,8 @@ from metricforge.runtime.allocator import keep_large_blocks
 from metricforge.runtime.evaluation_mode import evaluating
 from metricforge.runtime.forks import without_lost_threads
 from metricforge.spec import Spec
+from metricforge.weights.matching import load_exactly
+from metricforge.weights.reading import WEIGHTS
 
 
 class EmbeddingModel(nn.Module):
@@ -156,7 +156,7 @@ class EmbeddingModel(nn.Module):
         """
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         files = {
-            "weights.safetensors": save_tensors(weights),
+            WEIGHTS: save_tensors(weights),
             "model.json": json.dumps(asdict(self.card) | {"format": FORMAT}, indent=1).encode(),
             "README.md": readme(self.card).encode(),
         }
@@ -224,7 +224,7 @@ def load(
             )
     with nothing_fetched(f"loading the model in {folder}"):
         model = build(registry or Registry.installed(), card, backbone, head)
-    load_weights(model, files.get("weights.safetensors", b""), folder)
+    load_exactly(model, files.get(WEIGHTS, b""), folder)
     runtime = Runtime.resolve(device)
     runtime.place(model)
     return model.eval()
@@ -234,31 +234,6 @@ def model_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder of a model: `model/` of a run's folder, or the folder itself."""
     inside = Path(folder) / "model"
     return inside if inside.is_dir() else Path(folder)
-
-
-def load_weights(module: nn.Module, content: bytes, source: Path) -> None:
-    """Load safetensors bytes into a module; ArtefactError names the keys or shapes that differ."""
-    try:
-        tensors = load_tensors(content)
-    except SafetensorError as error:
-        raise ArtefactError(f"the weights in {source} are no safetensors: {error}.") from error
-    for name, expected in module.state_dict().items():
-        actual = tensors.get(name, expected)
-        if _kind(actual) != _kind(expected):
-            raise ArtefactError(
-                f"the weights in {source} are of another network: '{name}' is {actual.dtype}, not "
-                f"{expected.dtype}."
-            )
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())
-        raise ArtefactError(f"the weights in {source} are of another network: {detail}") from error
-
-
-def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
-    """The kind of a tensor's numbers, which `load_state_dict` would cast silently."""
-    return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool
 
 
 def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:

@@ -319,6 +319,7 @@ class Registry:
             The complete spec.
         """
         factory = self.factory(kind, spec)
+        spec, common = self.without_common(kind, spec)
         full = complete(factory, spec, f"{kind} '{spec.name}'")
         inner = {
             name: str(self.complete(kind, Spec.parse(full.options[name])))
@@ -328,7 +329,29 @@ class Registry:
         if not spec.typed and len(self._matching(kind, spec.name)) > 1:
             # In a record it must differ from that of another distribution.
             full = replace(full, distribution=OWN)
-        return replace(full, options={**full.options, **inner})
+        return replace(full, options={**full.options, **inner, **common})
+
+    def without_common(self, kind: str, spec: Spec) -> tuple[Spec, dict[str, str]]:
+        """A spec without the options that the core itself takes for every component of its kind.
+
+        Args:
+            kind: E.g. "backbone", whose `weights` name a file to start from.
+            spec: The component and its options.
+
+        Returns:
+            The component's own spec, and the options of the core. A value that the component's own
+            option of the name can read is the component's: torchvision's have `weights=true`.
+        """
+        if not KINDS[kind].common.keys() & spec.options.keys():
+            return spec, {}
+        own = options_of(self.factory(kind, spec))
+        common = {
+            name: text
+            for name, text in spec.options.items()
+            if name in KINDS[kind].common and not (name in own and own[name].can_read(text))
+        }
+        kept = {name: text for name, text in spec.options.items() if name not in common}
+        return replace(spec, options=kept), common
 
     def _unknown(self, kind: str, spec: Spec) -> UsageError:
         for point in self.misplaced:

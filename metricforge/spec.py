@@ -122,6 +122,21 @@ class Option:
         """
         return _read(text, self.type)
 
+    def can_read(self, text: str) -> bool:
+        """Whether a text is a value of this option's type.
+
+        Args:
+            text: The value, as a spec has it.
+
+        Returns:
+            Whether :meth:`read` takes it.
+        """
+        try:
+            self.read(text)
+        except ValueError:
+            return False
+        return True
+
 
 def asks_of(factory: Factory) -> tuple[str, ...]:
     """The names of the ordinary parameters: what the factory requires of the core."""

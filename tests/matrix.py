@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import gettempdir
 
 ROOT = Path(__file__).parents[1]
-PLUGINS = ("example", "optuna", "timm", "xbm")
+PLUGINS = ("example", "optuna", "xbm")
 ENVIRONMENT = {"LANG": "C", "TZ": "Asia/Kathmandu"}
 # A network of its own, which has this machine alone; and no root, who may write anywhere.
 ALONE = (

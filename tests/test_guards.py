@@ -156,7 +156,7 @@ ROOMS = ("contracts", "errors", "fetching", "data", "evaluation", "pairwise", "t
 PUBLIC = ("metricforge", *(f"metricforge.{room}" for room in ROOMS))
 
 
-@pytest.mark.parametrize("name", ["example", "optuna", "timm", "xbm"])
+@pytest.mark.parametrize("name", ["example", "optuna", "xbm"])
 def test_our_own_distributions_use_public_names_only(name):
     """As docs/stability.md lists them; they are the models that others follow."""
     files = sorted((ROOT / "plugins" / name).glob("metricforge_*/*.py"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from metricforge.contracts.network import (
     Backbone,
     Head,
     Preprocessed,
+    Pretrainable,
     Pretrained,
     Rebuildable,
     ScalingItself,
@@ -49,6 +50,12 @@ values as optuna's trials do; `tell(chooser, score)` reports the score.
 """
 
 
+STARTING: Mapping[str, str] = {
+    "weights": "File of weights (safetensors, or torch.save of a state_dict) or run to start from."
+}
+"""The option of every backbone and head that names the weights to start from."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One group of components: its entry-point group and its contract.
@@ -59,6 +66,8 @@ class Kind:
         offers: Names of the ordinary parameters that a factory may have.
         required: The type of what the factory returns.
         optional: The types of further members that a component may have.
+        common: Options that every component of the kind has, since the core itself takes them, with
+            a sentence on each. A component's own option of the name takes the values of its type.
     """
 
     name: str
@@ -66,6 +75,7 @@ class Kind:
     offers: tuple[str, ...]
     required: type | None = None
     optional: tuple[type, ...] = ()
+    common: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def group(self) -> str:
@@ -103,13 +113,14 @@ KINDS: Mapping[str, Kind] = {
             Loss,
             (Accepting, Counting, WithMargin, Predicting, Stateful),
         ),
-        Kind("head", "heads", ("in_features", "dim", "build"), Head, (ScalingItself,)),
+        Kind("head", "heads", ("in_features", "dim", "build"), Head, (ScalingItself,), STARTING),
         Kind(
             "backbone",
             "backbones",
             ("in_channels", "image_size", "build"),
             Backbone,
-            (Preprocessed, Rebuildable, Pretrained),
+            (Preprocessed, Rebuildable, Pretrained, Pretrainable),
+            STARTING,
         ),
         Kind("dataset", "datasets", ("root", "build")),
         Kind(

@@ -85,3 +85,12 @@ class Pretrained(Protocol):
     """A backbone that may start from learned weights: its own features then are the baseline."""
 
     pretrained: bool
+    """Whether it does; the core sets it when it loads weights that the user names."""
+
+
+@runtime_checkable
+class Pretrainable(Protocol):
+    """A backbone whose published weights were trained with a certain mean and deviation."""
+
+    pretrained_preprocessing: Preprocessing
+    """Replaces `preprocessing` when the core loads weights from a file of the user's."""

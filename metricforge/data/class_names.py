@@ -123,5 +123,27 @@ def folded(name: str) -> str:
     return " ".join(_AS_FLOAT.sub("", plain).split())
 
 
+def seen_among(classes: Iterable[str], trained_on: Iterable[str]) -> tuple[str, ...]:
+    """The classes of a dataset that bear the names of classes of another, sorted.
+
+    A path also matches by its ends, or as the end of a training class: the number of folders around
+    the classes does not matter, nor do case, accents, leading zeros.
+    """
+    known = {folded(name) for name in trained_on}
+    ends = {end for name in known for end in _ends(name)}
+    return tuple(
+        sorted(
+            name for name in set(classes) if folded(name) in ends or known & {*_ends(folded(name))}
+        )
+    )
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path with ever fewer of its outermost folders: a/b/c, b/c, c."""
+    while path:
+        yield path
+        path = path.partition("/")[2]
+
+
 def _counted(counts: dict[str, int]) -> str:
     return f"{sum(counts.values()):,}, e.g. {next(iter(counts))!r}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.class_names import folded
+from metricforge.data.class_names import seen_among
 from metricforge.data.split import Split
 from metricforge.data.split_rules import PARTS
 from metricforge.errors import DataError, few, unknown
@@ -79,21 +79,12 @@ class Tested:
     def overlap_with(self, model: EmbeddingModel) -> tuple[str, ...]:
         """The classes whose names the model was trained or selected on.
 
-        In another dataset a path also matches by its ends, or as the end of a training class: the
-        number of folders around the classes does not matter, nor do case, accents, leading zeros.
+        In another dataset spellings may differ, see :func:`seen_among`.
         """
         trained_on = set(model.card.seen_classes)
         if self.split_hash:  # the run's own, whose names are exact
             return tuple(sorted(trained_on & set(self.classes)))
-        known = {folded(name) for name in trained_on}
-        ends = {end for name in known for end in _ends(name)}
-        return tuple(
-            sorted(
-                name
-                for name in set(self.classes)
-                if folded(name) in ends or known & {*_ends(folded(name))}
-            )
-        )
+        return seen_among(self.classes, trained_on)
 
 
 def _of_classes(dataset: Dataset, names: set[str]) -> Tensor:
@@ -117,13 +108,6 @@ def _changes(run: Run, dataset: Dataset, present: Sequence[str]) -> Iterator[str
         yield f"held-out classes that are gone: {len(lost):,} ({few(lost)})."
     if new := [name for name in present if name not in known]:
         yield f"new classes, which are not tested: {len(new):,} ({few(new)})."
-
-
-def _ends(path: str) -> Iterator[str]:
-    """A path with ever fewer of its outermost folders: a/b/c, b/c, c."""
-    while path:
-        yield path
-        path = path.partition("/")[2]
 
 
 def _part(dataset: Dataset, split: Split | None, part: str | None) -> tuple[str, Tensor]:

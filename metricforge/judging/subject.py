@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,11 @@ from torch import Tensor
 
 from metricforge.errors import ArtefactError, UsageError
 from metricforge.model import EmbeddingModel, build, load
+from metricforge.recipes.components import starting_parts
 from metricforge.recipes.recipe import CustomObject
+from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
+from metricforge.runs.environment import Environment
 from metricforge.runs.run import Run
 from metricforge.runtime import seed_torch
 from metricforge.scoring.baselines import before_training
@@ -52,8 +54,14 @@ def untrained_model(
     if isinstance(recipe.backbone, CustomObject) or isinstance(recipe.head, CustomObject):
         raise UsageError("a network of your own can't be built anew: leave out --untrained.")
     seed_torch(recipe.seed)
+    start = StartingWeights()
     # By the recipe: the card's backbone lacks the option for its initial weights.
-    card = replace(card, backbone=str(recipe.backbone), head=str(recipe.head))
-    bare = build(registry, card, None, None)
+    bare = build(registry, card, *starting_parts(recipe, registry, card.shape, start))
+    recorded = run.folder.read("env", Environment).get("weights", {})
+    if recorded != start.hashes:
+        raise ArtefactError(
+            f"the weights that {run.path} started from have changed since: put the file back, or "
+            "leave out --untrained."
+        )
     name, bare = before_training(bare, bare.state_dict(), is_custom=False)
     return name, bare.to(next(model.parameters()).device).eval()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from metricforge.contracts import InnerSpec, Pairs, Triplets
+from metricforge.contracts import KINDS, InnerSpec, Pairs, Triplets
 from metricforge.entry_points import COMMAND, SEARCH
 from metricforge.errors import MetricForgeError, PluginError
 from metricforge.registry import Entry, Registry, load
@@ -69,6 +69,8 @@ def describe(registry: Registry, kind: str, spec: Spec) -> Description:
     if further:
         # Under its parameter's name, which no option has; users may write any name.
         options |= {further.name: replace(further, name="NAME")}
+    for option, sentence in KINDS[kind].common.items():
+        options.setdefault(option, Option(option, str | None, None, sentence))
     full = Spec(spec.name, _required(options), spec.distribution)
     file, line = _source_of(factory)
     return Description(

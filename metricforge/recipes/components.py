@@ -27,6 +27,7 @@ from metricforge.model import EmbeddingModel, build
 from metricforge.model_card import Card
 from metricforge.plugin_errors import blame_of
 from metricforge.recipes.recipe import Component, Recipe
+from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
 
@@ -93,19 +94,20 @@ def make_protocol(registry: Registry, spec: Spec) -> EvaluationProtocol:
 
 
 def build_model(
-    recipe: Recipe, registry: Registry, dataset: Dataset, split: Split, images: Images
+    recipe: Recipe,
+    registry: Registry,
+    dataset: Dataset,
+    split: Split,
+    images: Images,
+    start: StartingWeights,
 ) -> EmbeddingModel:
-    """The untrained model of a recipe, drawn from torch's generator in its current state."""
-    channels, height, width = images.shape
-    offers = {"in_channels": channels, "image_size": (height, width)}
-    backbone = component(registry, "backbone", recipe.backbone, offers)
-    features = getattr(backbone, "out_features", None)
-    if not isinstance(backbone, nn.Module) or not isinstance(features, int):
-        raise PluginError(
-            f"backbone '{recipe.backbone}' must be an nn.Module with an int out_features."
-        )
-    head = component(registry, "head", recipe.head, {"in_features": features, "dim": recipe.dim})
-    preprocessing = preprocessing_of(backbone, str(recipe.backbone))
+    """The model of a recipe before training, drawn from torch's generator in its current state.
+
+    Weights that the recipe names are loaded, and recorded in `start`.
+    """
+    backbone, head = starting_parts(recipe, registry, images.shape, start)
+    start.refuse_seen(split.classes("test", dataset))
+    preprocessing = start.preprocessing(backbone, preprocessing_of(backbone, str(recipe.backbone)))
     mean, std = _normalization(preprocessing, images, split.train)
     card = Card(
         # A saved model has the weights: it must be built again without fetching them.
@@ -123,12 +125,33 @@ def build_model(
         interpolation=preprocessing.interpolation,
         reading=dataset.reading,
         trained_on=dataset.name,
-        seen_classes=_training_classes(split, dataset),
+        seen_classes=tuple(dict.fromkeys(_training_classes(split, dataset) + start.seen_classes)),
         split=split.hash,
     )
     model = build(registry, card, backbone, head)
     _try_out(model, images, split.train, recipe)
     return model
+
+
+def starting_parts(
+    recipe: Recipe, registry: Registry, shape: tuple[int, int, int], start: StartingWeights
+) -> tuple[nn.Module, nn.Module]:
+    """The backbone and the head of a recipe for images of a shape, with the weights it names."""
+    chosen, source = without_weights(registry, "backbone", recipe.backbone)
+    offers: dict[str, Any] = {"in_channels": shape[0], "image_size": shape[1:]}
+    backbone = component(registry, "backbone", chosen, offers)
+    features = getattr(backbone, "out_features", None)
+    if not isinstance(backbone, nn.Module) or not isinstance(features, int):
+        raise PluginError(
+            f"backbone '{recipe.backbone}' must be an nn.Module with an int out_features."
+        )
+    chosen_head, source_of_head = without_weights(registry, "head", recipe.head)
+    head = component(registry, "head", chosen_head, {"in_features": features, "dim": recipe.dim})
+    if source:
+        start.load("backbone", backbone, source, str(chosen))
+    if source_of_head:
+        start.load("head", head, source_of_head, str(chosen_head))
+    return backbone, head
 
 
 def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
@@ -145,8 +168,12 @@ def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
 
 
 def _recorded(registry: Registry, kind: str, chosen: Component) -> str:
-    """The record of a component in a model's card: its spec with all defaults, or the object."""
-    return str(registry.complete(kind, chosen) if isinstance(chosen, Spec) else chosen)
+    """The record of a component in a model's card: its spec with all defaults, or the object.
+
+    A saved model has the weights, so the card does not name those that it started from.
+    """
+    own, _ = without_weights(registry, kind, chosen)
+    return str(registry.complete(kind, own) if isinstance(own, Spec) else own)
 
 
 def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recipe) -> None:

@@ -39,6 +39,7 @@ from metricforge.recipes.defaults import (
     usual_augmentations,
 )
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
+from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
@@ -57,7 +58,8 @@ REHEARSED_IMAGES = 5_000
 class Assembly:
     """A recipe with everything resolved and built, ready to train.
 
-    `initial` are its weights; `defaults` lists in a line the defaults that suit these images.
+    `initial` are its weights; `defaults` lists in a line the defaults that suit these images;
+    `weights` has the sha256 of those that a part starts from, by part.
     """
 
     recipe: Recipe
@@ -71,6 +73,7 @@ class Assembly:
     runtime: Runtime
     defaults: str
     notes: tuple[str, ...]
+    weights: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         check_miner(sampler, getattr(sampler, "miner", None))
     recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
     seed_torch(recipe.seed)
-    model = build_model(recipe, registry, source.dataset, source.split, source.images)
+    start = StartingWeights()
+    model = build_model(recipe, registry, source.dataset, source.split, source.images, start)
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _to_device(model, loss, runtime)
     schedule = component(registry, "schedule", recipe.schedule, {})
@@ -160,9 +164,11 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
             *source.dataset.notes,
             *source.dataset.warnings,
             *left_out(source.split, source.dataset),
+            *start.notes,
             *_notes(setup, runtime, recipe.freeze),
             *selection.notes,
         ),
+        weights=start.hashes,
     )
 
 

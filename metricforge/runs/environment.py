@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypedDict
 
@@ -30,10 +31,16 @@ class Environment(TypedDict, total=False):
     threads: int
     versions: dict[str, str]
     components: dict[str, str]
+    weights: dict[str, str]
 
 
-def environment(runtime: Runtime, components: dict[str, str]) -> dict[str, Any]:
-    """Versions, platform, device and ranks, and whose the components are, for env.json."""
+def environment(
+    runtime: Runtime, components: Mapping[str, str], weights: Mapping[str, str]
+) -> dict[str, Any]:
+    """Versions, platform, device and ranks, for env.json.
+
+    Also whose the components are, and the sha256 of the weights that a part starts from.
+    """
     device = runtime.device
     return {
         "command": sys.argv,
@@ -44,7 +51,8 @@ def environment(runtime: Runtime, components: dict[str, str]) -> dict[str, Any]:
         "ranks": runtime.ranks.count,
         "threads": torch.get_num_threads(),
         "versions": {name: version_of(name) for name in RECORDED_VERSIONS},
-        "components": components,
+        "components": dict(components),
+        "weights": dict(weights),
     }
 
 

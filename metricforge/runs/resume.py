@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metricforge.errors import DataError, ResourceError, UsageError
+from metricforge.errors import ArtefactError, DataError, ResourceError, UsageError
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import completed
 from metricforge.recipes.provenance import refuse_if_gone
@@ -67,6 +67,13 @@ def _resumed(
         raise DataError(
             f"the dataset {recipe.dataset} is not the one that {folder.path} was begun "
             "with: images or labels have changed; start a new run."
+        )
+    recorded = folder.read("env", Environment).get("weights", {})
+    if changed := [part for part in recorded if recorded[part] != assembly.weights.get(part)]:
+        raise ArtefactError(
+            f"the weights that the {changed[0]} of {folder.path} starts from have changed since it "
+            "was begun; the row of the network before training would be of others. Put the file "
+            "back, or start a new run."
         )
     state = _restore(assembly, folder, listener or Listener())
     recorder = None

@@ -93,7 +93,7 @@ def run_recipe(
         return train_and_test(assembly, RunFolder(path), TrainState(), None)
     with RunFolder.created(path, overwrite) as folder:
         owners = origins(assembly.recipe, registry)
-        folder.write("env", environment(assembly.runtime, owners))
+        folder.write("env", environment(assembly.runtime, owners, assembly.weights))
         split = assembly.split.to_json(assembly.dataset)
         folder.write("split", split | {"dataset_fingerprint": assembly.fingerprint})
         hooks = Hooks.of(recipe.hooks, registry, folder, 0)

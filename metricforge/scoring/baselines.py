@@ -35,9 +35,12 @@ def before_training(
     Pretrained weights are judged by the backbone's own features, compared by their cosine: an
     untrained head would make them look worse than they are. A backbone declares such weights by
     `pretrained`; one that is a Python object of the user's (`is_custom`) may have them undeclared.
+    A head that starts from another run's is judged with its backbone.
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
+    if getattr(model.head, "pretrained", False) is True:
+        return PRETRAINED, bare
     if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
         return PRETRAINED, without_head(bare)
     if is_custom:

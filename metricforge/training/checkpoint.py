@@ -22,10 +22,10 @@ from metricforge.contracts import Stateful
 from metricforge.decoding import Versioned, parsed, refuse_unknown, typed
 from metricforge.enforcement import check_state
 from metricforge.errors import ArtefactError
-from metricforge.model import load_weights
 from metricforge.plugin_errors import blaming, broken, name_of
 from metricforge.training.records import EpochSums
 from metricforge.training.setup import TrainingSetup, TrainState
+from metricforge.weights.matching import load_exactly
 
 FORMAT = 2
 
@@ -124,7 +124,7 @@ class Checkpoints:
     def restore_best(self, setup: TrainingSetup) -> None:
         """Load the best epoch's weights into the model of `setup`, the averaged ones if any."""
         content = read_folder(self.best)
-        load_weights(setup.model, content.get("model.safetensors", b""), self.best)
+        load_exactly(setup.model, content.get("model.safetensors", b""), self.best)
 
 
 def restore(folder: Path, setup: TrainingSetup) -> TrainState:
@@ -142,9 +142,9 @@ def restore(folder: Path, setup: TrainingSetup) -> TrainState:
             setup.scaler.load_state_dict(scaler)
     except (KeyError, IndexError, ValueError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is not a whole checkpoint ({error}).") from error
-    load_weights(setup.model, files.get("model.safetensors", b""), folder)
+    load_exactly(setup.model, files.get("model.safetensors", b""), folder)
     if setup.average is not None:
-        load_weights(setup.average, files.get("average.safetensors", b""), folder)
+        load_exactly(setup.average, files.get("average.safetensors", b""), folder)
     for name, component in _stateful(setup):
         _load_state(component, files.get(f"{name}.safetensors", b""), folder)
     return saved.position
@@ -218,7 +218,7 @@ def _state_of(component: Any) -> bytes:
 
 def _load_state(component: Any, content: bytes, folder: Path) -> None:
     if isinstance(component, nn.Module):
-        load_weights(component, content, folder)
+        load_exactly(component, content, folder)
         return
     try:
         state = load_tensors(content)

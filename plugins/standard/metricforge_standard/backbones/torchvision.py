@@ -35,6 +35,7 @@ class Trunk(nn.Module):
         self.out_features = last.in_features
         self.pretrained = pretrained
         self.preprocessing = IMAGENET if pretrained else Preprocessing()
+        self.pretrained_preprocessing = IMAGENET
         self.rebuild = rebuild
 
     def forward(self, images: Tensor) -> Tensor:

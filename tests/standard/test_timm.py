@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
-from metricforge_timm import Timm
+from metricforge_standard.backbones.timm import Timm
 
 import metricforge
 from metricforge.atomic_files import read_folder, write_folder
@@ -175,7 +175,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(
 
 def test_it_is_listed_without_loading_timm() -> None:
     done = run("plugins", "list", "backbone")
-    assert "metricforge-timm 0.1.0" in done.stdout
+    assert "metricforge 0.1.0" in done.stdout
     assert Timm.__doc__ is not None
     assert Timm.__doc__.partition("\n")[0] in done.stdout
 

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from metricforge.contracts import Preprocessing
 from metricforge.errors import ResourceError, UsageError, unknown
 from metricforge.fetching import refuse_fetching
-
-METRICFORGE_API = 1
+from metricforge_standard.backbones._extras import imported
 
 
 class Timm(nn.Module):
     """Any of timm's image networks without its last layer, by its name there.
 
     Images [B, C, H, W] to features [B, F]. With `pretrained` the core normalises images as they
-    were in the training of the weights.
+    were in the training of the weights. Requires the package: metricforge[photos].
 
     Args:
         in_channels: C, the channels of an image.
@@ -53,6 +52,7 @@ class Timm(nn.Module):
         self.network = _network(model, pretrained, options)
         self.pretrained = pretrained
         self.preprocessing = _preprocessing(self.network, pretrained, size)
+        self.pretrained_preprocessing = _preprocessing(self.network, True, size)
         self.out_features = _features(self.network, model, in_channels, self.preprocessing)
         # A saved model has its own weights. The names and numbers need no quotes.
         self.rebuild = f"timm:model={model},pretrained=false,size={_written(size)}"
@@ -63,8 +63,7 @@ class Timm(nn.Module):
 
 
 def _check(model: str, pretrained: bool, size: int | None, drop_path: float) -> None:
-    import timm
-
+    timm = imported("timm", "the backbone timm")
     names = timm.list_pretrained() if "." in model else timm.list_models()
     if model not in names:
         raise unknown("timm model", model, names)

@@ -1,0 +1,84 @@
+"""The weights that a recipe's backbone and head start from, where it names a file or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from metricforge.contracts import Preprocessing, Pretrainable
+from metricforge.data.class_names import seen_among
+from metricforge.errors import DataError, few
+from metricforge.recipes.recipe import Component
+from metricforge.registry import Registry
+from metricforge.spec import Spec
+from metricforge.weights.matching import start_from
+from metricforge.weights.reading import Weights, read_weights
+
+
+@dataclass
+class StartingWeights:
+    """The weights that were loaded into parts of a network, by part.
+
+    Args:
+        loaded: Weights by "backbone" or "head".
+        notes: What was loaded, and what of a file was not.
+    """
+
+    loaded: dict[str, Weights] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of the weights by part."""
+        return {part: weights.sha256 for part, weights in self.loaded.items()}
+
+    @property
+    def seen_classes(self) -> tuple[str, ...]:
+        """The classes that the runs they are from were trained or selected on."""
+        cards = [weights.card for weights in self.loaded.values() if weights.card]
+        return tuple(dict.fromkeys(name for card in cards for name in card.seen_classes))
+
+    def load(self, part: str, module: nn.Module, source: str, name: str) -> None:
+        """Load a file or a run into a part of the network.
+
+        Args:
+            part: "backbone" or "head".
+            module: The part.
+            source: The file or run.
+            name: The component's name, for notes and errors.
+        """
+        weights = read_weights(source).of_part(part)
+        self.notes += start_from(module, weights, f"{part} {name}")
+        self.loaded[part] = weights
+        setattr(module, "pretrained", True)  # noqa: B010 - a member that torch has no type for
+
+    def preprocessing(self, backbone: nn.Module, own: Preprocessing) -> Preprocessing:
+        """The preprocessing of a backbone that starts from these weights; `own` without any."""
+        if "backbone" not in self.loaded:
+            return own
+        if card := self.loaded["backbone"].card:
+            return Preprocessing(own.size, card.mean, card.std, card.interpolation)
+        return backbone.pretrained_preprocessing if isinstance(backbone, Pretrainable) else own
+
+    def refuse_seen(self, tested: Sequence[str]) -> None:
+        """DataError if a run that the weights are from has seen classes that are held out now."""
+        if seen := seen_among(tested, self.seen_classes):
+            sources = few(sorted({w.source for w in self.loaded.values() if w.card}))
+            raise DataError(
+                f"{sources} was trained or selected on {len(seen)} of the classes that this split "
+                f"holds out: {few(seen, 8)}; they can't test it. Take its split, --split "
+                "saved:path=RUN/split.json; if they are other things, name the file of weights, "
+                "weights=RUN/model/weights.safetensors."
+            )
+
+
+def without_weights(
+    registry: Registry, kind: str, chosen: Component
+) -> tuple[Component, str | None]:
+    """A backbone or head without the option `weights`, and the file or run that it names."""
+    if not isinstance(chosen, Spec):
+        return chosen, None
+    own, common = registry.without_common(kind, chosen)
+    return own, common.get("weights")

@@ -1,0 +1,1 @@
+"""Weights that were saved elsewhere, and networks that start from them."""
