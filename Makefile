@@ -45,6 +45,8 @@ $(BIN)/python:
 
 .venv/installed-test: pyproject.toml $(PLUGINS:%=%/pyproject.toml) $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]' $(PLUGINS:%=--editable ./%)
+	# A distribution of earlier versions, whose backbone metricforge itself has now.
+	$(BIN)/python -m pip uninstall --quiet --yes metricforge-timm 2>/dev/null
 	touch $@ .venv/installed
 
 clean:
