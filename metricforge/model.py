@@ -56,15 +56,15 @@ class EmbeddingModel(nn.Module):
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images.
+        """Embed images, or what the backbone has made of them.
 
         Args:
-            images: uint8 [B, C, H, W].
+            images: uint8 [B, C, H, W], or features [B, F] of the backbone.
 
         Returns:
             float32 [B, D].
         """
-        embedding: Tensor = self.head(self.features(images))
+        embedding: Tensor = self.head(images if images.ndim == 2 else self.features(images))
         if embedding.dtype != torch.float64:
             embedding = embedding.float()
         return unit_rows(embedding) if self.unit_length else embedding
@@ -81,6 +81,24 @@ class EmbeddingModel(nn.Module):
         normalised = (self._resized(images.float()) / 255 - self.mean) / self.std
         features: Tensor = self.backbone(normalised)
         return features
+
+    @property
+    def width(self) -> int:
+        """F, the number of features of the backbone."""
+        return int(self.backbone.out_features)  # type: ignore[arg-type]
+
+    def features_of(self, images: Tensor, runtime: Runtime) -> Tensor:
+        """The features of a batch, in evaluation mode and without gradient.
+
+        Args:
+            images: uint8 [B, C, H, W].
+            runtime: Device and precision.
+
+        Returns:
+            float32 [B, F] on the CPU.
+        """
+        with evaluating(self), torch.inference_mode(), runtime.autocast():
+            return self.features(runtime.prepare(images)).float().cpu()
 
     def _resized(self, images: Tensor) -> Tensor:
         size, mode = self.card.input_size, self.card.interpolation

@@ -35,6 +35,7 @@ LAYERS = (
         "data",
         "model",
         "model_card",
+        "weights",
         "runtime",
         "pairwise",
         "plugin_errors",

@@ -40,6 +40,7 @@ from metricforge.contracts.miner import LeavingChoice, Miner
 from metricforge.contracts.network import (
     Backbone,
     Head,
+    Initializing,
     Preprocessed,
     Preprocessing,
     Pretrainable,
@@ -92,6 +93,7 @@ __all__ = [
     "EvaluationProtocol",
     "Head",
     "Hook",
+    "Initializing",
     "InnerSpec",
     "Kind",
     "Labelled",

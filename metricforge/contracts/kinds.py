@@ -15,6 +15,7 @@ from metricforge.contracts.miner import LeavingChoice, Miner
 from metricforge.contracts.network import (
     Backbone,
     Head,
+    Initializing,
     Preprocessed,
     Pretrainable,
     Pretrained,
@@ -113,7 +114,14 @@ KINDS: Mapping[str, Kind] = {
             Loss,
             (Accepting, Counting, WithMargin, Predicting, Stateful),
         ),
-        Kind("head", "heads", ("in_features", "dim", "build"), Head, (ScalingItself,), STARTING),
+        Kind(
+            "head",
+            "heads",
+            ("in_features", "dim", "build"),
+            Head,
+            (ScalingItself, Initializing),
+            STARTING,
+        ),
         Kind(
             "backbone",
             "backbones",

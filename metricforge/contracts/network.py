@@ -47,6 +47,21 @@ class ScalingItself(Protocol):
     unit_length: bool
 
 
+@runtime_checkable
+class Initializing(Protocol):
+    """A head whose first weights depend on the features of the training images."""
+
+    wants_features: bool
+    """Whether the core is to call `initialize`."""
+
+    def initialize(self, features: Tensor) -> None:
+        """Set the first weights; called once, before training.
+
+        Args:
+            features: float32 [M, F] on the CPU, of training images without augmentation.
+        """
+
+
 class Backbone(Protocol):
     """An `nn.Module` from images to features."""
 

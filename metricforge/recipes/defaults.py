@@ -17,6 +17,7 @@ from metricforge.plugin_errors import name_of
 from metricforge.recipes.recipe import Component, CustomObject, Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Spec
+from metricforge.training.optimizer import read_rates
 
 # Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
 OF_DRAWINGS, OF_PHOTOGRAPHS = 50_000, 100_000
@@ -64,10 +65,23 @@ def of_photographs(source: Dataset, images: Images, split: Split) -> bool:
 
 
 def usual_augmentations(recipe: Recipe, photographs: bool) -> tuple[Component, ...]:
-    """The augmentations of a recipe, by default those that suit the data."""
+    """The augmentations of a recipe, by default those that suit the data.
+
+    None where the backbone is frozen throughout and no views are set: each image then is embedded
+    once, as it is.
+    """
     if recipe.augment is not None:
         return recipe.augment
+    if recipe.views is None and frozen_throughout(recipe):
+        return ()
     return CROP_AND_FLIP if photographs else ()
+
+
+def frozen_throughout(recipe: Recipe) -> bool:
+    """Whether the backbone of a recipe never learns."""
+    if read_rates(recipe.rates)["backbone"] == 0:
+        return True
+    return recipe.epochs is not None and recipe.freeze >= recipe.epochs
 
 
 def in_a_line(

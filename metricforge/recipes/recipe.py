@@ -142,6 +142,10 @@ class Recipe:
         None, "Random changes of the training images, in order. Repeatable; none for none.", DATA,
         usual="crop and flip for photographs", kind="augmentation",
     )  # fmt: skip
+    views: int | None = option(
+        None, "Augmented views of each image that a frozen backbone embeds, once each; the epochs "
+        "take them in turn.", DATA, usual="the images as they are", least=1,
+    )  # fmt: skip
     hooks: tuple[Component, ...] = option(
         (), "Hook to run during training, e.g. tensorboard. Repeatable.", RUN, kind="hook",
         flag="hook", aside=True,
@@ -235,6 +239,10 @@ class Recipe:
     data_root: str = option(
         "data", "Where datasets lie or are downloaded to.", DATA, metavar="DIR", aside=True,
         envvar="METRICFORGE_DATA",
+    )  # fmt: skip
+    feature_cache: str | None = option(
+        None, "Folder that keeps the features of frozen backbones for later runs, or none.", DATA,
+        usual="~/.cache/metricforge", metavar="DIR", aside=True, envvar="METRICFORGE_CACHE",
     )  # fmt: skip
     test: bool = option(
         True, "Evaluate the test classes at the end, or leave them closed.", JUDGING

@@ -27,6 +27,9 @@ class Listener:
     def say(self, sentence: str) -> None:
         """Receive a message for the user."""
 
+    def embedded(self, done: int, total: int) -> None:
+        """Receive how many of the training images a frozen backbone has embedded."""
+
     def record(self, record: Record, epochs: int) -> None:
         """Receive the record of a step or an epoch, of so many epochs."""
 
@@ -77,6 +80,10 @@ class ProgressLine(_Line, Listener):
         self._console.print(
             f"[dim]note:[/dim] {message}" if self._live else message, soft_wrap=True
         )
+
+    def embedded(self, done: int, total: int) -> None:
+        if self._live:
+            self._draw(f"features {done:,}/{total:,}", done / max(total, 1))
 
     def record(self, record: Record, epochs: int) -> None:
         if isinstance(record, EpochRecord):

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from metricforge.contracts import (
     Dataset,
     EvaluationProtocol,
+    Initializing,
     Parameters,
     Reducing,
     Schedule,
@@ -33,11 +34,13 @@ from metricforge.recipes.defaults import (
     completed,
     default_loss,
     fitting_losses,
+    frozen_throughout,
     in_a_line,
     of_photographs,
     suited,
     usual_augmentations,
 )
+from metricforge.recipes.feature_cache import feature_cache
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
@@ -46,12 +49,15 @@ from metricforge.runtime.normalization import norms, share_statistics
 from metricforge.scoring.apply import labelled_part, rehearse
 from metricforge.scoring.measure import ERRORS
 from metricforge.scoring.validation import Selection
+from metricforge.training.augmentation import Chain
 from metricforge.training.ema import averaged
+from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.mining import margin_of
 from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
 from metricforge.training.setup import TrainingSetup
 
 REHEARSED_IMAGES = 5_000
+SAMPLED_FOR_HEAD = 5_000
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,14 @@ class Assembly:
     """A recipe with everything resolved and built, ready to train.
 
     `initial` are its weights; `defaults` lists in a line the defaults that suit these images;
+    `inputs` are what the model is tested on, the images or the features of a frozen backbone;
     `weights` has the sha256 of those that a part starts from, by part.
     """
 
     recipe: Recipe
     dataset: Dataset
     images: Images
+    inputs: Images
     fingerprint: str
     split: Split
     setup: TrainingSetup
@@ -113,8 +121,12 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     model = build_model(recipe, registry, source.dataset, source.split, source.images, start)
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _to_device(model, loss, runtime)
+    augmentation = chained(steps, recipe.seed, source.images, source.split.train)
+    features = _frozen_features(recipe, registry, source, model, augmentation, runtime)
+    _initialize_head(recipe, registry, source, model, features, runtime)
     schedule = component(registry, "schedule", recipe.schedule, {})
-    selection = _selection(recipe, registry, source, runtime, schedule)
+    inputs = features or source.images
+    selection = _selection(recipe, registry, source, inputs, runtime, schedule)
     selection.rehearse()
     _rehearse(protocols, source)
     setup = TrainingSetup(
@@ -122,7 +134,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         loss=loss,
         sampler=sampler,
         miner=miner,
-        images=Oriented(source.images, recipe.orientations or 1),
+        images=features or Oriented(source.images, recipe.orientations or 1),
         train=train,
         labels=labels,
         optimizer=make_optimizer(_optimizer(recipe, registry), parts_of(model, loss), rates),
@@ -136,7 +148,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         # A miner that the user names is that of every step.
         miner_at=sampler.miner_at if isinstance(sampler, Scheduled) and not recipe.miner else None,
         replaced=bool(recipe.miner),
-        augment=chained(steps, recipe.seed, source.images, source.split.train),
+        augment=None if features else augmentation,
         accumulate=recipe.accumulate,
         clip=recipe.clip,
         average=None if recipe.ema is None else averaged(model, recipe.ema),
@@ -153,6 +165,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         recipe=completed(recipe, registry),
         dataset=source.dataset,
         images=source.images,
+        inputs=inputs,
         fingerprint=fingerprint(source.dataset),
         split=source.split,
         setup=setup,
@@ -236,7 +249,12 @@ def _optimizer(recipe: Recipe, registry: Registry) -> Callable[[Parameters], Opt
 
 
 def _selection(
-    recipe: Recipe, registry: Registry, source: _Source, runtime: Runtime, schedule: Schedule
+    recipe: Recipe,
+    registry: Registry,
+    source: _Source,
+    inputs: Images,
+    runtime: Runtime,
+    schedule: Schedule,
 ) -> Selection:
     protocol = make_protocol(registry, recipe.validation)
     reduces = isinstance(schedule, Reducing)
@@ -244,11 +262,57 @@ def _selection(
         f"the schedule {recipe.schedule}" if reduces else "patience" if recipe.patience else ""
     )
     dataset, split, views = source.dataset, source.split, recipe.orientations or 1
-    selection = Selection.of(protocol, recipe.select, dataset, split, source.images, runtime, views)
+    selection = Selection.of(protocol, recipe.select, dataset, split, inputs, runtime, views)
     if needed_by and not len(selection.indices):
         count = len(dataset.labels[split.validation].unique())
         raise UsageError(f"{needed_by} needs two validation classes, and this split has {count}.")
     return selection
+
+
+def _frozen_features(
+    recipe: Recipe,
+    registry: Registry,
+    source: _Source,
+    model: EmbeddingModel,
+    augmentation: Chain | None,
+    runtime: Runtime,
+) -> FrozenFeatures | None:
+    """The features of a backbone that never learns, which embeds each image once.
+
+    None if it learns, or if each epoch shows other images: augmented ones without a number of
+    `views`, or turned ones.
+    """
+    if recipe.views is not None and not (frozen_throughout(recipe) and augmentation):
+        raise UsageError(
+            "views are of a frozen backbone and augmented images: add --rates backbone=0, and "
+            "--augment if the images are no photographs."
+        )
+    turned = recipe.orientations not in (None, 1)
+    if turned or not frozen_throughout(recipe) or (augmentation and recipe.views is None):
+        return None
+    cache = feature_cache(recipe, registry, source.dataset, model, runtime)
+    return FrozenFeatures(model, source.images, runtime, recipe.views or 1, augmentation, cache)
+
+
+def _initialize_head(
+    recipe: Recipe,
+    registry: Registry,
+    source: _Source,
+    model: EmbeddingModel,
+    frozen: FrozenFeatures | None,
+    runtime: Runtime,
+) -> None:
+    """Set the first weights of a head that depend on the features of the training images."""
+    head = model.head
+    if not isinstance(head, Initializing) or not head.wants_features:
+        return
+    if frozen is None:
+        cache = feature_cache(recipe, registry, source.dataset, model, runtime)
+        frozen = FrozenFeatures(model, source.images, runtime, cache=cache)
+    train = source.split.train
+    features = frozen.take(train[:: -(-len(train) // SAMPLED_FOR_HEAD)]).cpu()
+    with blaming(head):
+        head.initialize(features)
 
 
 def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ...]:

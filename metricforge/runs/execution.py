@@ -20,6 +20,7 @@ from metricforge.runs.signals import Interruption, exit_code
 from metricforge.scoring.apply import wants_validation
 from metricforge.scoring.baselines import PIXELS, TRAINED, before_training, pixels
 from metricforge.scoring.measure import Embedded, Measured, measure
+from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.loop import embed_images, fit
 from metricforge.training.setup import TrainState
 
@@ -29,6 +30,7 @@ def train_and_test(
 ) -> Run:
     """Train from `state` on, test and record; ranks without one write nothing."""
     setup, ranks = assembly.setup, assembly.runtime.ranks
+    _embed_once(assembly, recorder)
     with Interruption() as interruption, ending(recorder):
         for record in fit(setup, state, assembly.runtime):
             if recorder is not None:
@@ -59,6 +61,16 @@ def train_and_test(
     return Run(folder)
 
 
+def _embed_once(assembly: Assembly, recorder: Recorder | None) -> None:
+    """Compute the features of a frozen backbone that training and validation take."""
+    features = assembly.setup.images
+    if not isinstance(features, FrozenFeatures):
+        return
+    done = recorder.embedding(len(assembly.split.train)) if recorder else None
+    features.compute_views(assembly.split.train, done)
+    features.compute(assembly.split.validation)
+
+
 def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
     """Load the best epoch's weights into the model that is tested and saved."""
     # They exist once the first rank has reached this line.
@@ -77,7 +89,7 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
 
     def embedded(indices: Tensor) -> Embedded:
         rows = {
-            name: embed_images(model, assembly.images, indices, assembly.runtime)
+            name: embed_images(model, assembly.inputs, indices, assembly.runtime)
             for name, model in models.items()
         }
         return Embedded({**rows, PIXELS: pixels(assembly.images, indices)}, indices)

@@ -30,7 +30,7 @@ def train_sample(assembly: Assembly) -> Rows:
     # Sorted by class before it is thinned: a stride could miss whole classes that alternate.
     train = split.train[torch.argsort(dataset.labels[split.train], stable=True)]
     train = train[:: max(1, len(train) // 5_000)]
-    return embed_images(assembly.setup.model, assembly.images, train, assembly.runtime), train
+    return embed_images(assembly.setup.model, assembly.inputs, train, assembly.runtime), train
 
 
 def draw_plots(

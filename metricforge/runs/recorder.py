@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from metricforge.errors import Interrupted, MetricForgeError, ResourceError
@@ -41,6 +41,18 @@ class Recorder:
     def log(self, sentence: str) -> None:
         """Log a message without printing it."""
         self._folder.log(sentence)
+
+    def embedding(self, images: int) -> Callable[[int], object]:
+        """What is called with the number of images of each batch that a frozen backbone embeds."""
+        total = images * (self._assembly.recipe.views or 1)
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self._listener.embedded(done, total)
+
+        return count
 
     def keep(self, record: Record, state: TrainState) -> None:
         """Write a record, and save a checkpoint if one is due."""

@@ -58,7 +58,9 @@ class Runtime:
         return model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload, no-any-return]
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] on the device and in the memory layout."""
+        """Images [B, C, H, W] on the device and in the memory layout; also features [B, F]."""
+        if images.ndim == 2:
+            return images.to(self.device, non_blocking=True)
         return images.to(self.device, non_blocking=True, memory_format=self._layout)
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -39,7 +39,7 @@ def before_training(
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
-    if getattr(model.head, "pretrained", False) is True:
+    if isinstance(model.head, Pretrained) and model.head.pretrained is True:
         return PRETRAINED, bare
     if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
         return PRETRAINED, without_head(bare)

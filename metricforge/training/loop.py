@@ -45,7 +45,7 @@ def _epoch(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> Iterato
     remaining = _steps(setup, _batches(setup, state, runtime))[state.step :]
     _prepare(setup, state.epoch)
     began = time.perf_counter()
-    for parts in _with_images(setup, remaining, runtime):
+    for parts in _with_images(setup, remaining, state.epoch, runtime):
         # The checkpoint may be that of the last step.
         if setup.exhausted(state):
             return
@@ -92,12 +92,12 @@ def _count(setup: TrainingSetup, state: TrainState) -> int:
 
 
 def _with_images(
-    setup: TrainingSetup, steps: list[list[Tensor]], runtime: Runtime
+    setup: TrainingSetup, steps: list[list[Tensor]], epoch: int, runtime: Runtime
 ) -> Iterator[list[Part]]:
     """The parts of each step; their images are read while the network processes those before."""
     chunks = [[chunks_of(batch, runtime) for batch in step] for step in steps]
     indices = (setup.train[chunk] for step in chunks for batch in step for chunk in batch)
-    images = read_ahead(setup.images, indices)
+    images = read_ahead(setup.shown(epoch), indices)
     for step, parts in zip(steps, chunks, strict=True):
         yield [
             Part(batch, [next(images) for _ in part])

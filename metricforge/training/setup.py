@@ -19,6 +19,7 @@ from metricforge.decoding import Count
 from metricforge.enforcement import factor_of, patience_of, reduced_by
 from metricforge.model import EmbeddingModel
 from metricforge.training.augmentation import Chain
+from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.records import EpochSums
 
 Scores = Mapping[str, float]
@@ -92,6 +93,11 @@ class TrainingSetup:
     def judged(self) -> EmbeddingModel:
         """The model that is validated: the averaged one, if there is one."""
         return self.model if self.average is None else cast(EmbeddingModel, self.average.module)
+
+    def shown(self, epoch: int) -> Images:
+        """The images that an epoch trains on."""
+        images = self.images
+        return images.in_epoch(epoch) if isinstance(images, FrozenFeatures) else images
 
     def spent(self, state: TrainState, steps: int, more: int = 0) -> float:
         """The fraction of the budget that is spent, 0 to 1, in an epoch of so many `steps`.

@@ -222,6 +222,7 @@ NEEDS = {
     "npz": "a file",
     "pml.RankedListLoss": "numbers for its required options",
     "folder": "a folder",
+    "timm": "a name of timm's",
     "csv": "a file",
     "grouped": "a dataset with groups",
     "schedule": "stages",
