@@ -18,6 +18,7 @@ OFFLINE = Path(__file__).parent / "tests" / "offline"
 # Nothing here is large enough for two threads, which wait for each other on busy cores.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+os.environ["METRICFORGE_CACHE"] = "none"  # nothing is written to the user's own
 
 # The same examples each time, however long each takes.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metricforge.contracts import Estimate as Estimate
     from metricforge.data.embedding_files import Labels as Labels
     from metricforge.errors import MetricForgeError as MetricForgeError
+    from metricforge.judging.baseline import Baseline as Baseline
+    from metricforge.judging.baseline import baseline as baseline
     from metricforge.judging.compare import Comparison as Comparison
     from metricforge.judging.compare import compare as compare
     from metricforge.judging.evaluate import Evaluation as Evaluation
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Baseline": "metricforge.judging.baseline",
     "Comparison": "metricforge.judging.compare",
     "Dataset": "metricforge.contracts",
     "EmbeddingModel": "metricforge.model",
@@ -45,6 +48,7 @@ _HOMES = {
     "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
     "Spec": "metricforge.spec",
+    "baseline": "metricforge.judging.baseline",
     "compare": "metricforge.judging.compare",
     "evaluate": "metricforge.judging.evaluate",
     "load": "metricforge.model",
@@ -53,6 +57,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Baseline",
     "Comparison",
     "Dataset",
     "EmbeddingModel",
@@ -65,6 +70,7 @@ __all__ = [
     "Run",
     "Spec",
     "__version__",
+    "baseline",
     "compare",
     "evaluate",
     "load",

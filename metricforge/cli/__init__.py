@@ -34,6 +34,7 @@ from metricforge.errors import (
 UNUSABLE = {errno.ENAMETOOLONG, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 LACKING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, *UNUSABLE}
 COMMANDS = {
+    "baseline": "Rank pretrained features on a dataset, before any training.",
     "bench": "Run suites of trainings, and print the table that compares them.",
     "compare": "Compare runs on the same held-out queries and episodes.",
     "data": "Check, split and show a dataset.",

@@ -108,4 +108,7 @@ class Pretrainable(Protocol):
     """A backbone whose published weights were trained with a certain mean and deviation."""
 
     pretrained_preprocessing: Preprocessing
-    """Replaces `preprocessing` when the core loads weights from a file of the user's."""
+    """Replaces `preprocessing` when the core loads weights from a file of the user's.
+
+    Its size is only that to which image files are decoded by default.
+    """

@@ -124,7 +124,10 @@ def compare(
         record = {"part": "test", "split_hash": splits[name].hash, "by": "compare"}
         run.folder.append(run.folder.evaluations, record)
     merged = {name: _merged(each) for name, each in results.items()}
-    apart = {pair: _between(merged[pair[0]], merged[pair[1]]) for pair in combinations(merged, 2)}
+    apart = {
+        pair: paired_differences(merged[pair[0]], merged[pair[1]])
+        for pair in combinations(merged, 2)
+    }
     groups = _by_seed(opened, merged)
     return Comparison(
         results={name: result.estimates for name, result in merged.items()},
@@ -268,7 +271,7 @@ def _merged(results: Sequence[Result]) -> Result:
     )
 
 
-def _between(first: Result, second: Result) -> dict[str, Estimate]:
+def paired_differences(first: Result, second: Result) -> dict[str, Estimate]:
     """Second minus first, for the metrics that have scores of the same units."""
     return {
         name: over_differences(

@@ -105,6 +105,7 @@ def build_model(
 
     Weights that the recipe names are loaded, and recorded in `start`.
     """
+    assert recipe.dim is not None, "its defaults are set"
     backbone, head = starting_parts(recipe, registry, images.shape, start)
     start.refuse_seen(split.classes("test", dataset))
     preprocessing = start.preprocessing(backbone, preprocessing_of(backbone, str(recipe.backbone)))

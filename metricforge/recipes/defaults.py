@@ -20,7 +20,8 @@ from metricforge.spec import Spec
 from metricforge.training.optimizer import read_rates
 
 # Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
-OF_DRAWINGS, OF_PHOTOGRAPHS = 50_000, 100_000
+# What a pretrained network already knows it soon forgets.
+OF_DRAWINGS, OF_PHOTOGRAPHS, OF_PRETRAINED = 50_000, 100_000, 30_000
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 40
 # More than fit in any time.
 MOST_EPOCHS_IN_TIME = 100_000
@@ -36,6 +37,7 @@ def suited(
     split: Split,
     photographs: bool = False,
     orientations: int | None = None,
+    pretrained: bool = False,
 ) -> Recipe:
     """The recipe with the defaults that depend on the data.
 
@@ -50,6 +52,7 @@ def suited(
     if views > 1 and made:
         raise UsageError("a finished sampler or loss object goes with orientations=1.")
     budget = OF_PHOTOGRAPHS if photographs else OF_DRAWINGS
+    budget = OF_PRETRAINED if pretrained else budget
     usual = _usual_epochs(recipe, len(split.train) * views, budget)
     return recipe.but(
         split=split.rule,
@@ -94,6 +97,8 @@ def in_a_line(
         *(("photographs",) if photographs else ()),
         f"{height} x {width} pixels",
         f"backbone {recipe.backbone}",
+        f"head {recipe.head} to {recipe.dim} dimensions",
+        *(("batch norm frozen",) if recipe.batch_norm == "frozen" else ()),
         f"augmentation {' and '.join(names) or 'none'}",
         str(_complete(registry, "optimizer", recipe.optimizer)),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",

@@ -33,10 +33,12 @@ class TrainOptions(TypedDict, total=False):
     """The network, image to features."""
 
     head: Any
-    """Features to embedding."""
+    """Features to embedding; of a pretrained backbone it begins at the principal components of the
+    features.
+    """
 
-    dim: int
-    """Dimensions of the embedding."""
+    dim: int | None
+    """Dimensions of the embedding. Default: 64, or 512 of a pretrained backbone."""
 
     orientations: int | None
     """1, 4 or 8: each class turned, and mirrored, counts as further classes. Default: 8 for few
@@ -46,6 +48,11 @@ class TrainOptions(TypedDict, total=False):
     augment: Any
     """Random changes of the training images, in order. Repeatable; none for none. Default: crop and
     flip for photographs.
+    """
+
+    views: int | None
+    """Augmented views of each image that a frozen backbone embeds, once each; the epochs take them
+    in turn. Default: the images as they are.
     """
 
     hooks: Any
@@ -63,7 +70,9 @@ class TrainOptions(TypedDict, total=False):
     """
 
     optimizer: Any
-    """How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4."""
+    """How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4; of a pretrained backbone
+    lr is 1e-4 by default.
+    """
 
     schedule: Any
     """The learning rate over the training, e.g. cosine:warmup=0.05,end=0.1: rise over a twentieth,
@@ -78,8 +87,10 @@ class TrainOptions(TypedDict, total=False):
     freeze: int
     """Epochs at the start in which the backbone is not trained."""
 
-    batch_norm: str
-    """batch, or frozen: by its running statistics."""
+    batch_norm: str | None
+    """batch, or frozen: by its running statistics. Default: batch, or frozen of a pretrained
+    backbone.
+    """
 
     clip: float | None
     """Scale longer gradients to this length."""
@@ -136,6 +147,11 @@ class TrainOptions(TypedDict, total=False):
 
     data_root: str
     """Where datasets lie or are downloaded to."""
+
+    feature_cache: str | None
+    """Folder that keeps the features of frozen backbones for later runs, or none. Default:
+    ~/.cache/metricforge.
+    """
 
     test: bool
     """Evaluate the test classes at the end, or leave them closed."""

@@ -131,9 +131,17 @@ class Recipe:
         _own("conv4"), "The network, image to features.", NETWORK, kind="backbone", tunable=True
     )
     head: Component = option(
-        _own("linear"), "Features to embedding.", NETWORK, kind="head", tunable=True
+        _own("linear"),
+        "Features to embedding; of a pretrained backbone it begins at the principal "
+        "components of the features.",
+        NETWORK,
+        kind="head",
+        tunable=True,
     )
-    dim: int = option(64, "Dimensions of the embedding.", NETWORK, least=1, tunable=True)
+    dim: int | None = option(
+        None, "Dimensions of the embedding.", NETWORK, usual="64, or 512 of a pretrained backbone",
+        least=1, tunable=True,
+    )  # fmt: skip
     orientations: int | None = option(
         None, "1, 4 or 8: each class turned, and mirrored, counts as further classes.", DATA,
         usual="8 for few classes of drawings, else 1", tunable=True,
@@ -164,7 +172,8 @@ class Recipe:
         above=0,
     )
     optimizer: Component = option(
-        _own("adamw"), "How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4.",
+        _own("adamw"), "How a gradient becomes a step, e.g. adamw:lr=1e-3,weight_decay=1e-4; of a "
+        "pretrained backbone lr is 1e-4 by default.",
         LEARNING, kind="optimizer", tunable=True,
     )  # fmt: skip
     schedule: Component = option(
@@ -179,9 +188,10 @@ class Recipe:
         0, "Epochs at the start in which the backbone is not trained.", LEARNING,
         metavar="EPOCHS", least=0, tunable=True,
     )  # fmt: skip
-    batch_norm: str = option(
-        "batch", "batch, or frozen: by its running statistics.", LEARNING, metavar="NAME",
-        choices=("batch", "frozen"), tunable=True,
+    batch_norm: str | None = option(
+        None, "batch, or frozen: by its running statistics.", LEARNING, metavar="NAME",
+        usual="batch, or frozen of a pretrained backbone", choices=("batch", "frozen"),
+        tunable=True,
     )  # fmt: skip
     clip: float | None = option(
         None, "Scale longer gradients to this length.", LEARNING, metavar="NORM", above=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -60,7 +60,9 @@ class StartingWeights:
             return own
         if card := self.loaded["backbone"].card:
             return Preprocessing(own.size, card.mean, card.std, card.interpolation)
-        return backbone.pretrained_preprocessing if isinstance(backbone, Pretrainable) else own
+        if isinstance(backbone, Pretrainable):
+            return replace(backbone.pretrained_preprocessing, size=own.size)
+        return own
 
     def refuse_seen(self, tested: Sequence[str]) -> None:
         """DataError if a run that the weights are from has seen classes that are held out now."""

@@ -41,6 +41,7 @@ from metricforge.recipes.defaults import (
     usual_augmentations,
 )
 from metricforge.recipes.feature_cache import feature_cache
+from metricforge.recipes.pretrained import with_network_defaults
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
@@ -102,6 +103,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     recipe = located(recipe, registry)
     keep_large_blocks()
     runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last, recipe.chunk)
+    recipe, pretrained = with_network_defaults(recipe, registry)
     rates = read_rates(recipe.rates)
     protocols = {str(spec): make_protocol(registry, spec) for spec in recipe.protocols}
     source = _open(recipe, registry, runtime)
@@ -109,7 +111,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     augment = usual_augmentations(recipe, photographs)
     steps = _augmentations(augment, registry, source.images.shape)
     views = requested_orientations(recipe, steps)
-    recipe = suited(recipe, source.dataset, source.split, photographs, views)
+    recipe = suited(recipe, source.dataset, source.split, photographs, views, pretrained)
     train, labels, groups = train_set(source.dataset, source.split, recipe.orientations or 1)
     offers = {"labels": labels, "groups": groups}
     sampler = component(registry, "sampler", recipe.sampler, offers)

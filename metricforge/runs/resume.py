@@ -7,6 +7,7 @@ from pathlib import Path
 from metricforge.errors import ArtefactError, DataError, ResourceError, UsageError
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import completed
+from metricforge.recipes.pretrained import with_network_defaults
 from metricforge.recipes.provenance import refuse_if_gone
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
@@ -48,7 +49,8 @@ def resume(
         for sentence in refuse_if_gone(recorded, registry, owners):
             listener.say(sentence)
     if recipe is not None:
-        _refuse_other_options(recorded, completed(recipe, registry), folder, known=True)
+        known = completed(with_network_defaults(recipe, registry)[0], registry)
+        _refuse_other_options(recorded, known, folder, known=True)
     if finished:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)

@@ -69,6 +69,15 @@ class FrozenFeatures:
         """The features of the views that an epoch trains on."""
         return _View(self, 1 + epoch % self._views) if self._augment else self
 
+    @property
+    def width(self) -> int:
+        """F, the number of features."""
+        return self._model.width
+
+    def embed(self, indices: Tensor) -> Tensor:
+        """The features, float32 [M, F], computed anew."""
+        return self._embedded(0, None, indices)
+
     def compute(self, indices: Tensor, done: Callable[[int], object] | None = None) -> None:
         """Embed the images [M] at `indices` that are not known yet.
 

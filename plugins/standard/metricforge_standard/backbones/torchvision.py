@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class Trunk(nn.Module):
         self.out_features = last.in_features
         self.pretrained = pretrained
         self.preprocessing = IMAGENET if pretrained else Preprocessing()
-        self.pretrained_preprocessing = IMAGENET
+        self.pretrained_preprocessing = replace(IMAGENET, size=(224, 224))
         self.rebuild = rebuild
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,0 +1,177 @@
+"""A backbone that does not learn embeds each image once, and nothing else changes by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import metricforge
+from metricforge.contracts import Dataset
+from metricforge.data.images import MemoryImages
+from metricforge.errors import UsageError
+from metricforge.recipes.recipe import Recipe
+from metricforge.registry import Registry
+from metricforge.runs.build import assemble
+from metricforge.runtime import Runtime
+from metricforge.training import frozen_features
+from metricforge.training.frozen_features import BATCH, FrozenFeatures
+from metricforge.training.loop import fit
+from metricforge.training.setup import TrainState
+
+REGISTRY = Registry.installed()
+FROZEN: dict[str, Any] = {
+    "backbone": "conv4:channels=8", "rates": "backbone=0", "dim": 8, "epochs": 2, "device": "cpu",
+    "orientations": 1, "protocols": ("retrieval",), "sampler": "hard-triplet:classes=4,per_class=4",
+}  # fmt: skip
+
+
+def dataset(count: int = 160, photographs: bool = False) -> Dataset:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 10
+    images = torch.randint(0, 256, (count, 3, 16, 16), generator=rng).to(torch.uint8)
+    images[:, :, 4:8] = (labels * 25).to(torch.uint8).view(-1, 1, 1, 1)
+    return Dataset("noise", images, labels, tuple("abcdefghij"), (3, 16, 16))
+
+
+def assembled(**options: Any) -> Any:
+    return assemble(Recipe(**{"dataset": dataset(), **FROZEN, **options}), REGISTRY)
+
+
+class Counting(MemoryImages):
+    """Images that count how often each was taken."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__(images)
+        self.taken = torch.zeros(len(images), dtype=torch.int64)
+
+    def take(self, indices: Tensor) -> Tensor:
+        self.taken[indices] += 1
+        return super().take(indices)
+
+
+def features(images: MemoryImages | None = None, **options: Any) -> FrozenFeatures:
+    model = assembled().setup.model
+    images = images or MemoryImages(dataset().images)  # type: ignore[arg-type]
+    return FrozenFeatures(model, images, Runtime(torch.device("cpu")), **options)
+
+
+def test_features_are_those_of_the_backbone_in_evaluation_mode() -> None:
+    model = assembled().setup.model.eval()
+    once = FrozenFeatures(model, MemoryImages(dataset().images), Runtime(torch.device("cpu")))
+    with torch.inference_mode():
+        expected = model.features(dataset().images)
+    torch.testing.assert_close(once.take(torch.arange(160)), expected)
+
+
+def test_each_image_is_taken_once_however_often_its_features_are() -> None:
+    images = Counting(dataset().images)  # type: ignore[arg-type]
+    once = features(images)
+    for _ in range(3):
+        once.take(torch.tensor([5, 3, 5]))
+    once.compute(torch.arange(100))
+    once.take(torch.arange(160))
+    assert images.taken.tolist() == [1] * 160
+
+
+def test_features_do_not_depend_on_how_many_are_embedded_or_in_which_order() -> None:
+    """To the last bit: batches are always full."""
+    whole = features().take(torch.arange(160))
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(1))
+    apart = features()
+    for part in order.split([1, 7, BATCH, BATCH + 5, 160 - 2 * BATCH - 13]):
+        apart.compute(part)
+    assert torch.equal(apart.take(torch.arange(160)), whole)
+
+
+def test_training_on_features_is_training_behind_the_frozen_backbone() -> None:
+    """The same embeddings as those of a loop that embeds each batch anew, to rounding."""
+    once, anew = assembled(), assembled()
+    assert isinstance(once.setup.images, FrozenFeatures)
+    object.__setattr__(anew.setup, "images", MemoryImages(dataset().images))
+    for assembly in (once, anew):
+        list(fit(assembly.setup, TrainState(), assembly.runtime))
+    shown = dataset().images[:40]
+    ours, theirs = (each.setup.model.eval()(shown) for each in (once, anew))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    before = assembled().setup.model.eval()(shown)
+    assert (ours - before).abs().max() > 0.005
+
+
+def bytes_of(run: Any) -> list[bytes]:
+    return [
+        (run.path / name).read_bytes() for name in ("model/weights.safetensors", "summary.json")
+    ]
+
+
+def test_a_cache_changes_no_byte_and_spares_the_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(name: str, cache: str) -> Any:
+        # A spec: objects are not cached on disk.
+        return metricforge.train(
+            dataset="digits", **FROZEN, out=tmp_path / name, feature_cache=cache, progress=False
+        )
+
+    plain = trained("plain", "none")
+    first = trained("first", str(tmp_path / "cache"))
+    assert list((tmp_path / "cache" / "features").glob("*/*.safetensors"))
+
+    def embedded(*_: object) -> Tensor:
+        pytest.fail("an image was embedded again")
+
+    monkeypatch.setattr(FrozenFeatures, "_embedded", embedded)
+    second = trained("second", str(tmp_path / "cache"))
+    weights = {bytes_of(run)[0] for run in (plain, first, second)}
+    assert len(weights) == 1
+    results = [run.results["trained"]["map@r"] for run in (plain, first, second)]
+    assert results[0] == results[1] == results[2]
+
+
+def test_views_are_augmented_and_come_in_turn() -> None:
+    shown = assembled(augment=("flip",), views=3, epochs=7).setup
+    assert isinstance(shown.images, FrozenFeatures)
+    indices = torch.arange(32)
+    by_epoch = [shown.shown(epoch).take(indices) for epoch in range(4)]
+    assert torch.equal(by_epoch[0], by_epoch[3])
+    assert not torch.equal(by_epoch[0], by_epoch[1])
+    plain = shown.images.take(indices)
+    # A flip leaves about half of the images as they are.
+    same = (by_epoch[0] == plain).all(1)
+    assert 0 < int(same.sum()) < 32
+    assert shown.augment is None
+
+
+def test_augmented_images_are_embedded_anew_without_a_number_of_views() -> None:
+    assert not isinstance(assembled(augment=("flip",)).setup.images, FrozenFeatures)
+
+
+def test_views_need_a_frozen_backbone_and_augmentations() -> None:
+    for options in ({"rates": "backbone=0.1", "augment": ("flip",)}, {}):
+        with pytest.raises(UsageError, match="views are of a frozen backbone and augmented images"):
+            assembled(views=2, **options)
+
+
+def test_a_backbone_that_learns_has_no_features_to_keep() -> None:
+    for options in ({"rates": None}, {"rates": None, "freeze": 1}):
+        assert not isinstance(assembled(**options).setup.images, FrozenFeatures)
+    assert isinstance(assembled(rates=None, freeze=2).setup.images, FrozenFeatures)
+
+
+def test_batches_are_as_large_as_they_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    model = assembled().setup.model
+    original = model.features_of
+
+    def noted(images: Tensor, runtime: Runtime) -> Tensor:
+        sizes.append(len(images))
+        return original(images, runtime)
+
+    monkeypatch.setattr(model, "features_of", noted, raising=False)
+    monkeypatch.setattr(frozen_features, "BATCH", 32)
+    once = FrozenFeatures(model, MemoryImages(dataset().images), Runtime(torch.device("cpu")))
+    once.compute(torch.arange(70))
+    assert sizes == [32, 32, 32]
