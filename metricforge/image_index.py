@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from metricforge.model_card import Card
 from metricforge.weights.reading import WEIGHTS
 
 FORMAT = 2
+
+FAR = 100.0
+"""Embeddings are searched around their mean if its squared length is so many times their spread."""
 """Format 1 did not record how files are read."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
@@ -131,13 +135,33 @@ class ImageIndex:
             raise DataError("the index holds no images; index some.")
         return model
 
+    @cached_property
+    def _searched(self) -> tuple[Any, NDArray[np.float32]]:
+        """The index to search, and what to subtract from a query first.
+
+        faiss expands |x - y|^2, which loses the digits of small distances far from the origin. So
+        embeddings whose mean is far from it are searched in a copy around their mean.
+        """
+        stored = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
+        points = stored.reshape(self.index.ntotal, self.index.d)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = points.mean(axis=0, dtype=np.float64)
+            spread = np.square(points, dtype=np.float64).sum(axis=1).mean() - np.square(mean).sum()
+            centre = mean.astype(np.float32)
+        if not np.isfinite(spread) or np.square(mean).sum() < FAR * max(spread, 0):
+            return self.index, np.zeros_like(centre)
+        around = faiss.IndexFlatL2(self.index.d)
+        around.add(points - centre)
+        return around, centre
+
     def nearest(self, rows: NDArray[np.float32], k: int = 5) -> list[list[Hit]]:
         """For each embedding of `rows` [N, D] the k nearest images of the index, nearest first.
 
         Raises ArtefactError for an index of embeddings that are NaN or infinite.
         """
+        index, centre = self._searched
         # Clamped, for faiss would fill up with -1.
-        squared, neighbors = self.index.search(rows, min(k, len(self.contents.names)))
+        squared, neighbors = index.search(rows - centre, min(k, len(self.contents.names)))
         if (neighbors < 0).any():
             raise ArtefactError(
                 "the index has embeddings at no distance: they are NaN, infinite or near the "

@@ -79,7 +79,8 @@ class EmbeddingModel(nn.Module):
             [B, F].
         """
         normalised = (self._resized(images.float()) / 255 - self.mean) / self.std
-        features: Tensor = self.backbone(normalised)
+        # The statistics have the type of a model that was made .half() or .double().
+        features: Tensor = self.backbone(normalised.to(self.mean.dtype))
         return features
 
     @property
@@ -159,7 +160,7 @@ class EmbeddingModel(nn.Module):
         rows = []
         card = self.card
         for names, batch in batches(images, batch_size, card.shape, card.reading, broken):
-            embeddings = self.embed([batch]).numpy()
+            embeddings = self.embed([batch]).float().numpy()
             _refuse_not_finite(embeddings, names)
             rows.append(embeddings)
             if progress:

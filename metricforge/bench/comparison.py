@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.result_file import Record, read_records
+from metricforge.bench.result_file import Record, read_records, same_images
 from metricforge.bench.runner import RECORDS
 from metricforge.bench.table import by_seed, estimate_json
 from metricforge.contracts import Estimate
@@ -59,6 +59,12 @@ def compare(first: Path, second: Path) -> Compared:
             f"{first} and {second} have no approach in common that was tested on the same classes."
         )
     notes += [note for name in approaches for note in _other_options(left[name], right[name])]
+    if any(not same_images(left[n][key], right[n][key]) for n in left if n in right
+           for key in left[n] if key in right[n]):  # fmt: skip
+        notes.append(
+            "the images or labels of a dataset have changed between the two: runs on other images "
+            "are not compared."
+        )
     alone = sorted(set(left) ^ set(approaches)) + sorted(set(right) - set(approaches))
     if alone:
         notes.append(f"in one of them alone, or on other classes: {', '.join(alone)}.")
@@ -109,7 +115,7 @@ def _differences(
     left: Mapping[Key, Record], right: Mapping[Key, Record]
 ) -> dict[str, tuple[float, float, Estimate]]:
     """The means and differences over the seeds that both have; of common folds, if any."""
-    both = [key for key in left if key in right]
+    both = [key for key in left if key in right and same_images(left[key], right[key])]
     folds = max(Counter(seed for seed, *_ in both).values(), default=0)
     first, second = (by_seed([side[key] for key in both], TRAINED, folds) for side in (left, right))
     pairs = [(first[seed], second[seed]) for seed in first if seed in second]

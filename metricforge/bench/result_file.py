@@ -34,6 +34,7 @@ class Record:
       pixels) and name, those of another dataset with its name before theirs.
     - `tuned`: the options that `search` has chosen, or that a trial tries. `trial` is the number of
       a trial, which is not tested.
+    - `fingerprint`: of the dataset; "" in records of earlier versions.
     - `seconds` of training and `wall_seconds` in all.
     """
 
@@ -51,6 +52,7 @@ class Record:
     results: Mapping[str, Mapping[str, RecordedEstimate]] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)
     split_hash: str = ""
+    fingerprint: str = ""
     closed_set: bool = False
     selected_epoch: int = 0
     images_seen: int = 0
@@ -62,6 +64,12 @@ class Record:
     def __post_init__(self) -> None:
         if self.outcome == DONE and not (self.recipe.get("dataset") and self.environment):
             raise ValueError("a run that is done has a dataset and an environment")
+
+
+def same_images(first: Record, second: Record) -> bool:
+    """Whether two runs had the same images, as far as their records tell."""
+    known = {record.fingerprint for record in (first, second) if record.fingerprint}
+    return len(known) < 2
 
 
 def identity(what: Mapping[str, Any]) -> str:

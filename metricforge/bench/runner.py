@@ -20,7 +20,10 @@ from metricforge.bench.result_file import Record, read_records
 from metricforge.bench.suite import Planned, Suite
 from metricforge.bench.trials import chosen, searched_by, trials_of
 from metricforge.bench.worker import run_planned
-from metricforge.errors import Interrupted, ResourceError
+from metricforge.data.images import fingerprint
+from metricforge.errors import DataError, Interrupted, MetricForgeError, ResourceError
+from metricforge.recipes.dataset_spec import open_dataset
+from metricforge.registry import Registry
 from metricforge.runs.lock import held
 from metricforge.tuning.trials import DONE, REFUSED, append
 
@@ -88,6 +91,7 @@ class _Work:
     def __init__(self, suite: Suite, out: Path, jobs: int, options: Mapping[str, Any]) -> None:
         self._suite, self._out, self._options = suite, out, dict(options)
         self._jobs = jobs
+        self._checked = False
         self._records = out / RECORDS
         known = read_records(self._records) if self._records.exists() else []
         # Failed and refused runs are repeated: a plugin may have been installed meanwhile.
@@ -98,6 +102,28 @@ class _Work:
     def record_of(self, planned: Planned) -> Record | None:
         return self._finished.get(self._suite.identity(planned))
 
+    def _refuse_other_images(self) -> None:
+        """DataError if a dataset of finished runs has changed since: they can't be compared."""
+        if self._checked:
+            return
+        self._checked = True
+        known = {
+            str(record.recipe["dataset"]): record.fingerprint
+            for record in self._finished.values()
+            if record.fingerprint
+        }
+        registry = Registry.installed()
+        for dataset, expected in known.items():
+            try:
+                opened = open_dataset(dataset, registry, self._options.get("data_root"))
+            except MetricForgeError:
+                continue  # its own runs fail by it
+            if fingerprint(opened) != expected:
+                raise DataError(
+                    f"the images or labels of {dataset} have changed since runs in {self._out}, "
+                    "and no table may mix them; use another --out."
+                )
+
     def execute(
         self, planned: Sequence[Planned], before: int, count: int
     ) -> Iterator[tuple[int, int, Record]]:
@@ -106,6 +132,8 @@ class _Work:
         remaining = {
             self._suite.identity(run): run for run in planned if self.record_of(run) is None
         }.values()
+        if remaining:
+            self._refuse_other_images()
         threads = max(1, cpu_count() // self._jobs) if self._jobs > 1 else None
         tasks = (
             delayed(run_planned)(self._suite, run, self._out, self._options, threads, os.getpid())

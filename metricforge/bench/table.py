@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metricforge.bench.result_file import Record
+from metricforge.bench.result_file import Record, same_images
 from metricforge.bench.suite import Suite
 from metricforge.bench.table_notes import notes, what_numbers_are
 from metricforge.contracts import Estimate
@@ -96,18 +96,16 @@ def estimate_json(estimate: Estimate) -> dict[str, Any]:
 def tabulate(suite: Suite, records: Sequence[Record]) -> list[Table]:
     """A table for each dataset and split of the records of a suite."""
     suite_records = [record for record in records if record.suite == suite.name]
-    tables: dict[tuple[str, str], list[Record]] = {}
+    groups: list[list[Record]] = []
     for record in suite_records:
         if record.outcome == DONE and record.trial is None:
-            tables.setdefault(_tested_on(record), []).append(record)
+            group = next((group for group in groups if _belongs(record, group)), None)
+            if group is None:
+                groups.append([record])
+            else:
+                group.append(record)
     missing = _reasons(suite_records)
-    groups = list(tables.values())
-    datasets = [str(group[0].recipe["dataset"]) for group in groups]
-    titles = [
-        f"{suite.title}: {dataset}"
-        + (f", split {group[0].recipe.get('split')}" if datasets.count(dataset) > 1 else "")
-        for dataset, group in zip(datasets, groups, strict=True)
-    ]
+    titles = _titles(suite, groups)
     return [
         _table(suite, title, group, {name: missing[name] for name in names}, suite_records)
         for title, group, names in zip(
@@ -136,10 +134,28 @@ def _by_table(
     return by_group
 
 
-def _tested_on(record: Record) -> tuple[str, str]:
-    """The dataset, and the split unless each fold has its own."""
-    dataset = str(record.recipe["dataset"])
-    return dataset, record.split_hash if record.fold is None else ""
+def _belongs(record: Record, group: Sequence[Record]) -> bool:
+    """Whether a run was tested on the same images as those of a group: in one fold, or in all."""
+
+    def tested_on(run: Record) -> tuple[str, str]:
+        # Each fold has a split of its own.
+        return str(run.recipe["dataset"]), run.split_hash if run.fold is None else ""
+
+    return all(tested_on(record) == tested_on(each) and same_images(record, each) for each in group)
+
+
+def _titles(suite: Suite, groups: Sequence[Sequence[Record]]) -> list[str]:
+    """A title for each table, with what tells it from another of the same dataset."""
+    firsts = [group[0] for group in groups]
+    dataset = [f"{suite.title}: {first.recipe['dataset']}" for first in firsts]
+    split = [f"{name}, split {first.recipe.get('split')}"
+             for name, first in zip(dataset, firsts, strict=True)]  # fmt: skip
+    exact = [f"{name} {first.split_hash[:8]}, images {first.fingerprint[:8] or 'unknown'}"
+             for name, first in zip(split, firsts, strict=True)]  # fmt: skip
+    return [
+        next((text for text, same in ((d, dataset), (s, split)) if same.count(text) == 1), e)
+        for d, s, e in zip(dataset, split, exact, strict=True)
+    ]
 
 
 def _table(

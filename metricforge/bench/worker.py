@@ -119,6 +119,7 @@ def _results_of(run: Run, elsewhere: Sequence[Elsewhere]) -> dict[str, Any]:
             if not options()[key].about.aside
         },
         "results": results,
+        "fingerprint": run.folder.split.dataset_fingerprint,
         "environment": {key: value for key, value in environment.items() if key not in PRIVATE},
         **{key: getattr(summary, key) for key in OF_SUMMARY},
     }

@@ -6,6 +6,7 @@ continues, and its exit code still reports its outcome.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -69,10 +70,13 @@ def _fill(number: int) -> None:
 def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> io.TextIOWrapper:
     """A text stream to `raw`, encoded as the stream `before`; line by line for `python -u`."""
     unbuffered = getattr(before, "write_through", False)
+    encoding = before.encoding if before else "utf-8"
+    usual = (before.errors if before else None) or errors
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=before.encoding if before else "utf-8",
-        errors=(before.errors if before else None) or errors,
+        encoding=encoding,
+        # A class named Café must not end a training whose stdout knows ASCII alone.
+        errors=usual if codecs.lookup(encoding).name == "utf-8" else "backslashreplace",
         # Of `python -u` a line comes at once, as a whole: half of one is of no use to a reader.
         line_buffering=raw.isatty() or isinstance(raw, _Messages) or unbuffered,
     )

@@ -43,8 +43,12 @@ def _by_length(digits: re.Match[str]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """A name in normal form: no blanks around it, or around a part of a path, and in NFC."""
-    return "/".join(part.strip() for part in unicodedata.normalize("NFC", name).split("/"))
+    """A name in normal form: in NFC, without blanks around it or around a part of a path.
+
+    Empty parts of a path go: `a/` and `a//b` are `a` and `a/b`.
+    """
+    parts = [part.strip() for part in unicodedata.normalize("NFC", name).split("/")]
+    return "/".join(filter(None, parts)) or "/".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,8 @@ def respelled(counts: Counter[str], what: str) -> Iterator[str]:
     other = {v: n for v, n in counts.items() if not unicodedata.is_normalized("NFC", v)}
     if blank:
         yield f"{what} with blanks around them, which were taken off: {_counted(blank)}."
+    if unnamed := {v: n for v, n in counts.items() if "" in v.split("/")}:
+        yield f"{what} with a / too many, which was taken off: {_counted(unnamed)}."
     if other:
         yield f"{what} whose Unicode was not composed (NFC), and is now: {_counted(other)}."
 

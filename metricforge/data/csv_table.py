@@ -26,9 +26,10 @@ MOST_LINE = 1 << 20
 """Characters of a line, of which a path or a label has few."""
 
 _SEPARATORS = (",", ";", "\t")
-_EMPTY = ("", "nan")  # pandas writes either for what is not there
+MISSING = ("", "nan")
+"""What pandas writes for a cell that is not there."""
 _KNOWN = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-_KNOWN |= dict.fromkeys(_EMPTY, False)
+_KNOWN |= dict.fromkeys(MISSING, False)
 
 
 class Column(Protocol):
@@ -103,7 +104,7 @@ def _separator(file: TextIO, required: Sequence[str]) -> tuple[str, int]:
 
 def is_empty(cell: str) -> bool:
     """Whether there is nothing in a cell, as pandas writes it, too."""
-    return cell.strip().lower() in _EMPTY
+    return cell.strip().lower() in MISSING
 
 
 def label(cell: str) -> str:

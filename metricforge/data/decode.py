@@ -30,6 +30,8 @@ Source: TypeAlias = Path | Encoded | Buffer
 _MODES = {1: "L", 3: "RGB"}
 _SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, "metricforge: zero is white"
+_GREYS = {"L;2": 3, "L;4": 15}  # the largest value of a grey of few bits
 _GAP = 3  # after a cheap first reduction the image is at least this much larger than requested
 # Of a JPEG, whose own reduction averages as a good filter does: on grainy images the result is one
 # grey level of 255 from that of the whole, for two thirds of the time.
@@ -90,7 +92,7 @@ def read_opened(
     """An image that Pillow has opened, converted as `read_image` converts its file."""
     try:
         with no_part_of_an_image():
-            upright = ImageOps.exif_transpose(image)
+            upright = _upright(image, name)
         return as_tensor(upright, shape, name, reading)
     except DataError:
         raise
@@ -185,7 +187,34 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
             # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
             least = math.ceil(side * _JPEG_GAP)
             image.draft(None, (least, least))
-        return ImageOps.exif_transpose(image)
+        return _upright(image, name)
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """An image that was opened, decoded and turned upright; what Pillow leaves to do is noted.
+
+    Pillow inverts a TIFF whose zero is white, and scales a transparent grey, with up to 8 bits.
+    """
+    raw = next((str(tile[3]) for tile in image.tile), "") if hasattr(image, "tile") else ""
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and ";16" in raw:
+        raise DataError(
+            f"image '{name}' has a transparent colour of 16 bits, which can't be told from others "
+            "in 8; save it with an alpha channel, or without transparency."
+        )
+    white_is_zero = image.mode in _SIXTEEN_BIT and _tag(image, _PHOTOMETRIC) == 0
+    upright = ImageOps.exif_transpose(image)
+    if isinstance(clear, int) and (levels := _GREYS.get(raw)):
+        upright.info["transparency"] = clear * 255 // levels
+    if white_is_zero:
+        upright.info[_WHITE_IS_ZERO] = True
+    return upright
+
+
+def _tag(image: Image.Image, number: int) -> object:
+    """A tag of a TIFF; None of another format."""
+    tags = getattr(image, "tag_v2", None)
+    return tags.get(number) if tags is not None else None
 
 
 def _opened(source: Path | Buffer) -> Path | io.BytesIO:
@@ -204,11 +233,16 @@ def _eight_bit(image: Image.Image, name: str, depth: int) -> Image.Image:
             "known; save it with 8 or 16 bits a channel."
         )
     values = np.array(image).astype(np.int32)
+    clear = image.info.get("transparency")
+    opaque = None if clear is None else values != clear
     top = 2**depth - 1
     if values.min() < 0 or values.max() > top:
         instead = "save it with 8 or 16 bits" if depth == 16 else "give the dataset a larger depth"
         raise DataError(f"image '{name}' has values beyond {depth} bits; {instead}.")
-    return Image.fromarray(((values * 510 + top) // (2 * top)).astype(np.uint8))
+    if image.info.get(_WHITE_IS_ZERO):
+        values = top - values
+    grey = ((values * 510 + top) // (2 * top)).astype(np.uint8)
+    return Image.fromarray(grey if opaque is None else np.where(opaque, grey, np.uint8(255)))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

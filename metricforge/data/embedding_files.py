@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.class_names import indexed_array
-from metricforge.data.csv_table import FLAG_PARSERS, FLAGS, group, label, read_table
+from metricforge.data.csv_table import (
+    FLAG_PARSERS,
+    FLAGS,
+    MISSING,
+    group,
+    is_empty,
+    label,
+    read_table,
+)
 from metricforge.data.foreign_arrays import are_whole, as_text
 from metricforge.errors import ArtefactError, DataError
 from metricforge.regular_file import open_regular, read_text
@@ -38,9 +46,9 @@ def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.
     """
     if np.ma.is_masked(values):
         raise DataError("some embeddings are masked; leave those rows out.")
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    values = _numpy(values, what)
+    if isinstance(values, list | tuple) and any(isinstance(row, Tensor) for row in values):
+        values = [_numpy(row, what) for row in values]
     try:
         rows = np.asarray(values)
     except ValueError as error:
@@ -92,14 +100,18 @@ def label_array(values: Any, name: str = "the labels") -> NDArray[Any]:
 
     DataError for anything else; `name` is the name of the array in errors.
     """
-    values = values.cpu() if isinstance(values, Tensor) else values
+    values = _numpy(values, f"{name} are")
     if np.ma.is_masked(values):
         raise DataError("some labels are masked; leave those rows out.")
+    if isinstance(values, list | tuple) and not any(map(np.ndim, values)):
+        # numpy would make text of numbers that lie among strings, and cut off a last \0.
+        plain = [value.item() if isinstance(value, Tensor) else value for value in values]
+        values = np.fromiter(plain, dtype=object, count=len(plain))
     labels = np.asarray(values)
     if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them, or a table of one column
         labels = labels[:, 0]
     if labels.dtype.kind == "O":  # as pandas has strings
-        labels = _of_objects(labels)
+        labels = _of_objects(labels, name)
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise DataError(
             f"{name}: some are NaN; labels are whole numbers or strings: leave those rows out."
@@ -114,10 +126,8 @@ def label_array(values: Any, name: str = "the labels") -> NDArray[Any]:
         )
     if labels.dtype.kind in "US":
         labels = as_text(labels, name)
-        if (empty := np.flatnonzero(np.char.str_len(labels) == 0)).size:
-            raise DataError(
-                f"{name}: row {empty[0]} has an empty label; give each image its label."
-            )
+        if (missing := np.flatnonzero(np.isin(np.char.lower(np.char.strip(labels)), MISSING))).size:
+            raise DataError(f"{name}: row {missing[0]} has no label; give each image its label.")
     return labels
 
 
@@ -129,13 +139,14 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
     known = label_array(labels.names)
     queries, gallery = _flags(labels.queries), _flags(labels.gallery)
     flags = {"query flags": queries, "gallery flags": gallery}
-    for what, each in {"labels": known, "groups": labels.groups, **flags}.items():
+    groups_of = None if labels.groups is None else label_array(labels.groups, "the groups")
+    for what, each in {"labels": known, "groups": groups_of, **flags}.items():
         if each is not None and len(each) != len(embeddings):
             raise DataError(f"{len(embeddings)} embeddings have {len(each)} {what}; give each one.")
     if (queries is None) != (gallery is None):
         raise DataError("queries come with a gallery: flag both, or none.")
     classes = indexed_array(known)
-    groups = None if labels.groups is None else indexed_array(np.asarray(labels.groups), "groups")
+    groups = None if groups_of is None else indexed_array(groups_of, "groups")
     return Dataset(
         "embeddings",
         (),
@@ -155,18 +166,38 @@ def _flags(values: Any) -> NDArray[np.bool_] | None:
     """Flags as bool [N]; DataError for other values."""
     if values is None:
         return None
-    flags = np.array(values)  # a copy, as a view of pandas may be read-only
-    if flags.dtype.kind not in "iub" or not np.isin(flags, (0, 1)).all():
-        raise DataError("flags of queries and gallery are true or false, or 1 or 0.")
+    flags = np.array(_numpy(values, "flags are"))  # a copy, as a view of pandas may be read-only
+    if flags.ndim == 2 and flags.shape[1] == 1:
+        flags = flags[:, 0]
+    if flags.ndim != 1 or flags.dtype.kind not in "iub" or not np.isin(flags, (0, 1)).all():
+        raise DataError("flags of queries and gallery are true or false, or 1 or 0, [N].")
     return flags.astype(bool)
 
 
-def _of_objects(values: NDArray[Any]) -> NDArray[Any]:
-    """An array of strings, or of whole numbers; the same array if it is neither."""
-    for kind in (str, Integral):
-        if all(isinstance(value, kind) for value in values.ravel()):
-            return np.array(values.tolist())
+def _of_objects(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """An array of strings, or of numbers; the same array if it is neither.
+
+    DataError for a string that ends in a NUL, which numpy would cut off.
+    """
+    flat = list(values.ravel())
+    if ended := next(
+        (value for value in flat if isinstance(value, str) and value[-1:] == "\0"), None
+    ):
+        raise DataError(f"{name}: {ended!r} ends in a NUL, which is no part of a name.")
+    for kind in (str, bytes, Integral, Real):
+        if all(isinstance(value, kind) for value in flat):
+            return np.array(flat).reshape(values.shape)
     return values
+
+
+def _numpy(values: Any, what: str) -> Any:
+    """A tensor as an array; anything else as it is. DataError for a sparse one."""
+    if not isinstance(values, Tensor):
+        return values
+    if values.layout != torch.strided:
+        raise DataError(f"{what} a sparse tensor; pass values.to_dense().")
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _table(path: Path) -> Labels:
@@ -200,8 +231,8 @@ def _lines(path: Path) -> NDArray[Any]:
     except (UnicodeDecodeError, OSError) as error:
         raise ArtefactError(f"{path} can't be read as text ({error}).") from error
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise DataError(f"{path}:{number} is empty: give each image its label.")
+        if is_empty(line):
+            raise DataError(f"{path}:{number} has no label; give each image its label.")
     return np.array([line.strip() for line in lines])
 
 

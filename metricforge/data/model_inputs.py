@@ -133,6 +133,8 @@ def _read(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor:
     if isinstance(image, Image.Image):
         return read_opened(image, shape, name, reading)
     if isinstance(image, Tensor | np.ndarray) and image.ndim in (2, 3):
+        if 0 in image.shape:
+            raise DataError(f"{name} has no pixels: its shape is {list(image.shape)}.")
         axes = "NHW" if image.ndim == 2 else _axes((1, *image.shape), 1)
         return fit(_channels_first(image[None], axes), shape)[0]
     what = f"an array {list(image.shape)}" if hasattr(image, "shape") else type(image).__name__

@@ -102,11 +102,21 @@ def draw(
 
 
 def _group_of(classes: Ints, labels: Ints, groups: Ints | None) -> Ints:
-    """The group of each class [C], that of its first image; one group for all without groups."""
+    """The group of each class [C]; one group for all without groups.
+
+    Raises DataError for a class with images of several groups.
+    """
     if groups is None:
         return np.zeros_like(classes)
     known, first = np.unique(labels, return_index=True)
-    return groups[first[np.searchsorted(known, classes)]]
+    of_class = groups[first]
+    across = np.unique(labels[of_class[np.searchsorted(known, labels)] != groups])
+    if len(across):
+        raise DataError(
+            f"{len(across)} of {len(known)} classes have images of several groups, so that no "
+            "episode is within one; leave out within=group, or give each class one group."
+        )
+    return of_class[np.searchsorted(known, classes)]
 
 
 def _classes(classes: Ints, group: Ints, way: int, episodes: int, rng: np.random.Generator) -> Ints:

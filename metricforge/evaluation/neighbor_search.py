@@ -30,6 +30,12 @@ DEEP_ENTRIES_PER_TILE = 2**18
 # Beyond so many neighbours faiss takes longer than sorting the nearest.
 DEEP = 256
 NOBODY = -1
+# Rows by which the precision that distances need is measured.
+SAMPLED, SAMPLED_QUERIES = 20_000, 64
+# A squared distance should be so many times the rounding of the longest row.
+DIGITS = 100
+# Squared distances below this fraction of the longest row's are of copies, in float64.
+COPIES = 1e-13
 
 
 def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
@@ -75,6 +81,7 @@ class Gallery:
             seed: Order of exact ties, and of the index.
         """
         self.kind, self.seed = kind, seed
+        self._embeddings = embeddings
         self.points = centred(embeddings)
         rows = np.arange(len(self.points)) if members is None else np.unique(members)
         # Searches keep the earlier of two equal distances. Data is usually ordered by class, so in
@@ -107,7 +114,8 @@ class Gallery:
         if len(queries) == 0:
             return iter(())
         k = self._depth(queries, k)
-        if self.kind == "exact" and (k > DEEP or (search_device() is not None and k > 0)):
+        deep = k > DEEP or self._wide or search_device() is not None
+        if self.kind == "exact" and k > 0 and deep:
             return self.nearest_exactly(queries, k, then)
         return (then(*tile) for tile in self._shallow(queries, k))
 
@@ -116,16 +124,18 @@ class Gallery:
     ) -> Iterator[T]:
         """As :meth:`nearest`, but exact for any index."""
         k = self._depth(queries, k)
-        points, own = self.points[queries], self.place[queries]
+        own = self.place[queries]
 
         def apply(part: slice, indices: Ints) -> T:
             return then(queries[part], self.rows[indices])
 
         device = search_device()
-        if device is not None:
+        if device is not None and not self._wide:
+            points = self.points[queries]
             return lowest(device, points, own, self._shown, k, apply, _most(k + 1))
         most = max(1, DEEP_ENTRIES_PER_TILE // max(1, k))
-        return deepest(points, own, self._shown, k, apply, most)
+        points, gallery = self._exact_points
+        return deepest(points[queries], own, gallery, k, apply, most, wide=self._wide)
 
     def _depth(self, queries: Ints, k: int) -> int:
         """k, or the number of others if that is less."""
@@ -142,6 +152,21 @@ class Gallery:
     @cached_property
     def _index(self) -> Any:
         return build_index(self._shown, self.kind, self.seed)
+
+    @cached_property
+    def _wide(self) -> bool:
+        """Whether float32 products would lose the distances that matter."""
+        return _needs_float64(self._shown)
+
+    @cached_property
+    def _exact_points(self) -> tuple[Floats, Floats]:
+        """The rows [N, D] and the gallery [G, D] as an exact search takes them."""
+        if not self._wide:
+            return self.points, self._shown
+        # Moved in float64: the mean of rows that are far apart is far from each of them.
+        rows = np.asarray(self._embeddings, dtype=np.float32).astype(np.float64)
+        rows -= rows.mean(axis=0)
+        return rows, rows[self.rows]
 
     def found_share(self, queries: Ints, k: int) -> float:
         """The fraction of the k nearest that an index that is not exact finds.
@@ -178,7 +203,9 @@ class Gallery:
             rows = zip(distances, first[part], beyond[part], strict=True)
             return np.array([_rank(row, by_class[a:b]) for row, a, b in rows])
 
-        parts = each_part(self.points[queries], self.place[queries], self._shown, ranks)
+        points, gallery = self._exact_points
+        own = self.place[queries]
+        parts = each_part(points[queries], own, gallery, ranks, wide=self._wide)
         return np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
 
 
@@ -238,6 +265,25 @@ def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
     _, exponent = np.frexp(np.abs(points).max())
     sized: NDArray[np.float32] = np.ldexp(points, -exponent)
     return sized
+
+
+def _needs_float64(points: NDArray[np.float32]) -> bool:
+    """Whether the nearest neighbours are so near, compared with the longest row, that |y|^2 - 2 x.y
+    in float32 has too few digits for their distances.
+
+    This is so of centred rows in groups that are far apart, or with some far outside. Measured on a
+    sample; exact copies don't count.
+    """
+    sample = points[:SAMPLED].astype(np.float64)
+    if len(sample) < 2:
+        return False
+    lengths = np.square(sample).sum(axis=1)
+    longest = float(np.square(points).sum(axis=1, dtype=np.float64).max())
+    rows = np.arange(min(SAMPLED_QUERIES, len(sample)))
+    squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
+    squared[squared < longest * COPIES] = np.inf
+    nearest = float(np.median(squared.min(axis=1)))
+    return bool(nearest < longest * DIGITS * np.finfo(np.float32).eps)
 
 
 def refuse_not_finite(points: Floats) -> None:

@@ -108,7 +108,7 @@ def compare(
         raise UsageError(f"compare takes a list of runs, [{str(runs)!r}, ...].")
     registry = registry or Registry.installed()
     opened = {str(run.path): run for run in map(_opened, runs)}
-    if len(opened) < 2:
+    if len({run.path.resolve() for run in opened.values()}) < max(2, len(opened)):
         raise UsageError("comparing needs two runs or more, in folders of their own.")
     first = next(iter(opened.values()))
     dataset = open_own_dataset(first, registry, data_root)

@@ -209,9 +209,13 @@ def _of_arrays(embeddings: NDArray[Any], questions: Questions, cosine: bool) -> 
         return Evaluation({})
     # A copy, since torch warns of an array that is a read-only map of a file.
     rows = torch.from_numpy(np.array(embeddings, dtype=np.float32))
-    rows = F.normalize(rows, dim=1) if cosine else rows
+    if cosine:
+        # In float64 no length of a float32 row is too small or too large.
+        rows = F.normalize(rows.double(), dim=1, eps=1e-300).float()
     part = Embedded({TRAINED: rows}, torch.arange(len(rows)))
     measured = measure(part, questions.protocols, questions.dataset)
+    about = (*questions.dataset.notes, *questions.dataset.warnings)
+    measured = replace(measured, notes=(*about, *measured.notes))
     questions.keep(measured)
     name, classes = questions.dataset.name, questions.dataset.classes
     return Evaluation(**vars(measured), dataset=name, classes=classes, images=len(rows))

@@ -56,6 +56,9 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
         raise PluginError(f"{name} must give a Dataset, not {type(made).__name__}.")
     if len(made) == 0:
         raise DataError(f"{name} has no images.")
+    if len(set(made.classes)) < len(made.classes):
+        twice = next(each for each in made.classes if made.classes.count(each) > 1)
+        raise PluginError(f"{name} has two classes by the name '{twice}'; give each its own.")
     count = len(made.labels)
     if isinstance(made.images, Tensor) and made.images.dtype != torch.uint8:
         raise PluginError(f"{name}: images must be uint8, not {made.images.dtype}.")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from metricforge.atomic_files import write_file
+from metricforge.data.images import places_hash
 from metricforge.decoding import decoded
-from metricforge.errors import ArtefactError, Interrupted, UsageError
+from metricforge.errors import ArtefactError, DataError, Interrupted, UsageError
 from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.recipe import Recipe
@@ -116,9 +117,10 @@ class SearchFolder:
         # A missing dataset would fail every trial, whatever its options.
         recipe = located(plan.recipe, registry)
         assert not isinstance(recipe.dataset, str)
-        make_dataset(registry, recipe.dataset, recipe.data_root)
+        images = places_hash(make_dataset(registry, recipe.dataset, recipe.data_root))
+        self._refuse_other_images(images)
         # Only now: the search exists.
-        write_file(self._plan, json.dumps(plan.to_json(), indent=1) + "\n")
+        write_file(self._plan, json.dumps(plan.to_json() | {"images": images}, indent=1) + "\n")
         select = plan.recipe.select
         proposed = rounds(
             {search: Trial}, count, lambda trial: _score(records[trial.number], select)
@@ -197,6 +199,16 @@ class SearchFolder:
                 "use another --out."
             )
         return plan
+
+    def _refuse_other_images(self, images: str) -> None:
+        """DataError if the dataset has changed since the search began."""
+        if self._plan.is_file():
+            recorded = decoded(read_text(self._plan), dict[str, Any]).get("images", images)
+            if recorded != images:
+                raise DataError(
+                    f"the images or labels have changed since the search in {self.path} began, and "
+                    "its trials can't be ranked with new ones; use another --out."
+                )
 
     def _recorded(self) -> dict[int, Trial]:
         """The newest record of each trial, by number."""

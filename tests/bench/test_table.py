@@ -482,3 +482,27 @@ def test_a_table_says_whether_the_classes_were_held_out() -> None:
     (table,) = tabulate(SUITE, [record("a", 0, 0.5, closed_set=True)])
     assert table.what.startswith("closed set; ")
     assert table.notes[0].startswith("closed set; ")
+
+
+@pytest.mark.fault(120)
+def test_runs_on_other_images_are_in_a_table_of_their_own() -> None:
+    """The same names of classes and counts give the same split; the images differ."""
+    before = [record("a", 0, 0.2, fingerprint="old"), record("b", 0, 0.3, fingerprint="old")]
+    after = [record("a", seed, 0.9, fingerprint="new") for seed in (1, 2)]
+    earlier = record("c", 0, 0.4)  # of a version that recorded none: it goes with the first
+    tables = tabulate(SUITE, [*before, *after, earlier])
+    values = [
+        {row.name: row.numbers["map@r"].value for row in t.rows if row.name in "abc"}
+        for t in tables
+    ]
+    assert values == [{"a": 0.2, "b": 0.3, "c": 0.4}, {"a": 0.9}]
+    titles = [table.title for table in tables]
+    assert len(set(titles)) == 2
+    assert titles[1].endswith("images new")
+
+
+@pytest.mark.fault(120)
+def test_tables_of_other_splits_are_told_apart_by_their_titles() -> None:
+    records = [record("a", 0, 0.2, split_hash="h1"), record("b", 0, 0.3, split_hash="h2")]
+    titles = [table.title for table in tabulate(SUITE, records)]
+    assert len(set(titles)) == 2

@@ -398,5 +398,5 @@ def test_an_empty_label_in_an_array_is_refused_with_its_row(arrays: Path, empty:
     labels[[5, 9]] = empty
     for shape in (labels, labels[:, None]):
         np.save(arrays / "z.npy", shape)
-        with pytest.raises(MetricForgeError, match=r"z\.npy: row 5 has an empty label; give"):
+        with pytest.raises(MetricForgeError, match=r"z\.npy: row 5 has no label; give"):
             judged(arrays, "z.npy")

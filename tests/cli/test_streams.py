@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.process import COMMAND
@@ -104,3 +105,19 @@ def test_a_stream_that_the_program_redirects_is_used() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.fault(129)
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_name_that_stdout_can_not_encode_is_escaped(tmp_path: Path, encoding: str) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(6, 3)))
+    (tmp_path / "y.txt").write_text("Café\nCafé\n漢\n漢\na\na\n", encoding="utf-8")
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    words = ["evaluate", "--embeddings", "x.npy", "--labels", "y.txt", "--protocol", "retrieval"]
+    done = subprocess.run(
+        [COMMAND, *words], capture_output=True, cwd=tmp_path, env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding)
+    assert "\\u6f22" in shown
+    assert ("Café" in shown) == (encoding == "latin-1")

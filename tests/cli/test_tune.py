@@ -9,8 +9,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from metricforge import Recipe, Run
 from metricforge.cli import cli
@@ -297,3 +299,24 @@ def test_a_split_without_validation_classes_can_not_be_searched(tmp_path: Path) 
     assert isinstance(done.exception, UsageError)
     assert "needs two validation classes" in str(done.exception)
     assert not (tmp_path / "search" / "trials.jsonl").exists()
+
+
+@pytest.mark.fault(120)
+def test_a_search_is_not_resumed_on_images_that_have_changed(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        (files / f"class{number}").mkdir(parents=True)
+        for index in range(6):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(files / f"class{number}" / f"{index}.png")
+    path = tmp_path / "mine.toml"
+    sampler = "hard-triplet:classes=2,per_class=2"
+    path.write_text(RECIPE.but(dataset=f"folder:path={files},size=8", sampler=sampler).to_toml())
+    words = ("--option", "dim=3,4,5", "--out", tmp_path / "search")
+    succeed(path, *words, "--trials", 1)
+    image = files / "class0" / "0.png"
+    image.write_bytes(image.read_bytes() + b"more")
+    done = tune(path, *words, "--trials", 2)
+    assert isinstance(done.exception, DataError), done.exception
+    assert "images or labels have changed since the search" in str(done.exception)

@@ -14,7 +14,14 @@ from PIL import Image, ImageFile
 
 from metricforge.contracts import Reading
 from metricforge.data import decode
-from metricforge.data.decode import MAX_PIXELS, MAX_SIDE, MAX_WORK, levels_used, read_image
+from metricforge.data.decode import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    MAX_WORK,
+    levels_used,
+    read_image,
+    read_opened,
+)
 from metricforge.data.images import unreadable
 from metricforge.errors import DataError
 
@@ -338,3 +345,72 @@ def test_the_settings_of_pillow_stay_as_the_user_has_them(
     # The user's own large image is warned of, not refused.
     with pytest.warns(Image.DecompressionBombWarning):
         Image.open(tmp_path / "bomb.png").close()
+
+
+def png(bits: int, kind: int, rows: bytes, transparent: bytes = b"") -> bytes:
+    """A PNG of 8 x 8 pixels as a program other than Pillow may write it."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    header = struct.pack(">IIBBBBB", 8, 8, bits, kind, 0, 0, 0)
+    clear = chunk(b"tRNS", transparent) if transparent else b""
+    pixels = zlib.compress(b"".join(b"\0" + rows for _ in range(8)))
+    content = chunk(b"IHDR", header) + clear + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+@pytest.mark.fault(121)
+@pytest.mark.parametrize(
+    ("bits", "row", "opaque"),
+    [
+        (16, struct.pack(">8H", *[0x1234] * 8), 0x12),
+        (8, bytes([7] * 8), 7),
+        (4, b"\x33" * 4, 51),
+        (2, b"\x55" * 2, 85),
+        (1, b"\x00", 0),
+    ],
+)
+def test_a_transparent_grey_of_any_depth_is_white(bits: int, row: bytes, opaque: int) -> None:
+    value = {16: 0x1234, 8: 7, 4: 3, 2: 1, 1: 0}[bits]
+    clear = read_image(png(bits, 0, row, struct.pack(">H", value)), GREY)
+    assert clear.unique().tolist() == [255]
+    for data in (png(bits, 0, row), png(bits, 0, row, struct.pack(">H", value ^ 1))):
+        assert read_image(data, GREY).unique().tolist() == [opaque]
+
+
+@pytest.mark.fault(121)
+def test_a_transparent_colour_of_16_bits_is_refused() -> None:
+    """Pillow reads 8 of its bits: the colour can't be told from others."""
+    colour = struct.pack(">3H", 0x1234, 0x1234, 0x1234)
+    with pytest.raises(DataError, match="has a transparent colour of 16 bits"):
+        read_image(png(16, 2, colour * 8, colour), COLOR)
+    assert read_image(png(16, 2, colour * 8), COLOR).unique().tolist() == [0x12]
+
+
+def tiff(bits: int, photometric: int, pixels: bytes) -> bytes:
+    """A TIFF of 8 x 8 pixels whose zero is white (photometric 0) or black (1)."""
+    tags = [
+        (256, 3, 8), (257, 3, 8), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 0),
+        (277, 3, 1), (278, 3, 8), (279, 4, len(pixels)),
+    ]  # fmt: skip
+    begin = 8 + 2 + 12 * len(tags) + 4
+    content = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags))
+    for tag, kind, value in tags:
+        value = begin if tag == 273 else value
+        packed = struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<I", value)
+        content += struct.pack("<HHI", tag, kind, 1) + packed
+    return content + struct.pack("<I", 0) + pixels
+
+
+@pytest.mark.fault(122)
+@pytest.mark.parametrize(
+    ("bits", "pixels", "black"),
+    [(16, struct.pack("<H", 2570) * 64, 10), (8, bytes([10]) * 64, 10), (1, b"\0" * 8, 0)],
+)
+def test_a_tiff_whose_zero_is_white_is_inverted(bits: int, pixels: bytes, black: int) -> None:
+    assert read_image(tiff(bits, 1, pixels), GREY).unique().tolist() == [black]
+    assert read_image(tiff(bits, 0, pixels), GREY).unique().tolist() == [255 - black]
+    opened = Image.open(io.BytesIO(tiff(bits, 0, pixels)))
+    assert read_opened(opened, GREY, "in memory").unique().tolist() == [255 - black]

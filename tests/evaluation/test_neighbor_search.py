@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from metricforge.errors import DivergedError
 from metricforge.evaluation import neighbor_search
+from metricforge.evaluation.neighbor_search import _needs_float64, centred
 
 
 @pytest.fixture(params=["faiss", "deep", "device"], autouse=True)
@@ -147,3 +148,43 @@ def test_zero_embeddings_are_points_like_others():
 def test_nobody_else_means_no_neighbours(count):
     tiles = list(neighbor_search.neighbours(np.ones((count, 2)), 3))
     assert [found.shape for _, found in tiles] == [(1, 0)] * count
+
+
+def exact_order(points, k):
+    """The k nearest others of each row, in float64, and their squared distances."""
+    wide = points.astype(np.float64)
+    squared = ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    return np.sort(squared, axis=1)[:, :k], squared
+
+
+@pytest.mark.fault(123)
+@pytest.mark.parametrize("k", [5, 300])
+@pytest.mark.parametrize("kind", ["outliers", "domains"])
+def test_rows_far_from_others_cost_no_precision(kind, k):
+    """Of the rest, as of two domains: the products of float32 lose the digits that matter."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(600, 8))
+    if kind == "outliers":
+        points[-4:, 0] = 1e7
+    else:
+        points[::2] += 1e5
+    points = points.astype(np.float32)
+    _, found = collect(points, k)
+    best, squared = exact_order(points, k)
+    chosen = np.take_along_axis(squared, found, axis=1)
+    near = slice(0, 296) if kind == "outliers" else slice(0, 290)
+    np.testing.assert_allclose(chosen[:, near], best[:, near], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.fault(123)
+def test_usual_embeddings_are_searched_in_float32():
+    rng = np.random.default_rng(0)
+    for points in (
+        rng.normal(size=(500, 16)),
+        np.repeat(rng.normal(size=(20, 16)), 25, axis=0) + 0.05 * rng.normal(size=(500, 16)),
+        np.repeat(rng.normal(size=(100, 16)), 5, axis=0),  # copies
+        np.ones((50, 4)),
+    ):
+        unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+        assert not _needs_float64(centred(unit))

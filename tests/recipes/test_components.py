@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,11 @@ def test_trying_it_out_leaves_it_training_and_its_statistics_alone() -> None:
     found = assembled(net).setup.model
     assert found.training
     assert found.backbone.norm.running_mean.equal(before)
+
+
+@pytest.mark.fault(128)
+def test_two_classes_of_one_name_are_refused() -> None:
+    """One would train and the other test, by the same name."""
+    named = replace(dataset(), classes=tuple("abcdefga"))
+    with pytest.raises(PluginError, match="has two classes by the name 'a'"):
+        assemble(Recipe(dataset=named, dim=5), REGISTRY)

@@ -419,3 +419,15 @@ def test_a_tilde_is_the_home_of_the_user(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(root)
     (root / "~nobody.csv").write_bytes((root / "photos.csv").read_bytes())
     assert len(opened(Path("~nobody.csv"))) == 2
+
+
+def test_an_image_that_is_reached_by_two_folders_is_listed_twice(tmp_path):
+    """A link to a folder is another path to the same image."""
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        Image.new("RGB", (4, 4)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    rows = [f"photos/{n}.png,{'ab'[n % 2]}" for n in range(4)]
+    (tmp_path / "x.csv").write_text("\n".join(["path,label", *rows, "link/1.png,a"]))
+    with pytest.raises(DataError, match=r"x\.csv:6 names the image of row 3 again"):
+        csv(path=tmp_path / "x.csv")

@@ -89,6 +89,17 @@ def _inside(path: str, folder: str) -> bool:
     return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
+def _real(image: str) -> str:
+    """The path of an image in its folder itself, however the path reaches it."""
+    folder, name = os.path.split(image)
+    return os.path.join(_real_folder(folder), name)  # noqa: PTH118 - a Path takes longer
+
+
+@lru_cache(maxsize=256)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
 def _no_box(cell: str) -> None:
     if not is_empty(cell):
         raise ValueError("has a bounding box: crops aren't supported yet; list images cut to it.")
@@ -96,7 +107,7 @@ def _no_box(cell: str) -> None:
 
 def _check_listed_once(listing: Table) -> None:
     # Only paths of equal hashes are compared: the hashes of a million take 8 MB.
-    keys = (hash(os.path.normpath(name)) for name in names_of(listing.columns["path"]))
+    keys = (hash(_real(name)) for name in names_of(listing.columns["path"]))
     hashes = np.fromiter(keys, np.int64, len(listing.rows))
     kinds, counts = np.unique(hashes, return_counts=True)
     alike = np.isin(hashes, kinds[counts > 1])
@@ -105,7 +116,7 @@ def _check_listed_once(listing: Table) -> None:
     rows_by_path: dict[str, int] = {}
     for index in alike.nonzero()[0].tolist():
         row, image = listing.rows[index], listing.columns["path"][index]
-        first = rows_by_path.setdefault(os.path.normpath(image), row)
+        first = rows_by_path.setdefault(_real(os.fspath(image)), row)
         if first != row:
             raise DataError(
                 f"{listing.path}:{row} names the image of row {first} again, '{image}'; keep one."

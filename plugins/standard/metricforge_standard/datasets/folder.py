@@ -63,7 +63,8 @@ def folder(
         cache: Folder outside of `path` that keeps the resized images; none: they are decoded each
             time.
         index: File outside of `path` that keeps the names and sizes of a large tree, so that
-            folders that have not changed are not listed again; none: list all.
+            folders that have not changed are not listed again; none: list all. A file that was
+            overwritten in place is not noticed: delete FILE then.
         label: Class of an image: the "path" of its folder, the "last" folder's name, wherever it
             lies, or the "first" folder's; "auto" is the path, and an error where most names recur.
         parts: "auto" reads folders named train, val, ... as the parts of the official split, "none"

@@ -42,7 +42,9 @@ class Softmax(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: None) -> Tensor:
         logits = self._logits(embeddings)
-        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.smoothing)
+        total = F.cross_entropy(
+            logits, labels.long(), reduction="sum", label_smoothing=self.smoothing
+        )
         return total / max(len(labels), 1)
 
     def predict(self, embeddings: Tensor) -> Tensor:
