@@ -195,6 +195,7 @@ def test_the_core_looks_for_members_by_their_types() -> None:
         ("build.py", "miner"),
         ("model.py", "out_features"),
         ("components.py", "out_features"),
+        ("pretrained.py", "out_features"),
         ("mining.py", "kind"),
     }
     assert {found for found in by_name if found[1] in members} <= required
