@@ -11,7 +11,7 @@ from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError
 
-FORMAT = 4
+FORMAT = 5
 """Raised when an older metricforge could not read a model that this one saves."""
 
 
@@ -70,6 +70,8 @@ def _read_how(reading: Reading) -> Iterator[str]:
         yield "- files: dark on light, as they are inverted; arrays are light on dark already"
     if reading.depth != AS_IT_LIES.depth:
         yield f"- files of 16 or 32 bits: grey levels of {reading.depth} bits"
+    if reading.fit != AS_IT_LIES.fit:
+        yield f"- files of other proportions: {reading.fit}"
     if reading.margin is not None:
         share = f"{reading.margin:g} of a side"
         yield f"- files: drawings, which are made to fill the image but for {share} at every edge"

@@ -425,7 +425,7 @@ def test_weights_of_another_architecture_are_refused_with_what_differs(folder: P
 def test_a_newer_format_says_which_version_it_needs(folder: Path):
     fields = json.loads(read_folder(folder)["model.json"]) | {"format": 7, "novelty": 1}
     rewritten(folder, "model.json", json.dumps(fields).encode())
-    refused(folder, "format 7 and this metricforge reads up to 4: upgrade metricforge")
+    refused(folder, "format 7 and this metricforge reads up to 5: upgrade metricforge")
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,9 @@ def test_a_way_of_reading_that_is_none_is_refused(folder: Path, reading):
 
 def test_a_model_of_an_older_format_reads_files_as_they_lie(folder: Path, tmp_path: Path):
     fields = json.loads(read_folder(folder)["model.json"]) | {"format": 2}
-    assert fields.pop("reading") == {"margin": None, "inverted": False, "depth": 16}
+    assert fields.pop("reading") == {
+        "margin": None, "inverted": False, "depth": 16, "fit": "squeeze",
+    }  # fmt: skip
     rewritten(folder, "model.json", json.dumps(fields).encode())
     older = load(folder, device="cpu")
     assert older.card.reading == AS_IT_LIES

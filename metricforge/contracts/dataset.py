@@ -56,6 +56,10 @@ class EncodedImage(Protocol):
         """
 
 
+FITS = ("squeeze", "crop", "pad")
+"""The values of :attr:`Reading.fit`."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a file becomes an image, apart from its size and channels.
@@ -69,6 +73,8 @@ class Reading:
         inverted: Whether dark on light becomes light on dark.
         depth: Bits that the grey levels of images of 16 or 32 bits use, 8 to 16: 12 for a scanner's
             0 to 4,095. The largest of them becomes 255.
+        fit: How an image gets another shape: "squeeze" to it whatever its proportions, "crop" its
+            middle, or "pad" it with black.
 
     Raises:
         ValueError: A value is out of range or of another type.
@@ -77,8 +83,11 @@ class Reading:
     margin: float | None = None
     inverted: bool = False
     depth: int = 16
+    fit: Literal["squeeze", "crop", "pad"] = "squeeze"
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ValueError(f"fit is {' or '.join(FITS)}, not {self.fit!r}.")
         if isinstance(self.depth, bool) or self.depth not in range(8, 17):
             raise ValueError(f"depth is a whole number from 8 to 16, not {self.depth!r}.")
         if not isinstance(self.inverted, bool):
@@ -89,9 +98,9 @@ class Reading:
             raise ValueError(f"margin is from 0 to 0.4, not {self.margin!r}.")
 
     def hashed(self) -> dict[str, Any]:
-        """The values that a hash of images covers: those of a usual depth are from before it."""
-        values = asdict(self)
-        return values if self.depth != 16 else {k: v for k, v in values.items() if k != "depth"}
+        """The values that a hash of images covers: usual ones of later fields are left out."""
+        later = {"depth": 16, "fit": "squeeze"}
+        return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
 
 AS_IT_LIES = Reading()

@@ -55,8 +55,8 @@ def read_image(
     The conversion to one channel (luma) or three: transparency is laid on white, a palette is
     looked up, CMYK and YCbCr become RGB, 16-bit grey is scaled to 8 bits (65535 is 255, or the
     largest value of `reading.depth` bits), 1-bit is 0 or 255. The EXIF orientation is applied. Then
-    the image is resized to (H, W), whatever its own proportions, by antialiased bilinear
-    interpolation. Of an animation the first frame is decoded.
+    the image is resized to (H, W) by antialiased bilinear interpolation, whatever its own
+    proportions or by `reading.fit`. Of an animation the first frame is decoded.
 
     Args:
         source: A path, encoded bytes, or an :class:`EncodedImage`.
@@ -156,12 +156,30 @@ def as_tensor(
     _check_channels(channels)
     image = _opaque(_eight_bit(image, name, reading.depth)).convert(_MODES[channels])
     if reading.margin is None:
-        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_GAP)
+        image = _resized(image, (width, height), reading.fit)
     else:
         image = framed(image, (width, height), reading.margin)
     pixels = torch.from_numpy(np.array(image)).view(height, width, channels)
     pixels = pixels.permute(2, 0, 1).contiguous()
     return 255 - pixels if reading.inverted else pixels
+
+
+def _resized(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
+    """An image at `size`, width and height: squeezed, its middle cropped, or padded with black."""
+    bilinear = Image.Resampling.BILINEAR
+    if fit == "squeeze" or image.width * size[1] == image.height * size[0]:
+        return image.resize(size, bilinear, reducing_gap=_GAP)
+    ratios = [own / wanted for own, wanted in zip(image.size, size, strict=True)]
+    if fit == "crop":
+        wide, high = (wanted * min(ratios) for wanted in size)
+        left, top = (image.width - wide) / 2, (image.height - high) / 2
+        box = (left, top, left + wide, top + high)
+        return image.resize(size, bilinear, box=box, reducing_gap=_GAP)
+    inner = [max(1, round(own / max(ratios))) for own in image.size]
+    small = image.resize((inner[0], inner[1]), bilinear, reducing_gap=_GAP)
+    whole = Image.new(image.mode, size)
+    whole.paste(small, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return whole
 
 
 def _check_channels(channels: int) -> None:

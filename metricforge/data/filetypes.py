@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from enum import Enum
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -23,11 +24,14 @@ IMAGES = {
 }  # fmt: skip
 """The extensions of images, in lower case."""
 
+HEIF = {".heic", ".heics", ".heif", ".heifs", ".hif"}
+"""The extensions, in lower case, of phones' images, which are read if pillow-heif is installed."""
+
 UNREAD = {
-    ".ai", ".arw", ".cr2", ".cr3", ".dng", ".eps", ".heic", ".heif", ".jxl", ".nef", ".nrw",
-    ".orf", ".pef", ".psd", ".raf", ".rw2", ".srw", ".svg",
+    ".ai", ".arw", ".cr2", ".cr3", ".dng", ".eps", ".jxl", ".nef", ".nrw", ".orf", ".pef", ".psd",
+    ".raf", ".rw2", ".srw", ".svg",
 }  # fmt: skip
-"""The extensions, in lower case, of images that are not read: camera raws, drawings, HEIC."""
+"""The extensions, in lower case, of images that are not read: camera raws and drawings."""
 
 BY_FILES = UNREAD | {
     ".aae", ".avi", ".ini", ".lrcat", ".m4v", ".md5", ".mkv", ".mov", ".mp3", ".mp4", ".mts",
@@ -75,6 +79,8 @@ def file_kind(name: str) -> FileKind:
     if name.endswith("~"):  # an editor's copy
         return FileKind.BY_FILE
     extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path takes ten times as long
+    if extension in HEIF:
+        return FileKind.IMAGE if reads_heif() else FileKind.BY_FILE
     if is_skipped(name, is_folder=False) or extension in BY_FILES:
         return FileKind.BY_FILE
     return FileKind.IMAGE if extension in IMAGES else FileKind.UNKNOWN
@@ -94,8 +100,18 @@ def begins_as_an_image(source: Path | IO[bytes]) -> bool:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow has."""
+    """Those of FORMATS that this Pillow has, and HEIF if pillow-heif is installed."""
     from PIL import Image
 
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    if reads_heif():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return tuple(name for name in (*FORMATS, "HEIF") if name in Image.OPEN)
+
+
+@cache
+def reads_heif() -> bool:
+    """Whether pillow-heif, of the extra `photos`, is installed."""
+    return find_spec("pillow_heif") is not None

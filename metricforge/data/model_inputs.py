@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from metricforge.contracts import Reading
+from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.decode import read_image, read_opened
 from metricforge.data.decode_pool import decode_pool
 from metricforge.data.prefetch import ahead
@@ -60,7 +60,7 @@ def batches(
     if isinstance(images, str | bytes | Path | Image.Image):
         raise _single(type(images).__name__)
     if isinstance(images, Tensor | np.ndarray) and not _holds_names(images):
-        return _of_array(images, size, shape)
+        return _of_array(images, size, shape, reading)
     if isinstance(images, _NO_ORDER) or not isinstance(images, Iterable):
         raise DataError(f"encode takes a list of images or one array, not {type(images).__name__}.")
     items = _of_items(iter(images), size, shape, reading, broken)
@@ -68,13 +68,20 @@ def batches(
     return ahead(items) if isinstance(images, Sequence | np.ndarray) else items
 
 
-def fit(images: Tensor, shape: Shape) -> Tensor:
-    """uint8 images [N, C, H, W] with the channels and size of `shape`; bilinear, antialiased."""
+def fit(images: Tensor, shape: Shape, reading: Reading = AS_IT_LIES) -> Tensor:
+    """uint8 images [N, C, H, W] with the channels and size of `shape`; bilinear, antialiased.
+
+    Other proportions are squeezed, cropped or padded, as files are by `reading.fit`.
+    """
     channels, height, width = shape
     if images.shape[1] != channels:
         luma = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
         grey = images if channels == 3 else (images * luma).sum(1, keepdim=True).round()
         images = grey.to(torch.uint8).expand(-1, channels, -1, -1)
+    if reading.fit == "crop":
+        images = _middle(images, height / width)
+    elif reading.fit == "pad":
+        images = _padded(images, height / width)
     if images.shape[2:] != (height, width):
         resized = F.interpolate(
             images.float(), (height, width), mode="bilinear", antialias=True, align_corners=False
@@ -83,12 +90,32 @@ def fit(images: Tensor, shape: Shape) -> Tensor:
     return images
 
 
-def _of_array(images: Tensor | NDArray[Any], size: int, shape: Shape) -> Iterator[Batch]:
+def _middle(images: Tensor, ratio: float) -> Tensor:
+    """The middle of images [N, C, H, W], of the given ratio of height to width."""
+    height, width = images.shape[2:]
+    high, wide = min(height, round(width * ratio)), min(width, round(height / ratio))
+    high, wide = max(high, 1), max(wide, 1)
+    top, left = (height - high) // 2, (width - wide) // 2
+    return images[:, :, top : top + high, left : left + wide]
+
+
+def _padded(images: Tensor, ratio: float) -> Tensor:
+    """Images [N, C, H, W] with black around them, of the given ratio of height to width."""
+    height, width = images.shape[2:]
+    down = max(0, round(width * ratio) - height)
+    across = max(0, round(height / ratio) - width)
+    sides = (across // 2, across - across // 2, down // 2, down - down // 2)
+    return F.pad(images, sides)
+
+
+def _of_array(
+    images: Tensor | NDArray[Any], size: int, shape: Shape, reading: Reading
+) -> Iterator[Batch]:
     axes = _axes(tuple(images.shape), shape[0])
     for begin in range(0, len(images), size):
         part = _channels_first(images[begin : begin + size], axes)
         names = [f"image {index}" for index in range(begin, begin + len(part))]
-        yield Batch(names, fit(part, shape))
+        yield Batch(names, fit(part, shape, reading))
 
 
 def _of_items(
@@ -136,7 +163,7 @@ def _read(image: OneImage, name: str, shape: Shape, reading: Reading) -> Tensor:
         if 0 in image.shape:
             raise DataError(f"{name} has no pixels: its shape is {list(image.shape)}.")
         axes = "NHW" if image.ndim == 2 else _axes((1, *image.shape), 1)
-        return fit(_channels_first(image[None], axes), shape)[0]
+        return fit(_channels_first(image[None], axes), shape, reading)[0]
     what = f"an array {list(image.shape)}" if hasattr(image, "shape") else type(image).__name__
     raise DataError(
         f"{name} is {what}; encode takes files, PIL images and arrays [H, W] or [H, W, C] in a "

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from metricforge.data.filetypes import UNREAD, FileKind, file_kind, is_skipped
+from metricforge.data.filetypes import HEIF, UNREAD, FileKind, file_kind, is_skipped
 from metricforge.data.own_outputs import is_output
 
 _SHOWN = 8  # kinds in a note
@@ -23,7 +23,13 @@ def asides(root: Path, exclude: Callable[[str], bool] | None = None) -> Iterator
         kinds.update(_kind(name) for name in names if file_kind(name) is FileKind.BY_FILE)
         folders.update(skipped)
     unread = Counter({kind: count for kind, count in kinds.items() if kind in UNREAD})
-    remaining = kinds - unread
+    phones = Counter({kind: count for kind, count in kinds.items() if kind in HEIF})
+    remaining = kinds - unread - phones
+    if phones:
+        yield (
+            f"images that pillow-heif would read: {_counted(phones)}; pip install "
+            "'metricforge[photos]'."
+        )
     if unread:
         yield f"images of kinds that are not read: {_counted(unread)}; export them as JPEG or PNG."
     if remaining:

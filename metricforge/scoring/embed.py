@@ -52,6 +52,7 @@ def how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
         return
     done = ["inverted"] if reading.inverted else []
     done += ["made to fill their image"] if reading.margin is not None else []
+    done += [f"resized by {reading.fit}"] if reading.fit != dataset.reading.fit else []
     done += [f"scaled from {reading.depth} bits"] if reading.depth != dataset.reading.depth else []
     yield f"files are {' and '.join(done)}, as those were that the model is trained on."
 
@@ -66,7 +67,7 @@ def _embed(
 
     def batches() -> Iterator[Tensor]:
         for batch in read_ahead(images, indices.split(512)):
-            yield fit(batch, model.card.shape)
+            yield fit(batch, model.card.shape, model.card.reading)
             if done:
                 done(len(batch))
 

@@ -112,10 +112,10 @@ def test_search_reports_what_it_has_skipped_with_json_too(tmp_path: Path) -> Non
     make_model(tmp_path / "run")
     assert metricforge("index", "run", "files", "--out", "index", cwd=tmp_path).returncode == 0
     (tmp_path / "files" / "bad.png").write_bytes(b"nothing")
-    (tmp_path / "files" / "phone.heic").write_bytes(b"nothing")
+    (tmp_path / "files" / "raw.cr3").write_bytes(b"nothing")
     words = ("search", "run", "index", "files", "--broken", "skip", "--json")
     done = metricforge(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "files/bad.png" not in json.loads(done.stdout)
     assert "skipped: 'files/bad.png' is no image that can be read" in done.stderr
-    assert "note: files: images of kinds that are not read: 1 (.heic 1)" in done.stderr
+    assert "note: files: images of kinds that are not read: 1 (.cr3 1)" in done.stderr

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageFile
 
 from metricforge.contracts import Reading
-from metricforge.data import decode
+from metricforge.data import decode, model_inputs
 from metricforge.data.decode import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -414,3 +414,52 @@ def test_a_tiff_whose_zero_is_white_is_inverted(bits: int, pixels: bytes, black:
     assert read_image(tiff(bits, 0, pixels), GREY).unique().tolist() == [255 - black]
     opened = Image.open(io.BytesIO(tiff(bits, 0, pixels)))
     assert read_opened(opened, GREY, "in memory").unique().tolist() == [255 - black]
+
+
+def striped(width: int, height: int) -> Image.Image:
+    """A wide image in three stripes: black, white, black; or a high one, turned."""
+    across = np.zeros((min(width, height), max(width, height)), np.uint8)
+    third = across.shape[1] // 3
+    across[:, third : 2 * third] = 255
+    return Image.fromarray(across if width > height else across.T.copy())
+
+
+@pytest.mark.parametrize(("width", "height"), [(90, 30), (30, 90)])
+def test_other_proportions_are_squeezed_cropped_or_padded(width: int, height: int) -> None:
+    data = encoded(striped(width, height))
+
+    def read(fit: str) -> torch.Tensor:
+        shown = read_image(data, (1, 30, 30), reading=Reading(fit=fit))[0].float()  # type: ignore[arg-type]
+        return shown if width > height else shown.T
+
+    squeezed, cropped, padded = map(read, ("squeeze", "crop", "pad"))
+    assert squeezed[:, 12:18].min() > 250 > 5 > squeezed[:, :8].max()  # all of it, narrower
+    assert cropped[:, 2:28].min() > 250  # the middle alone, in its proportions
+    assert padded[:9].max() == padded[21:].max() == 0  # black around all of it
+    assert padded[12:18, 12:18].min() > 250 > 5 > padded[12:18, :8].max()
+
+
+@pytest.mark.parametrize("fit", ["squeeze", "crop", "pad"])
+def test_arrays_of_other_proportions_are_shaped_as_files_are(fit: str) -> None:
+    image = noise(64).resize((64, 40))
+    reading = Reading(fit=fit)  # type: ignore[arg-type]
+    of_file = read_image(encoded(image), (3, 24, 24), reading=reading).float()
+    array = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    of_array = model_inputs.fit(array, (3, 24, 24), reading)[0].float()
+    assert (of_file - of_array).abs().mean() < 3
+
+
+def test_an_image_of_the_right_proportions_is_only_resized() -> None:
+    data = encoded(noise(64))
+    shown = [
+        read_image(data, (3, 16, 16), reading=Reading(fit=fit))  # type: ignore[arg-type]
+        for fit in ("squeeze", "crop", "pad")
+    ]
+    assert torch.equal(shown[0], shown[1])
+    assert torch.equal(shown[0], shown[2])
+
+
+@pytest.mark.parametrize("fit", ["stretch", 3, None])
+def test_a_fit_is_one_of_three(fit: object) -> None:
+    with pytest.raises(ValueError, match="fit is squeeze or crop or pad"):
+        Reading(fit=fit)  # type: ignore[arg-type]

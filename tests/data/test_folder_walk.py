@@ -141,7 +141,7 @@ def test_an_index_with_a_malformed_line_is_refused(line: str, tmp_path: Path) ->
 STRAY_FOLDERS = ("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "__MACOSX", "lost+found",
                  "System Volume Information", "__pycache__", ".ipynb_checkpoints")  # fmt: skip
 STRAY_FILES = (
-    "Icon\r", "ehthumbs.db", "1.heic", "1.docx", "1.xlsx", "1.py", "1.ipynb", "1.pkl", "1.pth",
+    "Icon\r", "ehthumbs.db", "1.cr3", "1.docx", "1.xlsx", "1.py", "1.ipynb", "1.pkl", "1.pth",
     "1.npy", "1.npz", "1.svg", "1.psd", "1.part", "1.crdownload", "1.lnk", "1.mkv", "1.mp4",
 )  # fmt: skip
 

@@ -50,12 +50,16 @@ def test_a_run_differs_in_pairs_by_what_its_numbers_differ_by(runs: dict[str, Pa
 
 
 def test_a_run_is_as_good_as_itself(runs: dict[str, Path], tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    copy.symlink_to(runs["first"])
+    copy, link = tmp_path / "copy", tmp_path / "link"
+    shutil.copytree(runs["first"], copy)
     found = metricforge.compare([runs["first"], copy])
     for difference in found.differences[str(copy)].values():
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
     assert set(found.better.values()) == {None}
+    # By another path it is the same run, which leaves nothing to compare.
+    link.symlink_to(runs["first"])
+    with pytest.raises(UsageError, match="in folders of their own"):
+        metricforge.compare([runs["first"], link])
 
 
 def test_other_test_classes_are_refused_by_name(runs: dict[str, Path]) -> None:

@@ -5,8 +5,10 @@ import shutil
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_BZIP2, ZIP_STORED, ZipFile, ZipInfo
 
+import numpy as np
 import pytest
 import torch
 from metricforge_standard.datasets import omniglot as omniglot_module
@@ -20,6 +22,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from metricforge.contracts import TEST, TRAIN, Dataset
+from metricforge.data import filetypes
+from metricforge.data.images import open_images
 from metricforge.data.model_inputs import batches
 from metricforge.errors import DataError, UsageError
 from metricforge.spec import Spec, bind
@@ -397,14 +401,67 @@ def test_a_photographers_by_files_are_passed_over_and_counted(tmp_path: Path) ->
 
 
 @pytest.mark.fault(102)
-def test_heic_is_skipped_and_counted_in_a_folder(tmp_path: Path) -> None:
+def test_heic_is_skipped_and_counted_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the extra is not installed, with what reads it."""
+    monkeypatch.setattr(filetypes, "reads_heif", lambda: False)
     root = tree(tmp_path / "photos", "a/1.png", "b/1.png")
     (root / "a" / "2.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", root)
     for path in (root, Path(packed)):
         assert len(folder(path=path)) == 2
     note = folder(path=root).notes[1]
-    assert note == "images of kinds that are not read: 1 (.heic 1); export them as JPEG or PNG."
+    assert note == (
+        "images that pillow-heif would read: 1 (.heic 1); pip install 'metricforge[photos]'."
+    )
+
+
+def test_heic_is_read_like_any_image(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="requires metricforge[photos]")
+    root = tree(tmp_path / "photos", "a/1.png", "b/1.png")
+    colours = [[200, 40, 40], [40, 40, 200]]
+    pixels = np.repeat(np.array(colours, np.uint8), 32, axis=0)[:, None].repeat(48, axis=1)
+    heif.from_bytes("RGB", (48, 64), pixels.tobytes()).save(root / "a" / "phone.HEIC")
+    dataset = folder(path=root, size="64x48")
+    assert len(dataset) == 3
+    images = open_images(dataset).take(torch.arange(3)).float()
+    shown = next(image for image in images if image.std() > 40)
+    assert shown[:, :28].mean((1, 2)).tolist() == pytest.approx([200, 40, 40], abs=6)
+    assert shown[:, 36:].mean((1, 2)).tolist() == pytest.approx([40, 40, 200], abs=6)
+    (root / "a" / "phone.HEIC").write_bytes((root / "a" / "phone.HEIC").read_bytes()[:300])
+    with pytest.raises(DataError, match=r"phone\.HEIC"):
+        open_images(folder(path=root))
+
+
+@pytest.mark.parametrize("source", ["folder", "csv"])
+def test_a_size_may_be_height_by_width(tmp_path: Path, source: str) -> None:
+    root = tree(tmp_path / "photos", "a/1.png", "b/1.png")
+    (tmp_path / "x.csv").write_text("path,label\nphotos/a/1.png,a\nphotos/b/1.png,b\n")
+
+    def made(size: Any) -> Dataset:
+        return folder(path=root, size=size) if source == "folder" else csv(
+            path=tmp_path / "x.csv", size=size
+        )  # fmt: skip
+
+    assert made("24x12").shape == (3, 24, 12)
+    assert made(24).shape == (3, 24, 24)
+    for wrong in ("24x", "x12", "24x12x3", "big", "0x12", "24x5000", "-4x4"):
+        with pytest.raises(UsageError, match="option 'size' of dataset"):
+            made(wrong)
+
+
+def test_how_proportions_change_is_told_and_hashed(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", "a/1.png", "b/1.png")
+    Image.new("RGB", (30, 20)).save(root / "a" / "wide.png")
+    notes = {}
+    for fit in ("squeeze", "crop", "pad"):
+        dataset = folder(path=root, size=16, fit=fit)  # type: ignore[arg-type]
+        notes[fit] = next(note for note in dataset.notes if "become RGB" in note)
+        assert ("fit" in dataset.reading.hashed()) == (fit != "squeeze")
+    assert notes["squeeze"].endswith("16 x 16, whatever their proportions.")
+    assert notes["crop"].endswith("16 x 16, cropped to their middle.")
+    assert notes["pad"].endswith("16 x 16, padded with black.")
 
 
 @pytest.mark.fault(102)

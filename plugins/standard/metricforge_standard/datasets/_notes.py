@@ -24,7 +24,7 @@ def single_image_note(classes: Sequence[str]) -> str:
     return f"classes of one image, which no other can match: {counted(classes)}."
 
 
-def converted(files: Sequence[Encoded], shape: tuple[int, int, int]) -> str:
+def converted(files: Sequence[Encoded], shape: tuple[int, int, int], fit: str = "squeeze") -> str:
     """The note on the formats and sizes of images, by the headers of some, and their conversion."""
     headers = [parsed for file in _some(files) if (parsed := _header(file))]
     if not headers:
@@ -33,9 +33,15 @@ def converted(files: Sequence[Encoded], shape: tuple[int, int, int]) -> str:
     formats = ", ".join(kind for kind, _ in kinds.most_common(_SHOWN))
     channels, height, width = shape
     colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    differ = any(header.width * height != header.height * width for header in headers)
+    how = {
+        "squeeze": ", whatever their proportions",
+        "crop": ", cropped to their middle",
+        "pad": ", padded with black",
+    }
     return (
         f"images ({formats}; {_sizes(headers)} pixels) become {colours}, {width} x {height}"
-        f"{', whatever their proportions' if any(h.width != h.height for h in headers) else ''}."
+        f"{how[fit] if differ else ''}."
     )
 
 

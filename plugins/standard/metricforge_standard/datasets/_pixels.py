@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Reading
 from metricforge.errors import UsageError
+
+Fit = Literal["squeeze", "crop", "pad"]
 
 MOST_PIXELS = 4_096
 """The largest side of an image: 50 MB in colour, of which a batch has many."""
@@ -23,10 +27,26 @@ def check_size(size: int, dataset: str) -> None:
         )
 
 
-def read_by(depth: int, dataset: str) -> Reading:
+def sides(size: int | str, dataset: str) -> tuple[int, int]:
+    """Height and width of a size, 64 or "256x128"; UsageError for any other."""
+    if isinstance(size, str):
+        height, sign, width = size.lower().partition("x")
+        if not (sign and height.isdecimal() and width.isdecimal()):
+            raise UsageError(
+                f"option 'size' of dataset '{dataset}' is a side, as 64, or height x width, as "
+                f"256x128, not '{size}'."
+            )
+        check_size(int(height), dataset)
+        check_size(int(width), dataset)
+        return int(height), int(width)
+    check_size(size, dataset)
+    return size, size
+
+
+def read_by(depth: int, fit: Fit, dataset: str) -> Reading:
     """How files are read whose 16-bit greys use so many bits; UsageError for no such depth."""
     try:
-        return Reading(depth=depth)
+        return Reading(depth=depth, fit=fit)
     except ValueError as error:
         raise UsageError(f"option 'depth' of dataset '{dataset}': {error}") from error
 

@@ -17,14 +17,15 @@ from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import converted, counted, of_depth, single_image_note
-from metricforge_standard.datasets._pixels import check_size, read_by
+from metricforge_standard.datasets._pixels import Fit, read_by, sides
 
 
 def csv(
     *,
     path: Path,
     images: Path | None = None,
-    size: int = 64,
+    size: int | str = 64,
+    fit: Fit = "squeeze",
     color: bool = True,
     broken: Literal["refuse", "skip"] = "refuse",
     cache: Path | None = None,
@@ -50,7 +51,9 @@ def csv(
     Args:
         path: The CSV file.
         images: Folder that the paths are relative to; none: that of the CSV file.
-        size: Side of the images, 1 to 4,096 pixels.
+        size: Side of the images, or their height x width as 256x128, each 1 to 4,096 pixels.
+        fit: How an image of other proportions gets that shape: "squeeze", "crop" its middle, or
+            "pad" it with black.
         color: Whether images have three channels; false: one, in grey.
         broken: Images that can't be decoded: "refuse" fails at the first use of one, "skip" decodes
             all at the start, skips these and counts them.
@@ -62,7 +65,7 @@ def csv(
         DataError: A cell can't be used, an image does not exist or is listed twice (the error names
             the row), or there are not two classes of images.
     """
-    check_size(size, "csv")
+    height, width = sides(size, "csv")
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
@@ -75,8 +78,8 @@ def csv(
     official = _official(listing)
     queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
-    shape = (3 if color else 1, size, size)
-    reading = read_by(depth, "csv")
+    shape = (3 if color else 1, height, width)
+    reading = read_by(depth, fit, "csv")
     dataset = Dataset(
         name=path.stem,
         images=listing.columns["path"],
@@ -92,7 +95,7 @@ def csv(
             *_notes(listing),
             *_overlapping(path, official, labels, classes),
             *_flag_notes(path, queries, gallery, official),
-            converted(listing.columns["path"], shape),
+            converted(listing.columns["path"], shape, fit),
         ),
         warnings=(*label_index.warnings, *of_depth(listing.columns["path"], reading)),
         reading=reading,

@@ -19,14 +19,15 @@ from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._levels import Label, Levels, read_levels
 from metricforge_standard.datasets._notes import converted, of_depth, single_image_note
-from metricforge_standard.datasets._pixels import check_size, read_by
+from metricforge_standard.datasets._pixels import Fit, read_by, sides
 from metricforge_standard.datasets._trees import read_tree
 
 
 def folder(
     *,
     path: Path,
-    size: int = 64,
+    size: int | str = 64,
+    fit: Fit = "squeeze",
     color: bool = True,
     broken: Literal["refuse", "skip"] = "refuse",
     cache: Path | None = None,
@@ -56,7 +57,9 @@ def folder(
     Args:
         path: Folder of class folders, or a zip or tar file with such folders, which is not
             unpacked.
-        size: Side of the images, 1 to 4,096 pixels.
+        size: Side of the images, or their height x width as 256x128, each 1 to 4,096 pixels.
+        fit: How an image of other proportions gets that shape: "squeeze", "crop" its middle, or
+            "pad" it with black.
         color: Whether images have three channels; false: one, in grey.
         broken: Images that can't be decoded: "refuse" fails at the first use of one, "skip" decodes
             all at the start, skips these and counts them, and files that are no images.
@@ -76,7 +79,7 @@ def folder(
     Raises:
         DataError: There are not two classes of images.
     """
-    check_size(size, "folder")
+    height, width = sides(size, "folder")
     if not path.exists():
         raise DataError(f"option 'path' of dataset 'folder': '{path}' does not exist.")
     if not path.is_dir() and not (path.is_file() and is_archive(path)):
@@ -98,8 +101,8 @@ def folder(
     labels = each.places(levels.classes, classes)
     group_names = tuple(sorted(set((levels.groups or {}).values()), key=natural_key))
     official = None if levels.parts is None else tested_parts(each.values(levels.parts))
-    images, shape = tree.images(order), (3 if color else 1, size, size)
-    reading = read_by(depth, "folder")
+    images, shape = tree.images(order), (3 if color else 1, height, width)
+    reading = read_by(depth, fit, "folder")
     dataset = Dataset(
         name=_name(path),
         images=images,
@@ -115,7 +118,7 @@ def folder(
             *_single_image_notes(labels, classes),
             *([_of_parts(levels, official, labels)] if official is not None else []),
             *tree.asides,
-            converted(images, shape),
+            converted(images, shape, fit),
         ),
         warnings=(*levels.warnings, *of_depth(images, reading)),
         reading=reading,
