@@ -94,7 +94,8 @@ class WithChoices(click.Command):
 @of_section(RUN, "--config", metavar="FILE", type=click.Path(path_type=Path),
             help="A run's config.toml, to repeat it; other options change it.")  # fmt: skip
 @of_section(RUN, "--resume", "resume_from", metavar="RUN", type=click.Path(path_type=Path),
-            help="Resume a run that was stopped.")  # fmt: skip
+            help="Resume a run that was stopped; with more --epochs, train a finished one "
+                 "longer.")  # fmt: skip
 @of_section(RUN, "--auto-resume", is_flag=True, help="Resume the run in the folder, if one was "
             "begun there.")  # fmt: skip
 @of_section(RUN, "--out", metavar="DIR", type=click.Path(path_type=Path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metricforge.atomic_files import write_file
 from metricforge.errors import ArtefactError, DataError, ResourceError, UsageError
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import completed
@@ -35,6 +36,9 @@ def resume(
 ) -> Run:
     """Resume the run in `path` from its newest intact checkpoint; a finished one stays as it is.
 
+    With more `epochs` in `recipe` a finished run is trained longer, from its last checkpoint. Its
+    schedule goes on where so many epochs are of the new number.
+
     Raises UsageError when `recipe` is given and differs from the run's, DataError when the
     dataset has changed since, ArtefactError when no checkpoint is intact.
     """
@@ -48,30 +52,51 @@ def resume(
         owners = folder.read("env", Environment).get("components", {})
         for sentence in refuse_if_gone(recorded, registry, owners):
             listener.say(sentence)
+    longer = finished and recipe is not None and _is_longer(recorded, recipe, folder)
     if recipe is not None:
+        recorded = recorded.but(epochs=recipe.epochs) if longer else recorded
         known = completed(with_network_defaults(recipe, registry)[0], registry)
         _refuse_other_options(recorded, known, folder, known=True)
-    if finished:
+    if finished and not longer:
         listener.say(f"{path} is finished: there is nothing to do.")
         return Run(folder)
     if not Ranks.current().first:
-        return _resumed(recipe or recorded, folder, registry, None)
+        return _resumed(recipe or recorded, recorded, folder, registry, None, longer)
     with held(folder.path):
-        return _resumed(recipe or recorded, folder, registry, listener)
+        return _resumed(recipe or recorded, recorded, folder, registry, listener, longer)
+
+
+def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:
+    """Whether a recipe asks to train a finished run for more epochs; UsageError if it can't be."""
+    if recipe.epochs is None or recorded.epochs is None or recipe.epochs <= recorded.epochs:
+        return False
+    if recorded.images is not None or recorded.seconds is not None:
+        raise UsageError(
+            f"{folder.path} was trained by a budget of images or seconds; more epochs don't make "
+            "it longer."
+        )
+    if not folder.checkpoints.all():
+        raise UsageError(f"{folder.path} has no checkpoint any more to train on from.")
+    return True
 
 
 def _resumed(
-    recipe: Recipe, folder: RunFolder, registry: Registry, listener: Listener | None
+    recipe: Recipe,
+    recorded: Recipe,
+    folder: RunFolder,
+    registry: Registry,
+    listener: Listener | None,
+    longer: bool,
 ) -> Run:
     assembly = assemble(recipe.specs_only(str(folder.config)), registry)
-    _refuse_other_options(Recipe.from_toml(folder.config), assembly.recipe, folder)
+    _refuse_other_options(recorded, assembly.recipe, folder)
     if folder.split.dataset_fingerprint != assembly.fingerprint:
         raise DataError(
             f"the dataset {recipe.dataset} is not the one that {folder.path} was begun "
             "with: images or labels have changed; start a new run."
         )
-    recorded = folder.read("env", Environment).get("weights", {})
-    if changed := [part for part in recorded if recorded[part] != assembly.weights.get(part)]:
+    hashes = folder.read("env", Environment).get("weights", {})
+    if changed := [part for part in hashes if hashes[part] != assembly.weights.get(part)]:
         raise ArtefactError(
             f"the weights that the {changed[0]} of {folder.path} starts from have changed since it "
             "was begun; the row of the network before training would be of others. Put the file "
@@ -80,11 +105,29 @@ def _resumed(
     state = _restore(assembly, folder, listener or Listener())
     recorder = None
     if listener is not None:
+        if longer:
+            # A run without a report is not finished: killed from here on, it is resumed.
+            folder.report.unlink()
+            write_file(folder.config, recorded.to_toml())
         cut_back(folder, state)
         folder.log(f"resumed at step {state.total_steps}")
         hooks = Hooks.of(recipe.hooks, registry, folder, state.total_steps)
         recorder = Recorder(assembly, folder, listener, hooks)
+        if longer:
+            recorder.report(_how_it_goes_on(assembly, state))
     return train_and_test(assembly, folder, state, recorder)
+
+
+def _how_it_goes_on(assembly: Assembly, state: TrainState) -> str:
+    """Where the schedule of a run that is trained longer continues."""
+    setup = assembly.setup
+    spent = setup.spent(state, 1)
+    return (
+        f"trained longer, from epoch {state.epoch} to {setup.epochs}: the schedule "
+        f"{assembly.recipe.schedule} goes on at {spent:.0%} of its course, with "
+        f"{setup.rate(state, spent):.2f} of the learning rate. The test classes will be opened "
+        "again."
+    )
 
 
 def _refuse_other_options(
