@@ -32,6 +32,10 @@ from metricforge.spec import Spec
 from metricforge.weights.matching import load_exactly
 from metricforge.weights.reading import WEIGHTS
 
+MOST_PIXELS, MOST_IMAGES = 512 * 64 * 64, 512
+"""Pixels and images that a network embeds at a time: the outputs of its layers take many times the
+memory of its input, 15 GB for 512 images of 224 x 224 pixels."""
+
 
 class EmbeddingModel(nn.Module):
     """Images to embeddings: normalisation, backbone, head, and unit length if the head requires it.
@@ -84,6 +88,12 @@ class EmbeddingModel(nn.Module):
         return features
 
     @property
+    def batch(self) -> int:
+        """The images to embed at a time, by the pixels of the network's input."""
+        height, width = self.card.input_size or self.card.shape[1:]
+        return min(MOST_IMAGES, max(1, MOST_PIXELS // (height * width)))
+
+    @property
     def width(self) -> int:
         """F, the number of features of the backbone."""
         return int(self.backbone.out_features)  # type: ignore[arg-type]
@@ -128,7 +138,7 @@ class EmbeddingModel(nn.Module):
     def encode(
         self,
         images: Encodable,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         *,
         broken: dict[int, str] | None = None,
         progress: Callable[[int], object] | None = None,
@@ -143,7 +153,7 @@ class EmbeddingModel(nn.Module):
             images: uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] (grey) as a tensor or an array; or
                 a list or another iterable of files, PIL images and arrays [H, W, C], [C, H, W] or
                 [H, W].
-            batch_size: Images in a batch, 1 or more.
+            batch_size: Images in a batch, 1 or more. Default: up to 512, fewer if they are large.
             broken: Dict that gets the index of each listed image that can't be decoded, with the
                 reason; these have no row. Default: the first of them raises.
             progress: Called with the number of images of each batch, when it is embedded.
@@ -158,8 +168,8 @@ class EmbeddingModel(nn.Module):
         """
         without_lost_threads()
         rows = []
-        card = self.card
-        for names, batch in batches(images, batch_size, card.shape, card.reading, broken):
+        card, size = self.card, self.batch if batch_size is None else batch_size
+        for names, batch in batches(images, size, card.shape, card.reading, broken):
             embeddings = self.embed([batch]).float().numpy()
             _refuse_not_finite(embeddings, names)
             rows.append(embeddings)

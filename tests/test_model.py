@@ -552,3 +552,18 @@ def test_two_networks_of_one_backbone_leave_its_mode_as_it_was(model: EmbeddingM
 def test_the_page_on_stability_has_the_format_of_models() -> None:
     page = (Path(__file__).parents[1] / "docs" / "stability.md").read_text()
     assert f"| `model/model.json` | {FORMAT} |" in page
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((1, 28, 28), None, 512), ((3, 64, 64), None, 512), ((3, 64, 64), (224, 224), 41),
+        ((3, 256, 128), None, 64), ((3, 4096, 4096), None, 1),
+    ],
+)  # fmt: skip
+def test_fewer_large_images_are_embedded_at_a_time(shape, size, expected):
+    """By the size that the network gets, which need not be that of the images."""
+    model = make()
+    card = replace(model.card, shape=shape, input_size=size, mean=(0.5,) * shape[0],
+                   std=(0.5,) * shape[0])  # fmt: skip
+    assert EmbeddingModel(model.backbone, model.head, card).batch == expected

@@ -66,7 +66,7 @@ def _embed(
     runtime = Runtime(next(model.parameters()).device)
 
     def batches() -> Iterator[Tensor]:
-        for batch in read_ahead(images, indices.split(512)):
+        for batch in read_ahead(images, indices.split(model.batch)):
             yield fit(batch, model.card.shape, model.card.reading)
             if done:
                 done(len(batch))

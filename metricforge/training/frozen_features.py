@@ -16,8 +16,9 @@ from metricforge.runtime import Runtime
 from metricforge.training.augmentation import Chain
 
 BATCH = 64
-"""Images that the backbone embeds at a time, always as many: features then depend, to the last bit,
-on their own image alone, not on how many are embedded or in which order."""
+"""Images that the backbone embeds at a time, fewer if they are large, but always as many: features
+then depend, to the last bit, on their own image alone, not on how many are embedded or in which
+order."""
 
 
 class FrozenFeatures:
@@ -124,12 +125,12 @@ class FrozenFeatures:
 
     def _embedded(self, view: int, done: Callable[[int], object] | None, indices: Tensor) -> Tensor:
         rows = []
-        for part, images in zip(
-            indices.split(BATCH), read_ahead(self._images, indices.split(BATCH)), strict=True
-        ):
-            whole = images[torch.arange(BATCH) % len(part)]
+        size = min(BATCH, self._model.batch)
+        parts = indices.split(size)
+        for part, images in zip(parts, read_ahead(self._images, parts), strict=True):
+            whole = images[torch.arange(size) % len(part)]
             if self._augment and view:
-                repeated = part[torch.arange(BATCH) % len(part)]
+                repeated = part[torch.arange(size) % len(part)]
                 whole = self._augment(self._runtime.prepare(whole), view - 1, repeated)
             rows.append(self._model.features_of(whole, self._runtime)[: len(part)])
             if done:

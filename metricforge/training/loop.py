@@ -200,10 +200,10 @@ def _health(setup: TrainingSetup, tally: EpochSums) -> dict[str, Any]:
 
 
 def embed_images(
-    model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime, batch: int = 512
+    model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime
 ) -> Tensor:
     """Embeddings [M, D] on the CPU of the images [M] at `indices`; each rank embeds a part."""
-    size = min(runtime.chunk or batch, batch)
+    size = min(runtime.chunk or model.batch, model.batch)
 
     def embed(share: Tensor) -> Tensor:
         return model.embed(read_ahead(images, share.split(size)), runtime)
