@@ -38,6 +38,7 @@ def walk(
     index: Path | None = None,
     unknown: list[Path] | None = None,
     exclude: Callable[[str], bool] | None = None,
+    follow: bool = False,
 ) -> Iterator[Folder]:
     """Each folder of the tree, `root` first, with the images in it; both in natural order.
 
@@ -47,7 +48,8 @@ def walk(
     nowhere, out of `root` or to a folder that is walked anyway. Files that are neither images nor
     known by-files, and pipes and devices, are added to `unknown`, or else are a DataError at the
     end, which names them. Below `root`, metricforge's own outputs are skipped: the folders of runs,
-    models and indexes. `exclude` returns whether a path below `root` is skipped.
+    models and indexes. `exclude` returns whether a path below `root` is skipped. With `follow`
+    links may lead out of `root`.
     """
     strays: list[Path] = [] if unknown is None else unknown
     known = TreeIndex.read(index, root) if index else None
@@ -62,7 +64,8 @@ def walk(
         visited.add(resolved)
         listing = known.get(path) if known else None
         if listing is None:
-            listing = _listing(path, top, with_sizes=known is not None, is_root=path == root)
+            within = None if follow else top
+            listing = _listing(path, within, with_sizes=known is not None, is_root=path == root)
             if known and not listing.unknown:
                 known.put(path, listing)
         if exclude:
@@ -96,8 +99,8 @@ def _less(listing: Listing, folder: Path, exclude: Callable[[str], bool]) -> Lis
     )
 
 
-def _listing(folder: Path, root: Path, with_sizes: bool, is_root: bool) -> Listing:
-    """The entries of a folder that are not skipped; `root` is the tree's resolved path."""
+def _listing(folder: Path, root: Path | None, with_sizes: bool, is_root: bool) -> Listing:
+    """The entries of a folder that are not skipped; no link may lead out of the path `root`."""
     listing = Listing(_changed(folder), [], [], array("q") if with_sizes else None)
     entries = _entries(folder)
     if not is_root and is_output([entry.name for entry in entries]):
@@ -168,11 +171,14 @@ def _no_images(strays: Sequence[Path]) -> DataError:
     )
 
 
-def _check_link(path: Path, root: Path) -> None:
+def _check_link(path: Path, root: Path | None) -> None:
     try:
         target = path.resolve(strict=True)
     # RuntimeError is what Python raised for links that lead to each other before 3.13.
     except (OSError, RuntimeError) as error:
         raise DataError(f"link '{path}' leads nowhere; remove it.") from error
-    if not target.is_relative_to(root):
-        raise DataError(f"link '{path}' leads out of the folder; copy what it means into it.")
+    if root is not None and not target.is_relative_to(root):
+        raise DataError(
+            f"link '{path}' leads out of the folder; copy what it means into it, or follow links "
+            "with links=follow."
+        )

@@ -81,13 +81,17 @@ def fit(images: Tensor, shape: Shape, reading: Reading = AS_IT_LIES) -> Tensor:
     if reading.fit == "crop":
         images = _middle(images, height / width)
     elif reading.fit == "pad":
-        images = _padded(images, height / width)
-    if images.shape[2:] != (height, width):
-        resized = F.interpolate(
-            images.float(), (height, width), mode="bilinear", antialias=True, align_corners=False
-        )
-        images = resized.round().clamp(0, 255).to(torch.uint8)
-    return images
+        return _padded(images, (height, width))
+    return _resized(images, (height, width))
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[2:] == size:
+        return images
+    resized = F.interpolate(
+        images.float(), size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 def _middle(images: Tensor, ratio: float) -> Tensor:
@@ -99,13 +103,13 @@ def _middle(images: Tensor, ratio: float) -> Tensor:
     return images[:, :, top : top + high, left : left + wide]
 
 
-def _padded(images: Tensor, ratio: float) -> Tensor:
-    """Images [N, C, H, W] with black around them, of the given ratio of height to width."""
-    height, width = images.shape[2:]
-    down = max(0, round(width * ratio) - height)
-    across = max(0, round(height / ratio) - width)
-    sides = (across // 2, across - across // 2, down // 2, down - down // 2)
-    return F.pad(images, sides)
+def _padded(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [N, C, H, W] in their own proportions, with black around them, at a size."""
+    ratio = max(own / wanted for own, wanted in zip(images.shape[2:], size, strict=True))
+    high, wide = (max(1, round(own / ratio)) for own in images.shape[2:])
+    down, across = size[0] - high, size[1] - wide
+    around = (across // 2, across - across // 2, down // 2, down - down // 2)
+    return F.pad(_resized(images, (high, wide)), around)
 
 
 def _of_array(

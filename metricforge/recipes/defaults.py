@@ -99,6 +99,7 @@ def in_a_line(
         f"backbone {recipe.backbone}",
         f"head {recipe.head} to {recipe.dim} dimensions",
         *(("batch norm frozen",) if recipe.batch_norm == "frozen" else ()),
+        *((f"rates {recipe.rates}",) if recipe.rates else ()),
         f"augmentation {' and '.join(names) or 'none'}",
         str(_complete(registry, "optimizer", recipe.optimizer)),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",

@@ -81,7 +81,7 @@ class TrainOptions(TypedDict, total=False):
 
     rates: str | None
     """Factors on the learning rate of backbone, head and loss, e.g. backbone=0.1,loss=100; 0
-    freezes.
+    freezes. Default: 1, or backbone=0.3 of a pretrained one.
     """
 
     freeze: int

@@ -18,8 +18,10 @@ from metricforge.spec import Spec, options_of
 
 DIM, DIM_OF_PRETRAINED = 64, 512
 OF_FEATURES = Spec("linear", {"start": "pca"}, typed=False)
-# A head that begins as good features needs small steps; ten times the rate undoes them.
+# A head that begins as good features needs small steps; ten times the rate undoes them. The
+# backbone needs smaller ones: benchmarks/photos-ledger.md has the trials on validation classes.
 SLOW = Spec("adamw", {"lr": "0.0001"}, typed=False)
+RATES = "backbone=0.3"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
 
     Of a pretrained backbone, image files are decoded at the size that it takes, the head begins at
     the principal components of the features and has more dimensions, the learning rate is small,
-    and batch norm keeps its statistics. What the user has set stays. Also returns whether the
-    backbone is pretrained.
+    that of the backbone smaller, and batch norm keeps its statistics. What the user has set stays.
+    Also returns whether the backbone is pretrained.
     """
     start = _start_of(recipe, registry)
     if not start.pretrained:
@@ -50,6 +52,7 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
         dim=recipe.dim or dim,
         optimizer=SLOW if _is_default(recipe.optimizer) else recipe.optimizer,
         batch_norm=recipe.batch_norm or "frozen",
+        rates=recipe.rates or RATES,
     )
     return own, True
 

@@ -183,6 +183,7 @@ class Recipe:
     rates: str | None = option(
         None, "Factors on the learning rate of backbone, head and loss, e.g. "
         "backbone=0.1,loss=100; 0 freezes.", LEARNING, metavar="PART=FACTOR,...",
+        usual="1, or backbone=0.3 of a pretrained one",
     )  # fmt: skip
     freeze: int = option(
         0, "Epochs at the start in which the backbone is not trained.", LEARNING,

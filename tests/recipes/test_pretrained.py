@@ -50,18 +50,18 @@ def test_a_pretrained_backbone_has_defaults_of_its_own(photos: Path) -> None:
     assert str(recipe.head) == "linear:normalize=none,start=pca,whiten=0.5"
     assert recipe.dim == 512
     assert str(recipe.optimizer) == "adamw:lr=0.0001,weight_decay=0.0001"
-    assert recipe.batch_norm == "frozen"
+    assert (recipe.batch_norm, recipe.rates) == ("frozen", "backbone=0.3")
 
 
 def test_what_the_user_sets_stays(photos: Path) -> None:
     recipe = assembled(
         photos, dataset=f"folder:path={photos},size=24", head="linear", dim=7, optimizer="adamw",
-        batch_norm="batch", augment="flip",
+        batch_norm="batch", augment="flip", rates="head=2",
     ).recipe  # fmt: skip
     assert isinstance(recipe.dataset, Spec)
     assert recipe.dataset.options["size"] == "24"
     assert Spec.parse(str(recipe.head)).options["start"] == "random"
-    assert (recipe.dim, recipe.batch_norm) == (7, "batch")
+    assert (recipe.dim, recipe.batch_norm, recipe.rates) == (7, "batch", "head=2")
     assert Spec.parse(str(recipe.optimizer)).options["lr"] == "0.001"
     assert [str(step).partition(":")[0] for step in recipe.augment or ()] == ["flip"]
 
@@ -72,7 +72,7 @@ def test_a_backbone_without_weights_keeps_the_usual_ones(photos: Path) -> None:
         assert isinstance(recipe.dataset, Spec)
         assert recipe.dataset.options["size"] == "64"
         assert Spec.parse(str(recipe.head)).options["start"] == "random"
-        assert (recipe.dim, recipe.batch_norm) == (64, "batch")
+        assert (recipe.dim, recipe.batch_norm, recipe.rates) == (64, "batch", None)
 
 
 def test_weights_from_a_file_are_pretrained_too(photos: Path, tmp_path: Path) -> None:

@@ -608,6 +608,35 @@ def test_links_may_not_lead_out_nowhere_or_around(tmp_path: Path) -> None:
         folder(path=root)
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_links_that_lead_out_are_followed_if_asked(tmp_path: Path, indexed: bool) -> None:
+    """As the caches of hubs have them: names that link to files by their content."""
+    store = tree(tmp_path / "store", "x/1.png", "y/2.png")
+    for name, target in (("a/one.png", "x/1.png"), ("b/two.png", "y/2.png")):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        (tmp_path / "photos" / name).symlink_to(store / target)
+    (tmp_path / "photos" / "c").symlink_to(store / "y")
+    index = tmp_path / "index" if indexed else None
+    dataset = folder(path=tmp_path / "photos", index=index, links="follow")
+    assert dataset.classes == ("a", "b", "c")
+    assert len(open_images(dataset).take(torch.arange(3))) == 3
+    with pytest.raises(DataError, match=r"leads out of the folder; .* links=follow"):
+        folder(path=tmp_path / "photos")
+    (tmp_path / "x.csv").write_text("path,label\na/one.png,a\nb/two.png,b\n")
+    listed = csv(path=tmp_path / "x.csv", images=tmp_path / "photos", links="follow")
+    assert len(open_images(listed).take(torch.arange(2))) == 2
+    with pytest.raises(DataError, match=r"lies outside of .*links=follow"):
+        csv(path=tmp_path / "x.csv", images=tmp_path / "photos")
+    # A path that leads out is no link.
+    (tmp_path / "x.csv").write_text("path,label\n../store/x/1.png,a\nb/two.png,b\n")
+    with pytest.raises(DataError, match="lies outside"):
+        csv(path=tmp_path / "x.csv", images=tmp_path / "photos", links="follow")
+    # A loop is a loop, however it is followed.
+    (tmp_path / "photos" / "d").symlink_to(tmp_path / "photos")
+    with pytest.raises(DataError, match="is reached again through a link"):
+        folder(path=tmp_path / "photos", links="follow")
+
+
 def test_the_root_itself_may_be_a_link_and_links_may_stay_inside(tmp_path: Path) -> None:
     root = tree(tmp_path / "root", "a/1.png", "b/1.png")
     (root / "b" / "2.png").symlink_to(root / "a" / "1.png")

@@ -27,7 +27,11 @@ _PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": T
 
 
 def read_listing(
-    path: Path, images: Path | None = None, named: Mapping[str, str] | None = None
+    path: Path,
+    images: Path | None = None,
+    named: Mapping[str, str] | None = None,
+    *,
+    follow: bool = False,
 ) -> Table:
     """The columns of the file; DataError, naming the row, for a cell that can't be used.
 
@@ -37,7 +41,7 @@ def read_listing(
     "is_gallery" (both or neither). `named` maps them to the file's own names.
     """
     columns = {"path": Paths()}
-    parsers = _parsers(images or path.parent)
+    parsers = _parsers(images or path.parent, follow)
     aliases = {"category": "group"}
     advice = "; name the file's own with the option columns=path:NAME+label:NAME"
     listing = read_table(path, parsers, ("path", "label"), aliases, columns, named, advice)
@@ -45,9 +49,9 @@ def read_listing(
     return listing
 
 
-def _parsers(images: Path) -> Mapping[str, Parser]:
+def _parsers(images: Path, follow: bool) -> Mapping[str, Parser]:
     return {
-        "path": partial(_image, images.absolute()),
+        "path": partial(_image, images.absolute(), follow),
         "label": label,
         "split": partial(chosen, "split", _PARTS),
         "group": group,
@@ -56,7 +60,7 @@ def _parsers(images: Path) -> Mapping[str, Parser]:
     }
 
 
-def _image(folder: Path, cell: str) -> Path:
+def _image(folder: Path, follow: bool, cell: str) -> Path:
     if is_empty(cell):
         raise ValueError("has no path; name its image, or take the row away.")
     image = folder / cell
@@ -69,15 +73,18 @@ def _image(folder: Path, cell: str) -> Path:
         raise ValueError(
             f"names the image '{cell}', which {reason}; paths begin at '{folder}'{hint}."
         )
-    if _leads_out(image, folder):
+    if _leads_out(image, folder, follow):
         raise ValueError(
             f"names the image '{cell}', which lies outside of '{folder}'; copy it there, or name "
-            "a folder that holds all images with the option images=FOLDER."
+            "a folder that holds all images with the option images=FOLDER, or follow links with "
+            "links=follow."
         )
     return image
 
 
-def _leads_out(image: Path, folder: Path) -> bool:
+def _leads_out(image: Path, folder: Path, follow: bool) -> bool:
+    if follow:  # no link, but maybe a path does
+        return not Path(os.path.normpath(image)).is_relative_to(folder)
     if not _inside(str(image.parent), str(folder)):
         return True
     return image.is_symlink() and not _inside(str(image), str(folder))

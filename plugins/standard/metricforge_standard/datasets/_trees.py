@@ -30,15 +30,19 @@ class Tree:
     asides: tuple[str, ...] = ()
 
 
-def read_tree(path: Path, index: Path | None, exclude: str, *, skip: bool) -> Tree:
+def read_tree(
+    path: Path, index: Path | None, exclude: str, *, skip: bool, follow: bool = False
+) -> Tree:
     """The tree of a folder or an archive; `skip` files that are no images, or DataError.
+
+    With `follow` links of a folder may lead out of it.
 
     UsageError for a pattern of `exclude` that matches nothing.
     """
     excluded = Exclusion(exclude)
     unknown: list[str] | None = [] if skip else None
     if path.is_dir():
-        tree = _of_folder(path, index, unknown, excluded)
+        tree = _of_folder(path, index, unknown, excluded, follow)
     else:
         tree = _of_archive(path, unknown, excluded)
     if unmatched := excluded.unmatched():
@@ -55,10 +59,14 @@ def read_tree(path: Path, index: Path | None, exclude: str, *, skip: bool) -> Tr
 
 
 def _of_folder(
-    path: Path, index: Path | None, unknown: list[str] | None, exclude: Exclusion
+    path: Path,
+    index: Path | None,
+    unknown: list[str] | None,
+    exclude: Exclusion,
+    follow: bool,
 ) -> Tree:
     strays: list[Path] | None = None if unknown is None else []
-    folders_below = walk(path, index, strays, exclude)
+    folders_below = walk(path, index, strays, exclude, follow)
     walked = {each.path.relative_to(path).as_posix(): each for each in folders_below}
     if unknown is not None:
         unknown += (stray.relative_to(path).as_posix() for stray in strays or ())

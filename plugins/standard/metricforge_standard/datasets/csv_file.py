@@ -31,6 +31,7 @@ def csv(
     cache: Path | None = None,
     depth: int = 16,
     columns: str = "",
+    links: Literal["refuse", "follow"] = "refuse",
 ) -> Dataset:
     """Your own images, listed in a CSV file in UTF-8: a header, and a row for each image.
 
@@ -60,6 +61,8 @@ def csv(
         cache: Folder that keeps the resized images; none: they are decoded each time.
         depth: Bits that the grey levels of 16-bit images use, 8 to 16: 12 where white is 4,095.
         columns: The file's own names of columns, with + between: `path:filename+label:class`.
+        links: Links that lead out of the folder of the paths: "refuse" fails, "follow" reads what
+            they mean.
 
     Raises:
         DataError: A cell can't be used, an image does not exist or is listed twice (the error names
@@ -69,7 +72,7 @@ def csv(
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
-    listing = read_listing(path, images, _named(columns))
+    listing = read_listing(path, images, _named(columns), follow=links == "follow")
     label_index = indexed(listing.columns["label"])
     classes, labels = label_index.names, label_index.places
     if len(classes) < 2:

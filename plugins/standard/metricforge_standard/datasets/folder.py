@@ -36,6 +36,7 @@ def folder(
     parts: Literal["auto", "none"] = "auto",
     depth: int = 16,
     exclude: str = "",
+    links: Literal["refuse", "follow"] = "refuse",
 ) -> Dataset:
     """Your own images, in a folder for each class at any depth below `path`.
 
@@ -52,7 +53,8 @@ def folder(
     Images are resized to [3, size, size], or [1, size, size] without `color`, when they are needed.
     Hidden files and known by-files (.txt, .csv, .xmp, .mov, camera raws and the like) are skipped
     and, without `index`, counted. Runs, models and indexes of metricforge are skipped and counted.
-    Any other file that is not an image is an error, and so is a link that leads out of `path`.
+    Any other file that is not an image is an error, and so is a link that leads out of `path`,
+    unless `links` says to follow it.
 
     Args:
         path: Folder of class folders, or a zip or tar file with such folders, which is not
@@ -75,6 +77,8 @@ def folder(
         depth: Bits that the grey levels of 16-bit images use, 8 to 16: 12 where white is 4,095.
         exclude: Shell patterns of files and folders to skip, with + between: `*_mask.png` is a name
             anywhere, `raw/*` a path below `path`.
+        links: Links that lead out of `path`: "refuse" fails, "follow" reads what they mean, as in
+            the caches of hubs and of data versioning.
 
     Raises:
         DataError: There are not two classes of images.
@@ -91,7 +95,7 @@ def folder(
     for option, target in (("cache", cache), ("index", index)):
         if target:
             _check_outside(path, option, target)
-    tree = read_tree(path, index, exclude, skip=broken == "skip")
+    tree = read_tree(path, index, exclude, skip=broken == "skip", follow=links == "follow")
     levels = read_levels(list(tree.counts), label, parts)
     order = levels.order()
     classes = tuple(dict.fromkeys(levels.classes[name] for name in order))
