@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import shutil
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_BZIP2, ZIP_STORED, ZipFile, ZipInfo
@@ -400,12 +400,19 @@ def test_a_photographers_by_files_are_passed_over_and_counted(tmp_path: Path) ->
     assert others.startswith("skipped, as they are no images: 11 (.xmp 2, ")
 
 
-@pytest.mark.fault(102)
-def test_heic_is_skipped_and_counted_in_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the extra is not installed, with what reads it."""
+@pytest.fixture
+def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if pillow-heif were not installed."""
     monkeypatch.setattr(filetypes, "reads_heif", lambda: False)
+    filetypes.formats.cache_clear()
+    yield
+    filetypes.formats.cache_clear()
+
+
+@pytest.mark.fault(102)
+@pytest.mark.usefixtures("without_heif")
+def test_heic_is_skipped_and_counted_in_a_folder(tmp_path: Path) -> None:
+    """With what reads it."""
     root = tree(tmp_path / "photos", "a/1.png", "b/1.png")
     (root / "a" / "2.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", root)
