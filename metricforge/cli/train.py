@@ -45,11 +45,11 @@ INSTEAD = {
     "--opt": "--optimizer adamw",
     "--output": "--out runs/NAME",
     "--output-dir": "--out runs/NAME",
-    "--pretrained": "--backbone resnet18:weights=true",
+    "--pretrained": "--backbone efficientnet-lite0",
     "--project": "--out runs/NAME",
     "--sched": "--schedule cosine",
     "--weight-decay": "--optimizer adamw:weight_decay=0.01",
-    "--weights": "--backbone resnet18:weights=true",
+    "--weights": "--backbone resnet18:weights=FILE",
 }
 """What to write in place of other programs' options."""
 

@@ -224,9 +224,21 @@ def _ways(
         )
         model = load(run.path, device="cpu", registry=registry)
         yield _Way(
-            replace(row, name=f"{name}, head by {sampler}", sampler=sampler, dim=model.card.dim),
+            replace(
+                row,
+                name=f"{name}, head by {_short(sampler, samplers)}",
+                sampler=sampler,
+                dim=model.card.dim,
+            ),
             partial(_headed, model, features),
         )
+
+
+def _short(sampler: str, samplers: Sequence[str]) -> str:
+    """The name of a sampler without its options, if no other has the name."""
+    names = [Spec.parse(each).name for each in samplers]
+    name = Spec.parse(sampler).name
+    return name if names.count(name) == 1 else sampler
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def ranked(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
 def test_every_way_is_ranked_on_validation_classes_and_tested(ranked: Baseline) -> None:
     names = {row.name for row in ranked.rows}
     assert names == {
-        "pixels", f"{SMALL}, features", f"{SMALL}, whitened", f"{SMALL}, head by {SAMPLER}",
+        "pixels", f"{SMALL}, features", f"{SMALL}, whitened", f"{SMALL}, head by hard-triplet",
     }  # fmt: skip
     scores = [row.validation["map@r"].value for row in ranked.rows]
     assert scores == sorted(scores, reverse=True)
