@@ -10,7 +10,8 @@ import click
 from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, component, debug, print_json
 
 if TYPE_CHECKING:
-    from metricforge.judging.baseline import Baseline, Row
+    from metricforge.judging.baseline import Baseline
+    from metricforge.judging.frozen_ways import Row
 
 METRICS = ("map@r", "recall@1")
 

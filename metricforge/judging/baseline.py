@@ -4,69 +4,30 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from metricforge.contracts import Estimate, EvaluationProtocol, Result
+from metricforge.contracts import EvaluationProtocol, Result
 from metricforge.errors import DataError
 from metricforge.judging.compare import paired_differences
-from metricforge.model import EmbeddingModel, load
+from metricforge.judging.frozen_ways import OF_FEATURES, Row, Way, backbone_ways, pixels_way
 from metricforge.recipes.components import make_protocol
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.recipe import NONE, Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly, assemble
-from metricforge.runs.train import run_recipe
-from metricforge.scoring.baselines import PIXELS, pixels
 from metricforge.scoring.measure import SELECT, Embedded, results_of
-from metricforge.scoring.whitening import Whitening
 from metricforge.spec import Spec
-from metricforge.training.frozen_features import FrozenFeatures
 
 BACKBONES = ("efficientnet-lite0",)
 SAMPLERS = ("hard-triplet", "multi-similarity:classes=16,per_class=4")
-WIDTH = 512
-"""The most dimensions of whitened features."""
 
 FROZEN = "backbone=0"
-OF_FEATURES = ", features"
-TIMED = 64  # images by which the time of one is measured
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way to embed the images.
-
-    Args:
-        name: E.g. "efficientnet-lite0, head by hard-triplet".
-        backbone: Spec of the backbone, "" for pixels.
-        sampler: The sampler that trained a head on the features, "" without.
-        dim: Dimensions of an embedding.
-        seconds: Seconds that an image takes to be embedded on this machine; None where it is not
-            embedded by a network.
-        validation: Metrics on the validation classes, by name.
-        test: Metrics on the test classes; empty if they stay closed.
-        differences: Of the test metrics from the features of the same backbone, over the same
-            queries.
-    """
-
-    name: str
-    backbone: str
-    sampler: str
-    dim: int
-    seconds: float | None
-    validation: Mapping[str, Estimate]
-    test: Mapping[str, Estimate] = field(default_factory=dict)
-    differences: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,7 +109,8 @@ def baseline(
         Recipe.from_values(
             {
                 "dataset": dataset, "split": split, "rates": FROZEN, "test": False, "seed": seed,
-                "device": device, "protocols": ("retrieval",), "feature_cache": feature_cache,
+                "device": device, "orientations": 1, "protocols": ("retrieval",),
+                "feature_cache": feature_cache,
             }
             | ({"data_root": data_root} if data_root else {}),
             "baseline()",
@@ -159,24 +121,16 @@ def baseline(
         if recipe.feature_cache == NONE:
             # Heads of one backbone share its features all the same.
             recipe = recipe.but(feature_cache=f"{scratch}/features")
-        ways: list[_Way] = []
+        ways: list[Way] = []
         for text in backbones:
             own = recipe.but(backbone=Spec.parse(text))
             assembly = assemble(own.but(sampler=Spec.parse(samplers[0])), registry)
             _refuse_unranked(assembly)
             if not ways:
-                ways.append(_pixels(assembly))
-            ways += _ways(own, assembly, samplers, Path(scratch), registry, listener)
+                ways.append(pixels_way(assembly))
+            ways += backbone_ways(own, assembly, samplers, Path(scratch), registry, listener)
         data = dataset if isinstance(dataset, str) else str(recipe.dataset)
         return _ranked(ways, assembly, data, split, test, registry)
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A row, and how it embeds the images [M] at indices."""
-
-    row: Row
-    embed: Callable[[Tensor], Tensor]
 
 
 def _refuse_unranked(assembly: Assembly) -> None:
@@ -188,86 +142,8 @@ def _refuse_unranked(assembly: Assembly) -> None:
         )
 
 
-def _pixels(assembly: Assembly) -> _Way:
-    shown = pixels(assembly.images, assembly.split.validation[:1])
-    row = Row(PIXELS, "", "", shown.shape[1], None, {})
-    return _Way(row, lambda indices: pixels(assembly.images, indices))
-
-
-def _ways(
-    recipe: Recipe,
-    assembly: Assembly,
-    samplers: Sequence[str],
-    scratch: Path,
-    registry: Registry,
-    listener: Listener,
-) -> Iterator[_Way]:
-    """The features of one backbone, whitened, and heads that are trained on them."""
-    features = assembly.inputs
-    assert isinstance(features, FrozenFeatures), "the backbone is frozen"
-    train, name = assembly.split.train, str(recipe.backbone)
-    every = torch.cat([train, assembly.split.validation])
-    listener.say(f"{name}: embedding {len(every):,} images once.")
-    _embed_all(features, every, listener)
-    row = Row(f"{name}{OF_FEATURES}", name, "", features.width, _seconds(features, train), {})
-    yield _Way(row, lambda indices: F.normalize(features.take(indices).cpu(), dim=1))
-    whitening = Whitening.of(features.take(train).cpu(), WIDTH)
-    yield _Way(
-        replace(row, name=f"{name}, whitened", dim=len(whitening.axes)),
-        lambda indices: F.normalize(whitening(features.take(indices).cpu()), dim=1),
-    )
-    for number, sampler in enumerate(samplers):
-        listener.say(f"{name}: a linear head by {sampler}.")
-        out = scratch / f"{len(list(scratch.iterdir()))}-{number}"
-        run = run_recipe(
-            recipe.but(sampler=Spec.parse(sampler)), out=out, registry=registry, listener=listener
-        )
-        model = load(run.path, device="cpu", registry=registry)
-        yield _Way(
-            replace(
-                row,
-                name=f"{name}, head by {_short(sampler, samplers)}",
-                sampler=sampler,
-                dim=model.card.dim,
-            ),
-            partial(_headed, model, features),
-        )
-
-
-def _short(sampler: str, samplers: Sequence[str]) -> str:
-    """The name of a sampler without its options, if no other has the name."""
-    names = [Spec.parse(each).name for each in samplers]
-    name = Spec.parse(sampler).name
-    return name if names.count(name) == 1 else sampler
-
-
-@torch.no_grad()
-def _headed(model: EmbeddingModel, features: FrozenFeatures, indices: Tensor) -> Tensor:
-    embeddings: Tensor = model(features.take(indices).cpu())
-    return embeddings
-
-
-def _embed_all(features: FrozenFeatures, indices: Tensor, listener: Listener) -> None:
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        listener.embedded(done, len(indices))
-
-    features.compute(indices, count)
-
-
-def _seconds(features: FrozenFeatures, train: Tensor) -> float:
-    """The seconds that an image takes, decoded and embedded, on this machine."""
-    began = time.perf_counter()
-    shown = train[:TIMED]
-    features.embed(shown)
-    return (time.perf_counter() - began) / len(shown)
-
-
 def _ranked(
-    ways: Sequence[_Way],
+    ways: Sequence[Way],
     assembly: Assembly,
     data: str,
     split_spec: str | None,

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from metricforge.contracts import (
     Dataset,
     EvaluationProtocol,
-    Initializing,
     Parameters,
     Reducing,
     Schedule,
@@ -34,31 +33,27 @@ from metricforge.recipes.defaults import (
     completed,
     default_loss,
     fitting_losses,
-    frozen_throughout,
     in_a_line,
     of_photographs,
     suited,
     usual_augmentations,
 )
-from metricforge.recipes.feature_cache import feature_cache
 from metricforge.recipes.pretrained import with_network_defaults
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
+from metricforge.runs.backbone_features import BackboneFeatures
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
 from metricforge.scoring.apply import labelled_part, rehearse
 from metricforge.scoring.measure import ERRORS
 from metricforge.scoring.validation import Selection
-from metricforge.training.augmentation import Chain
 from metricforge.training.ema import averaged
-from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.mining import margin_of
 from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
 from metricforge.training.setup import TrainingSetup
 
 REHEARSED_IMAGES = 5_000
-SAMPLED_FOR_HEAD = 5_000
 
 
 @dataclass(frozen=True)
@@ -124,8 +119,11 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _to_device(model, loss, runtime)
     augmentation = chained(steps, recipe.seed, source.images, source.split.train)
-    features = _frozen_features(recipe, registry, source, model, augmentation, runtime)
-    _initialize_head(recipe, registry, source, model, features, runtime)
+    backbone = BackboneFeatures(
+        recipe, registry, source.dataset, source.images, source.split.train, model, runtime
+    )
+    features = backbone.of_frozen(augmentation)
+    backbone.initialize_head(features)
     schedule = component(registry, "schedule", recipe.schedule, {})
     inputs = features or source.images
     selection = _selection(recipe, registry, source, inputs, runtime, schedule)
@@ -180,6 +178,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
             *source.dataset.warnings,
             *left_out(source.split, source.dataset),
             *start.notes,
+            *backbone.notes(augmentation),
             *_notes(setup, runtime, recipe.freeze),
             *selection.notes,
         ),
@@ -269,52 +268,6 @@ def _selection(
         count = len(dataset.labels[split.validation].unique())
         raise UsageError(f"{needed_by} needs two validation classes, and this split has {count}.")
     return selection
-
-
-def _frozen_features(
-    recipe: Recipe,
-    registry: Registry,
-    source: _Source,
-    model: EmbeddingModel,
-    augmentation: Chain | None,
-    runtime: Runtime,
-) -> FrozenFeatures | None:
-    """The features of a backbone that never learns, which embeds each image once.
-
-    None if it learns, or if each epoch shows other images: augmented ones without a number of
-    `views`, or turned ones.
-    """
-    if recipe.views is not None and not (frozen_throughout(recipe) and augmentation):
-        raise UsageError(
-            "views are of a frozen backbone and augmented images: add --rates backbone=0, and "
-            "--augment if the images are no photographs."
-        )
-    turned = recipe.orientations not in (None, 1)
-    if turned or not frozen_throughout(recipe) or (augmentation and recipe.views is None):
-        return None
-    cache = feature_cache(recipe, registry, source.dataset, model, runtime)
-    return FrozenFeatures(model, source.images, runtime, recipe.views or 1, augmentation, cache)
-
-
-def _initialize_head(
-    recipe: Recipe,
-    registry: Registry,
-    source: _Source,
-    model: EmbeddingModel,
-    frozen: FrozenFeatures | None,
-    runtime: Runtime,
-) -> None:
-    """Set the first weights of a head that depend on the features of the training images."""
-    head = model.head
-    if not isinstance(head, Initializing) or not head.wants_features:
-        return
-    if frozen is None:
-        cache = feature_cache(recipe, registry, source.dataset, model, runtime)
-        frozen = FrozenFeatures(model, source.images, runtime, cache=cache)
-    train = source.split.train
-    features = frozen.take(train[:: -(-len(train) // SAMPLED_FOR_HEAD)]).cpu()
-    with blaming(head):
-        head.initialize(features)
 
 
 def _notes(setup: TrainingSetup, runtime: Runtime, freeze: int) -> tuple[str, ...]:

@@ -119,6 +119,14 @@ def test_it_is_refused_where_nothing_can_be_ranked(photos: Path) -> None:
         metricforge.baseline(str(photos), backbones=("efficientnet-lite9",))
 
 
+def test_few_classes_of_drawings_are_not_turned_into_more() -> None:
+    """A turned image is embedded anew in each epoch, and no features of it are kept."""
+    found = metricforge.baseline("digits", backbones=("conv4",), samplers=(SAMPLER,), test=False)
+    assert {row.name for row in found.rows} == {
+        "pixels", "conv4, features", "conv4, whitened", "conv4, head by hard-triplet",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("dim", [3, 40])
 def test_whitened_features_have_no_correlation_and_deviation_one(dim: int) -> None:
     rng = torch.Generator().manual_seed(0)

@@ -146,7 +146,10 @@ def test_views_are_augmented_and_come_in_turn() -> None:
 
 
 def test_augmented_images_are_embedded_anew_without_a_number_of_views() -> None:
-    assert not isinstance(assembled(augment=("flip",)).setup.images, FrozenFeatures)
+    anew = assembled(augment=("flip",))
+    assert not isinstance(anew.setup.images, FrozenFeatures)
+    assert any("--views 8" in note for note in anew.notes)
+    assert not any("--views 8" in note for note in assembled().notes)
 
 
 def test_views_need_a_frozen_backbone_and_augmentations() -> None:
