@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from metricforge.judging.compare import paired_differences
 from metricforge.judging.frozen_ways import OF_FEATURES, Row, Way, backbone_ways, pixels_way
 from metricforge.recipes.components import make_protocol
 from metricforge.recipes.dataset_spec import located
+from metricforge.recipes.feature_cache import VARIABLE
 from metricforge.recipes.recipe import NONE, Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
@@ -118,7 +120,7 @@ def baseline(
         registry,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="metricforge-") as scratch:
-        if recipe.feature_cache == NONE:
+        if (recipe.feature_cache or os.environ.get(VARIABLE)) == NONE:
             # Heads of one backbone share its features all the same.
             recipe = recipe.but(feature_cache=f"{scratch}/features")
         ways: list[Way] = []

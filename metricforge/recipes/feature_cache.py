@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 
 FOLDER = Path("~/.cache/metricforge")
+VARIABLE = "METRICFORGE_CACHE"
+"""The environment variable that names another folder, or none."""
 
 
 def feature_cache(
@@ -25,7 +28,8 @@ def feature_cache(
 
     A backbone that is a Python object has none: its code may be anywhere.
     """
-    if recipe.feature_cache == NONE or isinstance(recipe.backbone, CustomObject):
+    chosen = recipe.feature_cache or os.environ.get(VARIABLE) or str(FOLDER)
+    if chosen == NONE or isinstance(recipe.backbone, CustomObject):
         return None
     card = model.card
     network = network_key(
@@ -34,7 +38,7 @@ def feature_cache(
         (card.mean, card.std, card.input_size, card.interpolation),
         (runtime.device.type, runtime.precision, recipe.channels_last, torch.get_num_threads()),
     )
-    folder = Path(recipe.feature_cache or FOLDER).expanduser() / "features"
+    folder = Path(chosen).expanduser() / "features"
     augmentation = [str(step) for step in recipe.augment or ()]
 
     def keys(indices: Tensor, view: int) -> Sequence[bytes]:

@@ -178,3 +178,17 @@ def test_batches_are_as_large_as_they_are_said_to_be(monkeypatch: pytest.MonkeyP
     once = FrozenFeatures(model, MemoryImages(dataset().images), Runtime(torch.device("cpu")))
     once.compute(torch.arange(70))
     assert sizes == [32, 32, 32]
+
+
+@pytest.mark.parametrize("given", [None, "own"])
+def test_the_environment_names_the_folder_unless_the_recipe_does(
+    given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METRICFORGE_CACHE", str(tmp_path / "of the environment"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = str(tmp_path / given) if given else None
+    metricforge.train(
+        dataset="digits", **FROZEN, out=tmp_path / "run", feature_cache=folder, progress=False
+    )
+    names = {path.name for path in tmp_path.iterdir()} - {"run"}
+    assert names == {given or "of the environment"}
