@@ -114,12 +114,7 @@ def build_model(
     preprocessing = start.preprocessing(backbone, preprocessing_of(backbone, str(recipe.backbone)))
     mean, std = _normalization(preprocessing, images, split.train)
     card = Card(
-        # A saved model has the weights: it must be built again without fetching them.
-        backbone=(
-            backbone.rebuild
-            if isinstance(backbone, Rebuildable)
-            else _recorded(registry, "backbone", recipe.backbone)
-        ),
+        backbone=_record_of_backbone(registry, backbone, recipe.backbone),
         head=_recorded(registry, "head", recipe.head),
         dim=recipe.dim,
         shape=images.shape,
@@ -152,9 +147,11 @@ def starting_parts(
     chosen_head, source_of_head = without_weights(registry, "head", recipe.head)
     head = component(registry, "head", chosen_head, {"in_features": features, "dim": recipe.dim})
     if source:
-        start.load("backbone", backbone, source, str(chosen))
+        record = _record_of_backbone(registry, backbone, chosen)
+        start.load("backbone", backbone, source, str(chosen), record)
     if source_of_head:
-        start.load("head", head, source_of_head, str(chosen_head))
+        record = _recorded(registry, "head", chosen_head)
+        start.load("head", head, source_of_head, str(chosen_head), record)
     return backbone, head
 
 
@@ -169,6 +166,13 @@ def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
             f"{type(preprocessing).__name__}."
         )
     return preprocessing
+
+
+def _record_of_backbone(registry: Registry, backbone: nn.Module, chosen: Component) -> str:
+    """The record of a backbone: a saved model has the weights, and is built without fetching."""
+    if isinstance(backbone, Rebuildable):
+        return backbone.rebuild
+    return _recorded(registry, "backbone", chosen)
 
 
 def _recorded(registry: Registry, kind: str, chosen: Component) -> str:

@@ -40,7 +40,7 @@ class StartingWeights:
         cards = [weights.card for weights in self.loaded.values() if weights.card]
         return tuple(dict.fromkeys(name for card in cards for name in card.seen_classes))
 
-    def load(self, part: str, module: nn.Module, source: str, name: str) -> None:
+    def load(self, part: str, module: nn.Module, source: str, name: str, record: str) -> None:
         """Load a file or a run into a part of the network.
 
         Args:
@@ -48,9 +48,15 @@ class StartingWeights:
             module: The part.
             source: The file or run.
             name: The component's name, for notes and errors.
+            record: The spec of the part with all its options, as a saved model has it.
         """
         weights = read_weights(source).of_part(part)
         self.notes += start_from(module, weights, f"{part} {name}")
+        if weights.card and (before := getattr(weights.card, part)) != record:
+            self.notes.append(
+                f"{source} was trained with the {part} {before}, and its weights are now in "
+                f"{record}."
+            )
         self.loaded[part] = weights
         setattr(module, "pretrained", True)  # noqa: B010 - a member that torch has no type for
 

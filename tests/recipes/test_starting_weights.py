@@ -90,6 +90,20 @@ def test_another_runs_backbone_comes_with_its_statistics_but_not_its_head(run: P
     assert (model.card.mean, model.card.std) == (load(run).card.mean, load(run).card.std)
 
 
+def test_another_architecture_that_fits_is_told(run: Path) -> None:
+    """The names and shapes agree, and yet it is another network."""
+    same = assembled(f"conv4:channels=8,weights={run}", split=HOLDS_OUT)
+    assert not any("was trained with the backbone" in note for note in same.notes)
+    other = assembled(
+        f"conv4:channels=8,weights={run}", f"linear:normalize=false,weights={run}", split=HOLDS_OUT
+    )
+    assert any(
+        "was trained with the head linear:normalize=none" in note
+        and "now in linear:normalize=false" in note
+        for note in other.notes
+    )
+
+
 def test_backbone_and_head_of_a_run_go_on_where_it_ended(run: Path) -> None:
     source = f"weights={run}"
     model = assembled(f"conv4:channels=8,{source}", f"linear:{source}", split=HOLDS_OUT).setup.model
