@@ -60,14 +60,14 @@ def command(
     linear heads trained on them. Each image is embedded once; a second run takes the features of
     the first. The validation classes rank the ways, then the test classes test them, once.
     """
-    from metricforge.judging.baseline import BACKBONES, SAMPLERS, baseline
+    from metricforge.judging.baseline import BACKBONES, baseline
     from metricforge.report.progress import Listener, ProgressLine
 
     def run(listener: Listener) -> Baseline:
         return baseline(
             data,
             backbones=backbones or BACKBONES,
-            samplers=samplers or SAMPLERS,
+            samplers=samplers or None,
             split=split,
             test=test,
             data_root=data_root,

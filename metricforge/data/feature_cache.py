@@ -133,7 +133,7 @@ def image_keys(dataset: Dataset, indices: Tensor, extra: str = "") -> Sequence[b
     images, reading = dataset.images, dataset.reading.hashed()
     how = json.dumps([dataset.shape, reading, extra]).encode()
     if isinstance(images, Tensor):
-        contents: Iterator[Any] = (images[i].numpy() for i in indices.tolist())
+        contents: Iterator[Any] = (images[i].contiguous().numpy() for i in indices.tolist())
         return [_hash(how, content.data) for content in contents]
 
     def key(index: int) -> bytes:
@@ -157,19 +157,20 @@ def network_key(module: nn.Module, *settings: object) -> str:
     """
     digest = hashlib.sha256(json.dumps([FORMAT, torch.__version__, *map(repr, settings)]).encode())
     digest.update(repr(module).encode())
-    for source in sorted({_source(type(each)) for each in module.modules()}):
+    for source in sorted({source_of(type(each).__module__) for each in module.modules()}):
         digest.update(source.encode())
-    for name, tensor in module.state_dict().items():
+    # Buffers that are not saved count as well.
+    for name, tensor in sorted({**module.state_dict(), **dict(module.named_buffers())}.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 
-def _source(kind: type) -> str:
-    """The source of the module that defines a class, "" for torch's own."""
-    if kind.__module__.partition(".")[0] == "torch":
+def source_of(module: str) -> str:
+    """The source of a module, "" for torch's own and where there is none."""
+    if module.partition(".")[0] == "torch":
         return ""
     try:
-        return inspect.getsource(sys.modules[kind.__module__])
+        return inspect.getsource(sys.modules[module])
     except (OSError, TypeError, KeyError):
-        return kind.__qualname__
+        return module

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from metricforge.contracts import EvaluationProtocol, Result
-from metricforge.errors import DataError
+from metricforge.contracts import EvaluationProtocol, Pretrained, Result
+from metricforge.errors import DataError, UsageError
 from metricforge.judging.compare import paired_differences
 from metricforge.judging.frozen_ways import OF_FEATURES, Row, Way, backbone_ways, pixels_way
 from metricforge.recipes.components import make_protocol
@@ -27,7 +27,8 @@ from metricforge.scoring.measure import SELECT, Embedded, results_of
 from metricforge.spec import Spec
 
 BACKBONES = ("efficientnet-lite0",)
-SAMPLERS = ("hard-triplet", "multi-similarity:classes=16,per_class=4")
+CLASSES = 16
+SAMPLERS = ("hard-triplet", f"multi-similarity:classes={CLASSES},per_class=4")
 
 FROZEN = "backbone=0"
 
@@ -71,7 +72,7 @@ def baseline(
     dataset: Any,
     *,
     backbones: Sequence[str] = BACKBONES,
-    samplers: Sequence[str] = SAMPLERS,
+    samplers: Sequence[str] | None = None,
     split: str | None = None,
     test: bool = True,
     data_root: str | None = None,
@@ -87,9 +88,10 @@ def baseline(
     whitened, and by a linear head that each sampler trains on them.
 
     Args:
-        dataset: A spec, a path or a Dataset.
+        dataset: A spec, a path or a Dataset; of a Dataset the command that trains on is empty.
         backbones: Specs of pretrained backbones.
-        samplers: Specs of the samplers that train a head, each with its default loss.
+        samplers: Specs of the samplers that train a head, each with its default loss. Default:
+            hard-triplet and multi-similarity.
         split: Spec of the split. Default: that of `train`.
         test: Whether to open the test classes.
         data_root: Folder of the datasets. Default: "data".
@@ -107,14 +109,16 @@ def baseline(
         UsageError: A component does not exist, or a backbone's package is not installed.
     """
     registry, listener = registry or Registry.installed(), listener or Listener()
+    _refuse_no_specs("backbones", backbones)
+    _refuse_no_specs("samplers", SAMPLERS if samplers is None else samplers)
     recipe = located(
         Recipe.from_values(
             {
                 "dataset": dataset, "split": split, "rates": FROZEN, "test": False, "seed": seed,
                 "device": device, "orientations": 1, "protocols": ("retrieval",),
-                "feature_cache": feature_cache,
+                "feature_cache": None if feature_cache is None else str(feature_cache),
             }
-            | ({"data_root": data_root} if data_root else {}),
+            | ({"data_root": str(data_root)} if data_root else {}),
             "baseline()",
         ),
         registry,
@@ -124,15 +128,45 @@ def baseline(
             # Heads of one backbone share its features all the same.
             recipe = recipe.but(feature_cache=f"{scratch}/features")
         ways: list[Way] = []
+        notes: list[str] = []
         for text in backbones:
             own = recipe.but(backbone=Spec.parse(text))
-            assembly = assemble(own.but(sampler=Spec.parse(samplers[0])), registry)
+            assembly = assemble(own.but(sampler=Spec.parse((samplers or SAMPLERS)[0])), registry)
             _refuse_unranked(assembly)
             if not ways:
                 ways.append(pixels_way(assembly))
-            ways += backbone_ways(own, assembly, samplers, Path(scratch), registry, listener)
-        data = dataset if isinstance(dataset, str) else str(recipe.dataset)
-        return _ranked(ways, assembly, data, split, test, registry)
+            chosen = samplers or _suited_samplers(assembly)
+            ways += backbone_ways(own, assembly, chosen, Path(scratch), registry, listener)
+            notes += _notes(text, assembly)
+        words: tuple[str, ...] = (
+            () if not isinstance(dataset, str | Path) else ("--dataset", str(dataset))
+        )
+        words += ("--split", split) if words and split else ()
+        words += ("--data-root", str(data_root)) if words and data_root else ()
+        return _ranked(ways, assembly, words, tuple(dict.fromkeys(notes)), test, registry)
+
+
+def _refuse_no_specs(name: str, values: Sequence[str]) -> None:
+    """UsageError for anything but some specs."""
+    some = not isinstance(values, str) and bool(values)
+    if not (some and all(isinstance(value, str) for value in values)):
+        raise UsageError(f"{name} is a list of specs, not {values!r}.")
+
+
+def _suited_samplers(assembly: Assembly) -> tuple[str, ...]:
+    """The default samplers, with no more classes in a batch than there are."""
+    classes = len(assembly.dataset.labels[assembly.split.train].unique())
+    if classes >= CLASSES:
+        return SAMPLERS
+    return tuple(each.replace(f"classes={CLASSES}", f"classes={classes}") for each in SAMPLERS)
+
+
+def _notes(backbone: str, assembly: Assembly) -> Iterator[str]:
+    """The notes on one backbone: that it is random, and those on the images as it gets them."""
+    network = assembly.setup.model.backbone
+    if not (isinstance(network, Pretrained) and network.pretrained is True):
+        yield f"{backbone} begins with random weights, not with pretrained ones."
+    yield from assembly.notes
 
 
 def _refuse_unranked(assembly: Assembly) -> None:
@@ -147,8 +181,8 @@ def _refuse_unranked(assembly: Assembly) -> None:
 def _ranked(
     ways: Sequence[Way],
     assembly: Assembly,
-    data: str,
-    split_spec: str | None,
+    words: tuple[str, ...],
+    notes: tuple[str, ...],
     test: bool,
     registry: Registry,
 ) -> Baseline:
@@ -179,11 +213,11 @@ def _ranked(
     return Baseline(
         dataset=assembly.dataset.name,
         rows=tuple(rows),
-        command=_command(data, split_spec, rows),
+        command=_command(words, rows),
         validation_classes=(len(labels[split.validation].unique()), len(split.validation)),
         test_classes=(len(labels[split.test].unique()), len(split.test)),
         closed_set=split.closed_set,
-        notes=assembly.notes,
+        notes=notes,
     )
 
 
@@ -194,10 +228,11 @@ def _result(
     return result
 
 
-def _command(data: str, split: str | None, rows: Sequence[Row]) -> tuple[str, ...]:
+def _command(words: tuple[str, ...], rows: Sequence[Row]) -> tuple[str, ...]:
     """The command that fine-tunes the backbone of the best way by the best sampler for it."""
+    if not words:
+        return ()
     backbone = next(row.backbone for row in rows if row.backbone)
     samplers = [row.sampler for row in rows if row.sampler and row.backbone == backbone]
-    words = ["metricforge", "train", "--dataset", data, *(("--split", split) if split else ())]
-    words += ["--backbone", backbone]
-    return (*words, *(("--sampler", samplers[0]) if samplers else ()))
+    chosen = ("--sampler", samplers[0]) if samplers else ()
+    return ("metricforge", "train", *words, "--backbone", backbone, *chosen)

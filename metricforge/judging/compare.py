@@ -23,6 +23,7 @@ from metricforge.judging.protocols import USUAL_PROTOCOLS
 from metricforge.judging.subject import load_model
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_protocol
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.scoring.apply import wants_validation
@@ -156,9 +157,10 @@ def _by_seed(
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """The metrics of runs that differ only in their seed, by the first of each group of two."""
     alike: dict[str, dict[int, str]] = {}
+    aside = Recipe().aside()  # what has no influence on the result
     for name, run in runs.items():
         # Each seed once: a second run of it is the same training.
-        by_seed = alike.setdefault(run.recipe.but(seed=0, data_root="").to_toml(), {})
+        by_seed = alike.setdefault(run.recipe.but(**aside, seed=0).to_toml(), {})
         by_seed.setdefault(run.recipe.seed, name)
     groups = [list(by_seed.values()) for by_seed in alike.values()]
     return {

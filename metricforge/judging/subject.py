@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metricforge.contracts import Initializing
 from metricforge.errors import ArtefactError, UsageError
 from metricforge.model import EmbeddingModel, build, load
 from metricforge.recipes.components import starting_parts
@@ -18,7 +19,7 @@ from metricforge.registry import Registry
 from metricforge.runs.environment import Environment
 from metricforge.runs.run import Run
 from metricforge.runtime import seed_torch
-from metricforge.scoring.baselines import before_training
+from metricforge.scoring.baselines import UNTRAINED, before_training
 
 Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 
@@ -63,5 +64,11 @@ def untrained_model(
             f"the weights that {run.path} started from have changed since: put the file back, or "
             "leave out --untrained."
         )
+    head = bare.head
     name, bare = before_training(bare, bare.state_dict(), is_custom=False)
+    if name == UNTRAINED and isinstance(head, Initializing) and head.wants_features:
+        raise UsageError(
+            f"the head of {run.path} began at the features of its training images, and can't be "
+            "built anew without them: leave out --untrained."
+        )
     return name, bare.to(next(model.parameters()).device).eval()

@@ -110,7 +110,7 @@ def build_model(
     """
     assert recipe.dim is not None, "its defaults are set"
     backbone, head = starting_parts(recipe, registry, images.shape, start)
-    start.refuse_seen(split.classes("test", dataset))
+    start.check_seen(split, dataset)
     preprocessing = start.preprocessing(backbone, preprocessing_of(backbone, str(recipe.backbone)))
     mean, std = _normalization(preprocessing, images, split.train)
     card = Card(

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.feature_cache import FeatureCache, image_keys, network_key
+from metricforge.data.feature_cache import FeatureCache, image_keys, network_key, source_of
+from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.recipe import NONE, CustomObject, Recipe
+from metricforge.recipes.recipe import NONE, Component, Recipe
+from metricforge.recipes.starting_weights import without_weights
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
+from metricforge.spec import Spec
+from metricforge.training.augmentation import Chain
 
 FOLDER = Path("~/.cache/metricforge")
 VARIABLE = "METRICFORGE_CACHE"
@@ -22,34 +26,52 @@ VARIABLE = "METRICFORGE_CACHE"
 
 
 def feature_cache(
-    recipe: Recipe, registry: Registry, dataset: Dataset, model: EmbeddingModel, runtime: Runtime
+    recipe: Recipe,
+    registry: Registry,
+    dataset: Dataset,
+    model: EmbeddingModel,
+    augmentation: Chain | None,
+    runtime: Runtime,
 ) -> FeatureCache | None:
     """The cache of a recipe's features; None if it is switched off.
 
-    A backbone that is a Python object has none: its code may be anywhere.
+    A backbone or an augmentation that is a Python object has none: its code may be anywhere.
     """
-    chosen = recipe.feature_cache or os.environ.get(VARIABLE) or str(FOLDER)
-    if chosen == NONE or isinstance(recipe.backbone, CustomObject):
+    chosen = os.environ.get(VARIABLE, str(FOLDER)) if recipe.feature_cache is None else (
+        recipe.feature_cache
+    )  # fmt: skip
+    if not chosen:
+        raise UsageError("the feature cache has no name; write a folder, or none to keep nothing.")
+    steps = (recipe.augment or ()) if augmentation else ()
+    if chosen == NONE or not all(isinstance(part, Spec) for part in (recipe.backbone, *steps)):
         return None
     card = model.card
     network = network_key(
         model.backbone,
-        registry.find("backbone", recipe.backbone).origin,
+        _known_as(registry, "backbone", without_weights(registry, "backbone", recipe.backbone)[0]),
         (card.mean, card.std, card.input_size, card.interpolation),
         (runtime.device.type, runtime.precision, recipe.channels_last, torch.get_num_threads()),
     )
     folder = Path(chosen).expanduser() / "features"
-    augmentation = [str(step) for step in recipe.augment or ()]
+    fill = augmentation.fill if augmentation else []
+    shown = [*(_known_as(registry, "augmentation", step) for step in steps), fill, recipe.seed]
 
     def keys(indices: Tensor, view: int) -> Sequence[bytes]:
         if not view:
             return image_keys(dataset, indices)
         # An augmentation draws by the seed, the view and the index of the image.
-        extra = [*augmentation, recipe.seed, view]
         return [
             key
             for index in indices
-            for key in image_keys(dataset, index[None], f"{extra} {int(index)}")
+            for key in image_keys(dataset, index[None], f"{[*shown, view, int(index)]}")
         ]
 
     return FeatureCache(folder, network, keys)
+
+
+def _known_as(registry: Registry, kind: str, component: Component) -> str:
+    """What determines a component: its spec with all options, its distribution, its code."""
+    assert isinstance(component, Spec), "objects have no cache"
+    full = registry.complete(kind, component)
+    source = source_of(registry.factory(kind, component).__module__)
+    return f"{full} {registry.find(kind, component).origin} {source}"

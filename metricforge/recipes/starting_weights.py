@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from metricforge.contracts import Preprocessing, Pretrainable
+from metricforge.contracts import Dataset, Preprocessing, Pretrainable
 from metricforge.data.class_names import seen_among
+from metricforge.data.split import Split
 from metricforge.errors import DataError, few
 from metricforge.recipes.recipe import Component
 from metricforge.registry import Registry
@@ -37,8 +37,8 @@ class StartingWeights:
     @property
     def seen_classes(self) -> tuple[str, ...]:
         """The classes that the runs they are from were trained or selected on."""
-        cards = [weights.card for weights in self.loaded.values() if weights.card]
-        return tuple(dict.fromkeys(name for card in cards for name in card.seen_classes))
+        every = (name for weights in self.loaded.values() for name in _seen(weights))
+        return tuple(dict.fromkeys(every))
 
     def load(self, part: str, module: nn.Module, source: str, name: str, record: str) -> None:
         """Load a file or a run into a part of the network.
@@ -70,16 +70,31 @@ class StartingWeights:
             return replace(backbone.pretrained_preprocessing, size=own.size)
         return own
 
-    def refuse_seen(self, tested: Sequence[str]) -> None:
-        """DataError if a run that the weights are from has seen classes that are held out now."""
-        if seen := seen_among(tested, self.seen_classes):
-            sources = few(sorted({w.source for w in self.loaded.values() if w.card}))
+    def check_seen(self, split: Split, dataset: Dataset) -> None:
+        """DataError if a run of another split has seen classes that are held out now.
+
+        A note if it has seen classes that choose the epoch.
+        """
+        others = [w for w in self.loaded.values() if w.card and w.card.split != split.hash]
+        known = {name for weights in others for name in _seen(weights)}
+        sources = few(sorted({weights.source for weights in others}))
+        if seen := seen_among(split.classes("validation", dataset), known):
+            self.notes.append(
+                f"{sources} was trained or selected on {len(seen)} of the validation classes: they "
+                "choose an epoch of a network that knows them."
+            )
+        if seen := seen_among(split.classes("test", dataset), known):
             raise DataError(
                 f"{sources} was trained or selected on {len(seen)} of the classes that this split "
                 f"holds out: {few(seen, 8)}; they can't test it. Take its split, --split "
                 "saved:path=RUN/split.json; if they are other things, name the file of weights, "
                 "weights=RUN/model/weights.safetensors."
             )
+
+
+def _seen(weights: Weights) -> tuple[str, ...]:
+    """The classes that the run of some weights was trained or selected on; none of a file."""
+    return weights.card.seen_classes if weights.card else ()
 
 
 def without_weights(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metricforge.contracts import Dataset, Initializing
+from metricforge.contracts import Dataset, Initializing, Pretrained
 from metricforge.data.images import Images
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
@@ -48,6 +48,8 @@ class BackboneFeatures:
                 "views are of a frozen backbone and augmented images: add --rates backbone=0, and "
                 "--augment if the images are no photographs."
             )
+        if views is not None and self._turned:
+            raise UsageError("views are of images as they are: add --orientations 1.")
         if not frozen or self._turned or (augmentation and views is None):
             return None
         return self._features(views or 1, augmentation)
@@ -57,10 +59,13 @@ class BackboneFeatures:
         head = self.model.head
         if not isinstance(head, Initializing) or not head.wants_features:
             return
+        if isinstance(head, Pretrained) and head.pretrained is True:
+            return  # it has the weights of a run
         features = frozen or self._features(1, None)
-        rows = features.take(self.train[:: -(-len(self.train) // SAMPLED_FOR_HEAD)]).cpu()
+        sample = self.train[:: -(-len(self.train) // SAMPLED_FOR_HEAD)]
+        features.compute(sample)
         with blaming(head):
-            head.initialize(rows)
+            head.initialize(features.take(sample).cpu())
 
     def notes(self, augmentation: Chain | None) -> Iterator[str]:
         """A note on a frozen backbone that embeds the images anew in each epoch."""
@@ -78,5 +83,7 @@ class BackboneFeatures:
         return self.recipe.orientations not in (None, 1)
 
     def _features(self, views: int, augmentation: Chain | None) -> FrozenFeatures:
-        cache = feature_cache(self.recipe, self.registry, self.dataset, self.model, self.runtime)
+        cache = feature_cache(
+            self.recipe, self.registry, self.dataset, self.model, augmentation, self.runtime
+        )
         return FrozenFeatures(self.model, self.images, self.runtime, views, augmentation, cache)

@@ -69,6 +69,9 @@ def _embed_once(assembly: Assembly, recorder: Recorder | None) -> None:
     done = recorder.embedding(len(assembly.split.train)) if recorder else None
     features.compute_views(assembly.split.train, done)
     features.compute(assembly.split.validation)
+    if assembly.recipe.test:
+        # Once: the cache is read as a whole.
+        features.compute(assembly.split.test)
 
 
 def _restore_best(assembly: Assembly, folder: RunFolder) -> None:

@@ -24,6 +24,12 @@ class Chain:
         self._steps, self._seed = steps, seed
         self._fill = torch.tensor(fill, dtype=torch.float32).view(1, -1, 1, 1)
 
+    @property
+    def fill(self) -> list[float]:
+        """The colour [C] of pixels from outside of an image."""
+        colour: list[float] = self._fill.flatten().tolist()
+        return colour
+
     def __call__(self, images: Tensor, epoch: int, indices: Tensor) -> Tensor:
         """uint8 images [B, C, H, W] of these indices [B] to float32 images of the same shape.
 

@@ -30,7 +30,7 @@ class FrozenFeatures:
         runtime: Device and precision of the backbone.
         views: Augmented views of each image that is trained on; 1 without `augment`.
         augment: What makes a view: that of the epoch of its number.
-        cache: Features of earlier runs, or None.
+        cache: Features of earlier runs, or None. Several ranks have none: each would find others.
     """
 
     in_memory = True
@@ -46,7 +46,7 @@ class FrozenFeatures:
     ) -> None:
         self._model, self._images, self._runtime = model, images, runtime
         self._views, self._augment = views, augment
-        self._cache = cache
+        self._cache = cache if runtime.ranks.count == 1 else None
         self._known = torch.zeros(views + 1, len(images), dtype=torch.bool)
         self._features: list[Tensor | None] = [None] * (views + 1)
 
@@ -82,6 +82,8 @@ class FrozenFeatures:
     def compute(self, indices: Tensor, done: Callable[[int], object] | None = None) -> None:
         """Embed the images [M] at `indices` that are not known yet.
 
+        Of several ranks all must call it, with the same indices: each embeds a part.
+
         Args:
             indices: int64 [M].
             done: Called with the number of images of each batch that was embedded.
@@ -94,7 +96,12 @@ class FrozenFeatures:
             self._compute(indices, view, done)
 
     def _taken(self, indices: Tensor, view: int) -> Tensor:
-        self._compute(indices, view, None)
+        missing = indices[~self._known[view, indices]].unique()
+        if len(missing) and self._runtime.ranks.count > 1:
+            # Other ranks take other images: what all know must stay the same.
+            return self._embedded(view, None, indices).to(self._runtime.device)
+        if len(missing):
+            self._put(missing, self._embedded(view, None, missing), view)
         features = self._features[view]
         assert features is not None, "they are computed"
         return features[indices].to(self._runtime.device)
@@ -111,9 +118,10 @@ class FrozenFeatures:
                 done(int(hits.sum()))
         if not len(missing):
             return
+        # The same on all ranks, which have computed the same so far.
         rows = self._runtime.ranks.shared(partial(self._embedded, view, done), missing)
         self._put(missing, rows, view)
-        if self._cache and self._runtime.ranks.first:
+        if self._cache:
             self._cache.add(keys, rows)
 
     def _put(self, indices: Tensor, rows: Tensor, view: int) -> None:

@@ -17,6 +17,7 @@ from metricforge.model import EmbeddingModel
 from metricforge.plugin_errors import blaming, telling_of_memory
 from metricforge.runtime import Runtime, generator
 from metricforge.runtime.normalization import norms
+from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.grad_cache import Part, chunks_of
 from metricforge.training.health import FEWEST, collapsed, effective_rank, spread
 from metricforge.training.mining import margin_of
@@ -36,9 +37,19 @@ def fit(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> Iterator[R
     while not setup.done(state):
         for record in _epoch(setup, state, runtime):
             state.tally.add(record)
-            state.seconds += record.seconds
+            state.seconds += _agreed(record.seconds, setup, runtime)
             yield record
         yield _close_epoch(setup, state, runtime)
+
+
+def _agreed(seconds: float, setup: TrainingSetup, runtime: Runtime) -> float:
+    """The seconds of a step: of a budget in seconds, those of the slowest rank, on all ranks.
+
+    Each rank has a clock of its own, and the rates and the end follow the budget.
+    """
+    if setup.seconds_budget is None or runtime.ranks.count == 1:
+        return seconds
+    return runtime.ranks.highest(round(seconds * 1e6)) / 1e6
 
 
 def _epoch(setup: TrainingSetup, state: TrainState, runtime: Runtime) -> Iterator[StepRecord]:
@@ -209,4 +220,6 @@ def embed_images(
         return model.embed(read_ahead(images, share.split(size)), runtime)
 
     with telling_of_memory(size, runtime):
+        if isinstance(images, FrozenFeatures):
+            images.compute(indices)
         return runtime.ranks.shared(embed, indices)

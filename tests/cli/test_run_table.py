@@ -88,7 +88,8 @@ def test_photographs_are_augmented_by_default(
                        *options, "--out", tmp_path / "r")  # fmt: skip
     assert done.returncode == 0, done.stderr
     line = (
-        f"photographs, 32 x 32 pixels, backbone conv4:channels=4, augmentation {told}, "
+        f"photographs, 32 x 32 pixels, backbone conv4:channels=4, head linear to 64 dimensions, "
+        f"augmentation {told}, "
         "adamw:lr=0.001,weight_decay=0.0001, 1 epoch."
     )
     assert line in (tmp_path / "r" / "log.txt").read_text()

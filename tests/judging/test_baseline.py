@@ -139,3 +139,18 @@ def test_whitened_features_have_no_correlation_and_deviation_one(dim: int) -> No
 def test_few_features_are_whitened_in_few_dimensions() -> None:
     features = torch.randn(10, 30, generator=torch.Generator().manual_seed(0))
     assert Whitening.of(features, 30)(features).shape == (10, 5)
+
+
+@pytest.mark.parametrize("name", ["backbones", "samplers"])
+@pytest.mark.parametrize("value", ["conv4", [], [torch.nn.Identity()]])
+def test_what_is_no_list_of_specs_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name} is a list of specs"):
+        metricforge.baseline("digits", **{name: value})
+
+
+def test_random_weights_are_told_and_few_classes_suffice(photos: Path) -> None:
+    found = metricforge.baseline(photos, backbones=("conv4", SMALL), test=False)
+    assert "conv4 begins with random weights, not with pretrained ones." in found.notes
+    assert sum("become RGB" in note for note in found.notes) == 2  # 64 and 32 pixels
+    assert any("multi-similarity" in row.name for row in found.rows)  # of the six classes there are
+    assert found.command[:4] == ("metricforge", "train", "--dataset", str(photos))

@@ -172,3 +172,40 @@ def test_a_run_whose_weights_have_changed_is_not_resumed(tmp_path: Path) -> None
     (folder / "report.html").unlink()  # as of a run that was killed at its end
     with pytest.raises(ArtefactError, match=r"the backbone of .* starts from have changed"):
         resume(folder)
+
+
+def test_a_head_from_a_run_does_not_begin_at_the_features_instead(run: Path) -> None:
+    source = f"weights={run}"
+    model = assembled(
+        f"conv4:channels=8,{source}", f"linear:start=pca,{source}", split=HOLDS_OUT
+    ).setup.model
+    assert equal(model.head.state_dict(), weights_of(run, "head"))
+
+
+def test_validation_classes_that_the_other_run_has_seen_are_told(run: Path) -> None:
+    other = "classes:train=e+f+c+d,validation=a+b,test=g+h"
+    notes = assembled(f"conv4:channels=8,weights={run}", split=other).notes
+    assert any("has" not in note and "2 of the validation classes" in note for note in notes)
+    same = assembled(f"conv4:channels=8,weights={run}", split=HOLDS_OUT).notes
+    assert not any("of the validation classes" in note for note in same)
+
+
+def test_a_closed_set_of_the_same_split_goes_on(tmp_path: Path) -> None:
+    """Its test images are others, though of the same classes."""
+    out = tmp_path / "closed"
+    metricforge.train(
+        dataset=dataset(), out=out, split="images", backbone="conv4:channels=8", progress=False,
+        **QUICK,
+    )  # fmt: skip
+    assert assembled(f"conv4:channels=8,weights={out}", split=f"saved:path={out / 'split.json'}")
+    with pytest.raises(DataError, match="of the classes that this split holds out"):
+        assembled(f"conv4:channels=8,weights={out}", split="images:seed=1")
+
+
+def test_a_head_that_began_at_features_can_not_be_built_anew_without_them(tmp_path: Path) -> None:
+    run = metricforge.train(
+        dataset="digits", out=tmp_path / "run", backbone="conv4:channels=4",
+        head="linear:start=pca", progress=False, **QUICK,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="began at the features of its training images"):
+        metricforge.evaluate(run, untrained=True)

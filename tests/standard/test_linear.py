@@ -66,3 +66,11 @@ def test_another_power_is_refused(whiten: float) -> None:
 
 def test_it_keeps_the_contract() -> None:
     check_head("linear:start=pca")
+
+
+def test_equal_features_leave_it_as_it_was() -> None:
+    """They have no directions to begin at."""
+    head = Linear(12, 5, start="pca")
+    before = head.project.weight.detach().clone()
+    head.initialize(torch.ones(10, 12))
+    assert torch.equal(head.project.weight, before)

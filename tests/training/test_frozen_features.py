@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import metricforge
 from metricforge.contracts import Dataset
+from metricforge.data.feature_cache import image_keys
 from metricforge.data.images import MemoryImages
+from metricforge.entry_points import installed_points
 from metricforge.errors import UsageError
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
@@ -21,6 +27,8 @@ from metricforge.training import frozen_features
 from metricforge.training.frozen_features import BATCH, FrozenFeatures
 from metricforge.training.loop import fit
 from metricforge.training.setup import TrainState
+from tests.cli.forked import ranked
+from tests.cli.process import metricforge as command
 
 REGISTRY = Registry.installed()
 FROZEN: dict[str, Any] = {
@@ -192,3 +200,113 @@ def test_the_environment_names_the_folder_unless_the_recipe_does(
     )
     names = {path.name for path in tmp_path.iterdir()} - {"run"}
     assert names == {given or "of the environment"}
+
+
+class Powered(nn.Module):
+    """A backbone whose options are in its code alone: no weight and no layer shows them."""
+
+    out_features = 6
+
+    def __init__(self, in_channels: int, *, power: float = 1.0) -> None:
+        super().__init__()
+        self.layer, self.power = nn.Conv2d(in_channels, 6, 3), power
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images).abs().pow(self.power).mean((2, 3))
+
+
+def map_of(tmp_path: Path, name: str, cache: str, **options: Any) -> float:
+    run = metricforge.train(
+        **{"dataset": "digits", **FROZEN, **options}, out=tmp_path / name, progress=False,
+        feature_cache=cache,
+    )  # fmt: skip
+    return float(run.results["trained"]["map@r"].value)
+
+
+def test_an_option_without_weights_has_features_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("powered", f"{__name__}:Powered", "metricforge.backbones")
+    registry = Registry([*installed_points(), point])
+    monkeypatch.setattr(Registry, "installed", lambda: registry)
+    sys.modules.setdefault(__name__, sys.modules[Powered.__module__])
+    cache = str(tmp_path / "cache")
+    kept = [map_of(tmp_path, f"{p}", cache, backbone=f"powered:power={p}") for p in (1, 4)]
+    anew = [map_of(tmp_path, f"{p}-", "none", backbone=f"powered:power={p}") for p in (1, 4)]
+    assert kept == anew
+    assert kept[0] != kept[1]
+
+
+class Noise:
+    def __init__(self, amount: float) -> None:
+        self.amount = amount
+
+    def __call__(self, images: Tensor, draws: Any) -> Tensor:
+        return (images + self.amount * (draws.uniform(0, 1).view(-1, 1, 1, 1) - 0.5)).clamp(0, 255)
+
+
+def keys_of(**options: Any) -> Any:
+    """The keys of two views of the training images, None without a cache on disk."""
+    features = assembled(**{"augment": ("affine:rotate=30",), "views": 2, **options}).setup.images
+    cache = features._cache
+    return None if cache is None else (cache._folder.name, tuple(cache.keys(torch.arange(4), 1)))
+
+
+def test_the_keys_of_views_are_of_all_that_makes_them(tmp_path: Path) -> None:
+    cache = str(tmp_path)
+    base = keys_of(feature_cache=cache)
+    assert keys_of(feature_cache=cache) == base
+    others = {
+        "options": {"augment": ("affine:rotate=31",)},
+        "seed": {"seed": 1},
+        "border": {"split": "classes:train=a+b+c+d,validation=e+f,test=g+h"},
+        "order": {"augment": ("affine:rotate=30", "flip")},
+    }
+    found = {name: keys_of(feature_cache=cache, **options) for name, options in others.items()}
+    assert len({base, *found.values()}) == 1 + len(found)
+    # An object's code may be anywhere, and so may its numbers.
+    assert keys_of(feature_cache=cache, augment=(Noise(3.0),)) is None
+
+
+def test_views_of_turned_images_are_refused() -> None:
+    with pytest.raises(UsageError, match="add --orientations 1"):
+        assembled(dataset="digits", augment=("affine",), views=2, orientations=4)
+
+
+def test_a_tensor_that_is_not_contiguous_has_the_same_features(tmp_path: Path) -> None:
+    plain = dataset()
+    turned = replace(
+        plain, images=plain.images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    )  # type: ignore[union-attr]
+    indices = torch.arange(160)
+    assert image_keys(turned, indices) == image_keys(plain, indices)
+    one, other = (
+        assembled(dataset=each, feature_cache=str(tmp_path)).inputs.take(indices)
+        for each in (plain, turned)
+    )
+    assert torch.equal(one, other)
+
+
+def test_a_cache_without_a_name_is_refused() -> None:
+    with pytest.raises(UsageError, match="has no name"):
+        assembled(feature_cache="")
+
+
+def test_two_ranks_test_what_one_tests(tmp_path: Path) -> None:
+    """Each rank embeds a part of the test images: none may mix up its rows with another's."""
+    words = (
+        "train", "--dataset", "glyphs:per_class=4", "--backbone", "conv4:channels=4", "--rates",
+        "backbone=0", "--epochs", "1", "--protocol", "retrieval", "--dim", "8", "--device", "cpu",
+        "--sampler", "hard-triplet:classes=8,per_class=4", "--quiet",
+    )  # fmt: skip
+    cache = ("--feature-cache", str(tmp_path / "cache"))
+    done = ranked(2, (*words, *cache, "--out", "two"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert command(*words, "--out", "one", cwd=tmp_path).returncode == 0
+    two, one = (
+        json.loads((tmp_path / name / "summary.json").read_text())["results"]
+        for name in ("two", "one")
+    )
+    for row in ("trained", "untrained"):
+        for metric in ("recall@1", "map@r"):
+            assert two[row][metric]["value"] == pytest.approx(one[row][metric]["value"], abs=0.01)

@@ -63,6 +63,8 @@ class Linear(nn.Module):
         centre = features.double().mean(0)
         _, singular, axes = torch.linalg.svd(features.double() - centre, full_matrices=False)
         deviations = singular / len(features) ** 0.5
+        if deviations[0] == 0:
+            return  # all features are equal, and have no directions
         count = min(int((deviations > deviations[0] * 1e-6).sum()), len(weight))
         rows = axes[:count] / deviations[:count, None] ** self._whiten
         length = ((features.double() - centre) @ rows.T).norm(dim=1).mean()
