@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -92,3 +93,16 @@ def test_what_a_library_says_while_ranks_meet_is_no_result(capfd: pytest.Capture
         os.write(1, b"gloo")
     os.write(1, b"{}")
     assert capfd.readouterr() == ("{}", "gloo")
+
+
+def test_a_budget_of_seconds_ends_on_all_ranks_at_once(tmp_path: Path) -> None:
+    """Each has a clock of its own: rates and the end follow the slowest."""
+    words = (
+        "train", "--dataset", "digits", "--backbone", "conv4:channels=4", "--seconds", "1",
+        "--protocol", "retrieval", "--orientations", "1", "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    done = ranked(2, (*words, "--out", "run"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "lr" in line]
+    assert steps[-1]["spent"] >= 0.5
