@@ -198,8 +198,10 @@ def test_the_environment_names_the_folder_unless_the_recipe_does(
     metricforge.train(
         dataset="digits", **FROZEN, out=tmp_path / "run", feature_cache=folder, progress=False
     )
-    names = {path.name for path in tmp_path.iterdir()} - {"run"}
-    assert names == {given or "of the environment"}
+    expected = given or "of the environment"
+    kept = {path.parent.parent.name for path in tmp_path.glob("*/features/*")}
+    assert kept == {expected}
+    assert not (tmp_path / "home" / ".cache" / "metricforge").exists()
 
 
 class Powered(nn.Module):
