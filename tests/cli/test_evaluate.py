@@ -225,7 +225,7 @@ def test_embeddings_of_another_program_are_judged(tmp_path: Path) -> None:
         (["--embeddings", "x.npy", "--labels", "y.npy", "--part", "test"], 2, "RUN"),
         (["--embeddings", "none.npy", "--labels", "y.npy"], 3, "none.npy is not a file"),
         (["--embeddings", "x.npy", "--labels", "short.txt"], 3, "4 embeddings have 2 labels"),
-        (["--embeddings", "x.npy", "--labels", "gap.txt"], 3, "gap.txt:2 is empty"),
+        (["--embeddings", "x.npy", "--labels", "gap.txt"], 3, "gap.txt:2 has no label"),
         (["--embeddings", "y.npy", "--labels", "y.npy"], 3, "embeddings are real numbers [N, D]"),
         (["--embeddings", "x.npy", "--labels", "x.npy"], 3, "labels are whole numbers"),
         (["--embeddings", "bad.npy", "--labels", "y.npy"], 5, "bad.npy"),
