@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from metricforge_standard.backbones.efficientnet_lite import EfficientNetLite, efficientnet_lite0
-from torch import Tensor
+from torch import Tensor, nn
 
+from metricforge.data.images import MemoryImages
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.model import EmbeddingModel
+from metricforge.model_card import Card
 from metricforge.registry import Registry
+from metricforge.runtime import Runtime
 from metricforge.spec import Spec
 from metricforge.testing import check_backbone
+from metricforge.training.frozen_features import FrozenFeatures
 
 timm = pytest.importorskip("timm", reason="requires metricforge[photos]")
 
@@ -126,6 +131,24 @@ def test_without_the_extra_one_sentence_says_what_to_install(
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     with pytest.raises(UsageError, match=sentence):
         efficientnet_lite0(size=32)
+
+
+def test_its_features_do_not_depend_on_the_order_of_images() -> None:
+    """To the last bit, so that those of earlier runs are those of now."""
+    card = Card(
+        "efficientnet-lite0", "linear", 4, (3, 32, 32), (127 / 255,) * 3, (128 / 255,) * 3,
+        (32, 32), "bicubic",
+    )  # fmt: skip
+    model = EmbeddingModel(efficientnet_lite0(size=32), nn.Identity(), card)
+    runtime = Runtime(torch.device("cpu"))
+    runtime.place(model)
+    rng = torch.Generator().manual_seed(0)
+    images = MemoryImages(torch.randint(0, 256, (90, 3, 32, 32), generator=rng).to(torch.uint8))
+    whole = FrozenFeatures(model, images, runtime).take(torch.arange(90))
+    apart = FrozenFeatures(model, images, runtime)
+    for part in torch.randperm(90, generator=rng).split([1, 7, 64, 18]):
+        apart.compute(part)
+    assert torch.equal(apart.take(torch.arange(90)), whole)
 
 
 def test_a_size_below_one_is_refused() -> None:
