@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.model import EmbeddingModel, load, model_folder
-from metricforge.model_card import Card
+from metricforge.model import EmbeddingModel, load
+from metricforge.model_card import Card, model_folder
 from metricforge.weights.reading import WEIGHTS
 
 FORMAT = 2
@@ -146,9 +146,11 @@ class ImageIndex:
         points = stored.reshape(self.index.ntotal, self.index.d)
         with np.errstate(invalid="ignore", over="ignore"):
             mean = points.mean(axis=0, dtype=np.float64)
-            spread = np.square(points, dtype=np.float64).sum(axis=1).mean() - np.square(mean).sum()
+            # Without an array of the squares, which would be as large as the index.
+            squares = np.einsum("nd,nd->", points, points, dtype=np.float64) / max(len(points), 1)
             centre = mean.astype(np.float32)
-        if not np.isfinite(spread) or np.square(mean).sum() < FAR * max(spread, 0):
+        offset = np.square(mean).sum()
+        if not np.isfinite(squares) or offset < FAR * max(squares - offset, 0):
             return self.index, np.zeros_like(centre)
         around = faiss.IndexFlatL2(self.index.d)
         around.add(points - centre)

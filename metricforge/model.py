@@ -21,7 +21,7 @@ from metricforge.contracts import ScalingItself
 from metricforge.data.model_inputs import Encodable, batches
 from metricforge.errors import DivergedError, PluginError, UsageError
 from metricforge.fetching import nothing_fetched
-from metricforge.model_card import FORMAT, Card, read_card, readme
+from metricforge.model_card import FORMAT, Card, model_folder, read_card, readme
 from metricforge.pairwise.unit_length import unit_rows
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
@@ -257,12 +257,6 @@ def load(
     runtime = Runtime.resolve(device)
     runtime.place(model)
     return model.eval()
-
-
-def model_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder of a model: `model/` of a run's folder, or the folder itself."""
-    inside = Path(folder) / "model"
-    return inside if inside.is_dir() else Path(folder)
 
 
 def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,12 @@ class Card:
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.shape[0]:
             raise ValueError("mean and std have other channels than shape")
+
+
+def model_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder of a model: `model/` of a run's folder, or the folder itself."""
+    inside = Path(folder) / "model"
+    return inside if inside.is_dir() else Path(folder)
 
 
 def read_card(folder: Path, files: dict[str, bytes]) -> Card:

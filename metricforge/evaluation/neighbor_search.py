@@ -114,8 +114,8 @@ class Gallery:
         if len(queries) == 0:
             return iter(())
         k = self._depth(queries, k)
-        deep = k > DEEP or self._wide or search_device() is not None
-        if self.kind == "exact" and k > 0 and deep:
+        exact = self.kind == "exact" and k > 0
+        if exact and (k > DEEP or search_device() is not None or self._wide):
             return self.nearest_exactly(queries, k, then)
         return (then(*tile) for tile in self._shallow(queries, k))
 
@@ -278,7 +278,7 @@ def _needs_float64(points: NDArray[np.float32]) -> bool:
     if len(sample) < 2:
         return False
     lengths = np.square(sample).sum(axis=1)
-    longest = float(np.square(points).sum(axis=1, dtype=np.float64).max())
+    longest = float(np.einsum("nd,nd->n", points, points).max())
     rows = np.arange(min(SAMPLED_QUERIES, len(sample)))
     squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
     squared[squared < longest * COPIES] = np.inf

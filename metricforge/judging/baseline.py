@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +17,8 @@ from metricforge.judging.compare import paired_differences
 from metricforge.judging.frozen_ways import OF_FEATURES, Row, Way, backbone_ways, pixels_way
 from metricforge.recipes.components import make_protocol
 from metricforge.recipes.dataset_spec import located
-from metricforge.recipes.feature_cache import VARIABLE
-from metricforge.recipes.recipe import NONE, Recipe
+from metricforge.recipes.feature_cache import cache_folder
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly, assemble
@@ -30,7 +29,10 @@ BACKBONES = ("efficientnet-lite0",)
 CLASSES = 16
 SAMPLERS = ("hard-triplet", f"multi-similarity:classes={CLASSES},per_class=4")
 
-FROZEN = "backbone=0"
+ALIKE = {
+    "rates": "backbone=0", "orientations": 1, "protocols": ("retrieval",), "test": False,
+}  # fmt: skip
+"""The options of every training of a head."""
 
 
 @dataclass(frozen=True)
@@ -111,24 +113,17 @@ def baseline(
     registry, listener = registry or Registry.installed(), listener or Listener()
     _refuse_no_specs("backbones", backbones)
     _refuse_no_specs("samplers", SAMPLERS if samplers is None else samplers)
-    recipe = located(
-        Recipe.from_values(
-            {
-                "dataset": dataset, "split": split, "rates": FROZEN, "test": False, "seed": seed,
-                "device": device, "orientations": 1, "protocols": ("retrieval",),
-                "feature_cache": None if feature_cache is None else str(feature_cache),
-            }
-            | ({"data_root": str(data_root)} if data_root else {}),
-            "baseline()",
-        ),
-        registry,
-    )  # fmt: skip
+    options = {
+        "dataset": dataset, "split": split, "seed": seed, "device": device,
+        "feature_cache": None if feature_cache is None else str(feature_cache),
+    } | ({"data_root": str(data_root)} if data_root else {})  # fmt: skip
+    recipe = located(Recipe.from_values(ALIKE | options, "baseline()"), registry)
+    ways: list[Way] = []
+    notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="metricforge-") as scratch:
-        if (recipe.feature_cache or os.environ.get(VARIABLE)) == NONE:
+        if cache_folder(recipe) is None:
             # Heads of one backbone share its features all the same.
             recipe = recipe.but(feature_cache=f"{scratch}/features")
-        ways: list[Way] = []
-        notes: list[str] = []
         for text in backbones:
             own = recipe.but(backbone=Spec.parse(text))
             assembly = assemble(own.but(sampler=Spec.parse((samplers or SAMPLERS)[0])), registry)
@@ -138,12 +133,18 @@ def baseline(
             chosen = samplers or _suited_samplers(assembly)
             ways += backbone_ways(own, assembly, chosen, Path(scratch), registry, listener)
             notes += _notes(text, assembly)
-        words: tuple[str, ...] = (
-            () if not isinstance(dataset, str | Path) else ("--dataset", str(dataset))
-        )
-        words += ("--split", split) if words and split else ()
-        words += ("--data-root", str(data_root)) if words and data_root else ()
-        return _ranked(ways, assembly, words, tuple(dict.fromkeys(notes)), test, registry)
+        rows = _ranked(ways, assembly, test, registry)
+    sizes = [(len(assembly.dataset.labels[part].unique()), len(part))
+             for part in (assembly.split.validation, assembly.split.test)]  # fmt: skip
+    return Baseline(
+        dataset=assembly.dataset.name,
+        rows=rows,
+        command=_command(dataset, split, data_root, rows),
+        validation_classes=sizes[0],
+        test_classes=sizes[1],
+        closed_set=assembly.split.closed_set,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _refuse_no_specs(name: str, values: Sequence[str]) -> None:
@@ -179,24 +180,17 @@ def _refuse_unranked(assembly: Assembly) -> None:
 
 
 def _ranked(
-    ways: Sequence[Way],
-    assembly: Assembly,
-    words: tuple[str, ...],
-    notes: tuple[str, ...],
-    test: bool,
-    registry: Registry,
-) -> Baseline:
+    ways: Sequence[Way], assembly: Assembly, test: bool, registry: Registry
+) -> tuple[Row, ...]:
     """The rows with their metrics, by the main one on the validation classes."""
     protocols = {"retrieval": make_protocol(registry, Spec.parse("retrieval"))}
-    split, labels = assembly.split, assembly.dataset.labels
 
     def results(indices: Tensor) -> dict[str, Result]:
-        rows = {way.row.name: way.embed(indices) for way in ways}
-        part = Embedded(rows, indices)
-        return {name: _result(name, part, protocols, assembly) for name in rows}
+        part = Embedded({way.row.name: way.embed(indices) for way in ways}, indices)
+        return {name: _result(name, part, protocols, assembly) for name in part.rows}
 
-    validation = results(split.validation)
-    tested = results(split.test) if test else {}
+    validation = results(assembly.split.validation)
+    tested = results(assembly.split.test) if test else {}
     rows = []
     for way in ways:
         name, base = way.row.name, f"{way.row.backbone}{OF_FEATURES}"
@@ -209,16 +203,7 @@ def _ranked(
                 differences=paired_differences(tested[base], tested[name]) if differs else {},
             )
         )
-    rows.sort(key=lambda row: -row.validation[SELECT].value)
-    return Baseline(
-        dataset=assembly.dataset.name,
-        rows=tuple(rows),
-        command=_command(words, rows),
-        validation_classes=(len(labels[split.validation].unique()), len(split.validation)),
-        test_classes=(len(labels[split.test].unique()), len(split.test)),
-        closed_set=split.closed_set,
-        notes=notes,
-    )
+    return tuple(sorted(rows, key=lambda row: -row.validation[SELECT].value))
 
 
 def _result(
@@ -228,11 +213,17 @@ def _result(
     return result
 
 
-def _command(words: tuple[str, ...], rows: Sequence[Row]) -> tuple[str, ...]:
+def _command(
+    dataset: Any, split: str | None, data_root: str | None, rows: Sequence[Row]
+) -> tuple[str, ...]:
     """The command that fine-tunes the backbone of the best way by the best sampler for it."""
-    if not words:
+    if not isinstance(dataset, str | Path):
         return ()
     backbone = next(row.backbone for row in rows if row.backbone)
-    samplers = [row.sampler for row in rows if row.sampler and row.backbone == backbone]
-    chosen = ("--sampler", samplers[0]) if samplers else ()
-    return ("metricforge", "train", *words, "--backbone", backbone, *chosen)
+    samplers = (row.sampler for row in rows if row.sampler and row.backbone == backbone)
+    options = {
+        "--dataset": str(dataset), "--split": split, "--data-root": data_root and str(data_root),
+        "--backbone": backbone, "--sampler": next(samplers, None),
+    }  # fmt: skip
+    words = (word for flag, value in options.items() if value for word in (flag, value))
+    return ("metricforge", "train", *words)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,7 @@ def backbone_ways(
     train, name = assembly.split.train, str(recipe.backbone)
     every = torch.cat([train, assembly.split.validation])
     listener.say(f"{name}: embedding {len(every):,} images once.")
-    _embed_all(features, every, listener)
+    features.compute(every, listener.embedding(len(every)))
     row = Row(f"{name}{OF_FEATURES}", name, "", features.width, _seconds(features, train), {})
     yield Way(row, lambda indices: F.normalize(features.take(indices).cpu(), dim=1))
     whitening = Whitening.of(features.take(train).cpu(), WIDTH)
@@ -96,9 +97,9 @@ def backbone_ways(
         replace(row, name=f"{name}, whitened", dim=len(whitening.axes)),
         lambda indices: F.normalize(whitening(features.take(indices).cpu()), dim=1),
     )
-    for number, sampler in enumerate(samplers):
+    for sampler in samplers:
         listener.say(f"{name}: a linear head by {sampler}.")
-        out = scratch / f"{len(list(scratch.iterdir()))}-{number}"
+        out = Path(mkdtemp(dir=scratch))
         run = run_recipe(
             recipe.but(sampler=Spec.parse(sampler)), out=out, registry=registry, listener=listener
         )
@@ -125,17 +126,6 @@ def _short(sampler: str, samplers: Sequence[str]) -> str:
 def _headed(model: EmbeddingModel, features: FrozenFeatures, indices: Tensor) -> Tensor:
     embeddings: Tensor = model(features.take(indices).cpu())
     return embeddings
-
-
-def _embed_all(features: FrozenFeatures, indices: Tensor, listener: Listener) -> None:
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        listener.embedded(done, len(indices))
-
-    features.compute(indices, count)
 
 
 def _seconds(features: FrozenFeatures, train: Tensor) -> float:

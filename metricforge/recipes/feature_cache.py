@@ -37,13 +37,9 @@ def feature_cache(
 
     A backbone or an augmentation that is a Python object has none: its code may be anywhere.
     """
-    chosen = os.environ.get(VARIABLE, str(FOLDER)) if recipe.feature_cache is None else (
-        recipe.feature_cache
-    )  # fmt: skip
-    if not chosen:
-        raise UsageError("the feature cache has no name; write a folder, or none to keep nothing.")
+    folder = cache_folder(recipe)
     steps = (recipe.augment or ()) if augmentation else ()
-    if chosen == NONE or not all(isinstance(part, Spec) for part in (recipe.backbone, *steps)):
+    if folder is None or not all(isinstance(part, Spec) for part in (recipe.backbone, *steps)):
         return None
     card = model.card
     network = network_key(
@@ -52,7 +48,6 @@ def feature_cache(
         (card.mean, card.std, card.input_size, card.interpolation),
         (runtime.device.type, runtime.precision, recipe.channels_last, torch.get_num_threads()),
     )
-    folder = Path(chosen).expanduser() / "features"
     fill = augmentation.fill if augmentation else []
     shown = [*(_known_as(registry, "augmentation", step) for step in steps), fill, recipe.seed]
 
@@ -66,7 +61,17 @@ def feature_cache(
             for key in image_keys(dataset, index[None], f"{[*shown, view, int(index)]}")
         ]
 
-    return FeatureCache(folder, network, keys)
+    return FeatureCache(folder / "features", network, keys)
+
+
+def cache_folder(recipe: Recipe) -> Path | None:
+    """The folder that a recipe or the environment names, else the usual one; None for none."""
+    chosen = recipe.feature_cache
+    if chosen is None:
+        chosen = os.environ.get(VARIABLE, str(FOLDER))
+    if not chosen:
+        raise UsageError("the feature cache has no name; write a folder, or none to keep nothing.")
+    return None if chosen == NONE else Path(chosen).expanduser()
 
 
 def _known_as(registry: Registry, kind: str, component: Component) -> str:

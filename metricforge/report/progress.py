@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -27,8 +28,9 @@ class Listener:
     def say(self, sentence: str) -> None:
         """Receive a message for the user."""
 
-    def embedded(self, done: int, total: int) -> None:
-        """Receive how many of the training images a frozen backbone has embedded."""
+    def embedding(self, total: int) -> Callable[[int], object]:
+        """What is called with the number of images of each batch that a frozen backbone embeds."""
+        return lambda images: None
 
     def record(self, record: Record, epochs: int) -> None:
         """Receive the record of a step or an epoch, of so many epochs."""
@@ -81,9 +83,16 @@ class ProgressLine(_Line, Listener):
             f"[dim]note:[/dim] {message}" if self._live else message, soft_wrap=True
         )
 
-    def embedded(self, done: int, total: int) -> None:
-        if self._live:
-            self._draw(f"features {done:,}/{total:,}", done / max(total, 1))
+    def embedding(self, total: int) -> Callable[[int], object]:
+        done = 0
+
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            if self._live:
+                self._draw(f"features {done:,}/{total:,}", done / max(total, 1))
+
+        return count
 
     def record(self, record: Record, epochs: int) -> None:
         if isinstance(record, EpochRecord):

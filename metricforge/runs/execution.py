@@ -66,7 +66,7 @@ def _embed_once(assembly: Assembly, recorder: Recorder | None) -> None:
     features = assembly.setup.images
     if not isinstance(features, FrozenFeatures):
         return
-    done = recorder.embedding(len(assembly.split.train)) if recorder else None
+    done = recorder.embedding() if recorder else None
     features.compute_views(assembly.split.train, done)
     features.compute(assembly.split.validation)
     if assembly.recipe.test:

@@ -42,17 +42,10 @@ class Recorder:
         """Log a message without printing it."""
         self._folder.log(sentence)
 
-    def embedding(self, images: int) -> Callable[[int], object]:
+    def embedding(self) -> Callable[[int], object]:
         """What is called with the number of images of each batch that a frozen backbone embeds."""
-        total = images * (self._assembly.recipe.views or 1)
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            self._listener.embedded(done, total)
-
-        return count
+        assembly = self._assembly
+        return self._listener.embedding(len(assembly.split.train) * (assembly.recipe.views or 1))
 
     def keep(self, record: Record, state: TrainState) -> None:
         """Write a record, and save a checkpoint if one is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -108,8 +108,9 @@ class FrozenFeatures:
 
     def _compute(self, indices: Tensor, view: int, done: Callable[[int], object] | None) -> None:
         missing = indices[~self._known[view, indices]].unique()
-        keys = self._cache.keys(missing, view) if self._cache and len(missing) else []
+        keys: Sequence[bytes] = ()
         if self._cache and len(missing):
+            keys = self._cache.keys(missing, view)
             hits, rows = self._cache.find(keys)
             if rows is not None:
                 self._put(missing[hits], rows, view)

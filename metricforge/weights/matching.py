@@ -67,8 +67,9 @@ def start_from(module: nn.Module, weights: Weights, what: str) -> list[str]:
         if source.is_floating_point() and not source.isfinite().all():
             broken.append(name)
         chosen[name] = source
-    unused = [name for name in weights.tensors if name not in _used(alignment, expected)]
-    surplus = _surplus(unused, alignment, expected)
+    used = {alignment.name_of(name) for name in expected}
+    unused = [name for name in weights.tensors if name not in used]
+    surplus = _surplus(unused, used, alignment)
     reasons = {
         "lack": missing,
         "have other shapes or types:": unfit,
@@ -136,24 +137,21 @@ def _prefixes(names: list[str], tensors: Mapping[str, Tensor]) -> list[str]:
     )
 
 
-def _used(alignment: _Alignment, expected: Mapping[str, Tensor]) -> set[str]:
-    return {alignment.name_of(name) for name in expected}
-
-
-def _surplus(unused: list[str], alignment: _Alignment, expected: Mapping[str, Tensor]) -> list[str]:
+def _surplus(unused: list[str], used: set[str], alignment: _Alignment) -> list[str]:
     """The tensors by which the file's network is larger than this one, last layers apart.
 
     They lie within a part that both have, e.g. `layer3.6` of a deeper network. A last layer that
     was removed may lie within one as well, but has no more than a weight and a bias.
     """
-    shared = {alignment.name_of(name).removeprefix(alignment.other).partition(".")[0]
-              for name in expected}  # fmt: skip
+
+    def part(name: str) -> str:
+        return name.removeprefix(alignment.other).partition(".")[0]
+
+    shared = {part(name) for name in used}
     inside = [
         name
         for name in unused
-        if name.startswith(alignment.other)
-        and name.removeprefix(alignment.other).partition(".")[0] in shared
-        and not name.endswith(COUNTER)
+        if name.startswith(alignment.other) and part(name) in shared and not name.endswith(COUNTER)
     ]
     return inside if len({name.rpartition(".")[0] for name in inside}) > 1 else []
 

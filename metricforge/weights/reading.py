@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metricforge.atomic_files import read_folder
 from metricforge.errors import ArtefactError, UsageError
-from metricforge.model_card import Card, read_card
+from metricforge.model_card import Card, model_folder, read_card
 from metricforge.regular_file import TENSORS, read_bytes
 
 WEIGHTS = "weights.safetensors"
@@ -113,7 +113,7 @@ def load_pickled(content: bytes, source: str) -> dict[str, Tensor]:
 
 
 def _of_folder(source: str, path: Path) -> Weights:
-    folder = path / "model" if (path / "model").is_dir() else path
+    folder = model_folder(path)
     files = read_folder(folder)
     content = files.get(WEIGHTS, b"")
     tensors, card = parsed(content, source), read_card(folder, files)
