@@ -280,7 +280,7 @@ class Registry:
                 raise UnfitError(
                     f"{what} requires {name}, which this run does not have{_instead(name)}"
                 )
-        options = bind(factory, spec, what)
+        options = bind(factory, spec, what, KINDS[kind].common)
         try:
             made = factory(**required, **options)
         except MetricForgeError:
@@ -320,7 +320,7 @@ class Registry:
         """
         factory = self.factory(kind, spec)
         spec, common = self.without_common(kind, spec)
-        full = complete(factory, spec, f"{kind} '{spec.name}'")
+        full = complete(factory, spec, f"{kind} '{spec.name}'", KINDS[kind].common)
         inner = {
             name: str(self.complete(kind, Spec.parse(full.options[name])))
             for name, option in options_of(factory, full.options).items()

@@ -181,13 +181,14 @@ def further_of(factory: Factory) -> Option | None:
     return None
 
 
-def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
+def bind(factory: Factory, spec: Spec, what: str, common: Iterable[str] = ()) -> dict[str, Any]:
     """The options of `spec` as typed keyword arguments for `factory`, defaults filled in.
 
     Args:
         factory: A class or function that makes a component.
         spec: The component and its options.
         what: Name of the component in errors, e.g. "sampler 'hard-triplet'".
+        common: Names of further options that its kind has, for errors.
 
     Returns:
         The values by name.
@@ -198,7 +199,7 @@ def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
     options = options_of(factory, spec.options)
     for key in spec.options:
         if key not in options:
-            raise unknown(f"option of {what}:", key, options)
+            raise unknown(f"option of {what}:", key, {*options, *common})
     bound: dict[str, Any] = {}
     for name, option in options.items():
         if name in spec.options:
@@ -210,9 +211,9 @@ def bind(factory: Factory, spec: Spec, what: str) -> dict[str, Any]:
     return bound
 
 
-def complete(factory: Factory, spec: Spec, what: str) -> Spec:
+def complete(factory: Factory, spec: Spec, what: str, common: Iterable[str] = ()) -> Spec:
     """The same spec with every default written out, so that a record of it stays true."""
-    bound = bind(factory, spec, what)
+    bound = bind(factory, spec, what, common)
     return replace(spec, options={name: written(value) for name, value in bound.items()})
 
 

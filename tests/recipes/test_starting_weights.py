@@ -148,6 +148,8 @@ def test_the_row_before_training_is_of_the_weights_that_were_loaded(
 
 
 def test_weights_that_do_not_fit_or_are_missing_are_refused(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(UsageError, match=r"'weight'; did you mean 'weights'\?.*channels, weights"):
+        assembled("conv4:weight=x.pth")
     with pytest.raises(UsageError, match="no file or run"):
         assembled(f"conv4:weights={tmp_path / 'none.pth'}")
     with pytest.raises(ArtefactError, match=r"don't fit backbone conv4: they have other shapes"):
