@@ -91,11 +91,11 @@ def backbone_ways(
     listener.say(f"{name}: embedding {len(every):,} images once.")
     features.compute(every, listener.embedding(len(every)))
     row = Row(f"{name}{OF_FEATURES}", name, "", features.width, _seconds(features, train), {})
-    yield Way(row, lambda indices: F.normalize(features.take(indices).cpu(), dim=1))
-    whitening = Whitening.of(features.take(train).cpu(), WIDTH)
+    yield Way(row, lambda indices: F.normalize(_known(features, indices), dim=1))
+    whitening = Whitening.of(_known(features, train), WIDTH)
     yield Way(
         replace(row, name=f"{name}, whitened", dim=len(whitening.axes)),
-        lambda indices: F.normalize(whitening(features.take(indices).cpu()), dim=1),
+        lambda indices: F.normalize(whitening(_known(features, indices)), dim=1),
     )
     for sampler in samplers:
         listener.say(f"{name}: a linear head by {sampler}.")
@@ -124,8 +124,14 @@ def _short(sampler: str, samplers: Sequence[str]) -> str:
 
 @torch.no_grad()
 def _headed(model: EmbeddingModel, features: FrozenFeatures, indices: Tensor) -> Tensor:
-    embeddings: Tensor = model(features.take(indices).cpu())
+    embeddings: Tensor = model(_known(features, indices))
     return embeddings
+
+
+def _known(features: FrozenFeatures, indices: Tensor) -> Tensor:
+    """Features [M, F] on the CPU, those of earlier runs where there are any."""
+    features.compute(indices)
+    return features.take(indices).cpu()
 
 
 def _seconds(features: FrozenFeatures, train: Tensor) -> float:

@@ -16,7 +16,9 @@ from PIL import Image
 import metricforge
 from metricforge.errors import DataError, UsageError
 from metricforge.judging.baseline import Baseline
+from metricforge.judging.frozen_ways import TIMED
 from metricforge.scoring.whitening import Whitening
+from metricforge.training.frozen_features import FrozenFeatures
 
 pytest.importorskip("timm", reason="requires metricforge[photos]")
 SMALL = "efficientnet-lite0:size=32"
@@ -57,6 +59,29 @@ def test_every_way_is_ranked_on_validation_classes_and_tested(ranked: Baseline) 
     assert scores == sorted(scores, reverse=True)
     assert all({"map@r", "recall@1"} <= row.test.keys() for row in ranked.rows)
     assert (ranked.validation_classes[0], ranked.test_classes[0]) == (2, 4)
+
+
+def test_each_image_is_embedded_once_in_all_runs(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of training, validation and test; only the images that are timed are embedded again."""
+    embedded: list[int] = []
+    original = FrozenFeatures._embedded
+
+    def noted(self: FrozenFeatures, view: int, done: Any, indices: torch.Tensor) -> torch.Tensor:
+        embedded.append(len(indices))
+        return original(self, view, done, indices)
+
+    monkeypatch.setattr(FrozenFeatures, "_embedded", noted)
+    options = {"backbones": (SMALL,), "samplers": (SAMPLER,), "feature_cache": str(tmp_path)}
+    first = metricforge.baseline(str(photos), **options)
+    count = sum(1 for _ in photos.rglob("*.png"))
+    timed = min(TIMED, count - 8 * (2 + 4))  # of the training images
+    assert sum(embedded) == count + timed
+    embedded.clear()
+    again = metricforge.baseline(str(photos), **options)
+    assert embedded == [timed]
+    assert [row.test for row in again.rows] == [row.test for row in first.rows]
 
 
 def test_features_are_measured_by_their_cosine(ranked: Baseline, photos: Path) -> None:
