@@ -66,14 +66,13 @@ class ImageIndex:
         cls,
         run: str | Path,
         model: EmbeddingModel,
-        images: Sequence[Path],
+        images: Sequence[str | Path],
         rows: NDArray[np.float32],
     ) -> ImageIndex:
-        """An index of image files by their embeddings [N, D] with the model of a run."""
+        """An index of images by their names and their embeddings [N, D] with the model of a run."""
         index = faiss.IndexFlatL2(model.card.dim)
         index.add(rows)
-        names = tuple(str(image) for image in images)
-        return cls(Contents(names, model.card.dim, _hash(run, model.card)), index)
+        return cls(Contents(tuple(map(str, images)), model.card.dim, _hash(run, model.card)), index)
 
     @staticmethod
     def refuse_used(folder: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""A backbone and a head: images in, embeddings out; saved without pickles, loaded by name."""
+"""A backbone and a head: images or vectors in, embeddings out; saved without pickles."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ memory of its input, 15 GB for 512 images of 224 x 224 pixels."""
 class EmbeddingModel(nn.Module):
     """Images to embeddings: normalisation, backbone, head, and unit length if the head requires it.
 
-    uint8 images [B, C, H, W] to float32 embeddings [B, D].
+    uint8 images [B, C, H, W], or vectors float32 [B, V], to float32 embeddings [B, D].
 
     Args:
-        backbone: `nn.Module` from normalised images [B, C, H, W] to features [B, F].
+        backbone: `nn.Module` from normalised images [B, C, H, W], or vectors as they are, to
+            features [B, F].
         head: `nn.Module` from features to embeddings [B, D].
         card: Description of the model.
     """
@@ -55,7 +56,7 @@ class EmbeddingModel(nn.Module):
         super().__init__()
         self.backbone, self.head, self.card = backbone, head, card
         self.unit_length = bool(head.unit_length) if isinstance(head, ScalingItself) else True
-        channels = (1, -1, 1, 1)
+        channels = (1, len(card.mean), 1, 1)
         self.register_buffer("mean", torch.tensor(card.mean).view(channels), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
@@ -63,12 +64,14 @@ class EmbeddingModel(nn.Module):
         """Embed images, or what the backbone has made of them.
 
         Args:
-            images: uint8 [B, C, H, W], or features [B, F] of the backbone.
+            images: uint8 [B, C, H, W], or features [B, F] of the backbone; of a model of vectors
+                float32 [B, V].
 
         Returns:
             float32 [B, D].
         """
-        embedding: Tensor = self.head(images if images.ndim == 2 else self.features(images))
+        has_features = images.ndim == 2 and not self.card.of_vectors
+        embedding: Tensor = self.head(images if has_features else self.features(images))
         if embedding.dtype != torch.float64:
             embedding = embedding.float()
         return unit_rows(embedding) if self.unit_length else embedding
@@ -77,19 +80,26 @@ class EmbeddingModel(nn.Module):
         """The features of the backbone, before the head.
 
         Args:
-            images: uint8 [B, C, H, W].
+            images: uint8 [B, C, H, W], or vectors float32 [B, V].
 
         Returns:
             [B, F].
         """
-        normalised = (self._resized(images.float()) / 255 - self.mean) / self.std
+        normalised = images if self.card.of_vectors else self._normalised(images)
         # The statistics have the type of a model that was made .half() or .double().
         features: Tensor = self.backbone(normalised.to(self.mean.dtype))
         return features
 
     @property
+    def device(self) -> torch.device:
+        """The device of the model, which may have no parameters."""
+        return self.mean.device
+
+    @property
     def batch(self) -> int:
         """The images to embed at a time, by the pixels of the network's input."""
+        if self.card.of_vectors:
+            return MOST_IMAGES
         height, width = self.card.input_size or self.card.shape[1:]
         return min(MOST_IMAGES, max(1, MOST_PIXELS // (height * width)))
 
@@ -111,6 +121,9 @@ class EmbeddingModel(nn.Module):
         with evaluating(self), torch.inference_mode(), runtime.autocast():
             return self.features(runtime.prepare(images)).float().cpu()
 
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (self._resized(images.float()) / 255 - self.mean) / self.std
+
     def _resized(self, images: Tensor) -> Tensor:
         size, mode = self.card.input_size, self.card.interpolation
         if size is None or images.shape[2:] == size:
@@ -122,13 +135,13 @@ class EmbeddingModel(nn.Module):
         """Embed batches that have the model's shape, in evaluation mode and without gradient.
 
         Args:
-            batches: uint8 [B, C, H, W] each.
+            batches: uint8 [B, C, H, W] each, or vectors float32 [B, V].
             runtime: Device and precision. Default: the model's device, in float32.
 
         Returns:
             float32 embeddings [N, D] on the CPU.
         """
-        runtime = runtime or Runtime(next(self.parameters()).device)
+        runtime = runtime or Runtime(self.device)
         keep_large_blocks()
         without_lost_threads()
         with evaluating(self), torch.inference_mode(), runtime.autocast():
@@ -152,7 +165,7 @@ class EmbeddingModel(nn.Module):
         Args:
             images: uint8 [N, C, H, W], [N, H, W, C] or [N, H, W] (grey) as a tensor or an array; or
                 a list or another iterable of files, PIL images and arrays [H, W, C], [C, H, W] or
-                [H, W].
+                [H, W]. Of a model of vectors: real numbers [N, V], as a tensor, an array or lists.
             batch_size: Images in a batch, 1 or more. Default: up to 512, fewer if they are large.
             broken: Dict that gets the index of each listed image that can't be decoded, with the
                 reason; these have no row. Default: the first of them raises.
@@ -205,13 +218,12 @@ def build(
     Raises PluginError for a backbone without `out_features`.
     """
     if backbone is None:
-        offers: dict[str, Any] = {"in_channels": card.shape[0], "image_size": card.shape[1:]}
-        backbone = registry.build("backbone", Spec.parse(card.backbone), offers)
+        backbone = registry.build("backbone", Spec.parse(card.backbone), card.offers)
     features = getattr(backbone, "out_features", None)
     if not isinstance(backbone, nn.Module) or not isinstance(features, int):
         raise PluginError(f"backbone '{card.backbone}' must be an nn.Module with int out_features.")
     if head is None:
-        offers = {"in_features": features, "dim": card.dim}
+        offers: dict[str, Any] = {"in_features": features, "dim": card.dim}
         head = registry.build("head", Spec.parse(card.head), offers)
     if not isinstance(head, nn.Module):
         raise PluginError(f"head '{card.head}' must be an nn.Module.")

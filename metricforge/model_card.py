@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError
 
-FORMAT = 5
+FORMAT = 6
 """Raised when an older metricforge could not read a model that this one saves."""
 
 
@@ -24,8 +24,8 @@ class Card:
         backbone: Spec of the backbone.
         head: Spec of the head.
         dim: Dimensions of the embedding.
-        shape: (C, H, W) of the images that it takes.
-        mean: Mean of each channel, for pixels of 0 to 1.
+        shape: (C, H, W) of the images that it takes, or (V,) of the vectors.
+        mean: Mean of each channel, for pixels of 0 to 1; empty for vectors.
         std: Standard deviation of each channel, likewise.
         input_size: Height and width of the backbone's input. Default: those of `shape`.
         interpolation: Method of resizing to `input_size`.
@@ -40,7 +40,7 @@ class Card:
     backbone: str
     head: str
     dim: Size
-    shape: tuple[Size, Size, Size]
+    shape: tuple[Size, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     input_size: tuple[Size, Size] | None = None
@@ -52,8 +52,28 @@ class Card:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if not len(self.mean) == len(self.std) == self.shape[0]:
+        if len(self.shape) not in (1, 3):
+            raise ValueError("shape is neither that of images nor of vectors")
+        channels = 0 if self.of_vectors else self.shape[0]
+        if not len(self.mean) == len(self.std) == channels:
             raise ValueError("mean and std have other channels than shape")
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether the model takes vectors in place of images."""
+        return len(self.shape) == 1
+
+    @property
+    def offers(self) -> dict[str, Any]:
+        """What the backbone may ask for when it is built."""
+        return offers_of(self.shape)
+
+
+def offers_of(shape: tuple[int, ...]) -> dict[str, Any]:
+    """What backbones and augmentations may ask for, for images (C, H, W) or vectors (V,)."""
+    if len(shape) == 1:
+        return {"in_features": shape[0]}
+    return {"in_channels": shape[0], "image_size": shape[1:]}
 
 
 def model_folder(folder: str | os.PathLike[str]) -> Path:
@@ -84,15 +104,24 @@ def _read_how(reading: Reading) -> Iterator[str]:
         yield f"- files: drawings, which are made to fill the image but for {share} at every edge"
 
 
-def readme(card: Card) -> str:
+def _input(card: Card) -> str:
+    if card.of_vectors:
+        return f"vectors of {card.shape[0]} numbers, float32, as they are"
     channels, height, width = card.shape
-    size = card.input_size or (height, width)
+    seen = card.input_size or (height, width)
+    return (
+        f"{height} x {width} pixels, {channels} channel(s), uint8; the network sees "
+        f"{seen[0]} x {seen[1]}"
+    )
+
+
+def readme(card: Card) -> str:
+    inputs = "vectors" if card.of_vectors else "images"
     return "\n".join([
-        "# An image embedding by MetricForge",
+        f"# An embedding of {inputs} by MetricForge",
         "",
         f"- network: backbone `{card.backbone}`, head `{card.head}`",
-        f"- input: {height} x {width} pixels, {channels} channel(s), uint8; the network sees "
-        f"{size[0]} x {size[1]}",
+        f"- input: {_input(card)}",
         *_read_how(card.reading),
         f"- output: {card.dim} dimensions, float32",
         f"- trained on: {card.trained_on}, split {card.split[:16]}",
@@ -101,7 +130,7 @@ def readme(card: Card) -> str:
         "",
         "```python",
         "import metricforge",
-        'embeddings = metricforge.load("this folder").encode(images)  # float32 [N, D]',
+        f'embeddings = metricforge.load("this folder").encode({inputs})  # float32 [N, D]',
         "```",
         "",
     ])  # fmt: skip

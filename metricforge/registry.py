@@ -277,9 +277,7 @@ class Registry:
         required = {name: offers.get(name) for name in asks_of(factory)}
         for name, value in required.items():
             if value is None:
-                raise UnfitError(
-                    f"{what} requires {name}, which this run does not have{_instead(name)}"
-                )
+                raise UnfitError(f"{what} {_unfit(name)}")
         options = bind(factory, spec, what, KINDS[kind].common)
         try:
             made = factory(**required, **options)
@@ -368,11 +366,18 @@ class Registry:
         return unknown(kind, spec.name, {e.shown for e in self.entries(kind)})
 
 
-def _instead(offer: str) -> str:
-    """The advice for a run that has no offer of this name."""
+def _unfit(offer: str) -> str:
+    """What is wrong with a component that requires an offer which a run does not have."""
+    if offer in ("in_channels", "image_size"):
+        return "takes images, and the dataset has vectors; leave it out."
+    if offer == "in_features":
+        return "takes vectors, and the dataset has images; leave it out."
+    advice = "."
     if offer == "groups":
-        return ": take a dataset whose classes have groups (omniglot's are alphabets), or another."
-    return "."
+        advice = (
+            ": take a dataset whose classes have groups (omniglot's are alphabets), or another."
+        )
+    return f"requires {offer}, which this run does not have{advice}"
 
 
 def load(entry: Entry) -> Any:

@@ -57,16 +57,17 @@ def command(
     """Rank what can be had of DATA without fine-tuning, on held-out classes.
 
     The ways are pixels and, of each pretrained backbone, its features, whitened features, and
-    linear heads trained on them. Each image is embedded once; a second run takes the features of
-    the first. The validation classes rank the ways, then the test classes test them, once.
+    linear heads trained on them; of vectors, these in place of features. Each image is embedded
+    once; a second run takes the features of the first. The validation classes rank the ways, then
+    the test classes test them, once.
     """
-    from metricforge.judging.baseline import BACKBONES, baseline
+    from metricforge.judging.baseline import baseline
     from metricforge.report.progress import Listener, ProgressLine
 
     def run(listener: Listener) -> Baseline:
         return baseline(
             data,
-            backbones=backbones or BACKBONES,
+            backbones=backbones or None,
             samplers=samplers or None,
             split=split,
             test=test,

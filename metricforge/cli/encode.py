@@ -52,7 +52,7 @@ def command(
     """Embed IMAGES with the model of RUN, a row for each in the order given.
 
     A folder stands for all images at any depth below it, by folder and name. With --broken skip,
-    skipped files have no row and no name.
+    skipped files have no row and no name. A model of vectors embeds the rows of .npy files.
     """
     from metricforge.model import load
 
@@ -61,7 +61,7 @@ def command(
     skipped: dict[str, str] | None = {} if broken == "skip" else None
     files = files_of(images, skipped)
     embedded = embed_files(load(run, device=device), files, skipped, quiet)
-    _write(out, embedded.rows, [str(file) for file in embedded.files])
+    _write(out, embedded.rows, embedded.names)
     if as_json:
         print_json({
             "out": str(out),

@@ -1,4 +1,4 @@
-"""The images that a command embeds: what was named, what of it can be read, and how far it is."""
+"""What a command embeds: the images or vectors that were named, and what of them can be read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ QUIET = click.option("--quiet", is_flag=True, help="No progress.")
 
 
 class Embedded(NamedTuple):
-    """Embeddings [N, D] of files, and the files that were skipped, each with the reason."""
+    """Embeddings [N, D] with their names, and the files that were skipped, with the reasons."""
 
-    files: Sequence[Path]
+    names: Sequence[str]
     rows: NDArray[Any]
     skipped: dict[str, str]
 
@@ -59,10 +59,14 @@ def embed_files(
 ) -> Embedded:
     """The embeddings of files; those that can't be decoded are added to `skipped`, if given.
 
-    DataError where none can be decoded.
+    A model of vectors embeds each row of .npy files, which is named as in FILE.npy[0]. DataError
+    where none can be decoded.
     """
     from metricforge.report.progress import CountLine
 
+    if model.card.of_vectors:
+        return _embed_rows(model, files, quiet)
+    names = [str(file) for file in files]
     broken: dict[int, str] | None = None if skipped is None else {}
     with nullcontext() if quiet else CountLine("images", len(files)) as done:
         try:
@@ -70,12 +74,35 @@ def embed_files(
         except DataError as error:
             raise DataError(f"{error} --broken skip skips all such images.") from error
     if broken is None or skipped is None:
-        return Embedded(files, rows, {})
+        return Embedded(names, rows, {})
     if len(broken) == len(files):
         first = next(iter(broken.values()))
         raise DataError(f"none of the {len(files):,} images can be read; the first: {first}")
-    skipped |= {str(files[index]): reason for index, reason in broken.items()}
-    return Embedded([f for i, f in enumerate(files) if i not in broken], rows, skipped)
+    skipped |= {names[index]: reason for index, reason in broken.items()}
+    return Embedded([name for i, name in enumerate(names) if i not in broken], rows, skipped)
+
+
+def _embed_rows(model: EmbeddingModel, files: Sequence[Path], quiet: bool) -> Embedded:
+    import numpy as np
+
+    from metricforge.data.embedding_files import mapped_array
+    from metricforge.report.progress import CountLine
+
+    if others := [file for file in files if file.suffix.lower() != ".npy"]:
+        raise DataError(
+            f"the model takes vectors of {model.card.shape[0]} numbers, and {shown(others[0])} is "
+            "no .npy file of them."
+        )
+    arrays = {file: mapped_array(file) for file in files}
+    rows, names = [], []
+    with nullcontext() if quiet else CountLine("vectors", sum(map(len, arrays.values()))) as done:
+        for file in files:
+            try:
+                rows.append(model.encode(arrays[file], progress=done))
+            except DataError as error:
+                raise DataError(f"{file}: {error}") from error
+            names += [f"{file}[{index}]" for index in range(len(arrays[file]))]
+    return Embedded(names, np.concatenate(rows), {})
 
 
 def report_skipped(skipped: dict[str, str]) -> None:

@@ -40,7 +40,7 @@ def command(
     """Embed IMAGES with the model of RUN, to be searched with `metricforge search`.
 
     A folder stands for all images at any depth below it. An image that is named twice is embedded
-    once.
+    once. A model of vectors embeds the rows of .npy files.
     """
     from metricforge.atomic_files import check_writable
     from metricforge.image_index import ImageIndex
@@ -53,13 +53,13 @@ def command(
     files = files_of(images, skipped, once=True)
     model = load(run, device=device)
     embedded = embed_files(model, files, skipped, quiet)
-    index = ImageIndex.of(run, model, embedded.files, embedded.rows)
+    index = ImageIndex.of(run, model, embedded.names, embedded.rows)
     index.save(out)
     if as_json:
-        told = {"out": str(out), "images": len(embedded.files), "dim": index.contents.dim}
+        told = {"out": str(out), "images": len(embedded.names), "dim": index.contents.dim}
         print_json({**told, "skipped": embedded.skipped})
         return
     report_skipped(embedded.skipped)
     count = f", {len(embedded.skipped):,} skipped" if embedded.skipped else ""
-    images_held = f"{len(embedded.files)} images{count}"
+    images_held = f"{len(embedded.names)} images{count}"
     click.echo(f"{out}: {images_held}; next: metricforge search {run} {out} IMAGE")

@@ -15,7 +15,14 @@ from metricforge.judging.evaluate import Evaluation
 from metricforge.report.page import printable
 from metricforge.runs.run import Run
 from metricforge.runs.summary import Summary
-from metricforge.scoring.baselines import CUSTOM, PIXELS, PRETRAINED, TRAINED, UNTRAINED
+from metricforge.scoring.baselines import (
+    CUSTOM,
+    PIXELS,
+    PRETRAINED,
+    TRAINED,
+    UNTRAINED,
+    VECTORS,
+)
 from metricforge.scoring.measure import Measured
 
 MOST_CLASSES = 8
@@ -24,6 +31,7 @@ MEANINGS = {
     PRETRAINED: "features of the pretrained backbone, without head",
     CUSTOM: "features of the backbone as it was given, without head",
     PIXELS: "the raw images, without a network",
+    VECTORS: "the vectors as they are, compared by cosine",
 }
 
 

@@ -45,12 +45,12 @@ def command(
     model = opened.model_of(run, device)
     embedded = embed_files(model, files, skipped, quiet)
     neighbors = opened.nearest(embedded.rows, k)
-    each = list(zip(embedded.files, neighbors, strict=True))
+    each = list(zip(embedded.names, neighbors, strict=True))
     report_skipped(embedded.skipped)
     if as_json:
-        print_json({str(image): [vars(neighbor) for neighbor in near] for image, near in each})
+        print_json({image: [vars(neighbor) for neighbor in near] for image, near in each})
         return
     for image, near in each:
-        click.echo(printable(str(image)))
+        click.echo(printable(image))
         for neighbor in near:
             click.echo(f"  {neighbor.distance:.3f}  {printable(neighbor.name)}")

@@ -6,7 +6,13 @@ own; all names are here as well.
 Shapes: B images in a batch, N images in a dataset, F features, D embedding dimensions.
 """
 
-from metricforge.contracts.augmentation import Augmentation, Draws, TurningIntoClasses, Warping
+from metricforge.contracts.augmentation import (
+    Augmentation,
+    Draws,
+    TakingVectors,
+    TurningIntoClasses,
+    Warping,
+)
 from metricforge.contracts.dataset import (
     AS_IT_LIES,
     TEST,
@@ -124,6 +130,7 @@ __all__ = [
     "Scored",
     "Stateful",
     "SuggestingLoss",
+    "TakingVectors",
     "Trials",
     "Triplets",
     "TupleKind",

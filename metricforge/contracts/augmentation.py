@@ -84,6 +84,13 @@ class Warping(Protocol):
 
 
 @runtime_checkable
+class TakingVectors(Protocol):
+    """A backbone or an augmentation for vectors, float32 [B, F], in place of images."""
+
+    takes_vectors: bool
+
+
+@runtime_checkable
 class TurningIntoClasses(Protocol):
     """An augmentation whose images, turned by right angles, count as further classes."""
 

@@ -1,4 +1,4 @@
-"""What a dataset provides: images, labels, splits, official episodes."""
+"""What a dataset provides: images or vectors, labels, splits, official episodes."""
 
 from __future__ import annotations
 
@@ -109,15 +109,16 @@ AS_IT_LIES = Reading()
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with their classes, as a dataset plugin provides them.
+    """Images, or vectors, with their classes, as a dataset plugin provides them.
 
     Args:
         name: Name in records and reports.
         images: One uint8 tensor [N, C, H, W], or N image files that the core decodes to `shape`. A
-            sequence that makes them on demand keeps a million of them small.
+            sequence that makes them on demand keeps a million of them small. Or vectors: a tensor
+            float16, float32 or float64 [N, F], which may be mapped from a file.
         labels: int64 [N], each an index into `classes`.
         classes: Class names, each a string.
-        shape: (C, H, W) of every image.
+        shape: (C, H, W) of every image, or (F,) of every vector.
         groups: int64 [N], each an index into `group_names` (an alphabet, a category), or None.
         group_names: Names of the groups.
         official: int64 [N] with TRAIN, VALIDATION or TEST if the dataset has a split of its own, or
@@ -144,7 +145,7 @@ class Dataset:
     images: Tensor | Sequence[Path | EncodedImage]
     labels: Tensor
     classes: tuple[str, ...]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     groups: Tensor | None = None
     group_names: tuple[str, ...] = ()
     official: Tensor | None = None
@@ -162,6 +163,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether there are vectors in place of images."""
+        return len(self.shape) == 1
 
 
 TRAIN, VALIDATION, TEST = 0, 1, 2

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
 
-from metricforge.contracts.augmentation import Augmentation, TurningIntoClasses, Warping
+from metricforge.contracts.augmentation import (
+    Augmentation,
+    TakingVectors,
+    TurningIntoClasses,
+    Warping,
+)
 from metricforge.contracts.hook import OnEnd, OnEpoch, OnStep
 from metricforge.contracts.learning import Reducing, Schedule
 from metricforge.contracts.loss import Accepting, Counting, Loss, Predicting, WithMargin
@@ -125,18 +130,18 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "backbone",
             "backbones",
-            ("in_channels", "image_size", "build"),
+            ("in_channels", "image_size", "in_features", "build"),
             Backbone,
-            (Preprocessed, Rebuildable, Pretrained, Pretrainable),
+            (Preprocessed, Rebuildable, Pretrained, Pretrainable, TakingVectors),
             STARTING,
         ),
         Kind("dataset", "datasets", ("root", "build")),
         Kind(
             "augmentation",
             "augmentations",
-            ("in_channels", "image_size", "build"),
+            ("in_channels", "image_size", "in_features", "build"),
             Augmentation,
-            (Warping, TurningIntoClasses),
+            (Warping, TurningIntoClasses, TakingVectors),
         ),
         Kind("optimizer", "optimizers", ("params", "build")),
         Kind("schedule", "schedules", ("build",), Schedule, (Reducing,)),

@@ -29,7 +29,7 @@ FORMAT = "metricforge cache 1"
 _BATCH = 1024
 _BLOCK = 1 << 24
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def cached(

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
+from metricforge.contracts import TEST, TRAIN, VALIDATION
 from metricforge.errors import DataError, unknown
 from metricforge.regular_file import open_regular
 
@@ -125,6 +126,14 @@ def chosen(column: str, known: Mapping[str, int], cell: str) -> int:
     if value not in known:
         raise ValueError(f"has '{cell}' for {column}; choices: {', '.join(filter(None, known))}.")
     return known[value]
+
+
+_PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
+
+
+def part(cell: str) -> int:
+    """A value of `Dataset.official`."""
+    return chosen("split", _PARTS, cell)
 
 
 FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for name in FLAGS}

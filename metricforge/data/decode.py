@@ -46,7 +46,7 @@ MAX_WORK = 16 * MAX_PIXELS
 
 def read_image(
     source: Source,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     name: str | None = None,
     reading: Reading = AS_IT_LIES,
 ) -> Tensor:
@@ -87,7 +87,7 @@ def read_image(
 
 
 def read_opened(
-    image: Image.Image, shape: tuple[int, int, int], name: str, reading: Reading = AS_IT_LIES
+    image: Image.Image, shape: tuple[int, ...], name: str, reading: Reading = AS_IT_LIES
 ) -> Tensor:
     """An image that Pillow has opened, converted as `read_image` converts its file."""
     try:
@@ -147,7 +147,7 @@ def levels_used(source: Encoded) -> tuple[int, int] | None:
 
 def as_tensor(
     image: Image.Image,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     name: str = "in memory",
     reading: Reading = AS_IT_LIES,
 ) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from metricforge.data.csv_table import (
     group,
     is_empty,
     label,
+    part,
     read_table,
 )
 from metricforge.data.foreign_arrays import are_whole, as_text
@@ -39,10 +41,12 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     return embedding_rows(_array(path), f"{path} holds")
 
 
-def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.float32]:
+def embedding_rows(
+    values: Any, what: str = "the embeddings are", noun: str = "embeddings"
+) -> NDArray[np.float32]:
     """Embeddings float32 [N, D] from a tensor, an array or nested lists of real numbers.
 
-    DataError for anything else, in a sentence that begins with `what`.
+    DataError for anything else, in a sentence that begins with `what`; `noun` is what they are.
     """
     if np.ma.is_masked(values):
         raise DataError("some embeddings are masked; leave those rows out.")
@@ -52,11 +56,9 @@ def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.
     try:
         rows = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{what} lists of several lengths: embeddings are [N, D].") from error
+        raise DataError(f"{what} lists of several lengths: {noun} are [N, D].") from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
-        raise DataError(
-            f"{what} {rows.dtype} {list(rows.shape)}: embeddings are real numbers [N, D]."
-        )
+        raise DataError(f"{what} {rows.dtype} {list(rows.shape)}: {noun} are real numbers [N, D].")
     # Beyond float32 it is infinite, which `evaluate` refuses by its row.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(rows, dtype=np.float32)
@@ -71,25 +73,28 @@ class Labels:
         groups: Group of each embedding, or None.
         queries: bool [N], the embeddings that are queries in retrieval, or None.
         gallery: bool [N], the embeddings that can be retrieved; None if `queries` is None.
+        parts: Value of `Dataset.official` of each embedding, or None.
     """
 
     names: Any
     groups: list[str] | None = None
     queries: NDArray[np.bool_] | None = None
     gallery: NDArray[np.bool_] | None = None
+    parts: Sequence[int] | None = None
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path, split: bool = False) -> Labels:
     """N labels from a .npy file of whole numbers or strings, a text file with one a line, or a CSV.
 
-    A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`.
+    A CSV has a column `label`, and may have `group`, `is_query` and `is_gallery`; with `split` also
+    `split`, of train, validation and test.
 
     Raises:
         DataError: A label is empty or of another kind.
         ArtefactError: The file can't be read.
     """
     if path.suffix.lower() in (".csv", ".tsv"):
-        return _table(path)
+        return _table(path, split)
     if path.suffix.lower() != ".npy":
         return Labels(_lines(path))
     return Labels(label_array(_array(path), str(path)))
@@ -138,7 +143,7 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
     labels = values if isinstance(values, Labels) else Labels(values)
     known = label_array(labels.names)
     queries, gallery = _flags(labels.queries), _flags(labels.gallery)
-    flags = {"query flags": queries, "gallery flags": gallery}
+    flags = {"query flags": queries, "gallery flags": gallery, "parts": labels.parts}
     groups_of = None if labels.groups is None else label_array(labels.groups, "the groups")
     for what, each in {"labels": known, "groups": groups_of, **flags}.items():
         if each is not None and len(each) != len(embeddings):
@@ -147,12 +152,14 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         raise DataError("queries come with a gallery: flag both, or none.")
     classes = indexed_array(known)
     groups = None if groups_of is None else indexed_array(groups_of, "groups")
+    official = None if labels.parts is None else torch.tensor(labels.parts, dtype=torch.int64)
     return Dataset(
         "embeddings",
         (),
         classes.places,
         classes.names,
         (1, 1, 1),
+        official=official,
         groups=None if groups is None else groups.places,
         group_names=() if groups is None else groups.names,
         notes=classes.notes,
@@ -200,20 +207,35 @@ def _numpy(values: Any, what: str) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
-def _table(path: Path) -> Labels:
+def _table(path: Path, split: bool) -> Labels:
     _check_exists(path)
-    columns = read_table(path, {"label": label, "group": group, **FLAG_PARSERS}).columns
-    flags = [np.array(columns[name], dtype=bool) for name in FLAGS if name in columns]
-    return Labels(np.array(columns["label"]), columns.get("group"), *flags)
+    parsers = {"label": label, "group": group, **FLAG_PARSERS} | ({"split": part} if split else {})
+    columns = read_table(path, parsers).columns
+    queries, gallery = (
+        np.array(columns[name], dtype=bool) if name in columns else None for name in FLAGS
+    )
+    return Labels(
+        np.array(columns["label"]), columns.get("group"), queries, gallery, columns.get("split")
+    )
 
 
-def _array(path: Path) -> NDArray[Any]:
+def mapped_array(path: Path) -> NDArray[Any]:
+    """The array of a .npy file, mapped to memory; what is written to it does not reach the file.
+
+    Raises:
+        DataError: There is no such file.
+        ArtefactError: The file can't be read.
+    """
+    return _array(path, "c")
+
+
+def _array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
     _check_exists(path)
     try:
         with open_regular(path) as file:
             npy.read_magic(file)
         # It maps no pickle, and reads no archive.
-        return npy.open_memmap(path, mode="r")
+        return npy.open_memmap(path, mode=mode)
     except MemoryError:
         raise
     # numpy parses a header as Python, and raises whatever a damaged one drives it into.

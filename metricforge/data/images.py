@@ -1,4 +1,4 @@
-"""The images of a dataset, in memory or on disk, by index."""
+"""The images or vectors of a dataset, in memory or on disk, by index."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ from metricforge.errors import DataError, PluginError
 MEMORY_LIMIT = 512 * 2**20
 """Bytes of decoded images up to which they are kept in memory, not decoded at each use."""
 
+VECTOR_TYPES = (torch.float32, torch.float16, torch.float64)
+"""The types of vectors; batches of them are float32."""
+
 _CHUNK = 4096  # files that the pool gets at once
 _PIECE = 8  # files that a thread decodes one after the other
 
 
 class Images(Protocol):
-    """N images of one shape (C, H, W), taken as batches on one device."""
+    """N images of one shape (C, H, W), or vectors (F,), taken as batches on one device."""
 
     @property
     def in_memory(self) -> bool:
         """Whether taking images costs next to nothing, so that nothing need be read ahead."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of every image, or (F,) of every vector."""
 
     def __len__(self) -> int: ...
 
@@ -45,7 +48,7 @@ class Images(Protocol):
             indices: int64 [B], on any device.
 
         Returns:
-            uint8 [B, C, H, W].
+            uint8 [B, C, H, W], or float32 [B, F].
         """
 
     def to(self, device: torch.device | str) -> Images:
@@ -60,10 +63,10 @@ class Images(Protocol):
 
 
 class MemoryImages:
-    """Images in one tensor; `to` moves all of them at once.
+    """Images or vectors in one tensor; `to` moves all of them at once.
 
     Args:
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, H, W], or vectors of any float type [N, F].
     """
 
     in_memory = True
@@ -72,17 +75,17 @@ class MemoryImages:
         self._images = images
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        _, channels, height, width = self._images.shape
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of every image, or (F,) of every vector."""
+        return tuple(self._images.shape[1:])
 
     def __len__(self) -> int:
         return len(self._images)
 
     def take(self, indices: Tensor) -> Tensor:
         """As :meth:`Images.take`."""
-        return self._images.index_select(0, indices.to(self._images.device))
+        rows = self._images.index_select(0, indices.to(self._images.device))
+        return rows.float() if rows.is_floating_point() else rows
 
     def to(self, device: torch.device | str) -> MemoryImages:
         """As :meth:`Images.to`; copies all images at once."""
@@ -90,7 +93,7 @@ class MemoryImages:
 
 
 class MappedImages(MemoryImages):
-    """Images in a file that is mapped to memory, on the CPU: pages are read on access."""
+    """Images or vectors in a file that is mapped to memory, on the CPU: it is read on access."""
 
     in_memory = False
 
@@ -115,7 +118,7 @@ class FileImages:
     def __init__(
         self,
         files: Sequence[Encoded],
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         device: torch.device | str = "cpu",
         workers: int | None = None,
         advice: str = "",
@@ -129,7 +132,7 @@ class FileImages:
         self._workers = workers
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W) of every image."""
         return self._shape
 
@@ -181,18 +184,22 @@ def open_images(
 
     Args:
         dataset: The dataset.
-        memory_limit: Bytes of decoded images to keep in memory.
+        memory_limit: Bytes of decoded images to keep in memory. More bytes of vectors are taken
+            from where they lie, which may be a file that is mapped.
         workers: Threads that decode files. Default: one for each core.
 
     Returns:
         The images.
 
     Raises:
-        PluginError: The images are no uint8 [N, C, H, W] of the dataset's own N and shape.
+        PluginError: The images are no uint8 [N, C, H, W], or float [N, F], of the dataset's own N
+            and shape.
         DataError: A file can't be read.
     """
     if isinstance(dataset.images, Tensor):
-        return MemoryImages(_checked(dataset.images, dataset))
+        images = _checked(dataset.images, dataset)
+        large = dataset.of_vectors and images.nbytes > memory_limit
+        return MappedImages(images) if large else MemoryImages(images)
     if len(dataset.images) != len(dataset):
         raise PluginError(
             f"dataset '{dataset.name}' has {len(dataset.images)} images for {len(dataset)} labels."
@@ -206,13 +213,13 @@ def open_images(
     )
     fits = len(files) * math.prod(dataset.shape) <= memory_limit
     if dataset.cache:
-        images = cached(dataset.cache, dataset.images, dataset.shape, files.take, dataset.reading)
-        return MemoryImages(images.clone()) if fits else MappedImages(images)
+        kept = cached(dataset.cache, dataset.images, dataset.shape, files.take, dataset.reading)
+        return MemoryImages(kept.clone()) if fits else MappedImages(kept)
     return MemoryImages(files.take(torch.arange(len(files)))) if fits else files
 
 
 def unreadable(
-    files: Sequence[Encoded], shape: tuple[int, int, int], reading: Reading = AS_IT_LIES
+    files: Sequence[Encoded], shape: tuple[int, ...], reading: Reading = AS_IT_LIES
 ) -> dict[int, str]:
     """The indices of the files that can't be decoded, in order, each with the reason."""
 
@@ -276,7 +283,9 @@ def places_hash(dataset: Dataset) -> str:
 
 def _add_images(digest: Any, images: Tensor | Sequence[Encoded]) -> None:
     if isinstance(images, Tensor):
-        digest.update(images.cpu().contiguous().numpy().data)
+        # In parts, since vectors may lie in a file, and in an order that is none of rows.
+        for part in images.split(_CHUNK):
+            digest.update(part.cpu().contiguous().numpy().data)
         return
     for name, size in zip(names_below(images), sizes_of(images), strict=True):
         digest.update(json.dumps([name, size]).encode())
@@ -284,9 +293,17 @@ def _add_images(digest: Any, images: Tensor | Sequence[Encoded]) -> None:
 
 def _checked(images: Tensor, dataset: Dataset) -> Tensor:
     expected = (len(dataset), *dataset.shape)
-    if images.dtype != torch.uint8 or tuple(images.shape) != expected:
+    if not is_of_inputs(images) or tuple(images.shape) != expected:
+        kind = "float" if dataset.of_vectors else "torch.uint8"
         raise PluginError(
             f"dataset '{dataset.name}' has images of {images.dtype} {tuple(images.shape)}; "
-            f"its labels and shape ask for torch.uint8 {expected}."
+            f"its labels and shape ask for {kind} {expected}."
         )
     return images
+
+
+def is_of_inputs(images: Tensor) -> bool:
+    """Whether a tensor has the type and dimensions of images or of vectors."""
+    if images.ndim == 2:
+        return images.dtype in VECTOR_TYPES
+    return images.ndim == 4 and images.dtype == torch.uint8

@@ -1,4 +1,4 @@
-"""The inputs of a model: arrays of images, or iterables of files, PIL images and arrays."""
+"""The inputs of a model: arrays of images or vectors, or files, PIL images and arrays."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from torch import Tensor
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.decode import read_image, read_opened
 from metricforge.data.decode_pool import decode_pool
+from metricforge.data.embedding_files import embedding_rows
 from metricforge.data.prefetch import ahead
 from metricforge.errors import DataError, UsageError
 
-Shape: TypeAlias = tuple[int, int, int]
+Shape: TypeAlias = tuple[int, ...]
 OneImage: TypeAlias = Path | str | Image.Image | Tensor | NDArray[Any]
 Encodable: TypeAlias = Tensor | NDArray[Any] | Iterable[OneImage]
 
@@ -34,7 +35,7 @@ _NO_ORDER = (AbstractSet, Mapping)
 
 
 class Batch(NamedTuple):
-    """Images as uint8 [B, C, H, W], and the name of each in errors."""
+    """Images as uint8 [B, C, H, W], or vectors as float32 [B, V], and their names in errors."""
 
     names: Sequence[str]
     images: Tensor
@@ -47,7 +48,7 @@ def batches(
     reading: Reading,
     broken: dict[int, str] | None = None,
 ) -> Iterator[Batch]:
-    """All of `images` in batches of `size`, of the given shape (C, H, W).
+    """All of `images` in batches of `size`, of the given shape, (C, H, W) or (V,) of vectors.
 
     Files of a sequence are decoded ahead. With `broken`, images that can't be decoded are skipped,
     and it gets the index of each with the reason.
@@ -57,6 +58,8 @@ def batches(
     """
     if not isinstance(size, Integral) or size < 1:
         raise UsageError(f"batch_size is a whole number from 1, not {size!r}.")
+    if len(shape) == 1:
+        return _of_vectors(images, size, shape)
     if isinstance(images, str | bytes | Path | Image.Image):
         raise _single(type(images).__name__)
     if isinstance(images, Tensor | np.ndarray) and not _holds_names(images):
@@ -71,8 +74,13 @@ def batches(
 def fit(images: Tensor, shape: Shape, reading: Reading = AS_IT_LIES) -> Tensor:
     """uint8 images [N, C, H, W] with the channels and size of `shape`; bilinear, antialiased.
 
-    Other proportions are squeezed, cropped or padded, as files are by `reading.fit`.
+    Other proportions are squeezed, cropped or padded, as files are by `reading.fit`. Vectors [N, V]
+    stay as they are. DataError for images where vectors are expected, or the reverse, and for
+    vectors of another length.
     """
+    if len(shape) == 1 or images.ndim == 2:
+        _refuse_others(images, shape)
+        return images
     channels, height, width = shape
     if images.shape[1] != channels:
         luma = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
@@ -110,6 +118,37 @@ def _padded(images: Tensor, size: tuple[int, int]) -> Tensor:
     down, across = size[0] - high, size[1] - wide
     around = (across // 2, across - across // 2, down // 2, down - down // 2)
     return F.pad(_resized(images, (high, wide)), around)
+
+
+def _refuse_others(vectors: Tensor, shape: Shape) -> None:
+    if len(shape) != 1:
+        raise DataError("the model takes images, and these are vectors.")
+    if vectors.ndim != 2:
+        raise DataError(f"the model takes vectors of {shape[0]} numbers, and these are images.")
+    if vectors.shape[1] != shape[0]:
+        raise DataError(
+            f"the model takes vectors of {shape[0]} numbers, and these have {vectors.shape[1]}."
+        )
+
+
+def _of_vectors(vectors: Encodable, size: int, shape: Shape) -> Iterator[Batch]:
+    if isinstance(vectors, str | Path) or (
+        isinstance(vectors, Sequence) and any(isinstance(each, str | Path) for each in vectors)
+    ):
+        raise DataError(
+            f"the model takes vectors of {shape[0]} numbers: pass an array [N, {shape[0]}], e.g. "
+            "numpy.load(FILE), not the names of files."
+        )
+    rows = embedding_rows(vectors, "the vectors are", "vectors")
+    if len(rows) == 0:
+        return
+    _refuse_others(torch.empty(0, *rows.shape[1:]), shape)
+    for begin in range(0, len(rows), size):
+        part = np.array(rows[begin : begin + size], dtype=np.float32)
+        if len(bad := np.flatnonzero(~np.isfinite(part).all(axis=1))):
+            raise DataError(f"vector {begin + bad[0]} has numbers that are NaN or infinite.")
+        names = [f"vector {index}" for index in range(begin, begin + len(part))]
+        yield Batch(names, torch.from_numpy(part))
 
 
 def _of_array(

@@ -22,8 +22,10 @@ class Oriented:
     def __init__(self, images: Images, views: int) -> None:
         if views not in CHOICES:
             raise UsageError(f"orientations are 1, 4 or 8, not {views}.")
-        _, height, width = images.shape
-        if views > 1 and height != width:
+        if views > 1 and len(images.shape) == 1:
+            raise UsageError("orientations are of images, and the dataset has vectors.")
+        if views > 1 and images.shape[1] != images.shape[2]:
+            _, height, width = images.shape
             raise UsageError(f"orientations need square images, not {height} x {width}.")
         self._images, self.views = images, views
 
@@ -32,7 +34,7 @@ class Oriented:
         return self._images.in_memory
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self._images.shape
 
     def __len__(self) -> int:

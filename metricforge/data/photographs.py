@@ -20,9 +20,9 @@ def are_photographs(images: Images, indices: Tensor) -> bool:
     """Whether the images at `indices` are of continuous tone, as photographs are.
 
     A drawing has few tones, its ground and its ink. Decided by the median of an even sample; False
-    for images under 32 pixels a side, which are too small to decide.
+    for images under 32 pixels a side, which are too small to decide, and for vectors.
     """
-    if min(images.shape[1:]) < SMALLEST:
+    if len(images.shape) == 1 or min(images.shape[1:]) < SMALLEST:
         return False
     sample = indices[:: -(-len(indices) // SAMPLED)]
     return float(tones(images.take(sample)).float().median()) >= OF_PHOTOGRAPHS

@@ -28,9 +28,11 @@ def draw_examples(
     """Up to `per_class` images of each of `classes` classes, of the images `among` (int64 [M]).
 
     Classes and images are in the dataset's order; all are drawn if there are fewer. Only drawn
-    images are read. Raises UsageError for a count below 1 or a negative seed, DataError for an
-    image that can't be read.
+    images are read. Raises UsageError for vectors, a count below 1 or a negative seed, DataError
+    for an image that can't be read.
     """
+    if dataset.of_vectors:
+        raise UsageError(f"'{dataset.name}' has vectors, which have no picture.")
     if classes < 1 or per_class < 1 or seed < 0:
         raise UsageError("classes and per_class are at least 1, and the seed is 0 or more.")
     rng = np.random.default_rng(seed)

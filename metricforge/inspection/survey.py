@@ -89,7 +89,10 @@ def survey(images: Tensor | Sequence[Encoded]) -> Survey:
     """Survey all images: uint8 [N, C, H, W], or files, each of which is read and decoded once.
 
     Files are decoded by a thread a core. A file that can't be decoded is reported, not raised.
+    Vectors [N, V] have digests alone, and no thumbnails.
     """
+    if isinstance(images, Tensor) and images.ndim == 2:
+        return _of_vectors(images)
     return _of_tensor(images) if isinstance(images, Tensor) else _of_files(images)
 
 
@@ -131,6 +134,13 @@ def _of_tensor(images: Tensor) -> Survey:
         thumbnails[part], colours[part] = _shrunk(images[part].cpu())
     mode = {1: "L", 3: "RGB"}.get(channels, f"{channels} channels")
     return Survey({Header("", mode, width, height): count}, {}, digests, thumbnails, colours)
+
+
+def _of_vectors(vectors: Tensor) -> Survey:
+    digests, thumbnails, colours = _blank(len(vectors))
+    for index, vector in enumerate(vectors):
+        digests[index] = _digest(vector.contiguous().numpy().tobytes())
+    return Survey({}, {}, digests, thumbnails, colours)
 
 
 def _blank(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:

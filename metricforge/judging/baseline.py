@@ -14,10 +14,11 @@ from torch import Tensor
 from metricforge.contracts import EvaluationProtocol, Pretrained, Result
 from metricforge.errors import DataError, UsageError
 from metricforge.judging.compare import paired_differences
-from metricforge.judging.frozen_ways import OF_FEATURES, Row, Way, backbone_ways, pixels_way
-from metricforge.recipes.components import make_protocol
+from metricforge.judging.frozen_ways import Row, Way, backbone_ways, features_name, pixels_way
+from metricforge.recipes.components import make_dataset, make_protocol
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.feature_cache import cache_folder
+from metricforge.recipes.pretrained import IDENTITY
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
@@ -73,7 +74,7 @@ class Baseline:
 def baseline(
     dataset: Any,
     *,
-    backbones: Sequence[str] = BACKBONES,
+    backbones: Sequence[str] | None = None,
     samplers: Sequence[str] | None = None,
     split: str | None = None,
     test: bool = True,
@@ -87,11 +88,12 @@ def baseline(
     """Rank pixels, frozen features and heads on them, on validation and then on test classes.
 
     Each backbone embeds each image once. Its features are compared by their cosine, as they are and
-    whitened, and by a linear head that each sampler trains on them.
+    whitened, and by a linear head that each sampler trains on them. Of a dataset of vectors these
+    are the features.
 
     Args:
         dataset: A spec, a path or a Dataset; of a Dataset the command that trains on is empty.
-        backbones: Specs of pretrained backbones.
+        backbones: Specs of pretrained backbones. Default: efficientnet-lite0, and none of vectors.
         samplers: Specs of the samplers that train a head, each with its default loss. Default:
             hard-triplet and multi-similarity.
         split: Spec of the split. Default: that of `train`.
@@ -111,13 +113,15 @@ def baseline(
         UsageError: A component does not exist, or a backbone's package is not installed.
     """
     registry, listener = registry or Registry.installed(), listener or Listener()
-    _refuse_no_specs("backbones", backbones)
+    _refuse_no_specs("backbones", BACKBONES if backbones is None else backbones)
     _refuse_no_specs("samplers", SAMPLERS if samplers is None else samplers)
     options = {
         "dataset": dataset, "split": split, "seed": seed, "device": device,
         "feature_cache": None if feature_cache is None else str(feature_cache),
     } | ({"data_root": str(data_root)} if data_root else {})  # fmt: skip
     recipe = located(Recipe.from_values(ALIKE | options, "baseline()"), registry)
+    if backbones is None:
+        backbones, recipe = _usual_backbones(recipe, registry)
     ways: list[Way] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="metricforge-") as scratch:
@@ -128,7 +132,7 @@ def baseline(
             own = recipe.but(backbone=Spec.parse(text))
             assembly = assemble(own.but(sampler=Spec.parse((samplers or SAMPLERS)[0])), registry)
             _refuse_unranked(assembly)
-            if not ways:
+            if not ways and not assembly.dataset.of_vectors:
                 ways.append(pixels_way(assembly))
             chosen = samplers or _suited_samplers(assembly)
             ways += backbone_ways(own, assembly, chosen, Path(scratch), registry, listener)
@@ -154,6 +158,14 @@ def _refuse_no_specs(name: str, values: Sequence[str]) -> None:
         raise UsageError(f"{name} is a list of specs, not {values!r}.")
 
 
+def _usual_backbones(recipe: Recipe, registry: Registry) -> tuple[Sequence[str], Recipe]:
+    """The default backbones, and the recipe; vectors are given to heads as they are."""
+    assert not isinstance(recipe.dataset, str), "it is located"
+    if make_dataset(registry, recipe.dataset, recipe.data_root).of_vectors:
+        return (str(IDENTITY),), recipe.but(rates=None)
+    return BACKBONES, recipe
+
+
 def _suited_samplers(assembly: Assembly) -> tuple[str, ...]:
     """The default samplers, with no more classes in a batch than there are."""
     classes = len(assembly.dataset.labels[assembly.split.train].unique())
@@ -165,7 +177,9 @@ def _suited_samplers(assembly: Assembly) -> tuple[str, ...]:
 def _notes(backbone: str, assembly: Assembly) -> Iterator[str]:
     """The notes on one backbone: that it is random, and those on the images as it gets them."""
     network = assembly.setup.model.backbone
-    if not (isinstance(network, Pretrained) and network.pretrained is True):
+    if not assembly.dataset.of_vectors and not (
+        isinstance(network, Pretrained) and network.pretrained is True
+    ):
         yield f"{backbone} begins with random weights, not with pretrained ones."
     yield from assembly.notes
 
@@ -193,7 +207,7 @@ def _ranked(
     tested = results(assembly.split.test) if test else {}
     rows = []
     for way in ways:
-        name, base = way.row.name, f"{way.row.backbone}{OF_FEATURES}"
+        name, base = way.row.name, features_name(way.row.backbone)
         differs = base in tested and base != name
         rows.append(
             replace(
@@ -216,14 +230,15 @@ def _result(
 def _command(
     dataset: Any, split: str | None, data_root: str | None, rows: Sequence[Row]
 ) -> tuple[str, ...]:
-    """The command that fine-tunes the backbone of the best way by the best sampler for it."""
+    """The command that trains from the best way on: its backbone, by the best sampler for it."""
     if not isinstance(dataset, str | Path):
         return ()
     backbone = next(row.backbone for row in rows if row.backbone)
     samplers = (row.sampler for row in rows if row.sampler and row.backbone == backbone)
     options = {
         "--dataset": str(dataset), "--split": split, "--data-root": data_root and str(data_root),
-        "--backbone": backbone, "--sampler": next(samplers, None),
+        "--backbone": backbone if backbone != str(IDENTITY) else None,
+        "--sampler": next(samplers, None),
     }  # fmt: skip
     words = (word for flag, value in options.items() if value for word in (flag, value))
     return ("metricforge", "train", *words)

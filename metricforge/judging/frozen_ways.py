@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Estimate
+from metricforge.data.images import Images
 from metricforge.model import EmbeddingModel, load
+from metricforge.recipes.pretrained import IDENTITY
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly
 from metricforge.runs.train import run_recipe
-from metricforge.scoring.baselines import PIXELS, pixels
+from metricforge.scoring.baselines import PIXELS, VECTORS, pixels
 from metricforge.scoring.whitening import Whitening
 from metricforge.spec import Spec
 from metricforge.training.frozen_features import FrozenFeatures
@@ -30,8 +32,6 @@ WIDTH = 512
 
 TIMED = 64
 """Images by which the time of one is measured."""
-
-OF_FEATURES = ", features"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Way:
     embed: Callable[[Tensor], Tensor]
 
 
+def features_name(backbone: str) -> str:
+    """The name of the row of a backbone's features as they are."""
+    return VECTORS if backbone == str(IDENTITY) else f"{backbone}, features"
+
+
 def pixels_way(assembly: Assembly) -> Way:
     shown = pixels(assembly.images, assembly.split.validation[:1])
     row = Row(PIXELS, "", "", shown.shape[1], None, {})
@@ -84,13 +89,15 @@ def backbone_ways(
     listener: Listener,
 ) -> Iterator[Way]:
     """The features of one backbone, whitened, and heads that are trained on them."""
-    features = assembly.inputs
-    assert isinstance(features, FrozenFeatures), "the backbone is frozen"
-    train, name = assembly.split.train, str(recipe.backbone)
-    every = torch.cat([train, assembly.split.validation])
-    listener.say(f"{name}: embedding {len(every):,} images once.")
-    features.compute(every, listener.embedding(len(every)))
-    row = Row(f"{name}{OF_FEATURES}", name, "", features.width, _seconds(features, train), {})
+    features, train, backbone = assembly.inputs, assembly.split.train, str(recipe.backbone)
+    name = VECTORS if backbone == str(IDENTITY) else backbone
+    seconds = None
+    if isinstance(features, FrozenFeatures):
+        every = torch.cat([train, assembly.split.validation])
+        listener.say(f"{name}: embedding {len(every):,} images once.")
+        features.compute(every, listener.embedding(len(every)))
+        seconds = _seconds(features, train)
+    row = Row(features_name(backbone), backbone, "", assembly.setup.model.width, seconds, {})
     yield Way(row, lambda indices: F.normalize(_known(features, indices), dim=1))
     whitening = Whitening.of(_known(features, train), WIDTH)
     yield Way(
@@ -123,14 +130,15 @@ def _short(sampler: str, samplers: Sequence[str]) -> str:
 
 
 @torch.no_grad()
-def _headed(model: EmbeddingModel, features: FrozenFeatures, indices: Tensor) -> Tensor:
+def _headed(model: EmbeddingModel, features: Images, indices: Tensor) -> Tensor:
     embeddings: Tensor = model(_known(features, indices))
     return embeddings
 
 
-def _known(features: FrozenFeatures, indices: Tensor) -> Tensor:
+def _known(features: Images, indices: Tensor) -> Tensor:
     """Features [M, F] on the CPU, those of earlier runs where there are any."""
-    features.compute(indices)
+    if isinstance(features, FrozenFeatures):
+        features.compute(indices)
     return features.take(indices).cpu()
 
 

@@ -34,7 +34,7 @@ class Tested:
     validation: Tensor | None
     split_hash: str = ""
     notes: tuple[str, ...] = ()
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split | None, part: str | None) -> Tested:

@@ -79,11 +79,16 @@ def _known(run: Run, dataset: Dataset, part: str | None, allow_seen: bool) -> Te
 
 def _shape_for(
     model: EmbeddingModel, dataset: Dataset, component: Component
-) -> tuple[int, int, int] | None:
+) -> tuple[int, ...] | None:
     """The shape to decode files to: the model's, unless the user named a size.
 
     At the dataset's default size they would lose what a larger model takes. None: the dataset's.
     """
+    if model.card.of_vectors and not dataset.of_vectors:
+        raise DataError(
+            f"the model takes vectors of {model.card.shape[0]} numbers, and '{dataset.name}' has "
+            "images."
+        )
     named = component.options if isinstance(component, Spec) else {"size": ""}
     if isinstance(dataset.images, Tensor) or {"size", "color"} & {*named}:
         return None

@@ -71,4 +71,4 @@ def untrained_model(
             f"the head of {run.path} began at the features of its training images, and can't be "
             "built anew without them: leave out --untrained."
         )
-    return name, bare.to(next(model.parameters()).device).eval()
+    return name, bare.to(model.device).eval()

@@ -16,6 +16,8 @@ from metricforge.spec import Factory, Option, Spec, asks_of, further_of, options
 
 # The default sampler gives triplets and suggests a loss for them; for others, these suit.
 SAMPLER_FOR: Mapping[Any, str] = {Pairs: "random-pairs", None: "balanced"}
+# What a component for vectors is tried on.
+VECTORS = "features.npz"
 LOSS_FOR: Mapping[Any, str] = {Pairs: "contrastive", None: "pml.SupConLoss"}
 # Offers for a component that must be built to get its `kind` or `accepts`.
 OFFERS: Mapping[str, Any] = {"margin": 0.2, "dim": 64, "num_classes": 10}
@@ -126,7 +128,8 @@ def _example(registry: Registry, factory: Factory, kind: str, spec: Spec) -> str
         accepted = _declared(registry, factory, kind, spec, "accepts") or (Triplets,)
         sampler = None if Triplets in accepted else SAMPLER_FOR.get(accepted[0])
         return f"--sampler {sampler} --loss {spec}" if sampler else f"--loss {spec}"
-    return f"--{'augment' if kind == 'augmentation' else kind} {spec}"
+    data = f" --dataset {VECTORS}" if getattr(factory, "takes_vectors", False) is True else ""
+    return f"--{'augment' if kind == 'augmentation' else kind} {spec}{data}"
 
 
 def _declared(registry: Registry, factory: Factory, kind: str, spec: Spec, name: str) -> Any:

@@ -32,7 +32,9 @@ def requested_orientations(recipe: Recipe, steps: Sequence[Augmentation]) -> int
 
 def chained(steps: Sequence[Any], seed: int, images: Images, train: Tensor) -> Chain | None:
     """The augmentations as one, which fills borders with the edge colour of the train images."""
-    return Chain(steps, seed, edge_colour(images, train)) if steps else None
+    if not steps:
+        return None
+    return Chain(steps, seed, [] if len(images.shape) == 1 else edge_colour(images, train))
 
 
 def edge_colour(images: Images, train: Tensor) -> list[float]:

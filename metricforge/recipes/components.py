@@ -17,14 +17,15 @@ from metricforge.contracts import (
     Preprocessed,
     Preprocessing,
     Rebuildable,
+    TakingVectors,
 )
-from metricforge.data.images import Images
+from metricforge.data.images import Images, is_of_inputs
 from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
-from metricforge.errors import DataError, PluginError, ResourceError, out_of_memory
+from metricforge.errors import DataError, PluginError, ResourceError, UsageError, out_of_memory
 from metricforge.member_names import refuse_misnamed
 from metricforge.model import EmbeddingModel, build
-from metricforge.model_card import Card
+from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
 from metricforge.recipes.recipe import Component, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
@@ -60,12 +61,17 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
         twice = next(each for each in made.classes if made.classes.count(each) > 1)
         raise PluginError(f"{name} has two classes by the name '{twice}'; give each its own.")
     count = len(made.labels)
-    if isinstance(made.images, Tensor) and made.images.dtype != torch.uint8:
-        raise PluginError(f"{name}: images must be uint8, not {made.images.dtype}.")
+    if isinstance(made.images, Tensor) and not is_of_inputs(made.images):
+        actual = f"{made.images.dtype} {list(made.images.shape)}"
+        raise PluginError(
+            f"{name}: images must be uint8 [N, C, H, W] or float [N, F], not {actual}."
+        )
     if not isinstance(made.images, Tensor) and not all(
         map(_is_file, made.images[:FILES_LOOKED_AT])
     ):
-        raise PluginError(f"{name}: images must be one uint8 tensor or a sequence of Paths.")
+        raise PluginError(f"{name}: images must be one tensor or a sequence of Paths.")
+    if not isinstance(made.images, Tensor) and made.of_vectors:
+        raise PluginError(f"{name}: vectors are one tensor [N, V], not files.")
     for field, limit in (
         ("labels", len(made.classes)),
         ("groups", len(made.group_names)),
@@ -120,7 +126,7 @@ def build_model(
         shape=images.shape,
         mean=mean,
         std=std,
-        input_size=preprocessing.size or images.shape[1:],
+        input_size=_input_size(preprocessing, images.shape),
         interpolation=preprocessing.interpolation,
         reading=dataset.reading,
         trained_on=dataset.name,
@@ -133,12 +139,13 @@ def build_model(
 
 
 def starting_parts(
-    recipe: Recipe, registry: Registry, shape: tuple[int, int, int], start: StartingWeights
+    recipe: Recipe, registry: Registry, shape: tuple[int, ...], start: StartingWeights
 ) -> tuple[nn.Module, nn.Module]:
-    """The backbone and the head of a recipe for images of a shape, with the weights it names."""
+    """The backbone and the head of a recipe for inputs of a shape, with the weights it names."""
     chosen, source = without_weights(registry, "backbone", recipe.backbone)
-    offers: dict[str, Any] = {"in_channels": shape[0], "image_size": shape[1:]}
-    backbone = component(registry, "backbone", chosen, offers)
+    backbone = component(registry, "backbone", chosen, offers_of(shape))
+    if isinstance(chosen, Spec):
+        check_takes("backbone", str(chosen), backbone, shape)
     features = getattr(backbone, "out_features", None)
     if not isinstance(backbone, nn.Module) or not isinstance(features, int):
         raise PluginError(
@@ -153,6 +160,24 @@ def starting_parts(
         record = _recorded(registry, "head", chosen_head)
         start.load("head", head, source_of_head, str(chosen_head), record)
     return backbone, head
+
+
+def check_takes(kind: str, name: str, made: Any, shape: tuple[int, ...]) -> None:
+    """UsageError for a component that takes images where there are vectors, or the reverse."""
+    takes_vectors = isinstance(made, TakingVectors) and made.takes_vectors is True
+    if takes_vectors and len(shape) == 3:
+        raise UsageError(
+            f"{kind} '{name}' takes vectors, and the dataset has images; leave it out."
+        )
+    if not takes_vectors and len(shape) == 1:
+        raise UsageError(
+            f"{kind} '{name}' takes images, and the dataset has vectors; leave it out."
+        )
+
+
+def _input_size(preprocessing: Preprocessing, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Height and width of the network's input; None for vectors."""
+    return None if len(shape) == 1 else preprocessing.size or (shape[1], shape[2])
 
 
 def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
@@ -232,8 +257,11 @@ def _normalization(
 ) -> tuple[Numbers, Numbers]:
     """Mean and deviation of each channel: those of the backbone's pretraining, or the train set's.
 
-    Measured on an even sample; a backbone's three channels are averaged for grey images.
+    Measured on an even sample; a backbone's three channels are averaged for grey images. None of
+    vectors, which the network gets as they are.
     """
+    if len(images.shape) == 1:
+        return (), ()
     channels = images.shape[0]
     declared = [
         part and _for_channels(part, channels) for part in (preprocessing.mean, preprocessing.std)

@@ -17,7 +17,9 @@ from metricforge.spec import Spec
 FOLDER = "folder"
 """The dataset that reads a folder or an archive."""
 
-OF_FILES = {".csv": "csv", ".tsv": "csv", ".npz": "npz"}
+OF_FILES = {
+    ".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "vectors", ".parquet": "vectors",
+}  # fmt: skip
 """The datasets that read a file, by its extension in lower case."""
 
 
@@ -37,7 +39,8 @@ def located(recipe: Recipe, registry: Registry) -> Recipe:
 def dataset_spec(what: str, registry: Registry) -> Spec:
     """The spec of a dataset from its text, a spec or a path.
 
-    A folder or an archive is "folder:path=...", a .csv "csv:path=...", an .npz "npz:path=...".
+    A folder or an archive is "folder:path=...", a .csv "csv:path=...", an .npz "npz:path=...", a
+    .npy or .parquet "vectors:path=...".
     The name of an installed dataset takes precedence over a folder: write ./digits for a folder of
     that name. Raises UsageError for anything else.
     """

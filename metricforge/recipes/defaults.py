@@ -87,15 +87,12 @@ def frozen_throughout(recipe: Recipe) -> bool:
     return recipe.epochs is not None and recipe.freeze >= recipe.epochs
 
 
-def in_a_line(
-    recipe: Recipe, registry: Registry, shape: tuple[int, int, int], photographs: bool
-) -> str:
+def in_a_line(recipe: Recipe, registry: Registry, shape: tuple[int, ...], photographs: bool) -> str:
     """A line about the training: image size, network, augmentation, optimizer, epochs."""
-    _, height, width = shape
     names = [step.name if isinstance(step, Spec) else "your own" for step in recipe.augment or ()]
     parts = (
         *(("photographs",) if photographs else ()),
-        f"{height} x {width} pixels",
+        f"vectors of {shape[0]}" if len(shape) == 1 else f"{shape[1]} x {shape[2]} pixels",
         f"backbone {recipe.backbone}",
         f"head {recipe.head} to {recipe.dim} dimensions",
         *(("batch norm frozen",) if recipe.batch_norm == "frozen" else ()),

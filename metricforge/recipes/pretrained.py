@@ -1,4 +1,4 @@
-"""The defaults of a recipe whose backbone starts from learned weights."""
+"""The defaults of a recipe whose features are learned already: of a backbone, or vectors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from metricforge.registry import Registry
 from metricforge.spec import Spec, options_of
 
 DIM, DIM_OF_PRETRAINED = 64, 512
+IDENTITY = Spec("identity", typed=False)
 OF_FEATURES = Spec("linear", {"start": "pca"}, typed=False)
 # A head that begins as good features needs small steps; ten times the rate undoes them. The
 # backbone needs smaller ones: benchmarks/photos-ledger.md has the trials on validation classes.
@@ -55,6 +56,20 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
         rates=recipe.rates or RATES,
     )
     return own, True
+
+
+def with_vector_defaults(recipe: Recipe, length: int) -> Recipe:
+    """The recipe with the defaults of vectors of a length, most of which a model has embedded.
+
+    They are those of the features of a pretrained backbone, and the backbone passes them on.
+    """
+    return recipe.but(
+        backbone=IDENTITY if _is_default(recipe.backbone) else recipe.backbone,
+        head=OF_FEATURES if _is_default(recipe.head) else recipe.head,
+        dim=recipe.dim or min(DIM_OF_PRETRAINED, length),
+        optimizer=SLOW if _is_default(recipe.optimizer) else recipe.optimizer,
+        batch_norm=recipe.batch_norm or "batch",
+    )
 
 
 def _is_default(chosen: Component) -> bool:

@@ -52,6 +52,8 @@ class BackboneFeatures:
             raise UsageError("views are of images as they are: add --orientations 1.")
         if not frozen or self._turned or (augmentation and views is None):
             return None
+        if self._inputs_themselves:
+            return None
         return self._features(views or 1, augmentation)
 
     def initialize_head(self, frozen: FrozenFeatures | None) -> None:
@@ -61,14 +63,17 @@ class BackboneFeatures:
             return
         if isinstance(head, Pretrained) and head.pretrained is True:
             return  # it has the weights of a run
-        features = frozen or self._features(1, None)
         sample = self.train[:: -(-len(self.train) // SAMPLED_FOR_HEAD)]
-        features.compute(sample)
+        features = self._inputs_themselves or frozen or self._features(1, None)
+        if isinstance(features, FrozenFeatures):
+            features.compute(sample)
         with blaming(head):
             head.initialize(features.take(sample).cpu())
 
     def notes(self, augmentation: Chain | None) -> Iterator[str]:
         """A note on a frozen backbone that embeds the images anew in each epoch."""
+        if self._inputs_themselves:
+            return
         if frozen_throughout(self.recipe) and self.recipe.views is None:
             if self._turned:
                 yield "the frozen backbone embeds all orientations anew in each epoch."
@@ -77,6 +82,12 @@ class BackboneFeatures:
                     "the frozen backbone embeds the augmented images anew in each epoch; --views 8 "
                     "embeds eight views of each, once."
                 )
+
+    @property
+    def _inputs_themselves(self) -> Images | None:
+        """The vectors that the backbone passes on as they are, which nothing need keep."""
+        of_vectors = self.model.card.of_vectors
+        return self.images if of_vectors and not list(self.model.backbone.parameters()) else None
 
     @property
     def _turned(self) -> bool:

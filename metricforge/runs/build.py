@@ -25,9 +25,16 @@ from metricforge.data.split import Split, left_out, split_dataset
 from metricforge.enforcement import check_fit, check_miner, patience_of, sentences
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
+from metricforge.model_card import offers_of
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.augmentation import chained, requested_orientations
-from metricforge.recipes.components import build_model, component, make_dataset, make_protocol
+from metricforge.recipes.components import (
+    build_model,
+    check_takes,
+    component,
+    make_dataset,
+    make_protocol,
+)
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import (
     completed,
@@ -38,7 +45,7 @@ from metricforge.recipes.defaults import (
     suited,
     usual_augmentations,
 )
-from metricforge.recipes.pretrained import with_network_defaults
+from metricforge.recipes.pretrained import with_network_defaults, with_vector_defaults
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
@@ -98,10 +105,13 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     recipe = located(recipe, registry)
     keep_large_blocks()
     runtime = Runtime.resolve(recipe.device, recipe.precision, recipe.channels_last, recipe.chunk)
-    recipe, pretrained = with_network_defaults(recipe, registry)
-    rates = read_rates(recipe.rates)
+    given = recipe
+    recipe, pretrained = with_network_defaults(given, registry)
     protocols = {str(spec): make_protocol(registry, spec) for spec in recipe.protocols}
     source = _open(recipe, registry, runtime)
+    if source.dataset.of_vectors:
+        recipe, pretrained = with_vector_defaults(given, source.images.shape[0]), True
+    rates = read_rates(recipe.rates)
     photographs = of_photographs(source.dataset, source.images, source.split)
     augment = usual_augmentations(recipe, photographs)
     steps = _augmentations(augment, registry, source.images.shape)
@@ -203,10 +213,12 @@ def train_set(dataset: Dataset, split: Split, views: int) -> tuple[Tensor, Tenso
 
 
 def _augmentations(
-    chosen: tuple[Component, ...], registry: Registry, shape: tuple[int, int, int]
+    chosen: tuple[Component, ...], registry: Registry, shape: tuple[int, ...]
 ) -> tuple[Any, ...]:
-    offers = {"in_channels": shape[0], "image_size": shape[1:]}
-    return tuple(component(registry, "augmentation", step, offers) for step in chosen)
+    steps = tuple(component(registry, "augmentation", each, offers_of(shape)) for each in chosen)
+    for each, step in zip(chosen, steps, strict=True):
+        check_takes("augmentation", str(each), step, shape)
+    return steps
 
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from metricforge.runs.report import write_report
 from metricforge.runs.run import Run
 from metricforge.runs.signals import Interruption, exit_code
 from metricforge.scoring.apply import wants_validation
-from metricforge.scoring.baselines import PIXELS, TRAINED, before_training, pixels
+from metricforge.scoring.baselines import TRAINED, before_training, raw
 from metricforge.scoring.measure import Embedded, Measured, measure
 from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.loop import embed_images, fit
@@ -82,7 +82,7 @@ def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
 
 
 def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
-    """Open the test part, once: the trained network, as it was before training, raw pixels."""
+    """Open the test part, once: the trained network, as it was before training, what it gets."""
     if not assembly.recipe.test:
         return Measured({}), {}
     model = assembly.setup.model
@@ -95,7 +95,7 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
             name: embed_images(model, assembly.inputs, indices, assembly.runtime)
             for name, model in models.items()
         }
-        return Embedded({**rows, PIXELS: pixels(assembly.images, indices)}, indices)
+        return Embedded({**rows, **raw(assembly.images, indices)}, indices)
 
     part, protocols = embedded(assembly.split.test), assembly.protocols
     needs_validation = any(wants_validation(protocol) for protocol in protocols.values())

@@ -56,8 +56,8 @@ def draw_plots(
 def draw_first_batch(
     setup: TrainingSetup, state: TrainState, runtime: Runtime, folder: RunFolder
 ) -> None:
-    """Draw images of the first batch, before and after augmentation."""
-    if setup.augment is None or not state.batches:
+    """Draw images of the first batch, before and after augmentation; of vectors none."""
+    if setup.augment is None or not state.batches or len(setup.images.shape) == 1:
         return
     indices = setup.train[state.batches[0][:MOST_SHOWN]]
     images = setup.images.take(indices)
@@ -68,8 +68,8 @@ def draw_first_batch(
 
 
 def draw_failures(failures: Failures | None, images: Images, folder: RunFolder) -> None:
-    """Draw the worst queries above their nearest images, if there are any."""
-    if failures is None or not failures.worst:
+    """Draw the worst queries above their nearest images, if there are any; of vectors none."""
+    if failures is None or not failures.worst or len(images.shape) == 1:
         return
     shown = failures.worst[:MOST_SHOWN]
     indices = [[f.image for f in shown], [f.nearest for f in shown]]

@@ -1,4 +1,4 @@
-"""The baselines of a trained network: the network before training, and raw pixels."""
+"""The baselines of a trained network: the network before training, raw pixels or vectors."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ from metricforge.contracts import Pretrained
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.model import EmbeddingModel, without_head
+from metricforge.pairwise.unit_length import unit_rows
 
 TRAINED = "trained"
 UNTRAINED = "untrained"
 PRETRAINED = "pretrained"
 CUSTOM = "as given"
 PIXELS = "pixels"
+VECTORS = "vectors"
+
+RAW = (PIXELS, VECTORS)
+"""The rows of what the network gets, of which a run has one."""
 
 BEFORE_TRAINING = (UNTRAINED, PRETRAINED, CUSTOM)
 """The rows of a network before training, of which a run has one."""
 
 # Larger images are averaged down: thousands of raw pixels add no information, but gigabytes.
 PIXEL_SIDE = 32
+_ROWS = 4096  # vectors that are taken at once
 
 
 def before_training(
     model: EmbeddingModel, initial: Mapping[str, Tensor], is_custom: bool
 ) -> tuple[str, EmbeddingModel]:
     """The name of its row, and the network before training.
+
+    Of vectors that are given to the head as they are, these.
 
     Pretrained weights are judged by the backbone's own features, compared by their cosine: an
     untrained head would make them look worse than they are. A backbone declares such weights by
@@ -39,6 +47,8 @@ def before_training(
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
+    if model.card.of_vectors and not list(model.backbone.parameters()):
+        return VECTORS, without_head(bare)
     if isinstance(model.head, Pretrained) and model.head.pretrained is True:
         return PRETRAINED, bare
     if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
@@ -46,6 +56,17 @@ def before_training(
     if is_custom:
         return CUSTOM, without_head(bare)
     return UNTRAINED, bare
+
+
+def raw(images: Images, indices: Tensor) -> dict[str, Tensor]:
+    """The row of what the network gets [M, ...] at `indices`, by its name.
+
+    Flat pixels, compared by their distance, or vectors, compared by their cosine.
+    """
+    if len(images.shape) == 1:
+        rows = torch.cat([images.take(part).cpu() for part in indices.split(_ROWS)])
+        return {VECTORS: unit_rows(rows)}
+    return {PIXELS: pixels(images, indices)}
 
 
 def pixels(images: Images, indices: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The embeddings of a part of a dataset by several models, and raw pixels as a baseline."""
+"""The embeddings of a part of a dataset by several models, and its raw pixels or vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metricforge.data.model_inputs import fit
 from metricforge.data.prefetch import read_ahead
 from metricforge.model import EmbeddingModel
 from metricforge.runtime import Ranks, Runtime
-from metricforge.scoring.baselines import PIXELS, pixels
+from metricforge.scoring.baselines import raw
 from metricforge.scoring.measure import Embedded
 
 
@@ -25,7 +25,7 @@ def embed(
     baselines: bool,
     done: Callable[[int], object] | None = None,
 ) -> Embedded:
-    """The embeddings of each model, and raw pixels as a baseline.
+    """The embeddings of each model, and raw pixels or vectors as a baseline.
 
     `done` is called with the number of images of each batch.
 
@@ -36,7 +36,7 @@ def embed(
     for name, model in models.items():
         rows[name] = Ranks.current().shared(partial(_embed, model, images, done), indices)
     if baselines:
-        rows[PIXELS] = pixels(images, indices)
+        rows |= raw(images, indices)
     return Embedded(rows, indices)
 
 
@@ -63,7 +63,7 @@ def _embed(
     done: Callable[[int], object] | None,
     indices: Tensor,
 ) -> Tensor:
-    runtime = Runtime(next(model.parameters()).device)
+    runtime = Runtime(model.device)
 
     def batches() -> Iterator[Tensor]:
         for batch in read_ahead(images, indices.split(model.batch)):

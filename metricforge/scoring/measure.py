@@ -18,7 +18,7 @@ from metricforge.contracts import (
 )
 from metricforge.errors import DivergedError, UsageError, few
 from metricforge.scoring.apply import apply_protocol, labelled_part
-from metricforge.scoring.baselines import BEFORE_TRAINING, PIXELS, TRAINED
+from metricforge.scoring.baselines import BEFORE_TRAINING, RAW, TRAINED
 from metricforge.scoring.by_class import as_csv
 from metricforge.scoring.failures import Failures, image_name
 
@@ -198,15 +198,15 @@ def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iter
     name = select if select in trained else next(iter(trained), None)
     if name is None:
         return
-    for rival in (*BEFORE_TRAINING, PIXELS):
+    for rival in (*BEFORE_TRAINING, *RAW):
         theirs = results.get(rival, {}).get(name)
         if theirs is None or min(theirs.n, trained[name].n) < 2:  # a single value has no interval
             continue
         beaten = _apart(name, theirs, trained[name])
         change = f"{name} is {trained[name].value:.3f} after training and {theirs.value:.3f}"
-        if rival == PIXELS and beaten:
+        if rival in RAW and beaten:
             yield (
-                f"raw pixels beat the trained network: {change} with pixels; try more epochs, or "
+                f"raw {rival} beat the trained network: {change} with {rival}; try more epochs, or "
                 "another sampler or loss."
             )
         elif beaten:
@@ -214,7 +214,7 @@ def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iter
                 f"training did harm: {change} before it ({rival}); try a lower learning rate, or "
                 "another sampler or loss."
             )
-        elif rival != PIXELS and _better(name, theirs.value, trained[name].value):
+        elif rival not in RAW and _better(name, theirs.value, trained[name].value):
             yield (
                 f"training did not help: {change} before it ({rival}), and the intervals overlap; "
                 "try more classes, more epochs, or another sampler or loss."

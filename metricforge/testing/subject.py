@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from metricforge.contracts import KINDS
-from metricforge.errors import MetricForgeError
+from metricforge.errors import MetricForgeError, UnfitError
 from metricforge.member_names import refuse_misnamed
 from metricforge.plugin_errors import blame_of
 from metricforge.registry import Registry
@@ -33,9 +33,14 @@ class Subject:
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def build(self, **offers: Any) -> Any:
-        """A fresh component, from the offers that its ordinary parameters require."""
+        """A fresh component, from the offers that its ordinary parameters require.
+
+        Raises UnfitError for one that the core would offer elsewhere, and not here.
+        """
         offers = {**self.fixed, **offers}
         offers = {**offers, "build": self.registry.builder(self.kind, offers)}
+        if lacking := [name for name in asks_of(self.factory) if name not in offers]:
+            raise UnfitError(f"it requires {lacking[0]}.")
         arguments = {name: offers[name] for name in asks_of(self.factory)}
         made = self.factory(**arguments, **self.options)
         refuse_misnamed(self.kind, made, blame_of(made))

@@ -17,12 +17,12 @@ from metricforge.plugin_errors import blaming, broken, described
 class Chain:
     """Augmentations one after another; those that only move pixels share an interpolation.
 
-    `fill` is the colour [C], 0 to 255, of pixels from outside of an image.
+    `fill` is the colour [C], 0 to 255, of pixels from outside of an image; empty for vectors.
     """
 
     def __init__(self, steps: Sequence[Augmentation], seed: int, fill: Sequence[float]) -> None:
         self._steps, self._seed = steps, seed
-        self._fill = torch.tensor(fill, dtype=torch.float32).view(1, -1, 1, 1)
+        self._fill = torch.tensor(fill, dtype=torch.float32).view(1, len(fill), 1, 1)
 
     @property
     def fill(self) -> list[float]:
@@ -31,7 +31,7 @@ class Chain:
         return colour
 
     def __call__(self, images: Tensor, epoch: int, indices: Tensor) -> Tensor:
-        """uint8 images [B, C, H, W] of these indices [B] to float32 images of the same shape.
+        """uint8 images [B, C, H, W], or vectors [B, V], of these indices [B] to float32 ones.
 
         The result for an image is a function of (seed, epoch, index). Raises PluginError for an
         augmentation that returns anything but images of this shape.

@@ -51,7 +51,7 @@ class FrozenFeatures:
         self._features: list[Tensor | None] = [None] * (views + 1)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W) of every image, as :attr:`Images.shape`."""
         return self._images.shape
 
@@ -156,7 +156,7 @@ class _View:
         self._of, self._number = features, view
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self._of.shape
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from metricforge.errors import ArtefactError, few
+from metricforge.errors import ArtefactError, UsageError, few
 from metricforge.weights.reading import Weights, parsed
 
 # Counts of batches, which older files do not have and no embedding depends on.
@@ -47,8 +47,11 @@ def start_from(module: nn.Module, weights: Weights, what: str) -> list[str]:
     Raises:
         ArtefactError: Tensors are missing, have other shapes, or are of a larger network of the
             same family; the error names them.
+        UsageError: The network has no weights.
     """
     expected = module.state_dict()
+    if not expected:
+        raise UsageError(f"{what} has no weights: leave out its option weights.")
     alignment = _alignment(expected, weights, what)
     chosen: dict[str, Tensor] = {}
     missing, unfit, broken, notes = [], [], [], []

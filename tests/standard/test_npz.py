@@ -211,7 +211,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "labels one hot": ({"labels": np.eye(N)}, r"'labels' of .* is \[8, 8\], but there are 8 im"),
     "too few labels": ({"labels": LABELS[1:]}, r"'labels' of .* is \[7\], but there are 8 images"),
     "one class": ({"labels": LABELS * 0}, "has images of one class only, '0'; it needs two"),
-    "float images": ({"images": IMAGES / 255}, "'images' of .* is float64; save images as uint8"),
+    "float images": (
+        {"images": IMAGES / 255},
+        r"'images' of .* is float64 \[8, 5, 4\]; save images as uint8.*vectors as",
+    ),
     "flat images": ({"images": IMAGES[0]}, r"'images' of .* is \[5, 4\]; images are \[N, H, W\]"),
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"'images' of .* is \[0, 5, 4\]"),
     "an unknown part": (

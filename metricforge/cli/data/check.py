@@ -109,6 +109,9 @@ def _class_sizes(check: DataCheck) -> Iterator[str]:
 
 def _files(check: DataCheck) -> Iterator[str]:
     survey = check.survey
+    if check.dataset.of_vectors:
+        yield f"none: the dataset has vectors of {check.dataset.shape[0]} numbers"
+        return
     yield _counts(survey.formats) or "none: the images are a tensor"
     yield f"modes: {_counts(survey.modes)}"
     if sizes := [f"{width} x {height}" for width, height in survey.sizes()]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TEST, Dataset, Reading
-from metricforge.data.images import fingerprint, open_images
+from metricforge.data.images import fingerprint, is_of_inputs, open_images
 from metricforge.errors import MetricForgeError
 from metricforge.testing.checks import Broken, Skipped, checks
 from metricforge.testing.dataset.index_checks import check_index, check_names, shape_of
@@ -63,19 +63,23 @@ def is_a_dataset(subject: Subject) -> None:
 
 
 def images_have_the_shape(subject: Subject) -> None:
-    """Images are uint8 [N, C, H, W] or N Paths that decode, and agree with `shape`."""
+    """Images agree with `shape`: uint8 [N, C, H, W], float [N, V] or N Paths that decode."""
     dataset = _dataset(subject)
-    channels, height, width = shape_of(dataset)
+    shape = shape_of(dataset)
     if not isinstance(dataset.reading, Reading):
         raise Broken(f"has the reading {dataset.reading!r}; give a metricforge.contracts.Reading.")
     if isinstance(dataset.images, Tensor):
-        expected = (len(dataset), channels, height, width)
-        if dataset.images.dtype != torch.uint8 or tuple(dataset.images.shape) != expected:
+        expected = (len(dataset), *shape)
+        if not is_of_inputs(dataset.images) or tuple(dataset.images.shape) != expected:
             raise Broken(
                 f"has images {dataset.images.dtype} {list(dataset.images.shape)} and a shape that "
-                f"requires uint8 {list(expected)}."
+                f"requires {'float' if dataset.of_vectors else 'uint8'} {list(expected)}."
             )
+        if dataset.of_vectors and not bool(dataset.images.isfinite().all()):
+            raise Broken("has vectors with numbers that are NaN or infinite.")
         return
+    if dataset.of_vectors:
+        raise Broken("has the shape of vectors and files; give one tensor [N, V].")
     sample = _few(dataset)
     try:
         decoded = open_images(sample).take(torch.arange(len(sample)))

@@ -28,9 +28,12 @@ def check_names(names: object, what: str) -> None:
         raise Broken(f"has {what} with {twice[0]!r} more than once; make them different.")
 
 
-def shape_of(dataset: Dataset) -> tuple[int, int, int]:
+def shape_of(dataset: Dataset) -> tuple[int, ...]:
     shape = dataset.shape
-    whole = isinstance(shape, tuple) and len(shape) == 3 and all(type(n) is int for n in shape)
-    if not whole or min(shape) < 1 or shape[0] not in (1, 3):
-        raise Broken(f"has the shape {shape!r}; give (channels, height, width), channels 1 or 3.")
+    whole = isinstance(shape, tuple) and len(shape) in (1, 3) and all(type(n) is int for n in shape)
+    if not whole or min(shape) < 1 or (len(shape) == 3 and shape[0] not in (1, 3)):
+        raise Broken(
+            f"has the shape {shape!r}; give (channels, height, width), channels 1 or 3, or (length "
+            "of a vector,)."
+        )
     return shape

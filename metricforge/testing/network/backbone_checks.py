@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from metricforge.contracts import Preprocessing
+from metricforge.contracts import Preprocessing, TakingVectors
 from metricforge.errors import MetricForgeError
+from metricforge.model_card import offers_of
 from metricforge.spec import Spec
 from metricforge.testing.checks import Broken, Skipped, checks, refusal
 from metricforge.testing.network.checks import SHARED
@@ -15,10 +16,11 @@ from metricforge.testing.network.fixture import ATOL, RTOL, Trial, is_module, on
 from metricforge.testing.subject import Subject
 
 SHAPES = ((1, 28, 28), (3, 64, 64))
+VECTORS = (24,)
 
 
 def trials(subject: Subject) -> tuple[Trial, ...]:
-    """The image sizes that it accepts, at the size of its preprocessing."""
+    """The images or vectors that it accepts, at the size of its preprocessing."""
     if "trials" not in subject.cache:
         subject.cache["trials"] = _accepted_trials(subject)
     cached: tuple[Trial, ...] = subject.cache["trials"]
@@ -27,25 +29,32 @@ def trials(subject: Subject) -> tuple[Trial, ...]:
 
 def _accepted_trials(subject: Subject) -> tuple[Trial, ...]:
     accepted, refused = [], ""
-    for channels, height, width in SHAPES:
-        offers = {"in_channels": channels, "image_size": (height, width)}
+    for shape in (*SHAPES, VECTORS):
+        offers = offers_of(shape)
         try:
-            preprocessing = preprocessing_of(subject.build(**offers))
+            backbone = subject.build(**offers)
         except MetricForgeError as error:
-            refused = refusal(error)
+            refused = refused or refusal(error)
             continue
-        shown = preprocessing.size or (height, width)
-        name = f"images of {channels} x {height} x {width}"
+        takes_vectors = isinstance(backbone, TakingVectors) and backbone.takes_vectors is True
+        if takes_vectors != (len(shape) == 1):
+            continue
+        kind = "vectors" if takes_vectors else "images"
         accepted.append(
-            Trial(name, offers, (channels, *shown), lambda made: int(made.out_features))
+            Trial(
+                f"{kind} of {' x '.join(map(str, shape))}",
+                offers,
+                (*shape[:1], *(preprocessing_of(backbone).size or shape[1:])),
+                lambda made: int(made.out_features),
+            )
         )
     if not accepted:
-        raise Broken(f"{refused}; take images of 28 x 28 or of 64 x 64.")
+        raise Broken(f"{refused}; take images of 28 x 28 or of 64 x 64, or vectors.")
     return tuple(accepted)
 
 
 def builds(subject: Subject) -> None:
-    """It is built from channels, image size and its options; it may refuse sizes, but not all."""
+    """It is built from channels and image size, or a length, and options; it may refuse some."""
     for trial in trials(subject):
         trial.made(subject)
 
@@ -73,6 +82,8 @@ def preprocessing_is_as_agreed(subject: Subject) -> None:
 
 def channels_last_gives_the_same(subject: Subject, trial: Trial) -> None:
     """Images in the layout channels-last give the same features."""
+    if len(trial.shape) == 1:
+        raise Skipped("it takes vectors.")
     backbone = trial.made(subject).eval()
     images = trial.inputs(4)
     expected = backbone(images)

@@ -9,21 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from metricforge.contracts import TEST, TRAIN, VALIDATION
 from metricforge.data.csv_table import (
     FLAG_PARSERS,
     Parser,
     Table,
-    chosen,
     group,
     is_empty,
     label,
+    part,
     read_table,
 )
 from metricforge.data.image_files import Paths, names_of
 from metricforge.errors import DataError
-
-_PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
 
 
 def read_listing(
@@ -53,7 +50,7 @@ def _parsers(images: Path, follow: bool) -> Mapping[str, Parser]:
     return {
         "path": partial(_image, images.absolute(), follow),
         "label": label,
-        "split": partial(chosen, "split", _PARTS),
+        "split": part,
         "group": group,
         **FLAG_PARSERS,
         **dict.fromkeys(("x_1", "x_2", "y_1", "y_2"), _no_box),

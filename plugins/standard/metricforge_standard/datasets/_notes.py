@@ -24,7 +24,7 @@ def single_image_note(classes: Sequence[str]) -> str:
     return f"classes of one image, which no other can match: {counted(classes)}."
 
 
-def converted(files: Sequence[Encoded], shape: tuple[int, int, int], fit: str = "squeeze") -> str:
+def converted(files: Sequence[Encoded], shape: tuple[int, ...], fit: str = "squeeze") -> str:
     """The note on the formats and sizes of images, by the headers of some, and their conversion."""
     headers = [parsed for file in _some(files) if (parsed := _header(file))]
     if not headers:

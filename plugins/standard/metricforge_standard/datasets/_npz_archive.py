@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from zipfile import ZipFile
+from typing import IO, Any, Literal
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from metricforge.data.archive_members import check_ratio
+from metricforge.data.images import MEMORY_LIMIT
 from metricforge.data.zip_archive import opened
 from metricforge.errors import DataError
 
 MAX_BYTES = 8 << 30
 """The most bytes that the arrays of one file may take together."""
+
+_PIECE = 1 << 20
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -79,6 +84,30 @@ class Archive:
         with _reading_array(self.path, name), np.load(self.path, allow_pickle=False) as arrays:
             array: NDArray[Any] = arrays[name]
             return array
+
+    def mapped(self, name: str) -> NDArray[Any]:
+        """The array of this name, mapped to memory if it is large and lies in the file as it is.
+
+        What is written to it does not reach the file. Raises DataError as :meth:`read`.
+        """
+        header = self.headers[name]
+        if header.bytes <= MEMORY_LIMIT or header.dtype.hasobject:
+            return self.read(name)
+        with _reading_array(self.path, name), ZipFile(self.path) as archive:
+            info = next(i for i in archive.infolist() if i.filename.removesuffix(".npy") == name)
+            if info.compress_type != ZIP_STORED:
+                return self.read(name)
+            with opened(archive, info) as member:
+                while member.read(_PIECE):  # to its end, where its checksum is compared
+                    pass
+        with _reading_array(self.path, name), self.path.open("rb") as file:
+            file.seek(info.header_offset)
+            lengths = struct.unpack("<26xHH", file.read(30))
+            file.seek(sum(lengths), os.SEEK_CUR)
+            version = npy.read_magic(file)
+            shape, fortran, dtype = _HEADERS[version](file)
+            order: Literal["F", "C"] = "F" if fortran else "C"
+            return np.memmap(file, dtype, "c", file.tell(), shape, order)
 
 
 def _reading_array(path: Path, name: str) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""The arrays of an .npz file that make up a dataset, by their usual names."""
+"""The arrays of an .npz file that make up a dataset of images or vectors, by their usual names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metricforge_standard.datasets._npz_archive import Archive
 FLAGS = ("is_query", "is_gallery")
 """The arrays that must come together."""
 
-_NAMES = (("images", "labels"), ("x", "y"))
+_NAMES = (("images", "labels"), ("features", "labels"), ("x", "y"))
 _KERAS = ("x_train", "y_train", "x_test", "y_test")
 _OPTIONAL = ("groups", "split", *FLAGS)
 
@@ -33,7 +33,7 @@ class Arrays:
     """
 
     path: Path
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[Any]
     extra: Mapping[str, NDArray[Any]]
     unused: tuple[str, ...]
@@ -42,6 +42,11 @@ class Arrays:
     def what(self, name: str) -> str:
         """The name of an array in errors; the labels of two parts are indexed as one array."""
         return f"{self.path}:{name}"
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether there are vectors, real numbers [N, V], in place of images."""
+        return self.images.ndim == 2
 
     def channels_first(self) -> Tensor:
         """The images as uint8 [N, C, H, W]; DataError for another number of channels."""
@@ -77,9 +82,10 @@ def read_arrays(path: Path) -> Arrays:
 def _read_whole(archive: Archive, images: str, labels: str) -> Arrays:
     used = (images, labels, *(name for name in _OPTIONAL if name in archive.headers))
     _check_lengths(archive, _check_images(archive, images), *used[1:])
+    read = archive.mapped if len(archive.headers[images].shape) == 2 else archive.read
     return Arrays(
         archive.path,
-        archive.read(images),
+        read(images),
         archive.read(labels),
         {name: archive.read(name) for name in used[2:]},
         tuple(name for name in archive.headers if name not in used),
@@ -117,16 +123,21 @@ def _labels(archive: Archive, name: str) -> NDArray[Any]:
 
 
 def _check_images(archive: Archive, name: str) -> int:
-    """The number of images in an array, by its header; DataError if it is not one of images."""
+    """The number of images or vectors in an array, by its header; DataError for another array."""
     header = archive.headers[name]
+    # Rows of an array of images in bytes are flat images.
+    flat = name == "images" and header.dtype == np.uint8
+    if len(header.shape) == 2 and name not in _KERAS and not flat:
+        return header.shape[0]
     if header.dtype != np.uint8:
         raise DataError(
-            f"'{name}' of '{archive.path}' is {header.dtype}; save images as uint8, 0 to 255."
+            f"'{name}' of '{archive.path}' is {header.dtype} {list(header.shape)}; save images as "
+            "uint8, 0 to 255, and vectors as [N, V]."
         )
     if len(header.shape) not in (3, 4) or 0 in header.shape:
         raise DataError(
             f"'{name}' of '{archive.path}' is {list(header.shape)}; images are [N, H, W], "
-            "[N, H, W, C] or [N, C, H, W]."
+            "[N, H, W, C] or [N, C, H, W], and vectors [N, V]."
         )
     return header.shape[0]
 

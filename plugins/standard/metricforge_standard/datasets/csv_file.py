@@ -12,8 +12,9 @@ from torch import Tensor
 from metricforge.contracts import TEST, VALIDATION, Dataset
 from metricforge.data.class_names import indexed
 from metricforge.data.csv_table import Table
-from metricforge.errors import DataError, UsageError
+from metricforge.errors import DataError
 from metricforge_standard.datasets._broken import ADVICE, without_broken
+from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import converted, counted, of_depth, single_image_note
@@ -72,7 +73,12 @@ def csv(
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'csv': '{path}' {what}.")
-    listing = read_listing(path, images, _named(columns), follow=links == "follow")
+    listing = read_listing(
+        path,
+        images,
+        named_columns(columns, "csv", "path:NAME+label:NAME"),
+        follow=links == "follow",
+    )
     label_index = indexed(listing.columns["label"])
     classes, labels = label_index.names, label_index.places
     if len(classes) < 2:
@@ -108,16 +114,6 @@ def csv(
         advice=ADVICE,
     )
     return dataset if broken == "refuse" else without_broken(dataset)
-
-
-def _named(columns: str) -> dict[str, str]:
-    """The file's own name of each known column, from `known:own+...`."""
-    pairs = [part.partition(":") for part in columns.replace(",", "+").split("+") if part.strip()]
-    if wrong := ["".join(pair) for pair in pairs if not pair[0].strip() or not pair[2].strip()]:
-        raise UsageError(
-            f"option 'columns' of dataset 'csv' takes path:NAME+label:NAME, not '{wrong[0]}'."
-        )
-    return {known.strip(): own.strip() for known, _, own in pairs}
 
 
 def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:

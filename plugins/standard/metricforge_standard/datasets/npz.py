@@ -1,4 +1,4 @@
-"""The user's own images and labels, as numpy arrays in one file."""
+"""The user's own images or vectors and labels, as numpy arrays in one file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import TEST, TRAIN, Dataset
-from metricforge.errors import DataError
+from metricforge.data.vectors import vector_tensor
+from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._labels import flags, indexed, parts
 from metricforge_standard.datasets._notes import counted, single_image_note
 from metricforge_standard.datasets._npz_arrays import FLAGS, Arrays, read_arrays
@@ -17,12 +18,14 @@ from metricforge_standard.datasets._pixels import check_size, resized
 
 
 def npz(*, path: Path, size: int | None = None) -> Dataset:
-    """Your own images and labels, as arrays in one .npz file that numpy.savez wrote.
+    """Your own images or vectors and labels, as arrays in one .npz file that numpy.savez wrote.
 
     The arrays are:
 
     - `images` (or x): uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3; where both
       fit, the channels are last;
+    - or `features` (or x): vectors of real numbers [N, V]; those of more than 512 MiB that
+      numpy.savez wrote uncompressed stay in the file, and are read when they are needed;
     - `labels` (or y): [N] whole numbers or strings, each a class name; gaps don't matter;
     - `groups`, optional: [N], like labels;
     - `split`, optional: [N] the strings train, validation (val) and test;
@@ -34,7 +37,7 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
 
     Args:
         path: The .npz file.
-        size: Side to resize the images to, 1 to 4,096 pixels; none: as they are.
+        size: Side to resize the images to, 1 to 4,096 pixels; none: as they are. Not of vectors.
 
     Raises:
         DataError: An array can't be used; the error names it and the index in it.
@@ -55,14 +58,14 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
     official = _official(arrays)
     queries, gallery = (_flag(arrays, name) for name in FLAGS)
     _check_flags(path, queries, gallery, official)
-    images = _resized(arrays.channels_first(), size)
+    images = _inputs(arrays, size)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     return Dataset(
         name=path.stem,
         images=images,
         labels=labels,
         classes=classes,
-        shape=(images.shape[1], images.shape[2], images.shape[3]),
+        shape=tuple(images.shape[1:]),
         groups=groups,
         group_names=group_names,
         official=official,
@@ -75,6 +78,15 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
         queries=queries,
         gallery=gallery,
     )
+
+
+def _inputs(arrays: Arrays, size: int | None) -> Tensor:
+    """Images uint8 [N, C, H, W] at a size, or vectors [N, V]."""
+    if not arrays.of_vectors:
+        return _resized(arrays.channels_first(), size)
+    if size is not None:
+        raise UsageError(f"'{arrays.path}' has vectors, which have no size: leave size out.")
+    return vector_tensor(arrays.images, f"the vectors of '{arrays.path}'")
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:

@@ -1,0 +1,102 @@
+"""Vectors that any model has embedded, in a .npy or a .parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metricforge.contracts import Dataset
+from metricforge.data.embedding_files import Labels, bare_dataset, mapped_array, read_labels
+from metricforge.data.vectors import vector_tensor
+from metricforge.errors import ArtefactError, DataError, UsageError
+from metricforge_standard.datasets._columns import named_columns
+from metricforge_standard.datasets._labels import tested_parts
+from metricforge_standard.datasets._notes import counted, single_image_note
+from metricforge_standard.datasets._parquet import read_parquet
+
+
+def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dataset:
+    """Vectors that any model has embedded, [N, V], with their labels, in a .npy or .parquet file.
+
+    A .npy file needs `labels`, and of more than 512 MiB it is read when it is needed. A .parquet
+    file needs the extra `parquet`. Its columns are:
+
+    - `features` (or embedding, embeddings, vector): lists of V numbers;
+    - `label`: the class name, a string or a whole number;
+    - `group`, `split` (train, validation, test), `is_query` and `is_gallery`, all optional.
+
+    Args:
+        path: The file.
+        labels: The labels of a .npy file: a .npy of whole numbers or strings, a text file with one
+            a line, or a CSV with a column `label`, and others as of a .parquet file.
+        columns: The .parquet file's own names of columns, with + between:
+            `features:clip+label:class`.
+
+    Raises:
+        DataError: A value can't be used; the error names its row.
+        UsageError: An option is missing, or is one of the other kind of file.
+    """
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"option 'path' of dataset 'vectors': '{path}' {what}.")
+    rows, known, notes = _read(path, labels, columns)
+    bare = bare_dataset(rows, known)
+    if len(bare.classes) < 2:
+        raise DataError(
+            f"'{path}' has vectors of one class only, '{bare.classes[0]}'; it needs two or more."
+        )
+    tensor = vector_tensor(rows, f"the vectors of '{path}'")
+    official = None if bare.official is None else tested_parts(bare.official)
+    return replace(
+        bare,
+        name=path.stem,
+        images=tensor,
+        shape=tuple(tensor.shape[1:]),
+        official=official,
+        notes=(*bare.notes, *notes, *_notes(path, bare, official)),
+    )
+
+
+def _read(
+    path: Path, labels: Path | None, columns: str
+) -> tuple[NDArray[Any], Labels, tuple[str, ...]]:
+    """The vectors, their labels, and notes on the file."""
+    if path.suffix.lower() == ".parquet":
+        if labels is not None:
+            raise UsageError("labels are a column of a .parquet file: leave the option labels out.")
+        table = read_parquet(path, named_columns(columns, "vectors", "features:NAME+label:NAME"))
+        return table.rows, table.labels, table.notes
+    if columns:
+        raise UsageError("columns are those of a .parquet file: leave the option columns out.")
+    if labels is None:
+        raise UsageError(
+            f"'{path}' has vectors without labels: write vectors:path={path},labels=FILE, with a "
+            ".npy, .txt or .csv file of N labels."
+        )
+    try:
+        return mapped_array(path), read_labels(labels, split=True), ()
+    except ArtefactError as error:
+        raise DataError(str(error)) from error
+
+
+def _notes(path: Path, dataset: Dataset, official: Tensor | None) -> Iterator[str]:
+    counts = dataset.labels.bincount()
+    single = [dataset.classes[index] for index in (counts == 1).nonzero().flatten().tolist()]
+    if single:
+        yield single_image_note(single)
+    if official is None:
+        return
+    of_class = torch.stack((dataset.labels, official)).unique(dim=1)[0]
+    twice = [dataset.classes[index] for index in (of_class.bincount() > 1).nonzero().flatten()]
+    if twice:
+        yield (
+            f"{counted(twice)} of the classes of '{path}' are in more than one part of its split, "
+            "which therefore is not the default: --split official takes it all the same, as a "
+            "closed set."
+        )
