@@ -34,6 +34,8 @@ class Card:
         seen_classes: Its classes used in training or selection, on which no held-out metric may be
             measured.
         split: Hash of the split.
+        adapters: Specs of the adapters of the backbone, in order.
+        base: The `weights_hash` of the backbone before it got adapters; empty without any.
         format: Version of the file format.
     """
 
@@ -49,6 +51,8 @@ class Card:
     trained_on: str = ""
     seen_classes: tuple[str, ...] = ()
     split: str = ""
+    adapters: tuple[str, ...] = ()
+    base: str = ""
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -121,6 +125,7 @@ def readme(card: Card) -> str:
         f"# An embedding of {inputs} by MetricForge",
         "",
         f"- network: backbone `{card.backbone}`, head `{card.head}`",
+        *(f"- adapter: `{each}`" for each in card.adapters),
         f"- input: {_input(card)}",
         *_read_how(card.reading),
         f"- output: {card.dim} dimensions, float32",

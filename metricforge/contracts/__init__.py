@@ -6,6 +6,7 @@ own; all names are here as well.
 Shapes: B images in a batch, N images in a dataset, F features, D embedding dimensions.
 """
 
+from metricforge.contracts.adapter import Adapter, Merging, Rating
 from metricforge.contracts.augmentation import (
     Augmentation,
     Draws,
@@ -84,6 +85,7 @@ __all__ = [
     "TRAIN",
     "VALIDATION",
     "Accepting",
+    "Adapter",
     "AllPairs",
     "AllTriplets",
     "Answers",
@@ -105,6 +107,7 @@ __all__ = [
     "Labelled",
     "LeavingChoice",
     "Loss",
+    "Merging",
     "Miner",
     "Noting",
     "OnEnd",
@@ -117,6 +120,7 @@ __all__ = [
     "Preprocessing",
     "Pretrainable",
     "Pretrained",
+    "Rating",
     "Reading",
     "Rebuildable",
     "Reducing",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
 
+from metricforge.contracts.adapter import Adapter, Merging, Rating
 from metricforge.contracts.augmentation import (
     Augmentation,
     TakingVectors,
@@ -135,6 +136,7 @@ KINDS: Mapping[str, Kind] = {
             (Preprocessed, Rebuildable, Pretrained, Pretrainable, TakingVectors),
             STARTING,
         ),
+        Kind("adapter", "adapters", ("build",), Adapter, (Rating, Merging)),
         Kind("dataset", "datasets", ("root", "build")),
         Kind(
             "augmentation",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metricforge.contracts import (
     TEST,
+    Adapter,
     Dataset,
     EvaluationProtocol,
     Preprocessed,
@@ -31,6 +32,7 @@ from metricforge.recipes.recipe import Component, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
+from metricforge.weights.adapting import weights_hash
 
 SAMPLED_FOR_STATISTICS = 2_000
 FILES_LOOKED_AT = 1_000
@@ -109,10 +111,12 @@ def build_model(
     split: Split,
     images: Images,
     start: StartingWeights,
+    adapters: Sequence[Adapter] = (),
 ) -> EmbeddingModel:
     """The model of a recipe before training, drawn from torch's generator in its current state.
 
-    Weights that the recipe names are loaded, and recorded in `start`.
+    Weights that the recipe names are loaded, and recorded in `start`; then the backbone gets its
+    adapters.
     """
     assert recipe.dim is not None, "its defaults are set"
     backbone, head = starting_parts(recipe, registry, images.shape, start)
@@ -132,8 +136,10 @@ def build_model(
         trained_on=dataset.name,
         seen_classes=tuple(dict.fromkeys(_training_classes(split, dataset) + start.seen_classes)),
         split=split.hash,
+        adapters=tuple(_recorded(registry, "adapter", each) for each in recipe.adapters),
+        base=weights_hash(backbone) if adapters else "",
     )
-    model = build(registry, card, backbone, head)
+    model = build(registry, card, backbone, head, adapters)
     _try_out(model, images, split.train, recipe)
     return model
 
@@ -205,7 +211,7 @@ def _recorded(registry: Registry, kind: str, chosen: Component) -> str:
 
     A saved model has the weights, so the card does not name those that it started from.
     """
-    own, _ = without_weights(registry, kind, chosen)
+    own = chosen if kind == "adapter" else without_weights(registry, kind, chosen)[0]
     return str(registry.complete(kind, own) if isinstance(own, Spec) else own)
 
 

@@ -94,6 +94,7 @@ def in_a_line(recipe: Recipe, registry: Registry, shape: tuple[int, ...], photog
         *(("photographs",) if photographs else ()),
         f"vectors of {shape[0]}" if len(shape) == 1 else f"{shape[1]} x {shape[2]} pixels",
         f"backbone {recipe.backbone}",
+        *(f"adapter {each}" for each in recipe.adapters),
         f"head {recipe.head} to {recipe.dim} dimensions",
         *(("batch norm frozen",) if recipe.batch_norm == "frozen" else ()),
         *((f"rates {recipe.rates}",) if recipe.rates else ()),

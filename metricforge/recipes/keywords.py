@@ -37,6 +37,9 @@ class TrainOptions(TypedDict, total=False):
     features.
     """
 
+    adapters: Any
+    """Which weights of the backbone learn, e.g. last-blocks:n=2 or lora:rank=8. Repeatable."""
+
     dim: int | None
     """Dimensions of the embedding. Default: 64, or 512 of a pretrained backbone."""
 

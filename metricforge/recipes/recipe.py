@@ -138,6 +138,10 @@ class Recipe:
         kind="head",
         tunable=True,
     )
+    adapters: tuple[Component, ...] = option(
+        (), "Which weights of the backbone learn, e.g. last-blocks:n=2 or lora:rank=8. Repeatable.",
+        NETWORK, kind="adapter", flag="adapter",
+    )  # fmt: skip
     dim: int | None = option(
         None, "Dimensions of the embedding.", NETWORK, usual="64, or 512 of a pretrained backbone",
         least=1, tunable=True,

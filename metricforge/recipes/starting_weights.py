@@ -10,6 +10,7 @@ from metricforge.contracts import Dataset, Preprocessing, Pretrainable
 from metricforge.data.class_names import seen_among
 from metricforge.data.split import Split
 from metricforge.errors import DataError, few
+from metricforge.model import load
 from metricforge.recipes.recipe import Component
 from metricforge.registry import Registry
 from metricforge.spec import Spec
@@ -50,7 +51,7 @@ class StartingWeights:
             name: The component's name, for notes and errors.
             record: The spec of the part with all its options, as a saved model has it.
         """
-        weights = read_weights(source).of_part(part)
+        weights = _plain(read_weights(source)).of_part(part)
         self.notes += start_from(module, weights, f"{part} {name}")
         if weights.card and (before := getattr(weights.card, part)) != record:
             self.notes.append(
@@ -90,6 +91,14 @@ class StartingWeights:
                 "saved:path=RUN/split.json; if they are other things, name the file of weights, "
                 "weights=RUN/model/weights.safetensors."
             )
+
+
+def _plain(weights: Weights) -> Weights:
+    """The weights of a model whose adapters, if it has any, are merged into them."""
+    if not weights.card or not weights.card.adapters:
+        return weights
+    tensors = load(weights.source, device="cpu").merged().state_dict()
+    return replace(weights, tensors=tensors)
 
 
 def _seen(weights: Weights) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from metricforge.contracts import (
+    Adapter,
     Dataset,
     EvaluationProtocol,
     Parameters,
@@ -59,6 +60,7 @@ from metricforge.training.ema import averaged
 from metricforge.training.mining import margin_of
 from metricforge.training.optimizer import make_optimizer, parts_of, read_rates
 from metricforge.training.setup import TrainingSetup
+from metricforge.weights.adapting import rates_of
 
 REHEARSED_IMAGES = 5_000
 
@@ -125,7 +127,10 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
     seed_torch(recipe.seed)
     start = StartingWeights()
-    model = build_model(recipe, registry, source.dataset, source.split, source.images, start)
+    adapters = _adapters(recipe, registry, rates)
+    model = build_model(
+        recipe, registry, source.dataset, source.split, source.images, start, adapters
+    )
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _to_device(model, loss, runtime)
     augmentation = chained(steps, recipe.seed, source.images, source.split.train)
@@ -147,7 +152,12 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         images=features or Oriented(source.images, recipe.orientations or 1),
         train=train,
         labels=labels,
-        optimizer=make_optimizer(_optimizer(recipe, registry), parts_of(model, loss), rates),
+        optimizer=make_optimizer(
+            _optimizer(recipe, registry),
+            parts_of(model, loss),
+            rates,
+            rates_of(model.backbone, adapters),
+        ),
         schedule=schedule,
         validate=selection,
         epochs=recipe.epochs or 1,
@@ -219,6 +229,15 @@ def _augmentations(
     for each, step in zip(chosen, steps, strict=True):
         check_takes("augmentation", str(each), step, shape)
     return steps
+
+
+def _adapters(
+    recipe: Recipe, registry: Registry, rates: Mapping[str, float]
+) -> tuple[Adapter, ...]:
+    """The adapters of a recipe; UsageError where the backbone does not learn."""
+    if recipe.adapters and rates["backbone"] == 0:
+        raise UsageError("adapters are of a backbone that learns: leave them out, or backbone=0.")
+    return tuple(component(registry, "adapter", each, {}) for each in recipe.adapters)
 
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:

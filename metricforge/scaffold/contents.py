@@ -50,6 +50,11 @@ GUIDANCE = {
         "`forward` turns normalised images into features, `out_features` of them for each. One\n"
         "that was trained elsewhere also has `preprocessing` and `rebuild`.",
     ),
+    "adapter": Guidance(
+        "metricforge train --adapter my-idea --epochs 3",
+        "`adapt` freezes weights of the backbone or adds some. One that adds weights also has\n"
+        "`merge`, and one with learning rates of its own `rates`.",
+    ),
     "dataset": Guidance(
         "metricforge train --dataset my-idea:classes=30 --epochs 3",
         "The function gives images, labels and the names of the classes. Ask for `root: Path` to\n"

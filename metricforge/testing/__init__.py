@@ -23,6 +23,7 @@ __all__ = [
     "Finding",
     "Report",
     "check",
+    "check_adapter",
     "check_augmentation",
     "check_backbone",
     "check_dataset",
@@ -98,6 +99,7 @@ check_optimizer = _checker("optimizer")
 check_schedule = _checker("schedule")
 check_hook = _checker("hook")
 check_protocol = _checker("protocol")
+check_adapter = _checker("adapter")
 
 
 def _passing(report: Report) -> Report:

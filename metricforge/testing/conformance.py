@@ -12,6 +12,7 @@ import torch
 from metricforge.contracts import KINDS
 from metricforge.errors import MetricForgeError, unknown
 from metricforge.registry import Registry
+from metricforge.testing.adapter_checks import ADAPTER_CHECKS
 from metricforge.testing.augmentation_checks import AUGMENTATION_CHECKS
 from metricforge.testing.checks import Broken, Check, Skipped, raised, refusal
 from metricforge.testing.dataset.checks import DATASET_CHECKS
@@ -34,6 +35,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "loss": LOSS_CHECKS,
     "head": HEAD_CHECKS,
     "backbone": BACKBONE_CHECKS,
+    "adapter": ADAPTER_CHECKS,
     "dataset": DATASET_CHECKS,
     "augmentation": AUGMENTATION_CHECKS,
     "optimizer": OPTIMIZER_CHECKS,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from metricforge.contracts import Parameters
@@ -49,15 +49,18 @@ def make_optimizer(
     build: Callable[[Parameters], Optimizer],
     parts: Mapping[str, object],
     rates: Mapping[str, float] | None = None,
+    own: Mapping[Tensor, float] | None = None,
 ) -> Optimizer:
     """The optimizer over the parameters of those parts that have any.
 
     Each part is a group by its name, with its factor of `rates` on the learning rate; a part with
-    the factor 0 does not learn. Raises UsageError for a factor on a part without parameters and a
+    the factor 0 does not learn. Parameters with factors of their `own` are groups of the part's
+    name, one for each factor. Raises UsageError for a factor on a part without parameters and a
     learning rate that is not above 0, PluginError for an optimizer that loses a group.
     """
     factors = rates or {}
     groups: list[dict[str, Any]] = []
+    of_groups: list[float] = []
     for name, module in parts.items():
         every = module.parameters() if isinstance(module, nn.Module) else ()
         parameters = [p for p in every if p.requires_grad]
@@ -67,15 +70,20 @@ def make_optimizer(
         if factor == 0:
             for parameter in parameters:
                 parameter.requires_grad_(False)
-        elif parameters:
-            groups.append({"params": parameters, "name": name})
+            continue
+        by_factor: dict[float, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            by_factor.setdefault((own or {}).get(parameter, 1.0), []).append(parameter)
+        for each, members in by_factor.items():
+            groups.append({"params": members, "name": name})
+            of_groups.append(factor * each)
     if not groups:
         raise UsageError("nothing is left to train: all of it is frozen.")
     names = [group["name"] for group in groups]
     optimizer = build(groups)
     check_groups(optimizer, names)
-    for group in optimizer.param_groups:
-        group["lr"] *= factors.get(group["name"], 1.0)
+    for group, factor in zip(optimizer.param_groups, of_groups, strict=True):
+        group["lr"] *= factor
         group["initial_lr"] = group["lr"]
     return optimizer
 

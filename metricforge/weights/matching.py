@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,10 +182,17 @@ def _shown(tensor: Tensor) -> str:
     return f"{kind}{list(tensor.shape)}"
 
 
-def load_exactly(module: nn.Module, content: bytes, source: Path) -> None:
-    """Load safetensors bytes into a module; ArtefactError names the keys or shapes that differ."""
-    tensors = parsed(content, str(source))
-    for name, expected in module.state_dict().items():
+def load_exactly(
+    module: nn.Module, content: bytes, source: Path, kept: Container[str] = ()
+) -> None:
+    """Load safetensors bytes into a module, which keeps its own tensors of the names in `kept`.
+
+    ArtefactError names the keys or shapes that differ.
+    """
+    state = module.state_dict()
+    tensors = {name: tensor for name, tensor in state.items() if name in kept}
+    tensors |= parsed(content, str(source))
+    for name, expected in state.items():
         actual = tensors.get(name, expected)
         if _kind(actual) != _kind(expected):
             raise ArtefactError(

@@ -222,6 +222,7 @@ NEEDS = {
     "npz": "a file",
     "vectors": "a file",
     "identity": "vectors",
+    "lora": "a network with linear layers",
     "dropout": "vectors",
     "noise": "vectors",
     "pml.RankedListLoss": "numbers for its required options",
@@ -269,7 +270,12 @@ def test_the_example_of_every_standard_component_can_be_trained(kind: str, name:
         **_typed_options(context, context.params)
     )
     assembled = assemble(recipe, REGISTRY)
-    field = {"augmentation": "augment", "protocol": "protocols", "hook": "hooks"}.get(kind, kind)
+    field = {
+        "augmentation": "augment",
+        "adapter": "adapters",
+        "protocol": "protocols",
+        "hook": "hooks",
+    }.get(kind, kind)
     assert getattr(assembled.recipe, field)
 
 

@@ -40,14 +40,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
-(NEAREST, NEAREST_TEST, SAMPLER, MINER, LOSS, HEAD, BACKBONE, NETWORKS, DATASET, AUGMENTATION,
- OPTIMIZER, SCHEDULE, PROTOCOL, HOOK, COMMAND, SEARCH, TILES) = blocks("python")  # fmt: skip
+(NEAREST, NEAREST_TEST, SAMPLER, MINER, LOSS, HEAD, BACKBONE, NETWORKS, ADAPTER, DATASET,
+ AUGMENTATION, OPTIMIZER, SCHEDULE, PROTOCOL, HOOK, COMMAND, SEARCH, TILES,
+) = blocks("python")  # fmt: skip
 PLUGINS = {
     "sampler": SAMPLER,
     "miner": MINER,
     "loss": LOSS,
     "head": HEAD,
     "backbone": BACKBONE,
+    "adapter": ADAPTER,
     "dataset": DATASET,
     "augmentation": AUGMENTATION,
     "optimizer": OPTIMIZER,
@@ -70,7 +72,7 @@ def namespace(source: str) -> dict[str, Any]:
 
 def test_no_block_goes_unrun() -> None:
     # Those named above, by language, are all there are.
-    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (17 + 1 + 3)
+    assert len(re.findall(r"^```\w*$", GUIDE, re.MULTILINE)) == 2 * (18 + 1 + 3)
 
 
 def test_the_plugin_has_eleven_lines() -> None:

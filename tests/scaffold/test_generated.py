@@ -68,7 +68,7 @@ def test_each_is_linted_and_formatted(plugins: Path):
 def test_short_and_long_names_are_formatted_too(tmp_path: Path):
     for place, kind in enumerate(GUIDANCE):
         for form in EXTREMES:
-            name = form.format("eghjoquyzwkxv"[place])
+            name = form.format("eghjoquyzwkxvb"[place])
             write_plugin(kind, name, tmp_path / name)
     run("ruff", "check", "--no-cache", tmp_path)
     run("ruff", "format", "--check", "--no-cache", tmp_path)

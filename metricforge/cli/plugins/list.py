@@ -27,8 +27,8 @@ Statuses = Mapping[Entry, Status]
 def command(kind: str | None, importing: bool, as_json: bool) -> None:
     """List every component and command, with its distribution, its state and one line.
 
-    KIND narrows the list: sampler, miner, loss, head, backbone, dataset, augmentation, optimizer,
-    schedule, protocol, hook, command or search.
+    KIND narrows the list: sampler, miner, loss, head, backbone, adapter, dataset, augmentation,
+    optimizer, schedule, protocol, hook, command or search.
     A state is "not imported" for one whose source reads well, ok for one that --import has
     imported, broken or shadowed.
     """

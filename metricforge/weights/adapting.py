@@ -1,0 +1,60 @@
+"""Adapters applied to a backbone, and the hash of the backbone that they sit on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metricforge.contracts import Adapter, Merging, Rating
+from metricforge.errors import UsageError
+from metricforge.plugin_errors import blaming, broken, name_of
+
+
+def adapt(backbone: nn.Module, adapters: Sequence[Adapter]) -> None:
+    """Apply adapters to a backbone, in order; UsageError if none of its weights learns then."""
+    for adapter in adapters:
+        with blaming(adapter):
+            adapter.adapt(backbone)
+    if adapters and not any(parameter.requires_grad for parameter in backbone.parameters()):
+        names = " and ".join(name_of(adapter) for adapter in adapters)
+        raise UsageError(f"{names} leave nothing of this backbone to learn; take another backbone.")
+
+
+def merge(backbone: nn.Module, adapters: Sequence[Adapter]) -> None:
+    """Fold what adapters have added into the weights of a backbone."""
+    for adapter in reversed(adapters):
+        if isinstance(adapter, Merging):
+            with blaming(adapter):
+                adapter.merge(backbone)
+
+
+def rates_of(backbone: nn.Module, adapters: Sequence[Adapter]) -> dict[Tensor, float]:
+    """The factors on the learning rate that adapters give parameters of a backbone."""
+    factors: dict[Tensor, float] = {}
+    parameters = dict(backbone.named_parameters())
+    for adapter in adapters:
+        if not isinstance(adapter, Rating):
+            continue
+        with blaming(adapter):
+            rates = adapter.rates(backbone)
+        if not isinstance(rates, Mapping) or not rates.keys() <= parameters.keys():
+            raise broken(adapter, "must rate parameters by their names", repr(rates))
+        for name, factor in rates.items():
+            if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+                raise broken(adapter, "must rate by factors above 0", repr(factor))
+            factors[parameters[name]] = factors.get(parameters[name], 1.0) * factor
+    return factors
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A sha256 in hex of the names and values of all tensors of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        plain = tensor.detach().cpu().contiguous().flatten()
+        digest.update(plain.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
