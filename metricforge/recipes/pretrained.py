@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from metricforge.contracts import Preprocessed, Pretrainable, Pretrained
+from metricforge.contracts import Merging, Preprocessed, Pretrainable, Pretrained
 from metricforge.errors import MetricForgeError
 from metricforge.recipes.components import component
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
@@ -39,8 +39,9 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
 
     Of a pretrained backbone, image files are decoded at the size that it takes, the head begins at
     the principal components of the features and has more dimensions, the learning rate is small,
-    that of the backbone smaller, and batch norm keeps its statistics. What the user has set stays.
-    Also returns whether the backbone is pretrained.
+    that of the backbone smaller, and batch norm keeps its statistics. Weights that an adapter adds
+    begin at nothing, and learn at the full rate. What the user has set stays. Also returns whether
+    the backbone is pretrained.
     """
     start = _start_of(recipe, registry)
     if not start.pretrained:
@@ -53,9 +54,18 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
         dim=recipe.dim or dim,
         optimizer=SLOW if _is_default(recipe.optimizer) else recipe.optimizer,
         batch_norm=recipe.batch_norm or "frozen",
-        rates=recipe.rates or RATES,
+        rates=recipe.rates or (None if _adds_weights(recipe, registry) else RATES),
     )
     return own, True
+
+
+def _adds_weights(recipe: Recipe, registry: Registry) -> bool:
+    """Whether an adapter of a recipe adds weights to the backbone."""
+    makers = (
+        registry.factory("adapter", each) if isinstance(each, Spec) else each.value
+        for each in recipe.adapters
+    )
+    return any(isinstance(maker, Merging) for maker in makers)
 
 
 def with_vector_defaults(recipe: Recipe, length: int) -> Recipe:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
+from metricforge.recipes.pretrained import with_network_defaults
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import Assembly, assemble
@@ -109,3 +110,15 @@ def test_the_first_embeddings_rank_as_the_features_do(photos: Path) -> None:
 def test_the_line_on_the_training_tells_of_the_head(photos: Path) -> None:
     line = assembled(photos).defaults
     assert "head linear:start=pca to 512 dimensions, batch norm frozen" in line
+
+
+@pytest.mark.parametrize(
+    ("adapters", "rates"),
+    [((), "backbone=0.3"), (("last-blocks:n=2",), "backbone=0.3"), (("lora",), None)],
+)
+def test_weights_that_an_adapter_adds_learn_at_the_full_rate(
+    adapters: tuple[str, ...], rates: str | None
+) -> None:
+    recipe = Recipe.from_values({"backbone": "efficientnet-lite0", "adapters": adapters}, "x")
+    own, _ = with_network_defaults(recipe, REGISTRY)
+    assert own.rates == rates
