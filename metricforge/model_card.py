@@ -12,6 +12,9 @@ from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError
 
+PASSES_ON = "identity"
+"""The backbone that passes vectors on as they are."""
+
 FORMAT = 6
 """Raised when an older metricforge could not read a model that this one saves."""
 
@@ -66,6 +69,11 @@ class Card:
     def of_vectors(self) -> bool:
         """Whether the model takes vectors in place of images."""
         return len(self.shape) == 1
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether the backbone passes vectors on as they are."""
+        return self.of_vectors and self.backbone.rpartition(":")[2] == PASSES_ON
 
     @property
     def offers(self) -> dict[str, Any]:

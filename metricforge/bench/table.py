@@ -19,8 +19,10 @@ from metricforge.scoring.baselines import (
     CUSTOM,
     PIXELS,
     PRETRAINED,
+    RAW,
     TRAINED,
     UNTRAINED,
+    VECTORS,
 )
 from metricforge.tuning.trials import DONE
 
@@ -29,6 +31,7 @@ BASELINES = {
     PRETRAINED: "pretrained features, no head",
     CUSTOM: "features as given, no head",
     PIXELS: "pixels",
+    VECTORS: "vectors",
 }
 LEAST = {"ami": -1.0}
 """The lowest value of numbers that may be below zero."""
@@ -264,10 +267,10 @@ def _baselines(by_approach: Mapping[str, list[Record]], folds: int) -> list[Row]
             if values := by_seed(group, before, folds):
                 name = BASELINES[before] + (f" ({which})" if which else "")
                 rows.append(Row(name, len(values), _means(values)))
-    flat = by_seed(next(iter(by_approach.values()), []), PIXELS, folds)
-    if flat:
-        # Pixels are the same for every seed, so they have no interval over seeds.
-        rows.append(Row(BASELINES[PIXELS], 1, _means(dict(list(flat.items())[:1]))))
+    for raw in RAW:
+        if flat := by_seed(next(iter(by_approach.values()), []), raw, folds):
+            # They are the same for every seed, so they have no interval over seeds.
+            rows.append(Row(BASELINES[raw], 1, _means(dict(list(flat.items())[:1]))))
     return rows
 
 

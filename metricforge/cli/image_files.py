@@ -94,6 +94,8 @@ def _embed_rows(model: EmbeddingModel, files: Sequence[Path], quiet: bool) -> Em
             "no .npy file of them."
         )
     arrays = {file: mapped_array(file) for file in files}
+    if flat := [file for file, array in arrays.items() if array.ndim == 0]:
+        raise DataError(f"{shown(flat[0])} has one number: vectors are real numbers [N, V].")
     rows, names = [], []
     with nullcontext() if quiet else CountLine("vectors", sum(map(len, arrays.values()))) as done:
         for file in files:

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metricforge.contracts import Estimate
@@ -22,13 +21,16 @@ from metricforge.registry import Registry
 from metricforge.report.progress import Listener
 from metricforge.runs.build import Assembly
 from metricforge.runs.train import run_recipe
-from metricforge.scoring.baselines import PIXELS, VECTORS, pixels
+from metricforge.scoring.baselines import PIXELS, VECTORS, directions, pixels
 from metricforge.scoring.whitening import Whitening
 from metricforge.spec import Spec
 from metricforge.training.frozen_features import FrozenFeatures
 
 WIDTH = 512
 """The most dimensions of whitened features."""
+
+WHITENED = 20_000
+"""The most training images by which features are whitened."""
 
 TIMED = 64
 """Images by which the time of one is measured."""
@@ -98,11 +100,12 @@ def backbone_ways(
         features.compute(every, listener.embedding(len(every)))
         seconds = _seconds(features, train)
     row = Row(features_name(backbone), backbone, "", assembly.setup.model.width, seconds, {})
-    yield Way(row, lambda indices: F.normalize(_known(features, indices), dim=1))
-    whitening = Whitening.of(_known(features, train), WIDTH)
+    yield Way(row, lambda indices: directions(_known(features, indices)))
+    sample = train[:: -(-len(train) // WHITENED)]
+    whitening = Whitening.of(_known(features, sample), WIDTH)
     yield Way(
         replace(row, name=f"{name}, whitened", dim=len(whitening.axes)),
-        lambda indices: F.normalize(whitening(_known(features, indices)), dim=1),
+        lambda indices: directions(whitening(_known(features, indices))),
     )
     for sampler in samplers:
         listener.say(f"{name}: a linear head by {sampler}.")

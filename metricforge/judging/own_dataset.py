@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from metricforge.contracts import Dataset
 from metricforge.data.images import fingerprint
@@ -20,7 +21,7 @@ from metricforge.spec import Spec
 WRITTEN = {"cache", "index"}
 """Options of datasets that name files to write."""
 
-ELSEWHERE = {*WRITTEN, "images"}
+ELSEWHERE = {*WRITTEN, "images", "labels"}
 """Options of a dataset that are further paths, which do not apply to a moved dataset."""
 
 
@@ -103,6 +104,9 @@ def as_trained(
         return None
     own = own_dataset(run)
     inherited = {key: value for key, value in own.options.items() if key not in ELSEWHERE}
+    suffixes = {Path(str(each.options.get("path", ""))).suffix for each in (own, component)}
+    if len(suffixes) > 1:  # the columns are those of another kind of file
+        inherited.pop("columns", None)
     options = {**inherited, **component.options}
     if component.name != own.name or options == component.options:
         return None

@@ -68,15 +68,16 @@ def _adds_weights(recipe: Recipe, registry: Registry) -> bool:
     return any(isinstance(maker, Merging) for maker in makers)
 
 
-def with_vector_defaults(recipe: Recipe, length: int) -> Recipe:
+def with_vector_defaults(recipe: Recipe, length: int | None = None) -> Recipe:
     """The recipe with the defaults of vectors of a length, most of which a model has embedded.
 
-    They are those of the features of a pretrained backbone, and the backbone passes them on.
+    They are those of the features of a pretrained backbone, and the backbone passes vectors on.
+    Without a length the dimensions of the embedding stay unset.
     """
     return recipe.but(
         backbone=IDENTITY if _is_default(recipe.backbone) else recipe.backbone,
         head=OF_FEATURES if _is_default(recipe.head) else recipe.head,
-        dim=recipe.dim or min(DIM_OF_PRETRAINED, length),
+        dim=recipe.dim or (length and min(DIM_OF_PRETRAINED, length)),
         optimizer=SLOW if _is_default(recipe.optimizer) else recipe.optimizer,
         batch_norm=recipe.batch_norm or "batch",
     )

@@ -86,8 +86,7 @@ class BackboneFeatures:
     @property
     def _inputs_themselves(self) -> Images | None:
         """The vectors that the backbone passes on as they are, which nothing need keep."""
-        of_vectors = self.model.card.of_vectors
-        return self.images if of_vectors and not list(self.model.backbone.parameters()) else None
+        return self.images if self.model.card.passes_on else None
 
     @property
     def _turned(self) -> bool:

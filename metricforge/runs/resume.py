@@ -8,7 +8,7 @@ from metricforge.atomic_files import write_file
 from metricforge.errors import ArtefactError, DataError, ResourceError, UsageError
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import completed
-from metricforge.recipes.pretrained import with_network_defaults
+from metricforge.recipes.pretrained import IDENTITY, with_network_defaults, with_vector_defaults
 from metricforge.recipes.provenance import refuse_if_gone
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
@@ -23,6 +23,7 @@ from metricforge.runs.metrics_log import cut_back
 from metricforge.runs.recorder import Recorder
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime
+from metricforge.spec import Spec
 from metricforge.training.checkpoint import restore
 from metricforge.training.setup import TrainState
 
@@ -55,7 +56,7 @@ def resume(
     longer = finished and recipe is not None and _is_longer(recorded, recipe, folder)
     if recipe is not None:
         recorded = recorded.but(epochs=recipe.epochs) if longer else recorded
-        known = completed(with_network_defaults(recipe, registry)[0], registry)
+        known = completed(_with_known_defaults(recipe, recorded, registry), registry)
         _refuse_other_options(recorded, known, folder, known=True)
     if finished and not longer:
         listener.say(f"{path} is finished: there is nothing to do.")
@@ -64,6 +65,13 @@ def resume(
         return _resumed(recipe or recorded, recorded, folder, registry, None, longer)
     with held(folder.path):
         return _resumed(recipe or recorded, recorded, folder, registry, listener, longer)
+
+
+def _with_known_defaults(recipe: Recipe, recorded: Recipe, registry: Registry) -> Recipe:
+    """A recipe with the defaults that need no data, of vectors if the recorded run has them."""
+    if isinstance(recorded.backbone, Spec) and recorded.backbone.name == IDENTITY.name:
+        return with_vector_defaults(recipe)
+    return with_network_defaults(recipe, registry)[0]
 
 
 def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:

@@ -13,7 +13,6 @@ from metricforge.contracts import Pretrained
 from metricforge.data.images import Images
 from metricforge.data.prefetch import read_ahead
 from metricforge.model import EmbeddingModel, without_head
-from metricforge.pairwise.unit_length import unit_rows
 
 TRAINED = "trained"
 UNTRAINED = "untrained"
@@ -47,10 +46,10 @@ def before_training(
     """
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
-    if model.card.of_vectors and not list(model.backbone.parameters()):
-        return VECTORS, without_head(bare)
     if isinstance(model.head, Pretrained) and model.head.pretrained is True:
         return PRETRAINED, bare
+    if model.card.passes_on:
+        return VECTORS, without_head(bare)
     if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:
         return PRETRAINED, without_head(bare)
     if is_custom:
@@ -65,8 +64,14 @@ def raw(images: Images, indices: Tensor) -> dict[str, Tensor]:
     """
     if len(images.shape) == 1:
         rows = torch.cat([images.take(part).cpu() for part in indices.split(_ROWS)])
-        return {VECTORS: unit_rows(rows)}
+        return {VECTORS: directions(rows)}
     return {PIXELS: pixels(images, indices)}
+
+
+def directions(rows: Tensor) -> Tensor:
+    """Rows [N, D] at unit length, however short or long they are; float32."""
+    # In float64 no length of a float32 row is too small or too large.
+    return F.normalize(rows.double(), dim=1, eps=1e-300).float()
 
 
 def pixels(images: Images, indices: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from metricforge.contracts import (
 )
 from metricforge.errors import DivergedError, UsageError, few
 from metricforge.scoring.apply import apply_protocol, labelled_part
-from metricforge.scoring.baselines import BEFORE_TRAINING, RAW, TRAINED
+from metricforge.scoring.baselines import BEFORE_TRAINING, PIXELS, RAW, TRAINED
 from metricforge.scoring.by_class import as_csv
 from metricforge.scoring.failures import Failures, image_name
 
@@ -214,7 +214,7 @@ def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iter
                 f"training did harm: {change} before it ({rival}); try a lower learning rate, or "
                 "another sampler or loss."
             )
-        elif rival not in RAW and _better(name, theirs.value, trained[name].value):
+        elif rival != PIXELS and _better(name, theirs.value, trained[name].value):
             yield (
                 f"training did not help: {change} before it ({rival}), and the intervals overlap; "
                 "try more classes, more epochs, or another sampler or loss."

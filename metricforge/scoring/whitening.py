@@ -31,6 +31,8 @@ class Whitening:
         _, singular, axes = torch.linalg.svd(wide - centre, full_matrices=False)
         rank = int((singular > singular[0] * 1e-6).sum())
         count = max(1, min(dim, rank, len(features) // 2))
+        if rank == 0:  # all features are equal
+            return cls(centre, torch.zeros_like(axes[:1]))
         deviations = singular[:count, None] / max(len(features) - 1, 1) ** 0.5
         return cls(centre, axes[:count] / deviations)
 

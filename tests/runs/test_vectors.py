@@ -291,6 +291,62 @@ def test_the_baseline_of_vectors_ranks_them_whitened_and_with_heads(place: Path)
         metricforge.baseline(str(place / "features.npz"), backbones=("conv4",))
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e20])
+def test_the_row_of_vectors_is_their_cosine_at_any_length(scale: float, tmp_path: Path) -> None:
+    def row(rows: np.ndarray) -> dict[str, float]:
+        dataset = Dataset(
+            "rows", torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(LABELS),
+            tuple(map(str, range(CLASSES))), (V,),
+        )  # fmt: skip
+        run = trained(dataset=dataset, out=tmp_path / str(len(list(tmp_path.iterdir()))), epochs=1)
+        return {name: each.value for name, each in run.results["vectors"].items()}
+
+    assert row(ROWS * scale) == pytest.approx(row(ROWS), abs=1e-6)
+
+
+def test_labels_of_a_run_are_not_those_of_another_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    np.save(tmp_path / "labels.npy", LABELS)
+    spec = f"vectors:path={tmp_path / 'a.npy'},labels={tmp_path / 'labels.npy'}"
+    run = trained(dataset=spec, out=tmp_path / "run")
+    np.save(tmp_path / "b.npy", ROWS[::-1])
+    with pytest.raises(UsageError, match="has vectors without labels"):
+        metricforge.evaluate(run, str(tmp_path / "b.npy"))
+
+
+def test_a_run_on_vectors_is_resumed_by_its_own_command(place: Path) -> None:
+    words = (
+        "train", "--dataset", place / "features.npz", "--sampler", SAMPLER, "--out", place / "run",
+        "--auto-resume", *(word for key in QUICK for word in (f"--{key}", QUICK[key])),
+    )  # fmt: skip
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert "is finished" in done.stderr
+
+
+class Half(torch.nn.Module):
+    """A backbone without weights that is not the identity."""
+
+    out_features = V // 2
+    takes_vectors = True
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[:, : V // 2]
+
+
+def test_a_backbone_without_weights_has_features_of_its_own(tmp_path: Path) -> None:
+    run = trained(backbone=Half, head="linear:start=pca", dim=8, out=tmp_path / "run")
+    assert run.results.keys() == {"trained", "as given", "vectors"}
+
+
+def test_equal_vectors_have_a_baseline_of_nothing(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", features=np.ones_like(ROWS), labels=LABELS)
+    ranked = metricforge.baseline(
+        str(tmp_path / "x.npz"), samplers=(SAMPLER,), split=QUICK["split"], test=False
+    )
+    assert len(ranked.rows) == 3
+
+
 def test_copies_among_vectors_are_found(place: Path) -> None:
     rows = ROWS.copy()
     rows[100] = rows[3]

@@ -8,6 +8,7 @@ from metricforge_standard.augmentations.dropout import Dropout
 from metricforge_standard.augmentations.noise import Noise
 from metricforge_standard.backbones.identity import Identity
 from metricforge_standard.heads.linear import Linear
+from metricforge_standard.heads.mlp import MLP
 from metricforge_standard.heads.residual_mlp import ResidualMLP
 from torch.nn import functional as F
 
@@ -97,6 +98,12 @@ def test_residual_mlp_is_its_formula() -> None:
     expected = hidden @ state["residual.4.weight"].T + state["residual.4.bias"]
     expected += shown @ state["linear.project.weight"].T + state["linear.project.bias"]
     torch.testing.assert_close(head(shown), expected)
+
+
+def test_heads_refuse_no_hidden_layer() -> None:
+    for head in (ResidualMLP, MLP):
+        with pytest.raises(UsageError, match="needs hidden of 1 or more, not -3"):
+            head(V, 8, hidden=-3)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])

@@ -168,6 +168,10 @@ def test_a_compressed_array_is_read_and_a_damaged_one_refused(
     path.write_bytes(content)
     with pytest.raises(DataError, match="CRC"):
         npz(path=path)
+    # A large one is mapped, and its checksum is compared all the same.
+    monkeypatch.setattr(_npz_archive.Archive, "read", lambda self, name: LABELS)
+    with pytest.raises(DataError, match="CRC"):
+        npz(path=path)
 
 
 def test_a_large_part_of_vectors_is_hashed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +241,13 @@ def test_a_parquet_file_takes_queries_and_a_gallery(tmp_path: Path) -> None:
         vectors(path=path)
 
 
+def test_a_parquet_of_many_batches_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_parquet, "_BATCH", 3)
+    assert (rows_of(vectors(path=save_parquet(tmp_path))).numpy() == ROWS.astype("f4")).all()
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -293,6 +304,22 @@ def with_nan() -> np.ndarray:
     return rows
 
 
+def test_a_row_is_named_beyond_the_first_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors_module, "_CHUNK", 3)
+    with pytest.raises(DataError, match="row 7 has a number that is NaN"):
+        vectors(**save_npy(tmp_path, with_nan()))
+
+
+def test_without_a_test_part_validation_tests(tmp_path: Path) -> None:
+    rows = zip(LABELS, ["train"] * 8 + ["val"] * 4, strict=True)
+    (tmp_path / "labels.csv").write_text("\n".join(["label,split", *map(",".join, rows)]))
+    dataset = vectors(path=save_npy(tmp_path)["path"], labels=tmp_path / "labels.csv")
+    assert dataset.official is not None
+    assert dataset.official.tolist() == [TRAIN] * 8 + [TEST] * 4
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -301,6 +328,8 @@ def with_nan() -> np.ndarray:
         (ROWS[:, 0], r"float64 \[12\]: vectors are real numbers"),
         (ROWS > 0, "bool"),
         (ROWS[:, :0], r"float64 \[12, 0\]"),
+        (ROWS[:0], r"float64 \[0, 5\]"),
+        (ROWS[0, 0], r"float64 \[\]"),
         (ROWS.astype(complex), "complex128"),
         (ROWS[:11], "11 embeddings have 12 labels"),
     ],
@@ -324,6 +353,12 @@ def test_options_of_other_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", features=ROWS, labels=LABELS)
     with pytest.raises(UsageError, match="vectors, which have no size"):
         npz(path=tmp_path / "x.npz", size=8)
+
+
+def test_an_npz_without_vectors_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", features=ROWS[:0], labels=LABELS[:0])
+    with pytest.raises(DataError, match=r"\[0, 5\]"):
+        npz(path=tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize("name", ["nothing.npy", "."])

@@ -103,7 +103,11 @@ def test_every_field_of_a_recipe_is_searched_or_refused(name: str) -> None:
         values = usual.get(name) or ("true,false" if each.type is bool else "1,2")
         read(f"{name}={getattr(RECIPE, name) if each.type is Spec and name != 'miner' else values}")
     else:
-        told = "it is a list" if name in ("augment", "hooks") else "all trials must have the same"
+        told = (
+            "it is a list"
+            if name in ("augment", "adapters", "hooks")
+            else "all trials must have the same"
+        )
         assert told in refused(f"{name}=1,2")
 
 

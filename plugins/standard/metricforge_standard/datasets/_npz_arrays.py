@@ -127,7 +127,7 @@ def _check_images(archive: Archive, name: str) -> int:
     header = archive.headers[name]
     # Rows of an array of images in bytes are flat images.
     flat = name == "images" and header.dtype == np.uint8
-    if len(header.shape) == 2 and name not in _KERAS and not flat:
+    if len(header.shape) == 2 and name not in _KERAS and not flat and 0 not in header.shape:
         return header.shape[0]
     if header.dtype != np.uint8:
         raise DataError(

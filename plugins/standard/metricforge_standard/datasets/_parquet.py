@@ -24,7 +24,7 @@ FEATURES = ("features", "embedding", "embeddings", "vector")
 """The names of the column of vectors, of which the first that is there is taken."""
 
 KNOWN = ("features", "label", "group", "split", *FLAGS)
-_BATCH = 1 << 14  # rows that are read at once
+_BATCH, _BATCH_BYTES = 1 << 14, 1 << 26  # rows and bytes that are read at once
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def _vectors(path: Path, opened: Any, column: str) -> NDArray[Any]:
     """The vectors of a column [N, V], read in batches of rows."""
     rows: NDArray[Any] | None = None
     count, begin = opened.metadata.num_rows, 0
-    for batch in opened.iter_batches(_BATCH, columns=[column]):
+    first = next(opened.iter_batches(1, columns=[column]), None)
+    fitting = _BATCH_BYTES // max(1, first.nbytes) if first else 0
+    for batch in opened.iter_batches(max(1, min(fitting, _BATCH)), columns=[column]):
         part = _batch(path, batch.column(0), column, begin)
         if rows is None:
             size = count * part.shape[1] * part.dtype.itemsize

@@ -46,12 +46,12 @@ def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dat
         what = "is no file" if path.exists() else "does not exist"
         raise DataError(f"option 'path' of dataset 'vectors': '{path}' {what}.")
     rows, known, notes = _read(path, labels, columns)
+    tensor = vector_tensor(rows, f"the vectors of '{path}'")
     bare = bare_dataset(rows, known)
     if len(bare.classes) < 2:
         raise DataError(
             f"'{path}' has vectors of one class only, '{bare.classes[0]}'; it needs two or more."
         )
-    tensor = vector_tensor(rows, f"the vectors of '{path}'")
     official = None if bare.official is None else tested_parts(bare.official)
     return replace(
         bare,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from metricforge.errors import UsageError
+
 
 class MLP(nn.Module):
     """A hidden layer with ReLU, then a linear layer to the embedding.
@@ -27,6 +29,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         width = in_features if hidden is None else hidden
+        if width < 1:
+            raise UsageError(f"head 'mlp' needs hidden of 1 or more, not {hidden}.")
         self.unit_length = dim > 2 if normalize is None else normalize
         self.layers = nn.Sequential(nn.Linear(in_features, width), nn.ReLU(), nn.Linear(width, dim))
 

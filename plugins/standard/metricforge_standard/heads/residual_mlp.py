@@ -44,6 +44,8 @@ class ResidualMLP(nn.Module):
         if not 0 <= dropout < 1:
             raise UsageError(f"head 'residual-mlp' needs dropout from 0 to below 1, not {dropout}.")
         width = in_features if hidden is None else hidden
+        if width < 1:
+            raise UsageError(f"head 'residual-mlp' needs hidden of 1 or more, not {hidden}.")
         self.linear = Linear(in_features, dim, normalize=normalize, start=start, whiten=whiten)
         self.unit_length, self.wants_features = self.linear.unit_length, self.linear.wants_features
         self.residual = nn.Sequential(
