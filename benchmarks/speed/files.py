@@ -100,8 +100,8 @@ def by_turns(photos: Path) -> tuple[float, float]:
     dataset = folder(path=photos, size=SIZE)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     files = FileImages(dataset.images, dataset.shape)  # type: ignore[arg-type]
-    ours = _seconds(lambda: read_ahead(files, order.split(BATCH)))
-    theirs = _seconds(lambda: loader(photos))
+    ours = seconds_of(lambda: read_ahead(files, order.split(BATCH)))
+    theirs = seconds_of(lambda: loader(photos))
     return len(dataset) / ours, len(dataset) / theirs
 
 
@@ -112,7 +112,8 @@ def loader(photos: Path) -> Iterable[Any]:
     return DataLoader(ImageFolder(str(photos), shrunk), BATCH, shuffle=True, num_workers=2)
 
 
-def _seconds(batches: Callable[[], Iterable[Any]]) -> float:
+def seconds_of(batches: Callable[[], Iterable[Any]]) -> float:
+    """The seconds until all batches have come."""
     began = time.perf_counter()
     for _ in batches():
         pass

@@ -2,11 +2,10 @@
 
     python -m benchmarks.speed.vectors [--vectors 1000000] [--length 768] [--rounds 5] [--write]
 
-The vectors are made here, in a .npy file. A floor is measured beside: numpy's own copy of the same
-rows of the mapped file. A peer is measured too: torch's DataLoader over a Dataset of the mapped
-file, whose workers have copies of no more. All see the same order of 128 rows a batch, by turns in
-one run. Then the command trains on them, and its own memory is told, without the pages of the file,
-which the system may take back at any time.
+The vectors are made here, in a .npy file. The floor is numpy's own copy of the same rows of the
+mapped file; the peer is torch's DataLoader over a Dataset of it. All see the same rows in the same
+order, 128 a batch, by turns in one run. Then the command trains on them; its own memory is reported
+apart from the pages of the file, which the system may take back at any time.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.sections import machine, table, write_section
+from benchmarks.speed.files import seconds_of
 from metricforge.data.images import open_images
 from metricforge.data.prefetch import read_ahead
 
@@ -98,15 +98,8 @@ def by_turns(place: Path) -> tuple[float, float, float]:
         copied,
         lambda: peer,
     )
-    ours, floor, theirs = (len(order) / _seconds(way) for way in ways)
+    ours, floor, theirs = (len(order) / seconds_of(way) for way in ways)
     return ours, floor, theirs
-
-
-def _seconds(batches: Callable[[], Iterable[Any]]) -> float:
-    began = time.perf_counter()
-    for _ in batches():
-        pass
-    return time.perf_counter() - began
 
 
 def trained(place: Path, spec: str) -> tuple[float, float, float]:
@@ -119,8 +112,8 @@ def trained(place: Path, spec: str) -> tuple[float, float, float]:
     with subprocess.Popen([sys.executable, "-m", "metricforge", *words]) as process:
         while process.poll() is None:
             status = Path(f"/proc/{process.pid}/status").read_text()
-            own = max(own, *_kilobytes(status, "RssAnon"), 0)
-            most = max(most, *_kilobytes(status, "VmHWM"), 0)
+            own = max(own, *_kilobytes(status, "RssAnon"))
+            most = max(most, *_kilobytes(status, "VmHWM"))
             time.sleep(0.1)
     if process.returncode:
         raise RuntimeError(f"the training failed: {process.returncode}")
@@ -128,7 +121,8 @@ def trained(place: Path, spec: str) -> tuple[float, float, float]:
 
 
 def _kilobytes(status: str, name: str) -> list[int]:
-    return [int(found) for found in re.findall(rf"{name}:\s+(\d+)", status)]
+    """A value of /proc/PID/status; none of a process that has just ended."""
+    return [int(found) for found in re.findall(rf"{name}:\s+(\d+)", status)] or [0]
 
 
 def section(

@@ -128,12 +128,13 @@ def chosen(column: str, known: Mapping[str, int], cell: str) -> int:
     return known[value]
 
 
-_PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
+PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
+"""The names of parts in files, and their values of `Dataset.official`."""
 
 
 def part(cell: str) -> int:
     """A value of `Dataset.official`."""
-    return chosen("split", _PARTS, cell)
+    return chosen("split", PARTS, cell)
 
 
 FLAG_PARSERS: Mapping[str, Parser] = {name: partial(chosen, name, _KNOWN) for name in FLAGS}

@@ -140,8 +140,6 @@ def _of_vectors(vectors: Encodable, size: int, shape: Shape) -> Iterator[Batch]:
             "numpy.load(FILE), not the names of files."
         )
     rows = embedding_rows(vectors, "the vectors are", "vectors")
-    if len(rows) == 0:
-        return
     _refuse_others(torch.empty(0, *rows.shape[1:]), shape)
     for begin in range(0, len(rows), size):
         part = np.array(rows[begin : begin + size], dtype=np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from metricforge.recipes.recipe import Component, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
+from metricforge.training.optimizer import read_rates
 from metricforge.weights.adapting import weights_hash
 
 SAMPLED_FOR_STATISTICS = 2_000
@@ -111,7 +112,6 @@ def build_model(
     split: Split,
     images: Images,
     start: StartingWeights,
-    adapters: Sequence[Adapter] = (),
 ) -> EmbeddingModel:
     """The model of a recipe before training, drawn from torch's generator in its current state.
 
@@ -119,6 +119,7 @@ def build_model(
     adapters.
     """
     assert recipe.dim is not None, "its defaults are set"
+    adapters = _adapters(recipe, registry)
     backbone, head = starting_parts(recipe, registry, images.shape, start)
     start.check_seen(split, dataset)
     preprocessing = start.preprocessing(backbone, preprocessing_of(backbone, str(recipe.backbone)))
@@ -142,6 +143,13 @@ def build_model(
     model = build(registry, card, backbone, head, adapters)
     _try_out(model, images, split.train, recipe)
     return model
+
+
+def _adapters(recipe: Recipe, registry: Registry) -> tuple[Adapter, ...]:
+    """The adapters of a recipe; UsageError where the backbone does not learn."""
+    if recipe.adapters and read_rates(recipe.rates)["backbone"] == 0:
+        raise UsageError("adapters are of a backbone that learns: leave them out, or backbone=0.")
+    return tuple(component(registry, "adapter", each, {}) for each in recipe.adapters)
 
 
 def starting_parts(

@@ -10,6 +10,7 @@ from torch import nn
 
 from metricforge.contracts import Merging, Preprocessed, Pretrainable, Pretrained
 from metricforge.errors import MetricForgeError
+from metricforge.model_card import PASSES_ON
 from metricforge.recipes.components import component
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import without_weights
@@ -17,7 +18,7 @@ from metricforge.registry import Registry
 from metricforge.spec import Spec, options_of
 
 DIM, DIM_OF_PRETRAINED = 64, 512
-IDENTITY = Spec("identity", typed=False)
+IDENTITY = Spec(PASSES_ON, typed=False)
 OF_FEATURES = Spec("linear", {"start": "pca"}, typed=False)
 # A head that begins as good features needs small steps; ten times the rate undoes them. The
 # backbone needs smaller ones: benchmarks/photos-ledger.md has the trials on validation classes.

@@ -50,9 +50,8 @@ class BackboneFeatures:
             )
         if views is not None and self._turned:
             raise UsageError("views are of images as they are: add --orientations 1.")
-        if not frozen or self._turned or (augmentation and views is None):
-            return None
-        if self._inputs_themselves:
+        new_each_epoch = self._turned or (augmentation and views is None)
+        if not frozen or new_each_epoch or self._inputs_themselves:
             return None
         return self._features(views or 1, augmentation)
 

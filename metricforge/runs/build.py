@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from metricforge.contracts import (
-    Adapter,
     Dataset,
     EvaluationProtocol,
     Parameters,
@@ -127,10 +126,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
     recipe = recipe.but(loss=recipe.loss or default_loss(registry, sampler, recipe.sampler))
     seed_torch(recipe.seed)
     start = StartingWeights()
-    adapters = _adapters(recipe, registry, rates)
-    model = build_model(
-        recipe, registry, source.dataset, source.split, source.images, start, adapters
-    )
+    model = build_model(recipe, registry, source.dataset, source.split, source.images, start)
     loss, miner = _comparison(recipe, registry, sampler, int(labels.max()) + 1)
     _to_device(model, loss, runtime)
     augmentation = chained(steps, recipe.seed, source.images, source.split.train)
@@ -156,7 +152,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
             _optimizer(recipe, registry),
             parts_of(model, loss),
             rates,
-            rates_of(model.backbone, adapters),
+            rates_of(model.backbone, model.adapters),
         ),
         schedule=schedule,
         validate=selection,
@@ -229,15 +225,6 @@ def _augmentations(
     for each, step in zip(chosen, steps, strict=True):
         check_takes("augmentation", str(each), step, shape)
     return steps
-
-
-def _adapters(
-    recipe: Recipe, registry: Registry, rates: Mapping[str, float]
-) -> tuple[Adapter, ...]:
-    """The adapters of a recipe; UsageError where the backbone does not learn."""
-    if recipe.adapters and rates["backbone"] == 0:
-        raise UsageError("adapters are of a backbone that learns: leave them out, or backbone=0.")
-    return tuple(component(registry, "adapter", each, {}) for each in recipe.adapters)
 
 
 def _comparison(recipe: Recipe, registry: Registry, sampler: Any, classes: int) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from metricforge.runs.report import write_report
 from metricforge.runs.run import Run
 from metricforge.runs.signals import Interruption, exit_code
 from metricforge.scoring.apply import wants_validation
-from metricforge.scoring.baselines import TRAINED, before_training, raw
+from metricforge.scoring.baselines import RAW, TRAINED, before_training, raw
 from metricforge.scoring.measure import Embedded, Measured, measure
 from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.loop import embed_images, fit
@@ -88,7 +88,8 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     model = assembly.setup.model
     is_object = isinstance(assembly.recipe.backbone, CustomObject)
     name, bare = before_training(model, assembly.initial, is_object)
-    models = {TRAINED: model, name: bare}
+    # What the network gets has a row in any case.
+    models = {TRAINED: model} | ({} if name in RAW else {name: bare})
 
     def embedded(indices: Tensor) -> Embedded:
         rows = {

@@ -26,7 +26,7 @@ def blocks_of(network: nn.Module) -> list[list[str]]:
     blocks: list[list[str]] = [[]]
     blocks[0] += [f"{prefix}{name}" for name, _ in inside.named_parameters(recurse=False)]
     for path, module in _units(inside, prefix):
-        if _is_block(module) and blocks[-1]:
+        if _is_block(module):
             blocks.append([])
         blocks[-1] += [f"{path}{name}" for name, _ in module.named_parameters()]
     return [names for names in blocks if names]

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import TEST, TRAIN, VALIDATION
+from metricforge.contracts import TEST, VALIDATION
 from metricforge.data.class_names import Indexed, indexed_array
+from metricforge.data.csv_table import PARTS
 from metricforge.data.foreign_arrays import are_whole, as_text
 from metricforge.errors import DataError
 
-_PARTS = {"train": TRAIN, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
 _NONE = ("", "nan")
 
 
@@ -41,9 +41,9 @@ def parts(values: NDArray[Any], what: str) -> Tensor:
         raise DataError(f"{what} is {values.dtype}, not strings; write train, validation or test.")
     names = [str(value).strip().lower() for value in _text(values, what)]
     for index, name in enumerate(names):
-        if name not in _PARTS:
-            raise DataError(f"{what}[{index}] is '{name}'; choices: {', '.join(_PARTS)}.")
-    return torch.tensor([_PARTS[name] for name in names])
+        if name not in PARTS:
+            raise DataError(f"{what}[{index}] is '{name}'; choices: {', '.join(PARTS)}.")
+    return torch.tensor([PARTS[name] for name in names])
 
 
 def flags(values: NDArray[Any], what: str) -> Tensor:

@@ -1,11 +1,15 @@
-"""Common notes on the user's own data, for all sources."""
+"""Common notes on the user's own data, and checks of it, for all sources."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from metricforge.contracts import Reading
+import torch
+from torch import Tensor
+
+from metricforge.contracts import TEST, Reading
 from metricforge.data.decode import Header, levels_used, read_header
 from metricforge.data.image_files import Encoded
 from metricforge.errors import DataError, few
@@ -22,6 +26,37 @@ def counted(names: Sequence[str]) -> str:
 def single_image_note(classes: Sequence[str]) -> str:
     """The note on classes of one image."""
     return f"classes of one image, which no other can match: {counted(classes)}."
+
+
+def shared_classes(
+    path: Path, labels: Tensor, official: Tensor | None, classes: Sequence[str]
+) -> Iterator[str]:
+    """A note on a file's own split [N] in which parts share classes."""
+    if official is None:
+        return
+    of_class = torch.stack((labels, official)).unique(dim=1)[0]
+    twice = [classes[index] for index in (of_class.bincount() > 1).nonzero().flatten().tolist()]
+    if twice:
+        yield (
+            f"{counted(twice)} of the classes of '{path}' are in more than one part of its split, "
+            "which therefore is not the default: --split official takes it all the same, as a "
+            "closed set."
+        )
+
+
+def check_flags(
+    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
+) -> None:
+    """DataError for flags [N] that leave queries without a gallery to test, or the reverse."""
+    if queries is None or gallery is None:
+        return
+    tested = torch.ones_like(queries) if official is None else official == TEST
+    has_queries, has_gallery = bool((tested & queries).any()), bool((tested & gallery).any())
+    if has_queries != has_gallery:
+        present, missing = ("queries", "gallery") if has_queries else ("a gallery", "queries")
+        raise DataError(
+            f"'{path}' has {present} to test and no {missing}; mark some images as such."
+        )
 
 
 def converted(files: Sequence[Encoded], shape: tuple[int, ...], fit: str = "squeeze") -> str:

@@ -17,7 +17,13 @@ from metricforge_standard.datasets._broken import ADVICE, without_broken
 from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
-from metricforge_standard.datasets._notes import converted, counted, of_depth, single_image_note
+from metricforge_standard.datasets._notes import (
+    check_flags,
+    converted,
+    of_depth,
+    shared_classes,
+    single_image_note,
+)
 from metricforge_standard.datasets._pixels import Fit, read_by, sides
 
 
@@ -86,6 +92,7 @@ def csv(
     groups, group_names = _groups(listing)
     official = _official(listing)
     queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
+    check_flags(path, queries, gallery, official)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     shape = (3 if color else 1, height, width)
     reading = read_by(depth, fit, "csv")
@@ -102,7 +109,7 @@ def csv(
             *label_index.notes,
             *([single_image_note(single)] if single else []),
             *_notes(listing),
-            *_overlapping(path, official, labels, classes),
+            *shared_classes(path, labels, official, classes),
             *_flag_notes(path, queries, gallery, official),
             converted(listing.columns["path"], shape, fit),
         ),
@@ -156,22 +163,6 @@ def _notes(listing: Table) -> Iterator[str]:
         )
 
 
-def _overlapping(
-    path: Path, parts: Tensor | None, labels: Tensor, classes: Sequence[str]
-) -> Iterator[str]:
-    """A note on a split of the file in which parts share classes."""
-    if parts is None:
-        return
-    of_class = torch.stack((labels, parts)).unique(dim=1)[0]
-    twice = [classes[int(label)] for label in of_class.unique() if (of_class == label).sum() > 1]
-    if twice:
-        yield (
-            f"{counted(twice)} of the classes of '{path}' are in more than one part of its column "
-            "split, which therefore is not the default: --split official takes it all the same, "
-            "as a closed set."
-        )
-
-
 def _flag_notes(
     path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
 ) -> Iterator[str]:
@@ -179,12 +170,7 @@ def _flag_notes(
     if queries is None or gallery is None:
         return
     tested = torch.ones_like(queries) if official is None else official == TEST
-    has_queries, has_gallery = bool((tested & queries).any()), bool((tested & gallery).any())
-    if has_queries != has_gallery:
-        present, missing = ("queries", "gallery") if has_queries else ("a gallery", "queries")
-        raise DataError(
-            f"'{path}' has {present} to test and no {missing}; mark some images as such."
-        )
+    has_queries = bool((tested & queries).any())
     unused = int((tested & ~queries & ~gallery).sum())
     if not has_queries:
         yield f"'{path}' marks no image to test as query or gallery: each asks for all others."

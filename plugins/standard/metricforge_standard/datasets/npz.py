@@ -12,7 +12,12 @@ from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.vectors import vector_tensor
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._labels import flags, indexed, parts
-from metricforge_standard.datasets._notes import counted, single_image_note
+from metricforge_standard.datasets._notes import (
+    check_flags,
+    counted,
+    shared_classes,
+    single_image_note,
+)
 from metricforge_standard.datasets._npz_arrays import FLAGS, Arrays, read_arrays
 from metricforge_standard.datasets._pixels import check_size, resized
 
@@ -57,7 +62,7 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
     groups, group_names = _groups(arrays)
     official = _official(arrays)
     queries, gallery = (_flag(arrays, name) for name in FLAGS)
-    _check_flags(path, queries, gallery, official)
+    check_flags(path, queries, gallery, official)
     images = _inputs(arrays, size)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     return Dataset(
@@ -72,7 +77,8 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
         notes=(
             *label_index.notes,
             *([single_image_note(single)] if single else []),
-            *_notes(arrays, labels, official),
+            *_notes(arrays),
+            *shared_classes(path, labels, official, classes),
         ),
         warnings=label_index.warnings,
         queries=queries,
@@ -118,30 +124,6 @@ def _flag(arrays: Arrays, name: str) -> Tensor | None:
     return None if values is None else flags(values, arrays.what(name))
 
 
-def _check_flags(
-    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
-) -> None:
-    if queries is None or gallery is None:
-        return
-    tested = torch.ones_like(queries) if official is None else official == TEST
-    has_queries, has_gallery = bool((tested & queries).any()), bool((tested & gallery).any())
-    if has_queries != has_gallery:
-        present, missing = ("queries", "gallery") if has_queries else ("a gallery", "queries")
-        raise DataError(
-            f"'{path}' has {present} to test and no {missing}; mark some images as such."
-        )
-
-
-def _notes(arrays: Arrays, labels: Tensor, official: Tensor | None) -> Iterator[str]:
+def _notes(arrays: Arrays) -> Iterator[str]:
     if arrays.unused:
         yield f"arrays of '{arrays.path}' that are not used: {counted(arrays.unused)}."
-    if official is None:
-        return
-    of_class = torch.stack((labels, official)).unique(dim=1)[0]
-    twice = int((of_class.bincount() > 1).sum())
-    if twice:
-        yield (
-            f"{twice} of the classes of '{arrays.path}' are in more than one part of its split, "
-            "which therefore is not the default: --split official takes it all the same, as a "
-            "closed set."
-        )

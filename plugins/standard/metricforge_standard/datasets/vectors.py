@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from metricforge.data.vectors import vector_tensor
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
-from metricforge_standard.datasets._notes import counted, single_image_note
+from metricforge_standard.datasets._notes import check_flags, shared_classes, single_image_note
 from metricforge_standard.datasets._parquet import read_parquet
 
 
@@ -29,7 +28,8 @@ def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dat
 
     - `features` (or embedding, embeddings, vector): lists of V numbers;
     - `label`: the class name, a string or a whole number;
-    - `group`, `split` (train, validation, test), `is_query` and `is_gallery`, all optional.
+    - `group`, `split`, `is_query` and `is_gallery`, all optional. The split is train, validation
+      and test; if none is test, validation is the test part.
 
     Args:
         path: The file.
@@ -53,6 +53,7 @@ def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dat
             f"'{path}' has vectors of one class only, '{bare.classes[0]}'; it needs two or more."
         )
     official = None if bare.official is None else tested_parts(bare.official)
+    check_flags(path, bare.queries, bare.gallery, official)
     return replace(
         bare,
         name=path.stem,
@@ -90,13 +91,8 @@ def _notes(path: Path, dataset: Dataset, official: Tensor | None) -> Iterator[st
     single = [dataset.classes[index] for index in (counts == 1).nonzero().flatten().tolist()]
     if single:
         yield single_image_note(single)
-    if official is None:
-        return
-    of_class = torch.stack((dataset.labels, official)).unique(dim=1)[0]
-    twice = [dataset.classes[index] for index in (of_class.bincount() > 1).nonzero().flatten()]
-    if twice:
+    if official is not dataset.official:
         yield (
-            f"{counted(twice)} of the classes of '{path}' are in more than one part of its split, "
-            "which therefore is not the default: --split official takes it all the same, as a "
-            "closed set."
+            f"no vector of '{path}' is of the split test, so those of validation are the test part."
         )
+    yield from shared_classes(path, dataset.labels, official, dataset.classes)
