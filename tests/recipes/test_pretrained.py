@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torchvision import models
 
 from metricforge.recipes.pretrained import with_network_defaults
@@ -17,7 +18,7 @@ from metricforge.registry import Registry
 from metricforge.runs.build import Assembly, assemble
 from metricforge.spec import Spec
 
-pytest.importorskip("timm", reason="requires metricforge[photos]")
+timm = pytest.importorskip("timm", reason="requires metricforge[photos]")
 REGISTRY = Registry.installed()
 SMALL = "efficientnet-lite0:size=32"
 
@@ -122,3 +123,13 @@ def test_weights_that_an_adapter_adds_learn_at_the_full_rate(
     recipe = Recipe.from_values({"backbone": "efficientnet-lite0", "adapters": adapters}, "x")
     own, _ = with_network_defaults(recipe, REGISTRY)
     assert own.rates == rates
+
+
+def test_the_embedding_has_no_more_dimensions_than_the_features(tmp_path: Path) -> None:
+    network = timm.create_model("test_efficientnet", num_classes=0)
+    save_file(network.state_dict(), tmp_path / "small.safetensors")
+    backbone = f"timm:model=test_efficientnet,weights={tmp_path / 'small.safetensors'}"
+    recipe = Recipe.from_values({"backbone": backbone}, "x")
+    own, pretrained = with_network_defaults(recipe, REGISTRY)
+    assert pretrained
+    assert own.dim == network.num_features < 512

@@ -347,6 +347,11 @@ def test_equal_vectors_have_a_baseline_of_nothing(tmp_path: Path) -> None:
     assert len(ranked.rows) == 3
 
 
+def test_nothing_of_vectors_is_kept_as_features(tmp_path: Path) -> None:
+    trained(out=tmp_path / "run", feature_cache=str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
 def test_copies_among_vectors_are_found(place: Path) -> None:
     rows = ROWS.copy()
     rows[100] = rows[3]

@@ -165,8 +165,8 @@ def test_the_arrays_of_keras_are_joined_and_split_as_they_are(tmp_path: Path) ->
     assert dataset.official.tolist() == [TRAIN] * 5 + [TEST] * 3
     # Class 2 has an image in either part.
     assert dataset.notes == (
-        f"1 of the classes of '{path}' are in more than one part of its split, which therefore is "
-        "not the default: --split official takes it all the same, as a closed set.",
+        f"1 (2) of the classes of '{path}' are in more than one part of its split, which "
+        "therefore is not the default: --split official takes it all the same, as a closed set.",
     )
     assert split_dataset(dataset, Spec.parse("official")).closed_set
 

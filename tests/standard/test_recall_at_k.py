@@ -55,7 +55,8 @@ def naive(rows: Tensor, labels: Tensor, ks: tuple[int, ...], soft: float, cut: f
 
 @pytest.mark.usefixtures("tile")
 @pytest.mark.parametrize(
-    ("ks", "soft", "cut"), [((1, 2, 4), 0.5, 1.0), ((1,), 0.01, 1.0), ((3, 16), 0.1, 0.2)]
+    ("ks", "soft", "cut"),
+    [((1, 2, 4), 0.5, 1.0), ((1,), 0.01, 1.0), ((3, 16), 0.1, 0.2), ((1,), 0.5, 100.0)],
 )
 def test_it_is_the_naive_loop(ks: tuple[int, ...], soft: float, cut: float) -> None:
     rows, labels = batch()

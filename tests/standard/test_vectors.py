@@ -318,6 +318,14 @@ def test_without_a_test_part_validation_tests(tmp_path: Path) -> None:
     dataset = vectors(path=save_npy(tmp_path)["path"], labels=tmp_path / "labels.csv")
     assert dataset.official is not None
     assert dataset.official.tolist() == [TRAIN] * 8 + [TEST] * 4
+    assert any("those of validation are the test part" in note for note in dataset.notes)
+
+
+def test_queries_without_a_gallery_to_test_are_refused(tmp_path: Path) -> None:
+    flags = np.arange(N) < N
+    path = save_parquet(tmp_path, is_query=flags.tolist(), is_gallery=(~flags).tolist())
+    with pytest.raises(DataError, match="has queries to test and no gallery"):
+        vectors(path=path)
 
 
 @pytest.mark.parametrize(
