@@ -16,6 +16,10 @@ from metricforge.plugin_errors import blaming, broken, name_of
 
 def adapt(backbone: nn.Module, adapters: Sequence[Adapter]) -> None:
     """Apply adapters to a backbone, in order; UsageError if none of its weights learns then."""
+    if adapters and not any(True for _ in backbone.parameters()):
+        raise UsageError(
+            "adapters are of a backbone with weights, and this has none: leave them out."
+        )
     for adapter in adapters:
         with blaming(adapter):
             adapter.adapt(backbone)

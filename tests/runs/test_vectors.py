@@ -189,6 +189,7 @@ def test_images_and_vectors_are_not_taken_for_each_other(place: Path, tmp_path: 
         ),
         ({"dataset": "digits", "backbone": "identity", "split": None}, "takes vectors, and the"),
         ({"orientations": 4}, "orientations are of images"),
+        ({"adapters": ("lora",)}, "adapters are of a backbone with weights, and this has none"),
         ({"rates": "backbone=0"}, "this backbone has no parameters"),
         ({"backbone": "identity:weights=x.pth"}, "no file or run|does not exist|is no"),
     ],
