@@ -117,6 +117,13 @@ def test_what_is_no_vectors_of_the_model_is_refused(place: Path, given: Any, mes
         load(place / "run").encode(given)
 
 
+def test_a_vector_is_named_beyond_the_first_batch(place: Path) -> None:
+    rows = ROWS[:6].copy()
+    rows[3, 0] = np.inf
+    with pytest.raises(DataError, match="vector 3 has numbers that are NaN or infinite"):
+        load(place / "run").encode(rows, batch_size=2)
+
+
 def test_commands_take_the_rows_of_npy_files(place: Path) -> None:
     np.save(place / "gallery.npy", ROWS[:40])
     np.save(place / "asked.npy", ROWS[40:43])
