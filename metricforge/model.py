@@ -45,8 +45,8 @@ class EmbeddingModel(nn.Module):
     uint8 images [B, C, H, W], or vectors float32 [B, V], to float32 embeddings [B, D].
 
     Args:
-        backbone: `nn.Module` from normalised images [B, C, H, W], or vectors as they are, to
-            features [B, F].
+        backbone: `nn.Module` from normalised images [B, C, H, W], or vectors [B, V], to features
+            [B, F].
         head: `nn.Module` from features to embeddings [B, D].
         card: Description of the model.
         adapters: The adapters that the backbone has got.
@@ -66,7 +66,9 @@ class EmbeddingModel(nn.Module):
         self.adapters = tuple(adapters)
         self.backbone, self.head, self.card = backbone, head, card
         self.unit_length = bool(head.unit_length) if isinstance(head, ScalingItself) else True
-        channels = (1, len(card.mean), 1, 1)
+        self.train_size: tuple[int, int] | None = None
+        """Height and width of the backbone's input in training. Default: as in evaluation."""
+        channels = (1, len(card.mean)) if card.of_vectors else (1, len(card.mean), 1, 1)
         self.register_buffer("mean", torch.tensor(card.mean).view(channels), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
 
@@ -95,9 +97,9 @@ class EmbeddingModel(nn.Module):
         Returns:
             [B, F].
         """
-        normalised = images if self.card.of_vectors else self._normalised(images)
+        pixels = images if self.card.of_vectors else self._resized(images.float()) / 255
         # The statistics have the type of a model that was made .half() or .double().
-        features: Tensor = self.backbone(normalised.to(self.mean.dtype))
+        features: Tensor = self.backbone(((pixels - self.mean) / self.std).to(self.mean.dtype))
         return features
 
     @property
@@ -131,11 +133,10 @@ class EmbeddingModel(nn.Module):
         with evaluating(self), torch.inference_mode(), runtime.autocast():
             return self.features(runtime.prepare(images)).float().cpu()
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        return (self._resized(images.float()) / 255 - self.mean) / self.std
-
     def _resized(self, images: Tensor) -> Tensor:
         size, mode = self.card.input_size, self.card.interpolation
+        if self.training and self.train_size:
+            size = self.train_size
         if size is None or images.shape[2:] == size:
             return images
         resized = F.interpolate(images, size, mode=mode, antialias=True, align_corners=False)

@@ -37,6 +37,10 @@ from metricforge.weights.adapting import weights_hash
 
 SAMPLED_FOR_STATISTICS = 2_000
 FILES_LOOKED_AT = 1_000
+# A step of Adam moves each weight by the learning rate, and what a vector becomes by up to that
+# times the sum of its numbers. The default rate suits features whose deviations from their mean add
+# up to this, as EfficientNet-Lite0's of photographs do.
+USUAL_DEVIATIONS = 250.0
 
 
 def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
@@ -141,6 +145,7 @@ def build_model(
         base=weights_hash(backbone) if adapters else "",
     )
     model = build(registry, card, backbone, head, adapters)
+    model.train_size = _train_size(recipe, card.input_size)
     _try_out(model, images, split.train, recipe)
     return model
 
@@ -194,6 +199,16 @@ def _input_size(preprocessing: Preprocessing, shape: tuple[int, ...]) -> tuple[i
     return None if len(shape) == 1 else preprocessing.size or (shape[1], shape[2])
 
 
+def _train_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width of the network's input in training; UsageError where it has none."""
+    if recipe.train_scale is None or recipe.train_scale == 1:
+        return None
+    if size is None or read_rates(recipe.rates)["backbone"] == 0:
+        raise UsageError("train-scale is of images whose backbone learns: leave it out.")
+    height, width = (max(1, round(side * recipe.train_scale)) for side in size)
+    return height, width
+
+
 def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
     """The preprocessing that a backbone requires; PluginError if it is not a Preprocessing."""
     preprocessing = (
@@ -231,7 +246,22 @@ def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recip
         name = f"backbone {recipe.backbone}"
         features = _tried(name, partial(model.features, shown), model.backbone.out_features)
         _tried(f"head {recipe.head}", partial(model.head, features), recipe.dim)
+        if model.train_size:
+            _try_train_size(model, model.train_size, name)
     model.train()
+
+
+def _try_train_size(model: EmbeddingModel, size: tuple[int, int], name: str) -> None:
+    """UsageError if a backbone that can embed images of its own size takes no other."""
+    try:
+        model.backbone(torch.zeros(2, model.card.shape[0], *size, dtype=model.mean.dtype))
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        height, width = size
+        raise UsageError(
+            f"{name} takes no images of {height} x {width} pixels: leave train-scale out."
+        ) from error
 
 
 def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
@@ -271,18 +301,18 @@ def _normalization(
 ) -> tuple[Numbers, Numbers]:
     """Mean and deviation of each channel: those of the backbone's pretraining, or the train set's.
 
-    Measured on an even sample; a backbone's three channels are averaged for grey images. None of
-    vectors, which the network gets as they are.
+    Measured on an even sample; a backbone's three channels are averaged for grey images. Vectors
+    are not centred, and divided by one number, so that a training does not depend on their unit.
     """
+    sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
     if len(images.shape) == 1:
-        return (), ()
+        return (0.0,), (_unit(images.take(sample).cpu().double()),)
     channels = images.shape[0]
     declared = [
         part and _for_channels(part, channels) for part in (preprocessing.mean, preprocessing.std)
     ]
     if declared[0] and declared[1]:
         return declared[0], declared[1]
-    sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
     total = torch.zeros(2, channels, dtype=torch.float64)
     for batch in read_ahead(images, sample.split(256)):
         pixels = batch.cpu().double() / 255
@@ -290,6 +320,12 @@ def _normalization(
     mean, square = total / len(sample)
     std = (square - mean.square()).clamp(min=1e-4).sqrt()
     return declared[0] or _rounded(mean), declared[1] or _rounded(std)
+
+
+def _unit(vectors: Tensor) -> float:
+    """What vectors [M, V] are divided by for their deviations to add up to USUAL_DEVIATIONS."""
+    deviations = (vectors - vectors.mean(0)).abs().sum(1).mean()
+    return float(deviations) / USUAL_DEVIATIONS or 1.0
 
 
 def _for_channels(numbers: Numbers, channels: int) -> Numbers:

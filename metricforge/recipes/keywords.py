@@ -58,6 +58,11 @@ class TrainOptions(TypedDict, total=False):
     in turn. Default: the images as they are.
     """
 
+    train_scale: float | None
+    """Scale of the network's input in training, e.g. 0.875. Crops enlarge what they show: the
+    network then trains on objects of the size that it is evaluated on, and faster. Default: 1.
+    """
+
     hooks: Any
     """Hook to run during training, e.g. tensorboard. Repeatable."""
 

@@ -158,6 +158,11 @@ class Recipe:
         None, "Augmented views of each image that a frozen backbone embeds, once each; the epochs "
         "take them in turn.", DATA, usual="the images as they are", least=1,
     )  # fmt: skip
+    train_scale: float | None = option(
+        None, "Scale of the network's input in training, e.g. 0.875. Crops enlarge what they show: "
+        "the network then trains on objects of the size that it is evaluated on, and faster.",
+        LEARNING, usual="1", metavar="FACTOR", above=0, below=2, tunable=True,
+    )  # fmt: skip
     hooks: tuple[Component, ...] = option(
         (), "Hook to run during training, e.g. tensorboard. Repeatable.", RUN, kind="hook",
         flag="hook", aside=True,

@@ -51,7 +51,7 @@ class BackboneFeatures:
         if views is not None and self._turned:
             raise UsageError("views are of images as they are: add --orientations 1.")
         new_each_epoch = self._turned or (augmentation and views is None)
-        if not frozen or new_each_epoch or self._inputs_themselves:
+        if not frozen or new_each_epoch or self._passes_on:
             return None
         return self._features(views or 1, augmentation)
 
@@ -63,15 +63,18 @@ class BackboneFeatures:
         if isinstance(head, Pretrained) and head.pretrained is True:
             return  # it has the weights of a run
         sample = self.train[:: -(-len(self.train) // SAMPLED_FOR_HEAD)]
-        features = self._inputs_themselves or frozen or self._features(1, None)
-        if isinstance(features, FrozenFeatures):
+        if self._passes_on:
+            begun = self.model.features_of(self.images.take(sample), self.runtime)
+        else:
+            features = frozen or self._features(1, None)
             features.compute(sample)
+            begun = features.take(sample).cpu()
         with blaming(head):
-            head.initialize(features.take(sample).cpu())
+            head.initialize(begun)
 
     def notes(self, augmentation: Chain | None) -> Iterator[str]:
         """A note on a frozen backbone that embeds the images anew in each epoch."""
-        if self._inputs_themselves:
+        if self._passes_on:
             return
         if frozen_throughout(self.recipe) and self.recipe.views is None:
             if self._turned:
@@ -83,9 +86,9 @@ class BackboneFeatures:
                 )
 
     @property
-    def _inputs_themselves(self) -> Images | None:
-        """The vectors that the backbone passes on as they are, which nothing need keep."""
-        return self.images if self.model.card.passes_on else None
+    def _passes_on(self) -> bool:
+        """Whether the backbone passes vectors on, of which nothing need be kept."""
+        return self.model.card.passes_on
 
     @property
     def _turned(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(**options: Any) -> Run:
-    dataset = Dataset(
+def dataset() -> Dataset:
+    return Dataset(
         "rows", torch.from_numpy(ROWS), torch.from_numpy(LABELS),
         tuple(map(str, range(CLASSES))), (V,), groups=torch.from_numpy(LABELS // 4),
         group_names=("a", "b", "c", "d"),
     )  # fmt: skip
-    return metricforge.train(**{"dataset": dataset, "sampler": SAMPLER, **QUICK, **options})
+
+
+def trained(**options: Any) -> Run:
+    return metricforge.train(**{"dataset": dataset(), "sampler": SAMPLER, **QUICK, **options})
 
 
 def test_the_vectors_themselves_are_the_baseline(place: Path) -> None:
@@ -73,15 +77,31 @@ def test_the_vectors_themselves_are_the_baseline(place: Path) -> None:
     assert results["vectors"]["recall@1"]["value"] == pytest.approx(hits.mean())
 
 
+@pytest.mark.parametrize("head", ["linear:start=pca", "residual-mlp"])
+def test_the_unit_of_vectors_has_no_influence(head: str) -> None:
+    results = [
+        trained(head=head, dataset=replace(dataset(), images=torch.from_numpy(ROWS) * unit)).results
+        for unit in (1, 2.0**-20, 2.0**20)
+    ]
+    assert results[0] == results[1] == results[2]
+
+
+def test_vectors_that_are_all_equal_are_trained_on_as_they_are() -> None:
+    run = trained(dataset=replace(dataset(), images=torch.ones(len(ROWS), V)), epochs=1)
+    assert run.model.card.std == (1.0,)
+
+
 def test_a_run_has_its_model_and_no_pictures_of_vectors(place: Path) -> None:
     model = load(place / "run")
     assert model.card.shape == (V,)
-    assert (model.card.mean, model.card.std, model.card.input_size) == ((), (), None)
+    deviations = np.abs(ROWS[LABELS < 8] - ROWS[LABELS < 8].mean(0)).sum(1).mean()
+    assert (model.card.mean, model.card.input_size) == ((0.0,), None)
+    assert model.card.std == pytest.approx((deviations / 250,))
     embeddings = model.encode(ROWS)
     weight, bias = (
         getattr(model.head.project, name).detach().numpy() for name in ("weight", "bias")
     )
-    expected = ROWS.astype(np.float64) @ weight.T.astype(np.float64) + bias
+    expected = ROWS.astype(np.float64) / model.card.std[0] @ weight.T.astype(np.float64) + bias
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(embeddings, expected, atol=1e-5)
     assert "vectors of 16 numbers" in (place / "run" / "model" / "README.md").read_text()
