@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metricforge import train
 from metricforge.contracts import Dataset, Preprocessing
-from metricforge.errors import PluginError
+from metricforge.errors import PluginError, UsageError
 from metricforge.model import EmbeddingModel, load
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
@@ -86,6 +87,38 @@ def test_images_are_resized_as_the_backbone_wants_them(interpolation: Any) -> No
         images.float(), (20, 18), mode=interpolation, antialias=True, align_corners=False
     ).clamp(0, 255)
     assert torch.allclose(backbone.shown[0], (by_hand / 255 - 0.5) / 0.25, atol=1e-5)
+
+
+def test_the_network_trains_on_smaller_images_than_it_is_evaluated_on(tmp_path: Path) -> None:
+    backbone = Net(preprocessing=Preprocessing(size=(20, 16)))
+    run = train(
+        dataset=dataset(), backbone=backbone, dim=5, epochs=1, orientations=1, device="cpu",
+        protocols=("retrieval",), train_scale=0.75, out=tmp_path / "run",
+        sampler="hard-triplet:classes=2,per_class=2",
+    )  # fmt: skip
+    trained_on = {tuple(images.shape[2:]) for images in backbone.shown if len(images) == 4}
+    others = {tuple(images.shape[2:]) for images in backbone.shown if len(images) > 4}
+    assert (trained_on, others) == ({(15, 12)}, {(20, 16)})
+    assert load(run, backbone=Net(), device="cpu").card.input_size == (20, 16)
+
+
+def test_a_scale_of_one_is_none() -> None:
+    assert assembled(Net(), train_scale=1.0).setup.model.train_size is None
+
+
+def test_a_backbone_of_one_size_takes_no_scale() -> None:
+    class Fixed(Net):
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[2:] == (12, 12)
+            return super().forward(images)
+
+    with pytest.raises(UsageError, match="takes no images of 9 x 9 pixels: leave train-scale out"):
+        assembled(Fixed(), train_scale=0.75)
+
+
+def test_a_frozen_backbone_takes_no_scale() -> None:
+    with pytest.raises(UsageError, match="train-scale is of images whose backbone learns"):
+        assembled(Net(), train_scale=0.75, rates="backbone=0")
 
 
 def test_a_saved_model_resizes_the_same_when_it_is_loaded(tmp_path: Path) -> None:
