@@ -59,8 +59,8 @@ def command(
     out = _rows_file(out)
     refuse_among_any(out, images)
     skipped: dict[str, str] | None = {} if broken == "skip" else None
-    files = files_of(images, skipped)
-    embedded = embed_files(load(run, device=device), files, skipped, quiet)
+    model = load(run, device=device)
+    embedded = embed_files(model, files_of(images, model, skipped), skipped, quiet)
     _write(out, embedded.rows, embedded.names)
     if as_json:
         print_json({

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metricforge.errors import DataError
+from metricforge.errors import ArtefactError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,15 +33,21 @@ class Embedded(NamedTuple):
 
 
 def files_of(
-    images: Iterable[Path], skipped: dict[str, str] | None = None, once: bool = False
+    images: Iterable[Path],
+    model: EmbeddingModel,
+    skipped: dict[str, str] | None = None,
+    once: bool = False,
 ) -> list[Path]:
-    """The image files: each file of `images`, and all files below each folder.
+    """The files to embed: each file of `images`, and all image files below each folder.
+
+    For a model of vectors, all .npy files below it, in natural order.
 
     Files in folders that are no images are added to `skipped`, with the reason, or else are a
     DataError. With `once` a file that is named twice counts once. DataError for a path that does
     not exist, and if there are no files.
     """
-    files = list(_files(images, skipped))
+    of_vectors = model.card.of_vectors
+    files = list(_arrays(images) if of_vectors else _files(images, skipped))
     if once:
         different: dict[Path, Path] = {}
         for file in files:
@@ -50,7 +56,8 @@ def files_of(
             _note(f"{again:,} files are named more than once and count once.")
         files = list(different.values())
     if not files:
-        raise DataError("there are no images in what was given.")
+        what = ".npy files" if of_vectors else "images"
+        raise DataError(f"there are no {what} in what was given.")
     return files
 
 
@@ -65,7 +72,7 @@ def embed_files(
     from metricforge.report.progress import CountLine
 
     if model.card.of_vectors:
-        return _embed_rows(model, files, quiet)
+        return _embed_rows(model, files, skipped, quiet)
     names = [str(file) for file in files]
     broken: dict[int, str] | None = None if skipped is None else {}
     with nullcontext() if quiet else CountLine("images", len(files)) as done:
@@ -82,29 +89,53 @@ def embed_files(
     return Embedded([name for i, name in enumerate(names) if i not in broken], rows, skipped)
 
 
-def _embed_rows(model: EmbeddingModel, files: Sequence[Path], quiet: bool) -> Embedded:
+def _embed_rows(
+    model: EmbeddingModel, files: Sequence[Path], skipped: dict[str, str] | None, quiet: bool
+) -> Embedded:
     import numpy as np
 
-    from metricforge.data.embedding_files import mapped_array
     from metricforge.report.progress import CountLine
 
-    if others := [file for file in files if file.suffix.lower() != ".npy"]:
-        raise DataError(
-            f"the model takes vectors of {model.card.shape[0]} numbers, and {shown(others[0])} is "
-            "no .npy file of them."
-        )
-    arrays = {file: mapped_array(file) for file in files}
-    if flat := [file for file, array in arrays.items() if array.ndim == 0]:
-        raise DataError(f"{shown(flat[0])} has one number: vectors are real numbers [N, V].")
+    arrays: dict[Path, NDArray[Any]] = {}
+    refused: dict[str, str] = {}
+    for file in files:
+        try:
+            arrays[file] = _rows_in(file, model.card.shape[0])
+        except (ArtefactError, DataError) as error:
+            if skipped is None:
+                raise
+            refused[str(file)] = str(error)
     rows, names = [], []
     with nullcontext() if quiet else CountLine("vectors", sum(map(len, arrays.values()))) as done:
-        for file in files:
+        for file in (file for file in files if file in arrays):
             try:
-                rows.append(model.encode(arrays[file], progress=done))
+                embedded = model.encode(arrays[file], progress=done)
             except DataError as error:
-                raise DataError(f"{file}: {error}") from error
-            names += [f"{file}[{index}]" for index in range(len(arrays[file]))]
-    return Embedded(names, np.concatenate(rows), {})
+                if skipped is None:
+                    raise DataError(f"{shown(file)}: {error}") from error
+                refused[str(file)] = f"{file}: {error}"
+                continue
+            rows.append(embedded)
+            names += [f"{file}[{index}]" for index in range(len(embedded))]
+    if not rows:
+        first = next(iter(refused.values()))
+        raise DataError(f"none of the {len(files):,} files can be read; the first: {first}")
+    return Embedded(names, np.concatenate(rows), refused)
+
+
+def _rows_in(file: Path, length: int) -> NDArray[Any]:
+    """The rows of a .npy file; DataError for any other file."""
+    from metricforge.data.embedding_files import mapped_array
+
+    if file.suffix.lower() != ".npy":
+        raise DataError(
+            f"the model takes vectors of {length} numbers, and {shown(file)} is no .npy file of "
+            "them."
+        )
+    array = mapped_array(file)
+    if array.ndim == 0:
+        raise DataError(f"{shown(file)} has one number: vectors are real numbers [N, V].")
+    return array
 
 
 def report_skipped(skipped: dict[str, str]) -> None:
@@ -127,6 +158,16 @@ def shown(text: object) -> str:
     from metricforge.report.page import printable
 
     return printable(text)
+
+
+def _arrays(images: Iterable[Path]) -> Iterator[Path]:
+    from metricforge.data.class_names import natural_key
+
+    for each in images:
+        if not each.exists():
+            raise DataError(f"{each} is neither a file nor a folder; check its path.")
+        found = each.rglob("*.npy") if each.is_dir() else [each]
+        yield from sorted(found, key=lambda file: natural_key(str(file)))
 
 
 def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[Path]:

@@ -50,8 +50,8 @@ def command(
     ImageIndex.refuse_used(out)
     check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
     skipped: dict[str, str] | None = {} if broken == "skip" else None
-    files = files_of(images, skipped, once=True)
     model = load(run, device=device)
+    files = files_of(images, model, skipped, once=True)
     embedded = embed_files(model, files, skipped, quiet)
     index = ImageIndex.of(run, model, embedded.names, embedded.rows)
     index.save(out)

@@ -37,13 +37,12 @@ def command(
     from metricforge.report.page import printable
 
     skipped: dict[str, str] | None = {} if broken == "skip" else None
-    files = files_of(images, skipped)
     opened = ImageIndex.open(index)
     if k > (held := len(opened.contents.names)):
         click.echo(f"note: -k {k} is more than the {held} images of the index: all are listed.",
                    err=True)  # fmt: skip
     model = opened.model_of(run, device)
-    embedded = embed_files(model, files, skipped, quiet)
+    embedded = embed_files(model, files_of(images, model, skipped), skipped, quiet)
     neighbors = opened.nearest(embedded.rows, k)
     each = list(zip(embedded.names, neighbors, strict=True))
     report_skipped(embedded.skipped)

@@ -41,10 +41,15 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     return embedding_rows(_array(path), f"{path} holds")
 
 
-def embedding_rows(
-    values: Any, what: str = "the embeddings are", noun: str = "embeddings"
-) -> NDArray[np.float32]:
-    """Embeddings float32 [N, D] from a tensor, an array or nested lists of real numbers.
+def embedding_rows(values: Any, what: str = "the embeddings are") -> NDArray[np.float32]:
+    """Embeddings float32 [N, D] of what `real_rows` takes."""
+    # Beyond float32 it is infinite, which `evaluate` refuses by its row.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(real_rows(values, what), dtype=np.float32)
+
+
+def real_rows(values: Any, what: str, noun: str = "embeddings") -> NDArray[Any]:
+    """Rows [N, D] of real numbers from a tensor, an array or nested lists of them.
 
     DataError for anything else, in a sentence that begins with `what`; `noun` is what they are.
     """
@@ -59,9 +64,7 @@ def embedding_rows(
         raise DataError(f"{what} lists of several lengths: {noun} are [N, D].") from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
         raise DataError(f"{what} {rows.dtype} {list(rows.shape)}: {noun} are real numbers [N, D].")
-    # Beyond float32 it is infinite, which `evaluate` refuses by its row.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(rows, dtype=np.float32)
+    return rows
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.decode import read_image, read_opened
 from metricforge.data.decode_pool import decode_pool
-from metricforge.data.embedding_files import embedding_rows
+from metricforge.data.embedding_files import real_rows
 from metricforge.data.prefetch import ahead
 from metricforge.errors import DataError, UsageError
 
@@ -139,10 +139,11 @@ def _of_vectors(vectors: Encodable, size: int, shape: Shape) -> Iterator[Batch]:
             f"the model takes vectors of {shape[0]} numbers: pass an array [N, {shape[0]}], e.g. "
             "numpy.load(FILE), not the names of files."
         )
-    rows = embedding_rows(vectors, "the vectors are", "vectors")
+    rows = real_rows(vectors, "the vectors are", "vectors")
     _refuse_others(torch.empty(0, *rows.shape[1:]), shape)
     for begin in range(0, len(rows), size):
-        part = np.array(rows[begin : begin + size], dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite
+            part = np.array(rows[begin : begin + size], dtype=np.float32)
         if len(bad := np.flatnonzero(~np.isfinite(part).all(axis=1))):
             raise DataError(f"vector {begin + bad[0]} has numbers that are NaN or infinite.")
         names = [f"vector {index}" for index in range(begin, begin + len(part))]

@@ -43,6 +43,15 @@ def vector_tensor(values: NDArray[Any], what: str) -> Tensor:
     elif isinstance(values, np.memmap) and values.nbytes <= MEMORY_LIMIT:
         values = np.array(values)
     vectors = torch.from_numpy(values)
+    refuse_not_finite(vectors, what)
+    return vectors
+
+
+def refuse_not_finite(vectors: Tensor, what: str) -> None:
+    """DataError, which names the row, for vectors [N, V] with a number that float32 does not have.
+
+    `what` is their name in the error.
+    """
     for begin in range(0, len(vectors), _CHUNK):
         finite = vectors[begin : begin + _CHUNK].float().isfinite().all(dim=1)
         if not finite.all():
@@ -51,4 +60,3 @@ def vector_tensor(values: NDArray[Any], what: str) -> Tensor:
                 f"{what}: row {row} has a number that is NaN, infinite or too large for float32; "
                 "leave the row out."
             )
-    return vectors

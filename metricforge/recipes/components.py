@@ -23,12 +23,13 @@ from metricforge.contracts import (
 from metricforge.data.images import Images, is_of_inputs
 from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
+from metricforge.data.vectors import refuse_not_finite
 from metricforge.errors import DataError, PluginError, ResourceError, UsageError, out_of_memory
 from metricforge.member_names import refuse_misnamed
 from metricforge.model import EmbeddingModel, build
 from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
-from metricforge.recipes.recipe import Component, Recipe
+from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
@@ -79,6 +80,9 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
         raise PluginError(f"{name}: images must be one tensor or a sequence of Paths.")
     if not isinstance(made.images, Tensor) and made.of_vectors:
         raise PluginError(f"{name}: vectors are one tensor [N, V], not files.")
+    # Those of files were checked when they were read.
+    if isinstance(dataset, CustomObject) and isinstance(made.images, Tensor):
+        _check_inputs(made.images, name)
     for field, limit in (
         ("labels", len(made.classes)),
         ("groups", len(made.group_names)),
@@ -97,6 +101,16 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
     if (made.queries is None) != (made.gallery is None):
         raise PluginError(f"{name}: give queries and gallery, or none of them.")
     return made
+
+
+def _check_inputs(inputs: Tensor, name: str) -> None:
+    """PluginError or DataError for a tensor whose numbers can't be used as they are."""
+    if inputs.layout != torch.strided or inputs.requires_grad:
+        made = "a sparse tensor" if inputs.layout != torch.strided else "part of a graph"
+        fix = "images.to_dense()" if inputs.layout != torch.strided else "images.detach()"
+        raise PluginError(f"{name}: images are {made}; pass {fix}.")
+    if inputs.ndim == 2:
+        refuse_not_finite(inputs, f"the vectors of {name}")
 
 
 def _is_file(image: Any) -> bool:

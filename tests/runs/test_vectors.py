@@ -13,7 +13,7 @@ import torch
 
 import metricforge
 from metricforge.contracts import Dataset
-from metricforge.errors import DataError, MetricForgeError, UsageError
+from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError
 from metricforge.model import EmbeddingModel, load
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
@@ -108,6 +108,42 @@ def test_a_run_has_its_model_and_no_pictures_of_vectors(place: Path) -> None:
     plots = {path.name for path in (place / "run" / "plots").iterdir()}
     assert plots == {"train.png", "test.png", "loss.png", "health.png"}
     assert (place / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("change", "error", "sentence"), [
+    (lambda rows: rows.index_fill(0, torch.tensor([7]), torch.nan), DataError, "row 7 has a n"),
+    (lambda rows: rows.double() * 1e300, DataError, "row 0 has a number .* too large for float32"),
+    (lambda rows: rows.requires_grad_(), PluginError, r"part of a graph; pass images.detach\(\)"),
+    (lambda rows: rows.to_sparse(), PluginError, r"a sparse tensor; pass images.to_dense\(\)"),
+])  # fmt: skip
+def test_vectors_of_an_object_that_can_not_be_used_are_refused(
+    change: Any, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        trained(dataset=replace(dataset(), images=change(torch.from_numpy(ROWS.copy()))))
+
+
+def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
+    place: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, rows in {"x10": ROWS[:2], "x9": ROWS[2:5], "wide": ROWS[:, :3]}.items():
+        np.save(tmp_path / "in" / f"{name}.npy", rows)
+    (tmp_path / "in" / "broken.npy").write_bytes(b"no array")
+    (tmp_path / "in" / "notes.txt").write_text("not of it")
+    words = ["encode", place / "run", tmp_path / "in", "--out", tmp_path / "out.npy"]
+    assert command(*words).returncode == 5
+    done = command(*words, "--broken", "skip")
+    assert done.returncode == 0, done.stderr
+    assert "broken.npy is no .npy file" in done.stderr
+    assert "wide.npy: the model takes vectors of 16 numbers, and these have 3" in done.stderr
+    assert "notes.txt" not in done.stderr
+    expected = load(place / "run").encode(np.concatenate([ROWS[2:5], ROWS[:2]]))
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)
+    names = json.loads((tmp_path / "out.json").read_text())
+    assert [Path(name).name for name in names] == [
+        "x9.npy[0]", "x9.npy[1]", "x9.npy[2]", "x10.npy[0]", "x10.npy[1]",
+    ]  # fmt: skip
 
 
 def test_vectors_are_encoded_from_arrays_tensors_and_lists(place: Path) -> None:

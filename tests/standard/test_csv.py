@@ -163,7 +163,7 @@ def test_without_test_rows_those_of_validation_are_the_test_part(root: Path) -> 
     assert dataset.official.tolist() == [TRAIN] * 4 + [TEST] * 2
     note, _ = dataset.notes
     assert note == (
-        f"no row of '{root / 'photos.csv'}' is of the split test, so the rows of validation are "
+        f"no row of '{root / 'photos.csv'}' is of the split test, so those of validation are "
         "the test part."
     )
 
@@ -359,7 +359,7 @@ def test_the_command_trains_and_tests_on_a_csv(tmp_path: Path) -> None:
         "retrieval", "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "the rows of validation are the test part" in " ".join(done.stderr.split())
+    assert "those of validation are the test part" in " ".join(done.stderr.split())
     summary = json.loads((out / "summary.json").read_text())
     assert summary["test_classes"] == ["5.0", "6.0", "7.0"]
     # A category, c0, validates whole.

@@ -154,6 +154,13 @@ def test_groups_split_and_flags_are_read(tmp_path: Path) -> None:
     assert read(tmp_path, groups=np.zeros(N, int)).groups is None
 
 
+def test_without_a_test_part_validation_tests(tmp_path: Path) -> None:
+    dataset = read(tmp_path, split=np.array(["train"] * 4 + ["val"] * 4))
+    assert dataset.official is not None
+    assert dataset.official.tolist() == [TRAIN] * 4 + [TEST] * 4
+    assert any("those of validation are the test part" in note for note in dataset.notes)
+
+
 def test_the_arrays_of_keras_are_joined_and_split_as_they_are(tmp_path: Path) -> None:
     path = save(
         tmp_path, x_train=IMAGES[:5], y_train=LABELS[:5], x_test=IMAGES[5:], y_test=LABELS[5:]
@@ -210,7 +217,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "complex labels": ({"labels": LABELS * 1j}, "labels is complex128; save whole numbers"),
     "labels one hot": ({"labels": np.eye(N)}, r"'labels' of .* is \[8, 8\], but there are 8 im"),
     "too few labels": ({"labels": LABELS[1:]}, r"'labels' of .* is \[7\], but there are 8 images"),
-    "one class": ({"labels": LABELS * 0}, "has images of one class only, '0'; it needs two"),
+    "one class": ({"labels": LABELS * 0}, "has only one class, '0'; it needs two"),
     "float images": (
         {"images": IMAGES / 255},
         r"'images' of .* is float64 \[8, 5, 4\]; save images as uint8.*vectors as",

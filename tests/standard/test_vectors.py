@@ -330,6 +330,11 @@ def test_without_a_test_part_validation_tests(tmp_path: Path) -> None:
     assert any("those of validation are the test part" in note for note in dataset.notes)
 
 
+def test_one_group_of_all_is_none(tmp_path: Path) -> None:
+    dataset = vectors(path=save_parquet(tmp_path, group=["a"] * N))
+    assert (dataset.groups, dataset.group_names) == (None, ())
+
+
 def test_queries_without_a_gallery_to_test_are_refused(tmp_path: Path) -> None:
     flags = np.arange(N) < N
     path = save_parquet(tmp_path, is_query=flags.tolist(), is_gallery=(~flags).tolist())
@@ -392,5 +397,5 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="one class only, 'ant'"):
+    with pytest.raises(DataError, match="has only one class, 'ant'"):
         vectors(**save_npy(tmp_path, labels=np.array(["ant"] * N)))

@@ -28,9 +28,9 @@ def indexed(values: NDArray[Any], what: str) -> Indexed:
     return indexed_array(names, what)
 
 
-def tested_parts(parts: Tensor) -> Tensor:
+def tested_parts(parts: Tensor | None) -> Tensor | None:
     """Values of `Dataset.official` [N]; without a test part, validation tests, as in OML."""
-    if (parts == TEST).any():
+    if parts is None or (parts == TEST).any():
         return parts
     return torch.where(parts == VALIDATION, TEST, parts)
 

@@ -44,6 +44,12 @@ def shared_classes(
         )
 
 
+def untested_note(path: Path, official: Tensor | None, tested: Tensor | None) -> Iterator[str]:
+    """A note on a file whose own split [N] has no test part, where another part is `tested`."""
+    if official is not None and tested is not None and not torch.equal(official, tested):
+        yield f"no row of '{path}' is of the split test, so those of validation are the test part."
+
+
 def check_flags(
     path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
 ) -> None:

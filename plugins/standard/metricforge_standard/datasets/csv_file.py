@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metricforge.contracts import TEST, VALIDATION, Dataset
+from metricforge.contracts import TEST, Dataset
 from metricforge.data.class_names import indexed
 from metricforge.data.csv_table import Table
 from metricforge.errors import DataError
@@ -23,6 +23,7 @@ from metricforge_standard.datasets._notes import (
     of_depth,
     shared_classes,
     single_image_note,
+    untested_note,
 )
 from metricforge_standard.datasets._pixels import Fit, read_by, sides
 
@@ -90,7 +91,8 @@ def csv(
     if len(classes) < 2:
         raise _too_few(classes, path)
     groups, group_names = _groups(listing)
-    official = _official(listing)
+    written = _official(listing)
+    official = tested_parts(written)
     queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
     check_flags(path, queries, gallery, official)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
@@ -109,6 +111,7 @@ def csv(
             *label_index.notes,
             *([single_image_note(single)] if single else []),
             *_notes(listing),
+            *untested_note(path, written, official),
             *shared_classes(path, labels, official, classes),
             *_flag_notes(path, queries, gallery, official),
             converted(listing.columns["path"], shape, fit),
@@ -136,15 +139,10 @@ def _groups(listing: Table) -> tuple[Tensor | None, tuple[str, ...]]:
 
 
 def _official(listing: Table) -> Tensor | None:
-    """The part of each image; without a test part, validation tests, as in OML."""
+    """The part of each image."""
     if "split" not in listing.columns:
         return None
-    return tested_parts(torch.tensor(listing.columns["split"], dtype=torch.int64))
-
-
-def _tests_on_validation(listing: Table) -> bool:
-    parts = set(listing.columns.get("split", ()))
-    return VALIDATION in parts and TEST not in parts
+    return torch.tensor(listing.columns["split"], dtype=torch.int64)
 
 
 def _flags(listing: Table, column: str) -> Tensor | None:
@@ -156,11 +154,6 @@ def _notes(listing: Table) -> Iterator[str]:
     if listing.unused:
         names = ", ".join(name or "one without a name" for name in listing.unused)
         yield f"columns of '{listing.path}' that are not used: {names}."
-    if _tests_on_validation(listing):
-        yield (
-            f"no row of '{listing.path}' is of the split test, so the rows of validation are the "
-            "test part."
-        )
 
 
 def _flag_notes(

@@ -104,7 +104,7 @@ def folder(
     each = _Each(order, torch.tensor([tree.counts[name] for name in order], dtype=torch.int64))
     labels = each.places(levels.classes, classes)
     group_names = tuple(sorted(set((levels.groups or {}).values()), key=natural_key))
-    official = None if levels.parts is None else tested_parts(each.values(levels.parts))
+    official = tested_parts(None if levels.parts is None else each.values(levels.parts))
     images, shape = tree.images(order), (3 if color else 1, height, width)
     reading = read_by(depth, fit, "folder")
     dataset = Dataset(

@@ -11,12 +11,13 @@ from torch import Tensor
 from metricforge.contracts import TEST, TRAIN, Dataset
 from metricforge.data.vectors import vector_tensor
 from metricforge.errors import DataError, UsageError
-from metricforge_standard.datasets._labels import flags, indexed, parts
+from metricforge_standard.datasets._labels import flags, indexed, parts, tested_parts
 from metricforge_standard.datasets._notes import (
     check_flags,
     counted,
     shared_classes,
     single_image_note,
+    untested_note,
 )
 from metricforge_standard.datasets._npz_arrays import FLAGS, Arrays, read_arrays
 from metricforge_standard.datasets._pixels import check_size, resized
@@ -33,7 +34,8 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
       numpy.savez wrote uncompressed stay in the file, and are read when they are needed;
     - `labels` (or y): [N] whole numbers or strings, each a class name; gaps don't matter;
     - `groups`, optional: [N], like labels;
-    - `split`, optional: [N] the strings train, validation (val) and test;
+    - `split`, optional: [N] the strings train, validation (val) and test; if none is test,
+      validation is the test part;
     - `is_query` and `is_gallery`, optional, both or neither: bool [N].
 
     Or else x_train, y_train, x_test and y_test, as in Keras' mnist.npz, which give the official
@@ -56,11 +58,10 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
     label_index = indexed(arrays.labels, arrays.what("labels"))
     labels, classes = label_index.places, label_index.names
     if len(classes) < 2:
-        raise DataError(
-            f"'{path}' has images of one class only, '{classes[0]}'; it needs two or more."
-        )
+        raise DataError(f"'{path}' has only one class, '{classes[0]}'; it needs two or more.")
     groups, group_names = _groups(arrays)
-    official = _official(arrays)
+    written = _official(arrays)
+    official = tested_parts(written)
     queries, gallery = (_flag(arrays, name) for name in FLAGS)
     check_flags(path, queries, gallery, official)
     images = _inputs(arrays, size)
@@ -78,6 +79,7 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
             *label_index.notes,
             *([single_image_note(single)] if single else []),
             *_notes(arrays),
+            *untested_note(path, written, official),
             *shared_classes(path, labels, official, classes),
         ),
         warnings=label_index.warnings,

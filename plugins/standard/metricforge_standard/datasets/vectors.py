@@ -16,7 +16,12 @@ from metricforge.data.vectors import vector_tensor
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
-from metricforge_standard.datasets._notes import check_flags, shared_classes, single_image_note
+from metricforge_standard.datasets._notes import (
+    check_flags,
+    shared_classes,
+    single_image_note,
+    untested_note,
+)
 from metricforge_standard.datasets._parquet import read_parquet
 
 
@@ -49,10 +54,8 @@ def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dat
     tensor = vector_tensor(rows, f"the vectors of '{path}'")
     bare = bare_dataset(rows, known)
     if len(bare.classes) < 2:
-        raise DataError(
-            f"'{path}' has vectors of one class only, '{bare.classes[0]}'; it needs two or more."
-        )
-    official = None if bare.official is None else tested_parts(bare.official)
+        raise DataError(f"'{path}' has only one class, '{bare.classes[0]}'; it needs two or more.")
+    official = tested_parts(bare.official)
     check_flags(path, bare.queries, bare.gallery, official)
     return replace(
         bare,
@@ -60,6 +63,8 @@ def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dat
         images=tensor,
         shape=tuple(tensor.shape[1:]),
         official=official,
+        groups=bare.groups if len(bare.group_names) > 1 else None,
+        group_names=bare.group_names if len(bare.group_names) > 1 else (),
         notes=(*bare.notes, *notes, *_notes(path, bare, official)),
     )
 
@@ -91,8 +96,5 @@ def _notes(path: Path, dataset: Dataset, official: Tensor | None) -> Iterator[st
     single = [dataset.classes[index] for index in (counts == 1).nonzero().flatten().tolist()]
     if single:
         yield single_image_note(single)
-    if official is not dataset.official:
-        yield (
-            f"no vector of '{path}' is of the split test, so those of validation are the test part."
-        )
+    yield from untested_note(path, dataset.official, official)
     yield from shared_classes(path, dataset.labels, official, dataset.classes)
