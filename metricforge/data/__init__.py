@@ -1,6 +1,6 @@
 """Images with their labels: read, cached, and split so that test classes are held out."""
 
-from metricforge.data.decode import MAX_PIXELS, read_image
+from metricforge.data.decode import read_image
 from metricforge.data.images import (
     MEMORY_LIMIT,
     FileImages,
@@ -9,6 +9,7 @@ from metricforge.data.images import (
     fingerprint,
     open_images,
 )
+from metricforge.data.pillow_settings import MAX_PIXELS
 from metricforge.data.split import Split, split_dataset
 from metricforge.data.split_rules import PARTS, RULES
 

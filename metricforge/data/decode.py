@@ -17,12 +17,9 @@ from metricforge.data.checksums import scans_of, verify
 from metricforge.data.crop_to_ink import framed
 from metricforge.data.filetypes import formats
 from metricforge.data.image_files import Encoded, name_of
-from metricforge.data.truncation import no_part_of_an_image
-from metricforge.errors import DataError
+from metricforge.data.pillow_settings import MAX_PIXELS, VARIABLE, decoding, most_pixels
+from metricforge.errors import DataError, MetricForgeError
 from metricforge.regular_file import check_regular
-
-MAX_PIXELS = 1 << 26
-"""The most pixels of an image that is decoded: 67 megapixels, more than a camera's full frame."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Source: TypeAlias = Path | Encoded | Buffer
@@ -40,8 +37,8 @@ _JPEG_GAP = 1.5
 MAX_SIDE = 1 << 16
 """The most pixels of a side: a row or a column alone takes memory of its own."""
 
-MAX_WORK = 16 * MAX_PIXELS
-"""The most pixels that the scans of a progressive JPEG, each of the whole image, may pass over."""
+MAX_SCANS = 16
+"""The most scans of a progressive JPEG, each of the whole image, if it has all pixels it may."""
 
 
 def read_image(
@@ -68,8 +65,8 @@ def read_image(
         uint8 [C, H, W].
 
     Raises:
-        DataError: The image can't be decoded in full, has a wrong checksum, more than MAX_PIXELS
-            pixels or a side of more than MAX_SIDE; the error names it.
+        DataError: The image can't be decoded in full, has a wrong checksum, more pixels than
+            `most_pixels` allows, or a side of more than MAX_SIDE; the error names it.
     """
     _check_channels(shape[0])
     name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
@@ -78,7 +75,7 @@ def read_image(
         # Ink that is thin would be lost in a JPEG that is decoded to a part of its size.
         side = max(shape[1:]) if reading.margin is None else None
         return as_tensor(_decode(content, side, name), shape, name, reading)
-    except DataError:
+    except MetricForgeError:
         raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError,
     # struct.error, EOFError, IndexError. All of them mean one thing here.
@@ -91,10 +88,10 @@ def read_opened(
 ) -> Tensor:
     """An image that Pillow has opened, converted as `read_image` converts its file."""
     try:
-        with no_part_of_an_image():
+        with decoding(MAX_PIXELS):
             upright = _upright(image, name)
         return as_tensor(upright, shape, name, reading)
-    except DataError:
+    except MetricForgeError:
         raise
     except Exception as error:  # as above: it may not be decoded yet
         raise _undecodable(error, name) from error
@@ -117,8 +114,10 @@ def read_header(source: Encoded) -> Header:
     name = name_of(source)
     try:
         encoded = _opened(source if isinstance(source, Path) else source.read())
-        with Image.open(encoded, formats=formats()) as image:
+        with decoding(most_pixels()), Image.open(encoded, formats=formats()) as image:
             return Header(str(image.format), image.mode, image.width, image.height)
+    except MetricForgeError:
+        raise
     except Exception as error:
         raise _undecodable(error, name) from error
 
@@ -132,14 +131,15 @@ def levels_used(source: Encoded) -> tuple[int, int] | None:
     name = name_of(source)
     try:
         content = source if isinstance(source, Path) else source.read()
-        with Image.open(_opened(content), formats=formats()) as image:
+        opened = _opened(content)
+        with decoding(most_pixels()), Image.open(opened, formats=formats()) as image:
             # The raw mode is the first argument of the decoder: "RGB;16B".
             cut = any(";16" in str(tile[3]) for tile in image.tile)
             if not cut and image.mode not in _SIXTEEN_BIT:
                 return None
         pixels = np.array(_decode(content, None, name))
         return int(pixels.max()), 0xFF if pixels.dtype == np.uint8 else 0xFFFF
-    except DataError:
+    except MetricForgeError:
         raise
     except Exception as error:
         raise _undecodable(error, name) from error
@@ -192,14 +192,14 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
 
     Without a `side` it has its full size.
     """
-    encoded = _opened(source)
-    with no_part_of_an_image(), Image.open(encoded, formats=formats()) as image:
-        if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+    encoded, most = _opened(source), most_pixels()
+    with decoding(most), Image.open(encoded, formats=formats()) as image:
+        if image.width * image.height > most or max(image.size) > MAX_SIDE:
             raise _too_large(name)
         if image.fp:
             verify(image, image.fp)
             scans = scans_of(image, image.fp)
-            if scans * image.width * image.height > MAX_WORK:
+            if scans * image.width * image.height > MAX_SCANS * most:
                 raise _too_many_scans(name, scans)
         if side is not None:
             # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
@@ -287,9 +287,9 @@ def _undecodable(error: Exception, name: str) -> DataError:
 
 def _too_large(name: str) -> DataError:
     return DataError(
-        f"image '{name}' has more than {MAX_PIXELS // 10**6} megapixels or a side of more than "
-        f"{MAX_SIDE:,} pixels, which is refused as a decompression bomb; scale it down, or take it "
-        "away."
+        f"image '{name}' has more than {most_pixels() // 10**6} megapixels or a side of more than "
+        f"{MAX_SIDE:,} pixels, which is refused as a decompression bomb; scale it down, take it "
+        f"away, or, if you trust it, set {VARIABLE} to the megapixels it has."
     )
 
 

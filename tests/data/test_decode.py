@@ -15,15 +15,15 @@ from PIL import Image, ImageFile
 from metricforge.contracts import Reading
 from metricforge.data import decode, model_inputs
 from metricforge.data.decode import (
-    MAX_PIXELS,
     MAX_SIDE,
-    MAX_WORK,
     levels_used,
+    read_header,
     read_image,
     read_opened,
 )
 from metricforge.data.images import unreadable
-from metricforge.errors import DataError
+from metricforge.data.pillow_settings import MAX_PIXELS
+from metricforge.errors import DataError, UsageError
 
 GREY, COLOR = (1, 4, 4), (3, 4, 4)
 
@@ -216,6 +216,30 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(side: int) -> None:
         read_image(data, GREY, "b.png")
 
 
+@pytest.mark.parametrize("side", [8200, 10_000, 14_000])
+def test_the_users_environment_allows_larger_images(
+    side: int, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, tmp_path: Path
+) -> None:
+    theirs, megapixels = Image.MAX_IMAGE_PIXELS, -(-side * side // 10**6)
+    (tmp_path / "b.png").write_bytes(bomb(side, side))
+    monkeypatch.setenv("METRICFORGE_MAX_MEGAPIXELS", str(megapixels))
+    assert read_image(tmp_path / "b.png", GREY).unique().tolist() == [0]
+    assert read_header(tmp_path / "b.png").width == side
+    assert (Image.MAX_IMAGE_PIXELS, len(recwarn)) == (theirs, 0)
+    monkeypatch.setenv("METRICFORGE_MAX_MEGAPIXELS", str(megapixels - 1))
+    with pytest.raises(DataError, match=f"more than {megapixels - 1} megapixels"):
+        read_image(tmp_path / "b.png", GREY)
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "4001", "many", "1e3", "²"])
+def test_a_limit_that_is_none_is_the_users_to_correct(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METRICFORGE_MAX_MEGAPIXELS", value)
+    with pytest.raises(UsageError, match="METRICFORGE_MAX_MEGAPIXELS is a whole number from 1 to"):
+        read_image(encoded(noise(8), "PNG"), GREY)
+
+
 def test_an_image_just_below_the_limit_is_read() -> None:
     assert read_image(bomb(8192, 8192), GREY).unique().tolist() == [0]
 
@@ -262,16 +286,15 @@ def test_a_jpeg_of_many_scans_is_refused_by_their_pixels(monkeypatch: pytest.Mon
     assert 1 < scans < 30
     expected = read_image(data, COLOR)
     more = with_scans(data, 300)
-    monkeypatch.setattr(decode, "MAX_WORK", (scans + 300) * pixels)
+    monkeypatch.setattr(decode, "MAX_SCANS", (scans + 300) * pixels / MAX_PIXELS)
     assert read_image(more, COLOR).shape == COLOR
-    monkeypatch.setattr(decode, "MAX_WORK", (scans + 300) * pixels - 1)
+    monkeypatch.setattr(decode, "MAX_SCANS", ((scans + 300) * pixels - 1) / MAX_PIXELS)
     with pytest.raises(DataError, match=rf"'a\.jpg' has {scans + 300} scans, which would take"):
         read_image(more, COLOR, "a.jpg")
     assert read_image(data, COLOR).equal(expected)
     # What lies about in the file of another is no scan; the limit is not one for photographs.
-    monkeypatch.setattr(decode, "MAX_WORK", pixels)
+    monkeypatch.setattr(decode, "MAX_SCANS", pixels / MAX_PIXELS)
     assert read_image(encoded(noise(256), "JPEG"), COLOR).shape == COLOR
-    assert MAX_WORK >= 16 * 8192 * 8192
 
 
 @pytest.mark.fault(76)

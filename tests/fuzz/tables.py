@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
+from metricforge_standard.datasets.vectors import vectors
 from numpy.typing import NDArray
 
 from metricforge.data.embedding_files import bare_dataset, read_embeddings, read_labels
@@ -52,6 +54,21 @@ def _label_table(folder: Path) -> Case:
     return Case(seeds, in_file(folder / "labels.csv", _labelled))
 
 
+def _parquet(folder: Path) -> Case:
+    place, seeds = folder / "vectors.parquet", []
+    rows = [[index, index / 2] for index in range(_ROWS)]
+    names = list("aabbcc")
+    flags = [index % 2 == 0 for index in range(_ROWS)]
+    for columns in (
+        {"features": rows, "label": names},
+        {"vector": rows, "label": list(range(_ROWS)), "group": names, "split": ["train"] * _ROWS},
+        {"features": rows, "label": names, "is_query": flags, "is_gallery": flags, "more": names},
+    ):
+        pyarrow.parquet.write_table(pyarrow.table(columns), place)
+        seeds.append(place.read_bytes())
+    return Case(seeds, in_file(place, lambda path: vectors(path=path)))
+
+
 _REFUSALS = (ArtefactError, DataError)
 
 TARGETS = {
@@ -59,4 +76,5 @@ TARGETS = {
     "labels-npy": Target(_label_array, _REFUSALS, 900),
     "labels-text": Target(_label_lines, _REFUSALS, 900),
     "labels-csv": Target(_label_table, _REFUSALS, 900),
+    "parquet": Target(_parquet, (DataError,), 900),
 }

@@ -100,6 +100,8 @@ def _vectors(path: Path, opened: Any, column: str) -> NDArray[Any]:
         begin += len(part)
     if rows is None:
         raise DataError(f"'{path}' has no rows.")
+    if begin < count:
+        raise DataError(f"'{path}' is damaged: it has {begin:,} of its {count:,} rows.")
     return rows
 
 
