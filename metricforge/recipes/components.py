@@ -29,6 +29,7 @@ from metricforge.member_names import refuse_misnamed
 from metricforge.model import EmbeddingModel, build
 from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
+from metricforge.recipes.defaults import frozen_throughout
 from metricforge.recipes.recipe import Component, CustomObject, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
@@ -217,7 +218,7 @@ def _train_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int]
     """Height and width of the network's input in training; UsageError where it has none."""
     if recipe.train_scale is None or recipe.train_scale == 1:
         return None
-    if size is None or read_rates(recipe.rates)["backbone"] == 0:
+    if size is None or frozen_throughout(recipe):
         raise UsageError("train-scale is of images whose backbone learns: leave it out.")
     height, width = (max(1, round(side * recipe.train_scale)) for side in size)
     return height, width
