@@ -269,7 +269,7 @@ def test_arrays_that_lack_are_told_with_those_there_are(tmp_path: Path) -> None:
 def test_parts_of_keras_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     parts = {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS}
     path = save(tmp_path, **{**parts, "x_test": IMAGES[:, 1:]})
-    with pytest.raises(DataError, match=r"'x_train' .* images of \(5, 4\) and 'x_test' of \(4, 4"):
+    with pytest.raises(DataError, match=r"'x_train' .* inputs of \(5, 4\) and 'x_test' of \(4, 4"):
         npz(path=path)
     path = save(tmp_path, **{**parts, "y_test": LABELS.astype(str)})
     with pytest.raises(DataError, match="one has strings and one numbers; label both alike"):

@@ -63,6 +63,16 @@ def test_numbers_of_any_type_become_batches_of_float32(tmp_path: Path, kind: str
         assert dataset.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
+def test_vectors_lie_in_the_arrays_of_keras(tmp_path: Path) -> None:
+    parts = {"x_train": ROWS[:8], "y_train": LABELS[:8], "x_test": ROWS[8:], "y_test": LABELS[8:]}
+    np.savez(tmp_path / "x.npz", **parts)
+    dataset = npz(path=tmp_path / "x.npz")
+    assert isinstance(dataset.images, torch.Tensor)
+    assert dataset.official is not None
+    np.testing.assert_array_equal(dataset.images.numpy(), ROWS)
+    assert dataset.official.tolist() == [TRAIN] * 8 + [TEST] * (N - 8)
+
+
 @pytest.mark.parametrize("names", [("features", "labels"), ("images", "labels"), ("x", "y")])
 def test_an_npz_names_its_vectors_as_usual(tmp_path: Path, names: tuple[str, str]) -> None:
     np.savez(

@@ -101,7 +101,7 @@ def _read_keras(archive: Archive) -> Arrays:
     shapes = [archive.headers[name].shape[1:] for name in ("x_train", "x_test")]
     if shapes[0] != shapes[1]:
         raise DataError(
-            f"'x_train' of '{archive.path}' has images of {shapes[0]} and 'x_test' of "
+            f"'x_train' of '{archive.path}' has inputs of {shapes[0]} and 'x_test' of "
             f"{shapes[1]}; bring them to one shape."
         )
     kinds = [archive.headers[name].dtype.kind in "US" for name in ("y_train", "y_test")]
@@ -126,8 +126,8 @@ def _check_images(archive: Archive, name: str) -> int:
     """The number of images or vectors in an array, by its header; DataError for another array."""
     header = archive.headers[name]
     # Rows of an array of images in bytes are flat images.
-    flat = name == "images" and header.dtype == np.uint8
-    if len(header.shape) == 2 and name not in _KERAS and not flat and 0 not in header.shape:
+    flat = name in ("images", *_KERAS) and header.dtype == np.uint8
+    if len(header.shape) == 2 and not flat and 0 not in header.shape:
         return header.shape[0]
     if header.dtype != np.uint8:
         raise DataError(
