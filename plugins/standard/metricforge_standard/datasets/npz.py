@@ -39,8 +39,8 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
     - `is_query` and `is_gallery`, optional, both or neither: bool [N].
 
     Or else x_train, y_train, x_test and y_test, as in Keras' mnist.npz, images or vectors, which
-    give the official split. Other arrays are ignored with a note. The headers of the arrays are checked before any
-    array is read: together they may take 8 GiB. Nothing is unpickled.
+    give the official split. Other arrays are ignored with a note. The headers of the arrays are
+    checked before any array is read: together they may take 8 GiB. Nothing is unpickled.
 
     Args:
         path: The .npz file.
