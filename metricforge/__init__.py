@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from metricforge.judging.compare import compare as compare
     from metricforge.judging.evaluate import Evaluation as Evaluation
     from metricforge.judging.evaluate import evaluate as evaluate
+    from metricforge.loading import load as load
     from metricforge.model import EmbeddingModel as EmbeddingModel
-    from metricforge.model import load as load
     from metricforge.recipes.recipe import Recipe as Recipe
     from metricforge.registry import Registry as Registry
     from metricforge.runs.run import Run as Run
@@ -51,7 +51,7 @@ _HOMES = {
     "baseline": "metricforge.judging.baseline",
     "compare": "metricforge.judging.compare",
     "evaluate": "metricforge.judging.evaluate",
-    "load": "metricforge.model",
+    "load": "metricforge.loading",
     "options_of": "metricforge.spec",
     "train": "metricforge.runs.train",
 }

@@ -17,7 +17,7 @@ import torch
 
 from metricforge.contracts import Dataset
 from metricforge.errors import Interrupted, MetricForgeError
-from metricforge.model import load
+from metricforge.loading import load
 from metricforge.registry import Registry
 from metricforge.regular_file import read_text
 from metricforge.runs.environment import RECORDED_VERSIONS, version_of

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.model import EmbeddingModel, load
+from metricforge.loading import load
+from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, model_folder
 from metricforge.weights.reading import WEIGHTS
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,22 +15,18 @@ from numpy.typing import NDArray
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metricforge.atomic_files import read_folder, write_folder
+from metricforge.atomic_files import write_folder
 from metricforge.contracts import Adapter, ScalingItself
 from metricforge.data.model_inputs import Encodable, batches
-from metricforge.errors import ArtefactError, DivergedError, PluginError, UsageError
-from metricforge.fetching import nothing_fetched
-from metricforge.model_card import FORMAT, Card, model_folder, read_card, readme
+from metricforge.errors import DivergedError, UsageError
+from metricforge.model_card import FORMAT, Card, readme
 from metricforge.pairwise.unit_length import unit_rows
-from metricforge.registry import Registry
 from metricforge.runtime import Runtime
 from metricforge.runtime.allocator import keep_large_blocks
 from metricforge.runtime.evaluation_mode import evaluating
 from metricforge.runtime.forks import without_lost_threads
-from metricforge.spec import Spec
-from metricforge.weights.adapting import adapt, merge, weights_hash
-from metricforge.weights.matching import load_exactly, start_from
-from metricforge.weights.reading import WEIGHTS, parsed, read_weights
+from metricforge.weights.adapting import merge
+from metricforge.weights.reading import WEIGHTS
 
 MOST_PIXELS, MOST_IMAGES = 512 * 64 * 64, 512
 """Pixels and images that a network embeds at a time: the outputs of its layers take many times the
@@ -225,7 +219,11 @@ class EmbeddingModel(nn.Module):
         if not base and not self.adapters:
             raise UsageError("the model has no adapters: base=False leaves nothing out.")
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        kept = {name: value for name, value in weights.items() if base or name not in self._base()}
+        kept = {
+            name: value
+            for name, value in weights.items()
+            if base or name not in self.base_weights()
+        }
         files = {
             WEIGHTS: save_tensors(kept),
             "model.json": json.dumps(asdict(self.card) | {"format": FORMAT}, indent=1).encode(),
@@ -233,7 +231,7 @@ class EmbeddingModel(nn.Module):
         }
         write_folder(Path(folder), files)
 
-    def _base(self) -> set[str]:
+    def base_weights(self) -> set[str]:
         """The names of the backbone's weights that do not learn."""
         every = self.backbone.named_parameters(prefix="backbone")
         return {name for name, parameter in every if not parameter.requires_grad}
@@ -242,106 +240,6 @@ class EmbeddingModel(nn.Module):
 def without_head(model: EmbeddingModel) -> EmbeddingModel:
     """The same backbone; its features, scaled to unit length, are the embedding."""
     return EmbeddingModel(model.backbone, nn.Identity(), model.card)
-
-
-def build(
-    registry: Registry,
-    card: Card,
-    backbone: nn.Module | None,
-    head: nn.Module | None,
-    adapters: Sequence[Adapter] | None = None,
-) -> EmbeddingModel:
-    """The untrained model that a card describes; finished modules may replace its specs.
-
-    Raises PluginError for a backbone without `out_features`.
-    """
-    if adapters is None:
-        adapters = [registry.build("adapter", Spec.parse(spec), {}) for spec in card.adapters]
-    if backbone is None:
-        backbone = registry.build("backbone", Spec.parse(card.backbone), card.offers)
-    features = getattr(backbone, "out_features", None)
-    if not isinstance(backbone, nn.Module) or not isinstance(features, int):
-        raise PluginError(f"backbone '{card.backbone}' must be an nn.Module with int out_features.")
-    if head is None:
-        offers: dict[str, Any] = {"in_features": features, "dim": card.dim}
-        head = registry.build("head", Spec.parse(card.head), offers)
-    if not isinstance(head, nn.Module):
-        raise PluginError(f"head '{card.head}' must be an nn.Module.")
-    adapt(backbone, adapters)
-    return EmbeddingModel(backbone, head, card, adapters)
-
-
-def load(
-    folder: str | os.PathLike[str],
-    *,
-    backbone: nn.Module | None = None,
-    head: nn.Module | None = None,
-    base: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    registry: Registry | None = None,
-) -> EmbeddingModel:
-    """Load the model in a folder, in evaluation mode.
-
-    Args:
-        folder: A run, its folder, or its `model/`.
-        backbone: Required if the model was trained with a backbone module of your own.
-        head: Likewise.
-        base: File with the backbone's weights before training, for a model that was saved with
-            `base=False`.
-        device: "auto", "cpu", "cuda" or "mps".
-        registry: Registry of components. Default: what is installed.
-
-    Returns:
-        The model.
-
-    Raises:
-        ArtefactError: The folder is damaged or foreign, or its weights don't fit.
-        UsageError: A module of your own, or the base, is missing.
-    """
-    folder = model_folder(folder)
-    registry = registry or Registry.installed()
-    files = read_folder(folder)
-    card = read_card(folder, files)
-    for name, module in (("backbone", backbone), ("head", head)):
-        if module is None and getattr(card, name).startswith("object "):
-            raise UsageError(
-                f"{folder} was trained with a {name} of your own ({getattr(card, name)[7:]}): "
-                f"pass it, load(..., {name}=...)."
-            )
-    if own := [spec for spec in card.adapters if spec.startswith("object ")]:
-        raise UsageError(
-            f"{folder} was trained with an adapter of your own ({own[0][7:]}), and can't be loaded "
-            "by name; save model.merged(), or make the adapter a plugin."
-        )
-    with nothing_fetched(f"loading the model in {folder}"):
-        model = build(registry, card, backbone, head, () if base else None)
-    if base:
-        _put_base(model, os.fspath(base), registry, folder)
-    content = files.get(WEIGHTS, b"")
-    if card.adapters and not base and not model._base() <= parsed(content, str(folder)).keys():
-        raise UsageError(
-            f"the model in {folder} was saved without the weights that its adapters sit on: load("
-            "..., base=FILE)."
-        )
-    load_exactly(model, content, folder, model._base() if base else ())
-    runtime = Runtime.resolve(device)
-    runtime.place(model)
-    return model.eval()
-
-
-def _put_base(model: EmbeddingModel, base: str, registry: Registry, folder: Path) -> None:
-    """Load a file into the backbone, then apply the model's adapters.
-
-    ArtefactError if the file is not what they were trained on.
-    """
-    if not model.card.adapters:
-        raise UsageError(f"the model in {folder} has no adapters: leave base out.")
-    start_from(model.backbone, read_weights(base).of_part("backbone"), "the backbone")
-    if weights_hash(model.backbone) != model.card.base:
-        raise ArtefactError(f"the adapters in {folder} were not trained on the weights in {base}.")
-    specs = model.card.adapters
-    model.adapters = tuple(registry.build("adapter", Spec.parse(spec), {}) for spec in specs)
-    adapt(model.backbone, model.adapters)
 
 
 def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metricforge.data.images import MemoryImages
-from metricforge.model import build
+from metricforge.loading import build
 from metricforge.model_card import Card
 from metricforge.registry import Registry
 from metricforge.spec import Spec

@@ -25,7 +25,7 @@ from metricforge.data.folder_walk import walk
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
 from metricforge.image_index import ImageIndex
 from metricforge.judging.own_dataset import own_split
-from metricforge.model import load
+from metricforge.loading import load
 from metricforge.report.plots import health_curves, loss_curve
 from metricforge.runs.environment import Environment
 from metricforge.runs.metrics_log import (

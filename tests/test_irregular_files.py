@@ -26,7 +26,7 @@ from metricforge.data.split_file import read_record
 from metricforge.data.tree_index import TreeIndex
 from metricforge.errors import ArtefactError, DataError, MetricForgeError, UsageError
 from metricforge.image_index import ImageIndex
-from metricforge.model import load
+from metricforge.loading import load
 from metricforge.recipes.recipe import Recipe
 from metricforge.regular_file import read_bytes
 from metricforge.runs.folder import RunFolder

@@ -24,7 +24,8 @@ from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.data.model_inputs import batches, fit
 from metricforge.errors import ArtefactError, DataError, PluginError, UsageError
-from metricforge.model import EmbeddingModel, build, load, without_head
+from metricforge.loading import build, load
+from metricforge.model import EmbeddingModel, without_head
 from metricforge.model_card import FORMAT, Card
 from metricforge.registry import Registry
 from metricforge.runtime.evaluation_mode import evaluating

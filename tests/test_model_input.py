@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from metricforge.atomic_files import read_folder, write_folder
-from metricforge.model import EmbeddingModel, build, load
+from metricforge.loading import build, load
+from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card
 from metricforge.registry import Registry
 

@@ -24,7 +24,8 @@ import torch
 from timm.data import ImageDataset, create_loader
 
 from benchmarks.sections import ROOT, in_a_process, machine, table, write_section
-from metricforge.model import EmbeddingModel, build
+from metricforge.loading import build
+from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card
 from metricforge.registry import Registry
 

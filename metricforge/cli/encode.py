@@ -54,7 +54,7 @@ def command(
     A folder stands for all images at any depth below it, by folder and name. With --broken skip,
     skipped files have no row and no name. A model of vectors embeds the rows of .npy files.
     """
-    from metricforge.model import load
+    from metricforge.loading import load
 
     out = _rows_file(out)
     refuse_among_any(out, images)

@@ -44,7 +44,7 @@ def command(
     """
     from metricforge.atomic_files import check_writable
     from metricforge.image_index import ImageIndex
-    from metricforge.model import load
+    from metricforge.loading import load
 
     refuse_among_any(out, images)
     ImageIndex.refuse_used(out)

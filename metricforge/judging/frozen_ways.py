@@ -14,7 +14,8 @@ from torch import Tensor
 
 from metricforge.contracts import Estimate
 from metricforge.data.images import Images
-from metricforge.model import EmbeddingModel, load
+from metricforge.loading import load
+from metricforge.model import EmbeddingModel
 from metricforge.recipes.pretrained import IDENTITY
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from metricforge.contracts import Initializing
 from metricforge.errors import ArtefactError, UsageError
-from metricforge.model import EmbeddingModel, build, load
+from metricforge.loading import build, load
+from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import starting_parts
 from metricforge.recipes.recipe import CustomObject
 from metricforge.recipes.starting_weights import StartingWeights

@@ -25,8 +25,9 @@ from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
 from metricforge.data.vectors import refuse_not_finite
 from metricforge.errors import DataError, PluginError, ResourceError, UsageError, out_of_memory
+from metricforge.loading import build
 from metricforge.member_names import refuse_misnamed
-from metricforge.model import EmbeddingModel, build
+from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
 from metricforge.recipes.defaults import frozen_throughout

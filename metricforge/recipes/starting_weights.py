@@ -10,7 +10,7 @@ from metricforge.contracts import Dataset, Preprocessing, Pretrainable
 from metricforge.data.class_names import seen_among
 from metricforge.data.split import Split
 from metricforge.errors import DataError, few
-from metricforge.model import load
+from metricforge.loading import load
 from metricforge.recipes.recipe import Component
 from metricforge.registry import Registry
 from metricforge.spec import Spec

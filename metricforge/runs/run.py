@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metricforge.contracts import Estimate
-from metricforge.model import EmbeddingModel, load
+from metricforge.loading import load
+from metricforge.model import EmbeddingModel
 from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.summary import Results

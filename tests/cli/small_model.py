@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from metricforge.model import build
+from metricforge.loading import build
 from metricforge.model_card import Card
 from metricforge.registry import Registry
 

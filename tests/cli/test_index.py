@@ -16,7 +16,7 @@ from metricforge.atomic_files import read_folder, write_folder
 from metricforge.contracts import Reading
 from metricforge.errors import ArtefactError
 from metricforge.image_index import Contents, ImageIndex
-from metricforge.model import load
+from metricforge.loading import load
 from tests.cli.process import metricforge, wrapped
 from tests.cli.small_run import make_files, words
 

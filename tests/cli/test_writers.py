@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metricforge.image_index import ImageIndex
-from metricforge.model import load
+from metricforge.loading import load
 from tests.cli.process import COMMAND, metricforge
 from tests.cli.small_model import make_model
 from tests.cli.small_run import make_files

@@ -216,6 +216,7 @@ def test_a_pixel_bomb_is_refused_before_it_is_decoded(side: int) -> None:
         read_image(data, GREY, "b.png")
 
 
+@pytest.mark.fault(133)
 @pytest.mark.parametrize("side", [8200, 10_000, 14_000])
 def test_the_users_environment_allows_larger_images(
     side: int, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, tmp_path: Path

@@ -25,7 +25,7 @@ from metricforge.errors import (
     UsageError,
 )
 from metricforge.image_index import ImageIndex
-from metricforge.model import load
+from metricforge.loading import load
 from tests.cli.small_model import make_model
 from tests.fuzz.target import JSON, Case, Target
 

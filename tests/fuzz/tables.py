@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
+import pytest
 from metricforge_standard.datasets.vectors import vectors
 from numpy.typing import NDArray
 
@@ -55,6 +55,8 @@ def _label_table(folder: Path) -> Case:
 
 
 def _parquet(folder: Path) -> Case:
+    pyarrow = pytest.importorskip("pyarrow", reason="requires metricforge[parquet]")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="requires metricforge[parquet]")
     place, seeds = folder / "vectors.parquet", []
     rows = [[index, index / 2] for index in range(_ROWS)]
     names = list("aabbcc")
@@ -64,7 +66,7 @@ def _parquet(folder: Path) -> Case:
         {"vector": rows, "label": list(range(_ROWS)), "group": names, "split": ["train"] * _ROWS},
         {"features": rows, "label": names, "is_query": flags, "is_gallery": flags, "more": names},
     ):
-        pyarrow.parquet.write_table(pyarrow.table(columns), place)
+        parquet.write_table(pyarrow.table(columns), place)
         seeds.append(place.read_bytes())
     return Case(seeds, in_file(place, lambda path: vectors(path=path)))
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metricforge.contracts import Pairs
-from metricforge.model import build
+from metricforge.loading import build
 from metricforge.model_card import Card
 from metricforge.pairwise import unit_rows
 from metricforge.pairwise.unit_length import SHORTEST

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from metricforge import train
 from metricforge.contracts import Dataset, Preprocessing
 from metricforge.errors import PluginError, UsageError
-from metricforge.model import EmbeddingModel, load
+from metricforge.loading import load
+from metricforge.model import EmbeddingModel
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import Assembly, assemble

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import metricforge
 from metricforge.contracts import Dataset
 from metricforge.errors import ArtefactError, MetricForgeError, PluginError, UsageError
-from metricforge.model import load
+from metricforge.loading import load
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import assemble

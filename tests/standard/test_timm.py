@@ -18,7 +18,7 @@ from metricforge_standard.backbones.timm import Timm
 import metricforge
 from metricforge.atomic_files import read_folder, write_folder
 from metricforge.errors import ArtefactError, ResourceError, UsageError
-from metricforge.model import build
+from metricforge.loading import build
 from metricforge.model_card import Card
 from metricforge.registry import Registry
 from metricforge.spec import Spec

@@ -301,6 +301,22 @@ def test_a_parquet_file_that_is_damaged_or_large_is_refused(
         vectors(path=path)
 
 
+@pytest.mark.fault(131)
+def test_a_file_that_lacks_rows_is_refused(tmp_path: Path) -> None:
+    content = bytearray(save_parquet(tmp_path).read_bytes())
+    refused = []
+    # One of the bytes of this value is the number of rows.
+    for place in (index for index, byte in enumerate(content) if byte == 2 * N):
+        damaged = content.copy()
+        damaged[place] += 4
+        (tmp_path / "damaged.parquet").write_bytes(damaged)
+        try:
+            assert len(vectors(path=tmp_path / "damaged.parquet")) == N
+        except DataError as error:
+            refused.append(str(error))
+    assert any(f"it has {N} of its {N + 2} rows" in each for each in refused)
+
+
 def test_without_pyarrow_a_sentence_tells_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
