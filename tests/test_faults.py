@@ -10,7 +10,7 @@ from tests.faults import CASES
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| (\d+) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
 MARKED = re.compile(
-    r"^@pytest\.mark\.fault\(([\d, ]+)\)\n(?:[@ )][^\n]*\n)*def (test_\w+)", re.MULTILINE
+    r"^@pytest\.mark\.fault\(([\d, ]+)\)\n(?:[@ )\]][^\n]*\n)*def (test_\w+)", re.MULTILINE
 )
 
 

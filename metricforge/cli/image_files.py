@@ -166,7 +166,9 @@ def _arrays(images: Iterable[Path]) -> Iterator[Path]:
     for each in images:
         if not each.exists():
             raise DataError(f"{each} is neither a file nor a folder; check its path.")
-        found = each.rglob("*.npy") if each.is_dir() else [each]
+        found = [each]
+        if each.is_dir():
+            found = [file for file in each.rglob("*") if file.suffix.lower() == ".npy"]
         yield from sorted(found, key=lambda file: natural_key(str(file)))
 
 

@@ -99,6 +99,7 @@ class DataCheck:
             "sizes": {name: list(size) for name, size in sizes},
             "broken": [{"image": image, "why": why} for image, why in self.broken.items()],
             **self.copies.to_json(),
+            **({"alike": None} if self.dataset.of_vectors else {}),
             "crowded": self.crowded,
             "split": None if self.split is None else self.split.to_json(self.dataset),
             "left_out": list(left_out(self.split, self.dataset)) if self.split else [],

@@ -9,6 +9,7 @@ from metricforge.errors import Interrupted
 from metricforge.recipes.recipe import CustomObject
 from metricforge.runs.build import Assembly
 from metricforge.runs.collapse_advice import collapse
+from metricforge.runs.environment import Environment
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.held_out_phrase import held_out_phrase
 from metricforge.runs.metrics_log import best_scores, first_collapse
@@ -145,4 +146,13 @@ def _record(assembly: Assembly, folder: RunFolder, measured: Measured, state: Tr
 def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
     """The notes on the training, including a collapse before the run was resumed."""
     fallen = first_collapse(folder)
-    return [*assembly.notes, *([collapse(fallen, assembly)] if fallen else [])]
+    longer = folder.read("env", Environment).get("trained_longer", [])
+    stages = [
+        f"finished after {' and '.join(map(str, longer))} epochs, and then trained longer, by a "
+        "schedule each: its config alone does not repeat it."
+    ]
+    return [
+        *(stages if longer else []),
+        *assembly.notes,
+        *([collapse(fallen, assembly)] if fallen else []),
+    ]

@@ -83,6 +83,12 @@ def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:
             f"{folder.path} was trained by a budget of images or seconds; more epochs don't make "
             "it longer."
         )
+    summary, patience = folder.summary, recorded.patience
+    if patience is not None and summary.epochs - summary.selected_epoch >= patience:
+        raise UsageError(
+            f"{folder.path} ended by its patience: none of its last {patience} epochs was better; "
+            "more epochs don't make it longer."
+        )
     if not folder.checkpoints.all():
         raise UsageError(f"{folder.path} has no checkpoint any more to train on from.")
     return True
@@ -116,7 +122,7 @@ def _resumed(
         if longer:
             # A run without a report is not finished: killed from here on, it is resumed.
             folder.report.unlink()
-            write_file(folder.config, recorded.to_toml())
+            _record_longer(folder, recorded, state.epoch)
         cut_back(folder, state)
         folder.log(f"resumed at step {state.total_steps}")
         hooks = Hooks.of(recipe.hooks, registry, folder, state.total_steps)
@@ -124,6 +130,19 @@ def _resumed(
         if longer:
             recorder.report(_how_it_goes_on(assembly, state))
     return train_and_test(assembly, folder, state, recorder)
+
+
+def _record_longer(folder: RunFolder, recipe: Recipe, epoch: int) -> None:
+    """Record that a run was finished after so many epochs, and goes on by a recipe with more."""
+    env = folder.read("env", Environment)
+    env["trained_longer"] = [*env.get("trained_longer", []), epoch]
+    folder.write("env", env)
+    before = ", then to ".join(map(str, env["trained_longer"]))
+    comment = (
+        f"# Trained to {before}, then to {recipe.epochs} epochs, by a schedule each;\n"
+        "# this file alone trains all of them by one schedule.\n"
+    )
+    write_file(folder.config, comment + recipe.to_toml())
 
 
 def _how_it_goes_on(assembly: Assembly, state: TrainState) -> str:

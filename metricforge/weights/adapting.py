@@ -15,17 +15,30 @@ from metricforge.plugin_errors import blaming, broken, name_of
 
 
 def adapt(backbone: nn.Module, adapters: Sequence[Adapter]) -> None:
-    """Apply adapters to a backbone, in order; UsageError if none of its weights learns then."""
+    """Apply adapters to a backbone, in order.
+
+    UsageError if none of its weights learns then, or if one freezes all that the earlier ones left.
+    """
     if adapters and not any(True for _ in backbone.parameters()):
         raise UsageError(
             "adapters are of a backbone with weights, and this has none: leave them out."
         )
-    for adapter in adapters:
+    for position, adapter in enumerate(adapters):
+        before = _learning(backbone)
         with blaming(adapter):
             adapter.adapt(backbone)
-    if adapters and not any(parameter.requires_grad for parameter in backbone.parameters()):
+        if position and not before & _learning(backbone):
+            earlier = " and ".join(name_of(each) for each in adapters[:position])
+            raise UsageError(
+                f"{name_of(adapter)} freezes all that {earlier} trains; leave one of them out."
+            )
+    if adapters and not _learning(backbone):
         names = " and ".join(name_of(adapter) for adapter in adapters)
         raise UsageError(f"{names} leave nothing of this backbone to learn; take another backbone.")
+
+
+def _learning(backbone: nn.Module) -> set[nn.Parameter]:
+    return {parameter for parameter in backbone.parameters() if parameter.requires_grad}
 
 
 def merge(backbone: nn.Module, adapters: Sequence[Adapter]) -> None:

@@ -48,6 +48,32 @@ def test_more_epochs_go_on_from_the_last_checkpoint(run: Path) -> None:
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.fault(134)
+def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path: Path) -> None:
+    longer(run, epochs=3)
+    longer(run, epochs=4)
+    assert json.loads((run / "env.json").read_text())["trained_longer"] == [2, 3]
+    assert "python" in json.loads((run / "env.json").read_text())
+    assert "# Trained to 2, then to 3, then to 4 epochs" in (run / "config.toml").read_text()
+    assert "finished after 2 and 3 epochs, and then" in (run / "report.html").read_text()
+    other = metricforge.train(**SHORT, epochs=4, seed=1, out=tmp_path / "other")
+    third = metricforge.train(**SHORT, epochs=4, seed=2, out=tmp_path / "third")
+    assert not metricforge.compare([run, other]).seeds
+    assert list(metricforge.compare([run, other, third]).seeds) == [str(other)]
+
+
+@pytest.mark.fault(135)
+def test_a_run_that_its_patience_ended_is_not_trained_longer(tmp_path: Path) -> None:
+    metricforge.train(
+        **SHORT, epochs=6, patience=1, optimizer="adamw:lr=1e-9", out=tmp_path / "run"
+    )
+    before = (tmp_path / "run" / "config.toml").read_bytes()
+    with pytest.raises(UsageError, match="ended by its patience: none of its last 1 epochs was"):
+        longer(tmp_path / "run", epochs=9)
+    assert (tmp_path / "run" / "config.toml").read_bytes() == before
+    assert len((tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()) == 1
+
+
 def test_the_schedule_goes_on_at_its_part_of_the_new_course(run: Path) -> None:
     longer(run, epochs=4)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -132,6 +132,7 @@ def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
     (tmp_path / "in").mkdir()
     for name, rows in {"x10": ROWS[:2], "x9": ROWS[2:5], "wide": ROWS[:, :3]}.items():
         np.save(tmp_path / "in" / f"{name}.npy", rows)
+    (tmp_path / "in" / "x9.npy").rename(tmp_path / "in" / "x9.NPY")
     (tmp_path / "in" / "broken.npy").write_bytes(b"no array")
     (tmp_path / "in" / "notes.txt").write_text("not of it")
     words = ["encode", place / "run", tmp_path / "in", "--out", tmp_path / "out.npy"]
@@ -145,7 +146,7 @@ def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)
     names = json.loads((tmp_path / "out.json").read_text())
     assert [Path(name).name for name in names] == [
-        "x9.npy[0]", "x9.npy[1]", "x9.npy[2]", "x10.npy[0]", "x10.npy[1]",
+        "x9.NPY[0]", "x9.NPY[1]", "x9.NPY[2]", "x10.npy[0]", "x10.npy[1]",
     ]  # fmt: skip
 
 

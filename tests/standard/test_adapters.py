@@ -213,6 +213,35 @@ def test_lora_takes_layers_by_name() -> None:
         LoRA(rank=0)
 
 
+@pytest.mark.fault(137)
+def test_two_products_of_different_layers_both_learn() -> None:
+    network = vit()
+    adapt(network, [LoRA(rank=2, layers="*mlp*"), LoRA(rank=2, layers="*attn*")])
+    assert any(".mlp." in name for name in learning(network))
+    assert any(".attn." in name for name in learning(network))
+    assert all("lora_" in name for name in learning(network))
+
+
+@pytest.mark.fault(137)
+@pytest.mark.parametrize(("adapters", "message"), [
+    ([NormOnly(), LoRA(rank=2)], "LoRA freezes all that .*NormOnly trains; leave one of them out"),
+    ([LoRA(rank=2), NormOnly()], "NormOnly freezes all that .*LoRA trains; leave one of them out"),
+    ([LoRA(rank=4), LoRA(rank=2, layers="*qkv")], "two adapters 'lora' change the layer .*qkv"),
+])  # fmt: skip
+def test_adapters_of_which_one_would_undo_another_are_refused(
+    adapters: list[Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        adapt(vit(), adapters)
+
+
+def test_the_last_blocks_and_norms_have_the_norms_of_the_last_blocks() -> None:
+    network = vit()
+    adapt(network, [LastBlocks(n=1), NormOnly()])
+    assert learning(network)
+    assert all("norm" in name for name in learning(network))
+
+
 # ---------------------------------------------------------------- in a training
 
 

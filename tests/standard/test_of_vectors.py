@@ -38,6 +38,14 @@ def test_identity_passes_vectors_on() -> None:
     assert Identity(V).out_features == V
 
 
+@pytest.mark.parametrize("unit", [1e-27, 1e27])
+def test_noise_does_not_depend_on_the_unit(unit: float) -> None:
+    before = rows(200)
+    usual = augmented(Noise(amount=0.3), before) - before
+    noise = (augmented(Noise(amount=0.3), before * unit) - before * unit) / unit
+    assert torch.allclose(noise, usual, rtol=1e-3, atol=1e-5)
+
+
 def test_the_length_of_noise_is_a_fraction_of_its_vectors() -> None:
     before = rows()
     noise = augmented(Noise(amount=0.3), before) - before

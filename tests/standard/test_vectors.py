@@ -15,6 +15,7 @@ from metricforge_standard.datasets.vectors import vectors
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data import images as images_module
 from metricforge.data import vectors as vectors_module
+from metricforge.data.embedding_files import Labels, bare_dataset
 from metricforge.data.images import MappedImages, MemoryImages, fingerprint, open_images
 from metricforge.errors import DataError, MetricForgeError, UsageError
 from metricforge.recipes.dataset_spec import dataset_spec, open_dataset
@@ -354,6 +355,22 @@ def test_without_a_test_part_validation_tests(tmp_path: Path) -> None:
     assert dataset.official is not None
     assert dataset.official.tolist() == [TRAIN] * 8 + [TEST] * 4
     assert any("those of validation are the test part" in note for note in dataset.notes)
+
+
+@pytest.mark.fault(136)
+def test_flags_that_mark_nothing_to_test_are_told(tmp_path: Path) -> None:
+    nothing = np.zeros(N, dtype=bool)
+    path = save_parquet(tmp_path, is_query=nothing.tolist(), is_gallery=nothing.tolist())
+    flags = {"is_query": nothing, "is_gallery": nothing}
+    np.savez(tmp_path / "x.npz", features=ROWS, labels=LABELS, **flags)
+    for dataset in (vectors(path=path), npz(path=tmp_path / "x.npz")):
+        assert any("marks no row to test as query or gallery" in each for each in dataset.notes)
+    bare = bare_dataset(ROWS, Labels(LABELS, queries=nothing, gallery=nothing))
+    assert "no row is flagged as query or gallery: each asks for all others." in bare.notes
+    some = np.arange(N) < 4
+    flags = {"is_query": some, "is_gallery": some}
+    np.savez(tmp_path / "x.npz", features=ROWS, labels=LABELS, **flags)
+    assert any(f"and not used: {N - 4}." in each for each in npz(path=tmp_path / "x.npz").notes)
 
 
 def test_one_group_of_all_is_none(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def _print(check: DataCheck, commands: list[str]) -> None:
         ("leaks", check.copies.leaks),
         ("conflicts", check.copies.of_two_classes),
     ):
+        if heading == "alike" and dataset.of_vectors:
+            print_line(heading, "not looked for among vectors")
+            continue
         print_lines(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
     if check.split is not None:
         print_split(check.split, dataset)

@@ -37,10 +37,12 @@ class LoRA:
         self._patterns = [each for each in layers.split("+") if each]
 
     def adapt(self, backbone: nn.Module) -> None:
-        """Freeze all weights, and add the products."""
-        backbone.requires_grad_(False)
+        """Freeze all weights but the products of an earlier one, and add the products."""
+        for name, parameter in backbone.named_parameters():
+            if not name.endswith((_UP, _DOWN)):
+                parameter.requires_grad_(False)
         chosen = [
-            (module, name)
+            (path, module, name)
             for path, module in backbone.named_modules()
             for name in _weights_of(module)
             if self._is_chosen(path)
@@ -51,7 +53,12 @@ class LoRA:
                 f"adapter 'lora' finds no linear or attention layer {which} in this backbone; take "
                 "another adapter, e.g. last-blocks."
             )
-        for module, name in chosen:
+        for path, module, name in chosen:
+            if _UP in module._parameters:
+                raise UsageError(
+                    f"two adapters 'lora' change the layer {path}: give each its own layers=...; "
+                    "one of them may leave out a pattern."
+                )
             _add_product(module, name, self._rank, self._scale)
 
     def merge(self, backbone: nn.Module) -> None:

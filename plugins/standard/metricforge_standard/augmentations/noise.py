@@ -24,6 +24,8 @@ class Noise:
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Vectors [B, V] to vectors of the same shape."""
         length = images.shape[1]
-        deviation = images.norm(dim=1, keepdim=True) * (self.amount / length**0.5)
+        # The squares of very short or long vectors are beyond float32.
+        norms = images.double().norm(dim=1, keepdim=True)
+        deviation = (norms * (self.amount / length**0.5)).to(images.dtype)
         noise: Tensor = deviation * draws.normal(length)
         return images + noise

@@ -65,6 +65,21 @@ def check_flags(
         )
 
 
+def flag_notes(
+    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
+) -> Iterator[str]:
+    """Notes on what flags [N] leave of the rows to test: no query at all, or rows without a use."""
+    if queries is None or gallery is None:
+        return
+    tested = torch.ones_like(queries) if official is None else official == TEST
+    has_queries = bool((tested & queries).any())
+    unused = int((tested & ~queries & ~gallery).sum())
+    if not has_queries:
+        yield f"'{path}' marks no row to test as query or gallery: each asks for all others."
+    elif unused:
+        yield f"rows to test that are neither query nor gallery, and not used: {unused}."
+
+
 def converted(files: Sequence[Encoded], shape: tuple[int, ...], fit: str = "squeeze") -> str:
     """The note on the formats and sizes of images, by the headers of some, and their conversion."""
     headers = [parsed for file in _some(files) if (parsed := _header(file))]

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metricforge.contracts import TEST, Dataset
+from metricforge.contracts import Dataset
 from metricforge.data.class_names import indexed
 from metricforge.data.csv_table import Table
 from metricforge.errors import DataError
@@ -20,6 +20,7 @@ from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import (
     check_flags,
     converted,
+    flag_notes,
     of_depth,
     shared_classes,
     single_image_note,
@@ -113,7 +114,7 @@ def csv(
             *_notes(listing),
             *untested_note(path, written, official),
             *shared_classes(path, labels, official, classes),
-            *_flag_notes(path, queries, gallery, official),
+            *flag_notes(path, queries, gallery, official),
             converted(listing.columns["path"], shape, fit),
         ),
         warnings=(*label_index.warnings, *of_depth(listing.columns["path"], reading)),
@@ -154,21 +155,6 @@ def _notes(listing: Table) -> Iterator[str]:
     if listing.unused:
         names = ", ".join(name or "one without a name" for name in listing.unused)
         yield f"columns of '{listing.path}' that are not used: {names}."
-
-
-def _flag_notes(
-    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
-) -> Iterator[str]:
-    """Notes on test images that are neither query nor gallery."""
-    if queries is None or gallery is None:
-        return
-    tested = torch.ones_like(queries) if official is None else official == TEST
-    has_queries = bool((tested & queries).any())
-    unused = int((tested & ~queries & ~gallery).sum())
-    if not has_queries:
-        yield f"'{path}' marks no image to test as query or gallery: each asks for all others."
-    elif unused:
-        yield f"images to test that are neither query nor gallery, and not used: {unused}."
 
 
 def _too_few(classes: Sequence[str], path: Path) -> DataError:

@@ -15,6 +15,7 @@ from metricforge_standard.datasets._labels import flags, indexed, parts, tested_
 from metricforge_standard.datasets._notes import (
     check_flags,
     counted,
+    flag_notes,
     shared_classes,
     single_image_note,
     untested_note,
@@ -80,6 +81,7 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
             *([single_image_note(single)] if single else []),
             *_notes(arrays),
             *untested_note(path, written, official),
+            *flag_notes(path, queries, gallery, official),
             *shared_classes(path, labels, official, classes),
         ),
         warnings=label_index.warnings,

@@ -18,6 +18,7 @@ from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._notes import (
     check_flags,
+    flag_notes,
     shared_classes,
     single_image_note,
     untested_note,
@@ -97,4 +98,5 @@ def _notes(path: Path, dataset: Dataset, official: Tensor | None) -> Iterator[st
     if single:
         yield single_image_note(single)
     yield from untested_note(path, dataset.official, official)
+    yield from flag_notes(path, dataset.queries, dataset.gallery, official)
     yield from shared_classes(path, dataset.labels, official, dataset.classes)
