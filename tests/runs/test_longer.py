@@ -59,7 +59,7 @@ def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path
     other = metricforge.train(**SHORT, epochs=4, seed=1, out=tmp_path / "other")
     third = metricforge.train(**SHORT, epochs=4, seed=2, out=tmp_path / "third")
     assert not metricforge.compare([run, other]).seeds
-    assert list(metricforge.compare([run, other, third]).seeds) == [str(other)]
+    assert list(metricforge.compare([run, other, third]).seeds) == [str(other.path)]
 
 
 @pytest.mark.fault(135)
