@@ -20,6 +20,18 @@ Made by `make faults` of the tests that ran and passed; each drives the \
 real command, or the public API, into its case. A number is the exit code: 2 usage, 3 data, \
 4 plugin, 5 artefact, 6 resource, 7 diverged.
 """
+FUZZED = """## Fuzzed by hand
+
+`python -m tests.fuzz TARGET --minutes N`: any bytes in place of a file that is read. What was found
+is a test, and lies in `tests/fuzz/corpus`; of these hunts nothing. A part of two minutes runs in
+`make test-all`.
+
+| target | minutes | inputs |
+|---|---|---|
+"""
+HUNTS: dict[str, list[int]] = tomllib.loads(
+    (Path(__file__).parent / "fuzz" / "hunts.toml").read_text()
+)
 _passed: dict[int, set[str]] = defaultdict(set)
 _others: dict[int, set[str]] = defaultdict(set)
 
@@ -64,4 +76,10 @@ def table(passed: dict[int, set[str]], others: dict[int, set[str]]) -> str:
             told = "<br>".join(f"`{name.replace('::', '` `')}`" for name in tests) or "none passed"
             lines.append(f"| {number} | {case} | {expected} | {told} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, fuzzed()])
+
+
+def fuzzed() -> str:
+    """The section on hunts by hand."""
+    rows = [f"| `{name}` | {minutes} | {inputs:,} |\n" for name, (minutes, inputs) in HUNTS.items()]
+    return FUZZED + "".join(rows)

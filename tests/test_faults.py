@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.faults import CASES
+from tests.faults import CASES, fuzzed
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| (\d+) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
@@ -23,6 +23,7 @@ def test_every_case_has_its_test_and_every_marked_test_its_case():
     }
     rows = ROW.findall((ROOT / "docs" / "faults.md").read_text())
     told = {(int(number), test) for number, *_, tests in rows for test in tests.split("<br>")}
+    assert (ROOT / "docs" / "faults.md").read_text().endswith(f"\n\n{fuzzed()}")
     assert told == marked, "docs/faults.md is of other tests: make faults"
     cases = {int(number): case for part in CASES.values() for number, case in part.items()}
     assert {int(number): [case, expected] for number, case, expected, _ in rows} == cases
