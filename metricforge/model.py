@@ -62,9 +62,10 @@ class EmbeddingModel(nn.Module):
         self.unit_length = bool(head.unit_length) if isinstance(head, ScalingItself) else True
         self.train_size: tuple[int, int] | None = None
         """Height and width of the backbone's input in training. Default: as in evaluation."""
-        channels = (1, len(card.mean)) if card.of_vectors else (1, len(card.mean), 1, 1)
-        self.register_buffer("mean", torch.tensor(card.mean).view(channels), persistent=False)
-        self.register_buffer("std", torch.tensor(card.std).view(channels), persistent=False)
+        mean, std = card.mean or (0.0,), card.std or (1.0,)
+        channels = (1, 1) if card.of_vectors else (1, len(mean), 1, 1)
+        self.register_buffer("mean", torch.tensor(mean).view(channels), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images, or what the backbone has made of them.

@@ -28,8 +28,8 @@ class Card:
         head: Spec of the head.
         dim: Dimensions of the embedding.
         shape: (C, H, W) of the images that it takes, or (V,) of the vectors.
-        mean: What is subtracted from each channel, for pixels of 0 to 1; one number for vectors.
-        std: What it is then divided by, likewise.
+        mean: Mean of each channel, for pixels of 0 to 1; (0,) for vectors.
+        std: Standard deviation of each channel; for vectors the one number that divides them.
         input_size: Height and width of the backbone's input. Default: those of `shape`.
         interpolation: Method of resizing to `input_size`.
         reading: How files are read, apart from size and channels.
@@ -61,7 +61,8 @@ class Card:
     def __post_init__(self) -> None:
         if len(self.shape) not in (1, 3):
             raise ValueError("shape is neither that of images nor of vectors")
-        channels = 1 if self.of_vectors else self.shape[0]
+        # A model of vectors may divide them by nothing, and then has neither.
+        channels = min(1, len(self.mean)) if self.of_vectors else self.shape[0]
         if not len(self.mean) == len(self.std) == channels:
             raise ValueError("mean and std have other channels than shape")
 
@@ -118,7 +119,8 @@ def _read_how(reading: Reading) -> Iterator[str]:
 
 def _input(card: Card) -> str:
     if card.of_vectors:
-        return f"vectors of {card.shape[0]} numbers, float32, which are divided by {card.std[0]:g}"
+        scale = f"; the network divides them by {card.std[0]:g}" if card.std else ""
+        return f"vectors of {card.shape[0]} numbers, float32{scale}"
     channels, height, width = card.shape
     seen = card.input_size or (height, width)
     return (

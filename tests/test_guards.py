@@ -33,6 +33,7 @@ LAYERS = (
     {
         "atomic_files",
         "data",
+        "loading",
         "model",
         "model_card",
         "weights",

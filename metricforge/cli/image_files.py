@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -135,6 +136,8 @@ def _rows_in(file: Path, length: int) -> NDArray[Any]:
     array = mapped_array(file)
     if array.ndim == 0:
         raise DataError(f"{shown(file)} has one number: vectors are real numbers [N, V].")
+    if len(array) == 0:
+        raise DataError(f"{shown(file)} has no rows; leave it out.")
     return array
 
 
@@ -161,15 +164,37 @@ def shown(text: object) -> str:
 
 
 def _arrays(images: Iterable[Path]) -> Iterator[Path]:
-    from metricforge.data.class_names import natural_key
-
     for each in images:
-        if not each.exists():
-            raise DataError(f"{each} is neither a file nor a folder; check its path.")
-        found = [each]
         if each.is_dir():
-            found = [file for file in each.rglob("*") if file.suffix.lower() == ".npy"]
-        yield from sorted(found, key=lambda file: natural_key(str(file)))
+            yield from _arrays_below(each)
+        elif each.is_file():
+            yield each
+        else:
+            raise DataError(f"{each} is neither a file nor a folder; check its path.")
+
+
+def _arrays_below(folder: Path) -> Iterator[Path]:
+    """The .npy files at any depth, by folder and name; hidden ones and outputs are left out."""
+    from metricforge.data.class_names import natural_key
+    from metricforge.data.filetypes import is_skipped
+    from metricforge.data.own_outputs import is_output
+
+    def stop(error: OSError) -> None:
+        raise DataError(f"{error.filename} can't be read ({error.strerror}).") from error
+
+    for path, folders, files in os.walk(folder, onerror=stop):
+        if is_output([*folders, *files]):
+            _note(f"skipped {shown(path)}, written by metricforge.")
+            folders.clear()
+            continue
+        kept = [name for name in folders if not is_skipped(name, is_folder=True)]
+        for name in kept:
+            if (Path(path) / name).is_symlink():
+                raise DataError(f"{Path(path) / name} is a link to a folder; name the folder.")
+        folders[:] = sorted(kept, key=natural_key)
+        for name in sorted(files, key=natural_key):
+            if name.lower().endswith(".npy") and not is_skipped(name, is_folder=False):
+                yield Path(path) / name
 
 
 def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[Path]:

@@ -38,7 +38,7 @@ MAX_SIDE = 1 << 16
 """The most pixels of a side: a row or a column alone takes memory of its own."""
 
 MAX_SCANS = 16
-"""The most scans of a progressive JPEG, each of the whole image, if it has all pixels it may."""
+"""The most scans of a progressive JPEG of MAX_PIXELS or more; a smaller one may have more."""
 
 
 def read_image(
@@ -195,11 +195,12 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
     encoded, most = _opened(source), most_pixels()
     with decoding(most), Image.open(encoded, formats=formats()) as image:
         if image.width * image.height > most or max(image.size) > MAX_SIDE:
-            raise _too_large(name)
+            raise _too_large(name, image.size)
         if image.fp:
             verify(image, image.fp)
             scans = scans_of(image, image.fp)
-            if scans * image.width * image.height > MAX_SCANS * most:
+            pixels = image.width * image.height
+            if scans * pixels > MAX_SCANS * max(MAX_PIXELS, pixels):
                 raise _too_many_scans(name, scans)
         if side is not None:
             # A JPEG decodes to a half, quarter or eighth of its size at a fraction of the cost.
@@ -285,11 +286,19 @@ def _undecodable(error: Exception, name: str) -> DataError:
     return DataError(f"image '{name}' is damaged ({reason}); replace it, or take it away.")
 
 
-def _too_large(name: str) -> DataError:
+def _too_large(name: str, size: tuple[int, int] | None = None) -> DataError:
+    width, height = size or (0, 0)
+    if max(width, height) > MAX_SIDE:
+        return DataError(
+            f"image '{name}' has {width:,} x {height:,} pixels; a side has {MAX_SIDE:,} at most: "
+            "cut it, or take it away."
+        )
+    # Pillow refuses the largest before it tells their size.
+    megapixels = str(-(-width * height // 10**6)) if size else "the megapixels it has"
     return DataError(
-        f"image '{name}' has more than {most_pixels() // 10**6} megapixels or a side of more than "
-        f"{MAX_SIDE:,} pixels, which is refused as a decompression bomb; scale it down, take it "
-        f"away, or, if you trust it, set {VARIABLE} to the megapixels it has."
+        f"image '{name}' has more than {most_pixels() // 10**6} megapixels, which is refused as a "
+        f"decompression bomb; scale it down, take it away, or, if you trust it, set {VARIABLE} to "
+        f"{megapixels}."
     )
 
 

@@ -155,10 +155,6 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         raise DataError("queries come with a gallery: flag both, or none.")
     classes = indexed_array(known)
     groups = None if groups_of is None else indexed_array(groups_of, "groups")
-    notes = list(classes.notes)
-    flagged = [each.any() for each in (queries, gallery) if each is not None]
-    if labels.parts is None and flagged and not any(flagged):
-        notes.append("no row is flagged as query or gallery: each asks for all others.")
     official = None if labels.parts is None else torch.tensor(labels.parts, dtype=torch.int64)
     return Dataset(
         "embeddings",
@@ -169,7 +165,7 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         official=official,
         groups=None if groups is None else groups.places,
         group_names=() if groups is None else groups.names,
-        notes=tuple(notes),
+        notes=classes.notes,
         warnings=classes.warnings,
         queries=None if queries is None else torch.from_numpy(queries),
         gallery=None if gallery is None else torch.from_numpy(gallery),

@@ -45,14 +45,14 @@ def most_pixels() -> int:
     text = os.environ.get(VARIABLE, "")
     if not text:
         return MAX_PIXELS
-    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= _LARGEST:
         raise UsageError(f"{VARIABLE} is a whole number from 1 to {_LARGEST:,}, not '{text}'.")
     return int(text) * 10**6
 
 
 @contextmanager
 def decoding(most_pixels: int) -> Iterator[None]:
-    """Within, in any thread, Pillow raises for a truncated image, and opens one of so many pixels.
+    """Within, in any thread, Pillow raises for a truncated image, and opens up to so many pixels.
 
     Its settings are back when the last thread leaves.
     """

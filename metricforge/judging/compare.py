@@ -162,7 +162,8 @@ def _by_seed(
     for name, run in runs.items():
         # Each seed once: a second run of it is the same training.
         # One that was trained longer followed several schedules, which its recipe does not say.
-        stages = run.folder.read("env", Environment).get("trained_longer", [])
+        has_env = (run.path / "env.json").is_file()
+        stages = run.folder.read("env", Environment).get("trained_longer") if has_env else None
         recipe = f"{stages} {run.recipe.but(**aside, seed=0).to_toml()}"
         by_seed = alike.setdefault(recipe, {})
         by_seed.setdefault(run.recipe.seed, name)

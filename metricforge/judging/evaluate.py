@@ -134,7 +134,7 @@ def evaluate(
             raise UsageError("part, allow_seen and untrained are for models, not for embeddings.")
         if Runtime.resolve(device).device.type == "cuda":
             torch.cuda.init()
-        return _of_arrays(subject, questions(bare_dataset(subject, dataset)), cosine)
+        return _of_arrays(subject, questions(_told(bare_dataset(subject, dataset))), cosine)
     run = run_of(subject)
     model = (
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
@@ -219,3 +219,13 @@ def _of_arrays(embeddings: NDArray[Any], questions: Questions, cosine: bool) -> 
     questions.keep(measured)
     name, classes = questions.dataset.name, questions.dataset.classes
     return Evaluation(**vars(measured), dataset=name, classes=classes, images=len(rows))
+
+
+def _told(dataset: Dataset) -> Dataset:
+    """Labels of embeddings, with a note on flags that mark nothing."""
+    if dataset.queries is None or dataset.gallery is None:
+        return dataset
+    if dataset.queries.any() or dataset.gallery.any():
+        return dataset
+    note = "no row is flagged as query or gallery: every row queries all others."
+    return replace(dataset, notes=(*dataset.notes, note))

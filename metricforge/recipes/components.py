@@ -20,7 +20,7 @@ from metricforge.contracts import (
     Rebuildable,
     TakingVectors,
 )
-from metricforge.data.images import Images, is_of_inputs
+from metricforge.data.images import MEMORY_LIMIT, Images, is_of_inputs
 from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
 from metricforge.data.vectors import refuse_not_finite
@@ -31,7 +31,7 @@ from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
 from metricforge.recipes.defaults import frozen_throughout
-from metricforge.recipes.recipe import Component, CustomObject, Recipe
+from metricforge.recipes.recipe import Component, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of
@@ -40,9 +40,9 @@ from metricforge.weights.adapting import weights_hash
 
 SAMPLED_FOR_STATISTICS = 2_000
 FILES_LOOKED_AT = 1_000
-# A step of Adam moves each weight by the learning rate, and what a vector becomes by up to that
-# times the sum of its numbers. The default rate suits features whose deviations from their mean add
-# up to this, as EfficientNet-Lite0's of photographs do.
+# Adam moves each weight by about the learning rate, so an output moves by up to the rate times the
+# L1 norm of its input. The default rate suits this mean L1 deviation, that of EfficientNet-Lite0's
+# features of photographs.
 USUAL_DEVIATIONS = 250.0
 
 
@@ -82,8 +82,7 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
         raise PluginError(f"{name}: images must be one tensor or a sequence of Paths.")
     if not isinstance(made.images, Tensor) and made.of_vectors:
         raise PluginError(f"{name}: vectors are one tensor [N, V], not files.")
-    # Those of files were checked when they were read.
-    if isinstance(dataset, CustomObject) and isinstance(made.images, Tensor):
+    if isinstance(made.images, Tensor):
         _check_inputs(made.images, name)
     for field, limit in (
         ("labels", len(made.classes)),
@@ -107,11 +106,12 @@ def make_dataset(registry: Registry, dataset: Component, data_root: str) -> Data
 
 def _check_inputs(inputs: Tensor, name: str) -> None:
     """PluginError or DataError for a tensor whose numbers can't be used as they are."""
-    if inputs.layout != torch.strided or inputs.requires_grad:
-        made = "a sparse tensor" if inputs.layout != torch.strided else "part of a graph"
-        fix = "images.to_dense()" if inputs.layout != torch.strided else "images.detach()"
-        raise PluginError(f"{name}: images are {made}; pass {fix}.")
-    if inputs.ndim == 2:
+    if inputs.layout != torch.strided:
+        raise PluginError(f"{name}: images are a sparse tensor; pass images.to_dense().")
+    if inputs.requires_grad:
+        raise PluginError(f"{name}: images are part of a graph; pass images.detach().")
+    # Larger ones may lie in a file, whose reader has checked them.
+    if inputs.ndim == 2 and inputs.nbytes <= MEMORY_LIMIT:
         refuse_not_finite(inputs, f"the vectors of {name}")
 
 
@@ -220,7 +220,11 @@ def _train_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int]
     if recipe.train_scale is None or recipe.train_scale == 1:
         return None
     if size is None or frozen_throughout(recipe):
-        raise UsageError("train-scale is of images whose backbone learns: leave it out.")
+        has = "vectors" if size is None else "a frozen backbone"
+        raise UsageError(
+            f"train-scale requires images and a backbone that learns, and this run has {has}: "
+            "leave it out."
+        )
     height, width = (max(1, round(side * recipe.train_scale)) for side in size)
     return height, width
 
@@ -269,15 +273,19 @@ def _try_out(model: EmbeddingModel, images: Images, train: Tensor, recipe: Recip
 
 def _try_train_size(model: EmbeddingModel, size: tuple[int, int], name: str) -> None:
     """UsageError if a backbone that can embed images of its own size takes no other."""
+    height, width = size
+    images = torch.zeros(2, model.card.shape[0], height, width, dtype=model.mean.dtype)
+    refused = UsageError(
+        f"{name} takes no images of {height} x {width} pixels: leave train-scale out."
+    )
     try:
-        model.backbone(torch.zeros(2, model.card.shape[0], *size, dtype=model.mean.dtype))
+        features = model.backbone(images)
     except Exception as error:
         if out_of_memory(error):
-            raise
-        height, width = size
-        raise UsageError(
-            f"{name} takes no images of {height} x {width} pixels: leave train-scale out."
-        ) from error
+            raise ResourceError(f"out of memory in {name}; a smaller one takes less.") from error
+        raise refused from error
+    if features.shape != (2, model.width):
+        raise refused
 
 
 def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
@@ -321,6 +329,8 @@ def _normalization(
     are not centred, and divided by one number, so that a training does not depend on their unit.
     """
     sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
+    if len(images.shape) == 1 and preprocessing.std:
+        return preprocessing.mean or (0.0,), preprocessing.std
     if len(images.shape) == 1:
         return (0.0,), (_unit(images.take(sample).cpu().double()),)
     channels = images.shape[0]

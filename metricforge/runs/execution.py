@@ -148,8 +148,8 @@ def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
     fallen = first_collapse(folder)
     longer = folder.read("env", Environment).get("trained_longer", [])
     stages = [
-        f"finished after {' and '.join(map(str, longer))} epochs, and then trained longer, by a "
-        "schedule each: its config alone does not repeat it."
+        f"extended after {' and '.join(map(str, longer))} epochs; each time the schedule went on "
+        "at its fraction of the new length, so config.toml alone does not repeat this run."
     ]
     return [
         *(stages if longer else []),

@@ -86,8 +86,8 @@ def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:
     summary, patience = folder.summary, recorded.patience
     if patience is not None and summary.epochs - summary.selected_epoch >= patience:
         raise UsageError(
-            f"{folder.path} ended by its patience: none of its last {patience} epochs was better; "
-            "more epochs don't make it longer."
+            f"{folder.path} stopped early: patience={patience}, and its best epoch is "
+            f"{summary.selected_epoch} of {summary.epochs}; start a new run with a larger patience."
         )
     if not folder.checkpoints.all():
         raise UsageError(f"{folder.path} has no checkpoint any more to train on from.")
@@ -122,7 +122,7 @@ def _resumed(
         if longer:
             # A run without a report is not finished: killed from here on, it is resumed.
             folder.report.unlink()
-            _record_longer(folder, recorded, state.epoch)
+            _record_longer(folder, recorded, folder.summary.epochs)
         cut_back(folder, state)
         folder.log(f"resumed at step {state.total_steps}")
         hooks = Hooks.of(recipe.hooks, registry, folder, state.total_steps)
@@ -135,12 +135,14 @@ def _resumed(
 def _record_longer(folder: RunFolder, recipe: Recipe, epoch: int) -> None:
     """Record that a run was finished after so many epochs, and goes on by a recipe with more."""
     env = folder.read("env", Environment)
-    env["trained_longer"] = [*env.get("trained_longer", []), epoch]
+    stages = env.get("trained_longer", [])
+    # A run that was killed in here does this again.
+    env["trained_longer"] = stages if stages[-1:] == [epoch] else [*stages, epoch]
     folder.write("env", env)
-    before = ", then to ".join(map(str, env["trained_longer"]))
     comment = (
-        f"# Trained to {before}, then to {recipe.epochs} epochs, by a schedule each;\n"
-        "# this file alone trains all of them by one schedule.\n"
+        f"# Extended after {' and '.join(map(str, env['trained_longer']))} epochs, to "
+        f"{recipe.epochs}. Training from this file follows one\n"
+        f"# schedule of {recipe.epochs} epochs, and gives another result.\n"
     )
     write_file(folder.config, comment + recipe.to_toml())
 

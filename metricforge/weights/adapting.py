@@ -23,15 +23,20 @@ def adapt(backbone: nn.Module, adapters: Sequence[Adapter]) -> None:
         raise UsageError(
             "adapters are of a backbone with weights, and this has none: leave them out."
         )
-    for position, adapter in enumerate(adapters):
+    chosen: list[tuple[Adapter, set[nn.Parameter]]] = []  # of those that changed what learns
+    for adapter in adapters:
         before = _learning(backbone)
         with blaming(adapter):
             adapter.adapt(backbone)
-        if position and not before & _learning(backbone):
-            earlier = " and ".join(name_of(each) for each in adapters[:position])
-            raise UsageError(
-                f"{name_of(adapter)} freezes all that {earlier} trains; leave one of them out."
-            )
+        after = _learning(backbone)
+        for earlier, learning in chosen:
+            if not learning & after:
+                raise UsageError(
+                    f"{name_of(adapter)} freezes all that {name_of(earlier)} trains; leave one of "
+                    "them out."
+                )
+        if after != before:
+            chosen.append((adapter, after - before or after))
     if adapters and not _learning(backbone):
         names = " and ".join(name_of(adapter) for adapter in adapters)
         raise UsageError(f"{names} leave nothing of this backbone to learn; take another backbone.")

@@ -113,12 +113,21 @@ def test_a_backbone_of_one_size_takes_no_scale() -> None:
             assert images.shape[2:] == (12, 12)
             return super().forward(images)
 
-    with pytest.raises(UsageError, match="takes no images of 9 x 9 pixels: leave train-scale out"):
-        assembled(Fixed(), train_scale=0.75)
+    class Flat(Net):
+        out_features = 600
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.layer(images).flatten(1)
+
+    for backbone in (Fixed(), Flat()):
+        with pytest.raises(UsageError, match="no images of 9 x 9 pixels: leave train-scale out"):
+            assembled(backbone, train_scale=0.75)
 
 
 def test_a_frozen_backbone_takes_no_scale() -> None:
-    with pytest.raises(UsageError, match="train-scale is of images whose backbone learns"):
+    with pytest.raises(
+        UsageError, match="backbone that learns, and this run has a frozen backbone"
+    ):
         assembled(Net(), train_scale=0.75, rates="backbone=0")
 
 

@@ -54,8 +54,8 @@ def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path
     longer(run, epochs=4)
     assert json.loads((run / "env.json").read_text())["trained_longer"] == [2, 3]
     assert "python" in json.loads((run / "env.json").read_text())
-    assert "# Trained to 2, then to 3, then to 4 epochs" in (run / "config.toml").read_text()
-    assert "finished after 2 and 3 epochs, and then" in (run / "report.html").read_text()
+    assert "# Extended after 2 and 3 epochs, to 4." in (run / "config.toml").read_text()
+    assert "extended after 2 and 3 epochs; each time" in (run / "report.html").read_text()
     other = metricforge.train(**SHORT, epochs=4, seed=1, out=tmp_path / "other")
     third = metricforge.train(**SHORT, epochs=4, seed=2, out=tmp_path / "third")
     assert not metricforge.compare([run, other]).seeds
@@ -68,7 +68,7 @@ def test_a_run_that_its_patience_ended_is_not_trained_longer(tmp_path: Path) -> 
         **SHORT, epochs=6, patience=1, optimizer="adamw:lr=1e-9", out=tmp_path / "run"
     )
     before = (tmp_path / "run" / "config.toml").read_bytes()
-    with pytest.raises(UsageError, match="ended by its patience: none of its last 1 epochs was"):
+    with pytest.raises(UsageError, match="stopped early: patience=1, and its best epoch is 1 of 2"):
         longer(tmp_path / "run", epochs=9)
     assert (tmp_path / "run" / "config.toml").read_bytes() == before
     assert len((tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()) == 1

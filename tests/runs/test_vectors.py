@@ -16,7 +16,9 @@ from metricforge.contracts import Dataset
 from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError
 from metricforge.loading import load
 from metricforge.model import EmbeddingModel
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
+from metricforge.runs.build import assemble
 from metricforge.runs.run import Run
 from tests.cli.process import metricforge as command
 
@@ -88,6 +90,28 @@ def test_the_unit_of_vectors_has_no_influence(head: str) -> None:
     assert results[0] == results[1] == results[2]
 
 
+def test_a_head_of_another_run_keeps_what_its_vectors_were_divided_by(
+    place: Path, tmp_path: Path
+) -> None:
+    source = load(place / "run")
+    recipe = Recipe(
+        dataset=replace(dataset(), images=torch.from_numpy(ROWS) * 3), sampler=SAMPLER,
+        head=f"linear:weights={place / 'run'}", **QUICK,
+    )  # fmt: skip
+    model = assemble(recipe, Registry.installed()).setup.model.eval()
+    assert model.card.std == source.card.std
+    np.testing.assert_allclose(model.encode(ROWS), source.encode(ROWS), atol=1e-6)
+
+
+def test_a_model_that_divides_its_vectors_by_nothing_is_loaded(place: Path, tmp_path: Path) -> None:
+    model = load(place / "run")
+    (divisor,) = model.card.std
+    expected = model.encode(ROWS)
+    model.card = replace(model.card, mean=(), std=())
+    model.save(tmp_path / "old")
+    np.testing.assert_allclose(load(tmp_path / "old").encode(ROWS / divisor), expected, atol=1e-5)
+
+
 def test_vectors_that_are_all_equal_are_trained_on_as_they_are() -> None:
     run = trained(dataset=replace(dataset(), images=torch.ones(len(ROWS), V)), epochs=1)
     assert run.model.card.std == (1.0,)
@@ -134,6 +158,12 @@ def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
         np.save(tmp_path / "in" / f"{name}.npy", rows)
     (tmp_path / "in" / "x9.npy").rename(tmp_path / "in" / "x9.NPY")
     (tmp_path / "in" / "broken.npy").write_bytes(b"no array")
+    for name in (".hidden/x.npy", "._x9.npy", "run/x.npy"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / "in" / name, ROWS)
+    for name in ("env.json", "log.txt"):
+        (tmp_path / "in" / "run" / name).write_text("")
+    np.save(tmp_path / "in" / "empty.npy", ROWS[:0])
     (tmp_path / "in" / "notes.txt").write_text("not of it")
     words = ["encode", place / "run", tmp_path / "in", "--out", tmp_path / "out.npy"]
     assert command(*words).returncode == 5
@@ -141,6 +171,7 @@ def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
     assert done.returncode == 0, done.stderr
     assert "broken.npy is no .npy file" in done.stderr
     assert "wide.npy: the model takes vectors of 16 numbers, and these have 3" in done.stderr
+    assert "empty.npy has no rows" in done.stderr
     assert "notes.txt" not in done.stderr
     expected = load(place / "run").encode(np.concatenate([ROWS[2:5], ROWS[:2]]))
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)

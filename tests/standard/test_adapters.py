@@ -226,6 +226,7 @@ def test_two_products_of_different_layers_both_learn() -> None:
 @pytest.mark.parametrize(("adapters", "message"), [
     ([NormOnly(), LoRA(rank=2)], "LoRA freezes all that .*NormOnly trains; leave one of them out"),
     ([LoRA(rank=2), NormOnly()], "NormOnly freezes all that .*LoRA trains; leave one of them out"),
+    ([LoRA(layers="*blocks.0.*"), LoRA(layers="*ocks.3.*"), LastBlocks(n=1)], "LastBlocks freezes"),
     ([LoRA(rank=4), LoRA(rank=2, layers="*qkv")], "two adapters 'lora' change the layer .*qkv"),
 ])  # fmt: skip
 def test_adapters_of_which_one_would_undo_another_are_refused(
@@ -233,6 +234,17 @@ def test_adapters_of_which_one_would_undo_another_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         adapt(vit(), adapters)
+
+
+def test_rates_of_blocks_go_with_products_in_any_order() -> None:
+    for adapters in (
+        [LayerDecay(factor=0.5), LoRA(rank=2)],
+        [LoRA(rank=2), LayerDecay(factor=0.5)],
+    ):
+        network = vit()
+        adapt(network, adapters)
+        assert learning(network)
+        assert all("lora_" in name for name in learning(network))
 
 
 def test_the_last_blocks_and_norms_have_the_norms_of_the_last_blocks() -> None:

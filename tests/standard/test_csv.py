@@ -189,15 +189,13 @@ def test_flags_are_read_as_pandas_and_people_write_them(root: Path) -> None:
     assert dataset.gallery is not None
     assert dataset.queries.tolist() == [True, True, False, False, False, False]
     assert dataset.gallery.tolist() == [False, False, True, True, False, False]
-    assert dataset.notes[:-1] == (
-        "rows to test that are neither query nor gallery, and not used: 2.",
-    )
+    assert dataset.notes[:-1] == ("test rows that are neither query nor gallery, and not used: 2.",)
 
 
 def test_without_flags_to_test_each_image_asks_for_all_others(root: Path) -> None:
     dataset = read(root, "path,label,is_query,is_gallery", "1.png,a,,", "2.png,a,,", "3.png,b,,")
     assert dataset.notes[1:-1] == (
-        f"'{root / 'photos.csv'}' marks no row to test as query or gallery: each asks for all "
+        f"'{root / 'photos.csv'}' marks no row to test as query or gallery: every row queries all "
         "others.",
     )
 

@@ -12,10 +12,10 @@ from metricforge_standard.datasets import _npz_archive, _parquet
 from metricforge_standard.datasets.npz import npz
 from metricforge_standard.datasets.vectors import vectors
 
+from metricforge import Labels, evaluate
 from metricforge.contracts import TEST, TRAIN, VALIDATION, Dataset
 from metricforge.data import images as images_module
 from metricforge.data import vectors as vectors_module
-from metricforge.data.embedding_files import Labels, bare_dataset
 from metricforge.data.images import MappedImages, MemoryImages, fingerprint, open_images
 from metricforge.errors import DataError, MetricForgeError, UsageError
 from metricforge.recipes.dataset_spec import dataset_spec, open_dataset
@@ -365,8 +365,10 @@ def test_flags_that_mark_nothing_to_test_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", features=ROWS, labels=LABELS, **flags)
     for dataset in (vectors(path=path), npz(path=tmp_path / "x.npz")):
         assert any("marks no row to test as query or gallery" in each for each in dataset.notes)
-    bare = bare_dataset(ROWS, Labels(LABELS, queries=nothing, gallery=nothing))
-    assert "no row is flagged as query or gallery: each asks for all others." in bare.notes
+    for dataset in (vectors(path=path), npz(path=tmp_path / "x.npz")):
+        assert sum("query or gallery" in each for each in dataset.notes) == 1
+    told = evaluate(ROWS, Labels(LABELS, queries=nothing, gallery=nothing), protocols="retrieval")
+    assert any("no row is flagged as query or gallery" in each for each in told.notes)
     some = np.arange(N) < 4
     flags = {"is_query": some, "is_gallery": some}
     np.savez(tmp_path / "x.npz", features=ROWS, labels=LABELS, **flags)

@@ -25,7 +25,8 @@ class Noise:
         """Vectors [B, V] to vectors of the same shape."""
         length = images.shape[1]
         # The squares of very short or long vectors are beyond float32.
-        norms = images.double().norm(dim=1, keepdim=True)
-        deviation = (norms * (self.amount / length**0.5)).to(images.dtype)
+        largest = images.abs().amax(dim=1, keepdim=True).clamp(min=1e-37)
+        norms = (images / largest).norm(dim=1, keepdim=True) * largest
+        deviation = norms * (self.amount / length**0.5)
         noise: Tensor = deviation * draws.normal(length)
         return images + noise

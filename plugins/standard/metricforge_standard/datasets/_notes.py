@@ -75,9 +75,9 @@ def flag_notes(
     has_queries = bool((tested & queries).any())
     unused = int((tested & ~queries & ~gallery).sum())
     if not has_queries:
-        yield f"'{path}' marks no row to test as query or gallery: each asks for all others."
+        yield f"'{path}' marks no row to test as query or gallery: every row queries all others."
     elif unused:
-        yield f"rows to test that are neither query nor gallery, and not used: {unused}."
+        yield f"test rows that are neither query nor gallery, and not used: {unused}."
 
 
 def converted(files: Sequence[Encoded], shape: tuple[int, ...], fit: str = "squeeze") -> str:
