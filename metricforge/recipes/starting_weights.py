@@ -65,7 +65,7 @@ class StartingWeights:
         """The preprocessing of a backbone that starts from these weights; `own` without any."""
         if (head := self.loaded.get("head")) and head.card and head.card.of_vectors:
             # What vectors are divided by is a part of what the head has learned.
-            return replace(own, mean=head.card.mean, std=head.card.std)
+            return replace(own, mean=(0.0,), std=head.card.std or (1.0,))
         if "backbone" not in self.loaded:
             return own
         if card := self.loaded["backbone"].card:
