@@ -92,9 +92,9 @@ class EmbeddingModel(nn.Module):
         Returns:
             [B, F].
         """
-        pixels = images if self.card.of_vectors else self._resized(images.float()) / 255
+        shown = images if self.card.of_vectors else self._resized(images.float()) / 255
         # The statistics have the type of a model that was made .half() or .double().
-        features: Tensor = self.backbone(((pixels - self.mean) / self.std).to(self.mean.dtype))
+        features: Tensor = self.backbone(((shown - self.mean) / self.std).to(self.mean.dtype))
         return features
 
     @property
@@ -220,11 +220,8 @@ class EmbeddingModel(nn.Module):
         if not base and not self.adapters:
             raise UsageError("the model has no adapters: base=False leaves nothing out.")
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        kept = {
-            name: value
-            for name, value in weights.items()
-            if base or name not in self.base_weights()
-        }
+        left_out = set() if base else self.base_weights()
+        kept = {name: value for name, value in weights.items() if name not in left_out}
         files = {
             WEIGHTS: save_tensors(kept),
             "model.json": json.dumps(asdict(self.card) | {"format": FORMAT}, indent=1).encode(),

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +32,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.sections import machine, table, write_section
+from benchmarks.speed.stopwatch import Stopwatch
 from metricforge.data.images import FileImages
 from metricforge.data.prefetch import read_ahead
 from metricforge.recipes.recipe import Recipe
@@ -120,25 +121,6 @@ def seconds_of(batches: Callable[[], Iterable[Any]]) -> float:
     return time.perf_counter() - began
 
 
-class Waited:
-    """Passes items on, and adds up how long each took to come."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
-        coming = iter(items)
-        while True:
-            began = time.perf_counter()
-            try:
-                item = next(coming)
-            except StopIteration:
-                return
-            finally:
-                self.seconds += time.perf_counter() - began
-            yield item
-
-
 def waiting(photos: Path) -> dict[str, float]:
     """Of an epoch, the share that the network waits for images, and images a second."""
     recipe = Recipe(
@@ -149,23 +131,23 @@ def waiting(photos: Path) -> dict[str, float]:
     # As if they did not fit in memory, which 5,000 of this size do.
     import metricforge.runs.build as module
 
-    opened, ours = module.open_images, Waited()
+    opened, ours = module.open_images, Stopwatch()
     ahead = loop.read_ahead
     module.open_images = lambda dataset: opened(dataset, 0)  # type: ignore[assignment]
     try:
         assembly = assemble(recipe, Registry.installed())
         setup = assembly.setup
         object.__setattr__(setup, "validate", lambda model: {"none": 0.0})
-        loop.read_ahead = lambda *given: ours(ahead(*given))  # type: ignore[assignment]
+        loop.read_ahead = lambda *given: ours.awaited(ahead(*given))  # type: ignore[assignment]
         began = time.perf_counter()
         list(fit(setup, TrainState(), assembly.runtime))
         spent = time.perf_counter() - began
     finally:
         module.open_images, loop.read_ahead = opened, ahead
-    theirs, steps = Waited(), 0
+    theirs, steps = Stopwatch(), 0
     optimizer = torch.optim.AdamW(setup.model.parameters())
     began = time.perf_counter()
-    for images, labels in theirs(loader(photos)):
+    for images, labels in theirs.awaited(loader(photos)):
         # The same network and loss, in batches of whatever classes come.
         embeddings = setup.model(assembly.runtime.prepare(images))
         loss = setup.loss(embeddings, labels, setup.miner(embeddings.detach(), labels))

@@ -14,7 +14,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.sections import in_a_process, machine, table, write_section
+from benchmarks.speed.plain_loop import Step, for_ever, plain_step
+from benchmarks.speed.stopwatch import Stopwatch
 
 CLASSES, EACH, SIDE, DIM, WARM_UP = 16, 4, 224, 512, 2
 BATCH = CLASSES * EACH
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def section(turns: list[dict[str, Timed]], options: argparse.Namespace) -> list[str]:
-    """The table: images a second, the ratio to the peer, and the share spent on images."""
+    """The table: images a second, the ratio to the peer, the fraction of the time on images."""
 
     def cell(values: Iterable[float], form: str) -> str:
         ordered = sorted(values)
@@ -86,38 +88,9 @@ def section(turns: list[dict[str, Timed]], options: argparse.Namespace) -> list[
     ]
 
 
-class Watch:
-    """Adds up the seconds that some calls take."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its seconds counted."""
-
-        def timed(*given: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*given, **named)
-            finally:
-                self.seconds += time.perf_counter() - began
-
-        return timed
-
-    def awaited(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, the seconds until each comes counted."""
-        step = self.watched(iter(items).__next__)
-        while True:
-            try:
-                item = step()
-            except StopIteration:
-                return
-            yield item
-
-
 def timed(row: str, photos: str, steps: int) -> Timed:
-    """Images a second, and the share of the time on images, after steps that are not counted."""
-    watch = Watch()
+    """Images a second, and the fraction of the time on images, after steps that are not counted."""
+    watch = Stopwatch()
     step = _ours(photos, watch, **OURS[row]) if row in OURS else _peer(photos, watch)
     for _ in range(WARM_UP):
         step()
@@ -129,7 +102,7 @@ def timed(row: str, photos: str, steps: int) -> Timed:
     return {"rate": BATCH * steps / spent, "images": watch.seconds / spent}
 
 
-def _ours(photos: str, watch: Watch, **options: Any) -> Callable[[], object]:
+def _ours(photos: str, watch: Stopwatch, **options: Any) -> Step:
     from metricforge.recipes.recipe import Recipe
     from metricforge.registry import Registry
     from metricforge.runs.build import assemble
@@ -144,7 +117,7 @@ def _ours(photos: str, watch: Watch, **options: Any) -> Callable[[], object]:
     )  # fmt: skip
     ahead = loop.read_ahead
     loop.read_ahead = lambda *given: watch.awaited(ahead(*given))  # type: ignore[assignment]
-    Chain.__call__ = watch.watched(Chain.__call__)  # type: ignore[method-assign]
+    Chain.__call__ = watch.wrap(Chain.__call__)  # type: ignore[method-assign]
     assembly = assemble(recipe, Registry.installed())
     records = fit(assembly.setup, TrainState(), assembly.runtime)
     steps = (record for record in records if isinstance(record, StepRecord))
@@ -166,7 +139,7 @@ class Network(nn.Module):
         return F.normalize(self.head(self.features(images)))
 
 
-def _peer(photos: str, watch: Watch) -> Callable[[], object]:
+def _peer(photos: str, watch: Stopwatch) -> Step:
     from pytorch_metric_learning.losses import MultiSimilarityLoss
     from pytorch_metric_learning.miners import MultiSimilarityMiner
     from pytorch_metric_learning.samplers import MPerClassSampler
@@ -181,25 +154,10 @@ def _peer(photos: str, watch: Watch) -> Callable[[], object]:
     dataset = ImageFolder(photos, shown)
     sampler = MPerClassSampler(dataset.targets, EACH, BATCH, len(dataset))
     loader = DataLoader(dataset, BATCH, sampler=sampler, num_workers=2, persistent_workers=True)
-    batches = watch.awaited(_for_ever(loader))
-    network, miner, loss = Network().train(), MultiSimilarityMiner(), MultiSimilarityLoss()
+    batches = watch.awaited(for_ever(loader))
+    network = Network().train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-
-    def step() -> None:
-        images, labels = next(batches)
-        optimizer.zero_grad()
-        embeddings = network(images)
-        value = loss(embeddings, labels, miner(embeddings, labels))
-        value.backward()
-        optimizer.step()
-        value.item()
-
-    return step
-
-
-def _for_ever(loader: DataLoader[Any]) -> Iterator[Any]:
-    while True:
-        yield from loader
+    return plain_step(batches, network, MultiSimilarityMiner(), MultiSimilarityLoss(), optimizer)
 
 
 def _apart(row: str, options: argparse.Namespace) -> Timed:

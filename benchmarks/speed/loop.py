@@ -14,37 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
+from benchmarks.speed.stopwatch import Stopwatch
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runs.build import Assembly, assemble
 from metricforge.training.loop import EpochRecord, StepRecord, TrainState, fit
 
 BATCH = 250
-
-
-class Stopwatch:
-    """Adds up the seconds that the functions it wraps take."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, timed."""
-
-        def timed(*args: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*args, **options)
-            finally:
-                self.seconds += time.perf_counter() - began
-
-        return timed
 
 
 def main() -> None:

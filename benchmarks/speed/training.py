@@ -14,7 +14,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from benchmarks.sections import in_a_process, machine, table, write_section
+from benchmarks.speed.plain_loop import Step, for_ever, plain_step
 
 BATCH, EACH, WARM_UP = 250, 25, 20
 OURS: dict[str, dict[str, Any]] = {
@@ -42,7 +43,6 @@ OURS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 EXAMPLE, PML, PML_WORKERS = "the example's loop", "PML and a DataLoader", "the same, two workers"
-Step = Callable[[], object]
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def steps_of(row: str, root: str) -> Step:
     loader = DataLoader(
         dataset, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
     )
-    batches = _for_ever(loader)
+    batches = for_ever(loader)
     return _examples(batches) if row == EXAMPLE else _pml(batches)
 
 
@@ -152,19 +152,9 @@ class Network(nn.Module):
 
 
 def _pml(batches: Iterator[Any]) -> Step:
-    network, miner, loss = Network(), BatchHardMiner(), TripletMarginLoss(margin=0.2)
+    network = Network()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-
-    def step() -> None:
-        images, labels = next(batches)
-        optimizer.zero_grad()
-        embeddings = network(images)
-        value = loss(embeddings, labels, miner(embeddings, labels))
-        value.backward()
-        optimizer.step()
-        value.item()
-
-    return step
+    return plain_step(batches, network, BatchHardMiner(), TripletMarginLoss(margin=0.2), optimizer)
 
 
 def _examples(batches: Iterator[Any]) -> Step:
@@ -203,11 +193,6 @@ def _hardest(embeddings: Tensor, labels: Any, margin: float) -> Tensor:
             if loss[hardest] > 0:
                 found.append((anchor, positive, others[hardest]))
     return torch.tensor(np.array(found or [(0, 0, 1)])).T
-
-
-def _for_ever(loader: DataLoader[Any]) -> Iterator[Any]:
-    while True:
-        yield from loader
 
 
 def _apart(row: str, options: argparse.Namespace) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metricforge.errors import ArtefactError, DataError
+from metricforge.cli.vector_files import array_files, embed_arrays
+from metricforge.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,14 +41,14 @@ def files_of(
 ) -> list[Path]:
     """The files to embed: each file of `images`, and all image files below each folder.
 
-    For a model of vectors, all .npy files below it, in natural order.
+    For a model of vectors, all .npy files below it.
 
     Files in folders that are no images are added to `skipped`, with the reason, or else are a
     DataError. With `once` a file that is named twice counts once. DataError for a path that does
     not exist, and if there are no files.
     """
     of_vectors = model.card.of_vectors
-    files = list(_arrays(images) if of_vectors else _files(images, skipped))
+    files = list(array_files(images) if of_vectors else _files(images, skipped))
     if once:
         different: dict[Path, Path] = {}
         for file in files:
@@ -73,7 +73,7 @@ def embed_files(
     from metricforge.report.progress import CountLine
 
     if model.card.of_vectors:
-        return _embed_rows(model, files, skipped, quiet)
+        return Embedded(*embed_arrays(model, files, skipped, quiet))
     names = [str(file) for file in files]
     broken: dict[int, str] | None = None if skipped is None else {}
     with nullcontext() if quiet else CountLine("images", len(files)) as done:
@@ -88,57 +88,6 @@ def embed_files(
         raise DataError(f"none of the {len(files):,} images can be read; the first: {first}")
     skipped |= {names[index]: reason for index, reason in broken.items()}
     return Embedded([name for i, name in enumerate(names) if i not in broken], rows, skipped)
-
-
-def _embed_rows(
-    model: EmbeddingModel, files: Sequence[Path], skipped: dict[str, str] | None, quiet: bool
-) -> Embedded:
-    import numpy as np
-
-    from metricforge.report.progress import CountLine
-
-    arrays: dict[Path, NDArray[Any]] = {}
-    refused: dict[str, str] = {}
-    for file in files:
-        try:
-            arrays[file] = _rows_in(file, model.card.shape[0])
-        except (ArtefactError, DataError) as error:
-            if skipped is None:
-                raise
-            refused[str(file)] = str(error)
-    rows, names = [], []
-    with nullcontext() if quiet else CountLine("vectors", sum(map(len, arrays.values()))) as done:
-        for file in (file for file in files if file in arrays):
-            try:
-                embedded = model.encode(arrays[file], progress=done)
-            except DataError as error:
-                if skipped is None:
-                    raise DataError(f"{shown(file)}: {error}") from error
-                refused[str(file)] = f"{file}: {error}"
-                continue
-            rows.append(embedded)
-            names += [f"{file}[{index}]" for index in range(len(embedded))]
-    if not rows:
-        first = next(iter(refused.values()))
-        raise DataError(f"none of the {len(files):,} files can be read; the first: {first}")
-    return Embedded(names, np.concatenate(rows), refused)
-
-
-def _rows_in(file: Path, length: int) -> NDArray[Any]:
-    """The rows of a .npy file; DataError for any other file."""
-    from metricforge.data.embedding_files import mapped_array
-
-    if file.suffix.lower() != ".npy":
-        raise DataError(
-            f"the model takes vectors of {length} numbers, and {shown(file)} is no .npy file of "
-            "them."
-        )
-    array = mapped_array(file)
-    if array.ndim == 0:
-        raise DataError(f"{shown(file)} has one number: vectors are real numbers [N, V].")
-    if len(array) == 0:
-        raise DataError(f"{shown(file)} has no rows; leave it out.")
-    return array
 
 
 def report_skipped(skipped: dict[str, str]) -> None:
@@ -161,40 +110,6 @@ def shown(text: object) -> str:
     from metricforge.report.page import printable
 
     return printable(text)
-
-
-def _arrays(images: Iterable[Path]) -> Iterator[Path]:
-    for each in images:
-        if each.is_dir():
-            yield from _arrays_below(each)
-        elif each.is_file():
-            yield each
-        else:
-            raise DataError(f"{each} is neither a file nor a folder; check its path.")
-
-
-def _arrays_below(folder: Path) -> Iterator[Path]:
-    """The .npy files at any depth, by folder and name; hidden ones and outputs are left out."""
-    from metricforge.data.class_names import natural_key
-    from metricforge.data.filetypes import is_skipped
-    from metricforge.data.own_outputs import is_output
-
-    def stop(error: OSError) -> None:
-        raise DataError(f"{error.filename} can't be read ({error.strerror}).") from error
-
-    for path, folders, files in os.walk(folder, onerror=stop):
-        if is_output([*folders, *files]):
-            _note(f"skipped {shown(path)}, written by metricforge.")
-            folders.clear()
-            continue
-        kept = [name for name in folders if not is_skipped(name, is_folder=True)]
-        for name in kept:
-            if (Path(path) / name).is_symlink():
-                raise DataError(f"{Path(path) / name} is a link to a folder; name the folder.")
-        folders[:] = sorted(kept, key=natural_key)
-        for name in sorted(files, key=natural_key):
-            if name.lower().endswith(".npy") and not is_skipped(name, is_folder=False):
-                yield Path(path) / name
 
 
 def _files(images: Iterable[Path], skipped: dict[str, str] | None) -> Iterator[Path]:

@@ -88,7 +88,7 @@ def read_opened(
 ) -> Tensor:
     """An image that Pillow has opened, converted as `read_image` converts its file."""
     try:
-        with decoding(MAX_PIXELS):
+        with decoding():
             upright = _upright(image, name)
         return as_tensor(upright, shape, name, reading)
     except MetricForgeError:
@@ -114,7 +114,7 @@ def read_header(source: Encoded) -> Header:
     name = name_of(source)
     try:
         encoded = _opened(source if isinstance(source, Path) else source.read())
-        with decoding(most_pixels()), Image.open(encoded, formats=formats()) as image:
+        with decoding(), Image.open(encoded, formats=formats()) as image:
             return Header(str(image.format), image.mode, image.width, image.height)
     except MetricForgeError:
         raise
@@ -132,7 +132,7 @@ def levels_used(source: Encoded) -> tuple[int, int] | None:
     try:
         content = source if isinstance(source, Path) else source.read()
         opened = _opened(content)
-        with decoding(most_pixels()), Image.open(opened, formats=formats()) as image:
+        with decoding(), Image.open(opened, formats=formats()) as image:
             # The raw mode is the first argument of the decoder: "RGB;16B".
             cut = any(";16" in str(tile[3]) for tile in image.tile)
             if not cut and image.mode not in _SIXTEEN_BIT:
@@ -192,14 +192,14 @@ def _decode(source: Path | Buffer, side: int | None, name: str) -> Image.Image:
 
     Without a `side` it has its full size.
     """
-    encoded, most = _opened(source), most_pixels()
-    with decoding(most), Image.open(encoded, formats=formats()) as image:
-        if image.width * image.height > most or max(image.size) > MAX_SIDE:
+    encoded = _opened(source)
+    with decoding() as most, Image.open(encoded, formats=formats()) as image:
+        pixels = image.width * image.height
+        if pixels > most or max(image.size) > MAX_SIDE:
             raise _too_large(name, image.size)
         if image.fp:
             verify(image, image.fp)
             scans = scans_of(image, image.fp)
-            pixels = image.width * image.height
             if scans * pixels > MAX_SCANS * max(MAX_PIXELS, pixels):
                 raise _too_many_scans(name, scans)
         if side is not None:

@@ -63,7 +63,9 @@ def real_rows(values: Any, what: str, noun: str = "embeddings") -> NDArray[Any]:
     except ValueError as error:
         raise DataError(f"{what} lists of several lengths: {noun} are [N, D].") from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.size == 0:
-        raise DataError(f"{what} {rows.dtype} {list(rows.shape)}: {noun} are real numbers [N, D].")
+        raise DataError(
+            f"{what} {rows.dtype} {list(rows.shape)}: {noun} are real numbers [N, D], 1 or more."
+        )
     return rows
 
 
@@ -155,6 +157,8 @@ def bare_dataset(embeddings: NDArray[Any], values: Any) -> Dataset:
         raise DataError("queries come with a gallery: flag both, or none.")
     classes = indexed_array(known)
     groups = None if groups_of is None else indexed_array(groups_of, "groups")
+    if groups is not None and len(groups.names) < 2:
+        groups = None  # one group of all divides nothing
     official = None if labels.parts is None else torch.tensor(labels.parts, dtype=torch.int64)
     return Dataset(
         "embeddings",

@@ -90,15 +90,15 @@ def begins_as_an_image(source: Path | IO[bytes]) -> bool:
     """Whether the first bytes are those of an image, whatever its name; nothing is decoded."""
     from PIL import Image
 
-    from metricforge.data.pillow_settings import decoding, most_pixels
+    from metricforge.data.pillow_settings import decoding
 
-    marked, most = [name for name in formats() if name not in _WITHOUT_A_MARK], most_pixels()
-    try:
-        with decoding(most), Image.open(source, formats=marked):
-            return True
-    # Pillow's plugins raise whatever a file drives them into.
-    except Exception:
-        return False
+    with decoding():
+        try:
+            with Image.open(source, formats=[f for f in formats() if f not in _WITHOUT_A_MARK]):
+                return True
+        # Pillow's plugins raise whatever a file drives them into.
+        except Exception:
+            return False
 
 
 @cache

@@ -38,7 +38,7 @@ _theirs = _Settings(False, None)
 
 
 def most_pixels() -> int:
-    """The most pixels of an image that is decoded: MAX_PIXELS, or as VARIABLE says.
+    """The most pixels of an image that is decoded: MAX_PIXELS, or as the user's VARIABLE says.
 
     Raises UsageError if that is no number of megapixels.
     """
@@ -51,21 +51,22 @@ def most_pixels() -> int:
 
 
 @contextmanager
-def decoding(most_pixels: int) -> Iterator[None]:
-    """Within, in any thread, Pillow raises for a truncated image, and opens up to so many pixels.
+def decoding() -> Iterator[int]:
+    """Within, in any thread, Pillow raises for a truncated image, and opens up to `most_pixels`.
 
-    Its settings are back when the last thread leaves.
+    Gives that number. The user's settings are back when the last thread leaves.
     """
     global _decoding, _theirs
+    most = most_pixels()
     with _LOCK:
         if not _decoding:
             _theirs = _Settings(ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS)
             ImageFile.LOAD_TRUNCATED_IMAGES = False
-        if Image.MAX_IMAGE_PIXELS is not None and most_pixels > MAX_PIXELS:
-            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most_pixels)
+        if Image.MAX_IMAGE_PIXELS is not None and most > MAX_PIXELS:
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
         _decoding += 1
     try:
-        yield
+        yield most
     finally:
         with _LOCK:
             _decoding -= 1

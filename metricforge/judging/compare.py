@@ -25,7 +25,6 @@ from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_protocol
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
-from metricforge.runs.environment import Environment
 from metricforge.runs.run import Run
 from metricforge.scoring.apply import wants_validation
 from metricforge.scoring.embed import embed
@@ -162,9 +161,7 @@ def _by_seed(
     for name, run in runs.items():
         # Each seed once: a second run of it is the same training.
         # One that was trained longer followed several schedules, which its recipe does not say.
-        has_env = (run.path / "env.json").is_file()
-        stages = run.folder.read("env", Environment).get("trained_longer") if has_env else None
-        recipe = f"{stages} {run.recipe.but(**aside, seed=0).to_toml()}"
+        recipe = f"{run.folder.extended_after} {run.recipe.but(**aside, seed=0).to_toml()}"
         by_seed = alike.setdefault(recipe, {})
         by_seed.setdefault(run.recipe.seed, name)
     groups = [list(by_seed.values()) for by_seed in alike.values()]

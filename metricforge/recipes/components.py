@@ -15,13 +15,10 @@ from metricforge.contracts import (
     Adapter,
     Dataset,
     EvaluationProtocol,
-    Preprocessed,
-    Preprocessing,
     Rebuildable,
     TakingVectors,
 )
 from metricforge.data.images import MEMORY_LIMIT, Images, is_of_inputs
-from metricforge.data.prefetch import read_ahead
 from metricforge.data.split import Split
 from metricforge.data.vectors import refuse_not_finite
 from metricforge.errors import DataError, PluginError, ResourceError, UsageError, out_of_memory
@@ -30,7 +27,12 @@ from metricforge.member_names import refuse_misnamed
 from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
-from metricforge.recipes.defaults import frozen_throughout
+from metricforge.recipes.network_input import (
+    input_size,
+    normalization,
+    preprocessing_of,
+    train_size,
+)
 from metricforge.recipes.recipe import Component, Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
@@ -38,12 +40,7 @@ from metricforge.spec import Spec, asks_of
 from metricforge.training.optimizer import read_rates
 from metricforge.weights.adapting import weights_hash
 
-SAMPLED_FOR_STATISTICS = 2_000
 FILES_LOOKED_AT = 1_000
-# Adam moves each weight by about the learning rate, so an output moves by up to the rate times the
-# L1 norm of its input. The default rate suits this mean L1 deviation, that of EfficientNet-Lite0's
-# features of photographs.
-USUAL_DEVIATIONS = 250.0
 
 
 def component(registry: Registry, kind: str, chosen: Component, offers: Mapping[str, Any]) -> Any:
@@ -143,7 +140,7 @@ def build_model(
     backbone, head = starting_parts(recipe, registry, images.shape, start)
     start.check_seen(split, dataset)
     preprocessing = start.preprocessing(backbone, preprocessing_of(backbone, str(recipe.backbone)))
-    mean, std = _normalization(preprocessing, images, split.train)
+    mean, std = normalization(preprocessing, images, split.train)
     card = Card(
         backbone=_record_of_backbone(registry, backbone, recipe.backbone),
         head=_recorded(registry, "head", recipe.head),
@@ -151,7 +148,7 @@ def build_model(
         shape=images.shape,
         mean=mean,
         std=std,
-        input_size=_input_size(preprocessing, images.shape),
+        input_size=input_size(preprocessing, images.shape),
         interpolation=preprocessing.interpolation,
         reading=dataset.reading,
         trained_on=dataset.name,
@@ -161,7 +158,7 @@ def build_model(
         base=weights_hash(backbone) if adapters else "",
     )
     model = build(registry, card, backbone, head, adapters)
-    model.train_size = _train_size(recipe, card.input_size)
+    model.train_size = train_size(recipe, card.input_size)
     _try_out(model, images, split.train, recipe)
     return model
 
@@ -210,38 +207,6 @@ def check_takes(kind: str, name: str, made: Any, shape: tuple[int, ...]) -> None
         )
 
 
-def _input_size(preprocessing: Preprocessing, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Height and width of the network's input; None for vectors."""
-    return None if len(shape) == 1 else preprocessing.size or (shape[1], shape[2])
-
-
-def _train_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Height and width of the network's input in training; UsageError where it has none."""
-    if recipe.train_scale is None or recipe.train_scale == 1:
-        return None
-    if size is None or frozen_throughout(recipe):
-        has = "vectors" if size is None else "a frozen backbone"
-        raise UsageError(
-            f"train-scale requires images and a backbone that learns, and this run has {has}: "
-            "leave it out."
-        )
-    height, width = (max(1, round(side * recipe.train_scale)) for side in size)
-    return height, width
-
-
-def preprocessing_of(backbone: nn.Module, name: str) -> Preprocessing:
-    """The preprocessing that a backbone requires; PluginError if it is not a Preprocessing."""
-    preprocessing = (
-        backbone.preprocessing if isinstance(backbone, Preprocessed) else Preprocessing()
-    )
-    if not isinstance(preprocessing, Preprocessing):
-        raise PluginError(
-            f"backbone '{name}': preprocessing must be a metricforge.contracts.Preprocessing, not "
-            f"{type(preprocessing).__name__}."
-        )
-    return preprocessing
-
-
 def _record_of_backbone(registry: Registry, backbone: nn.Module, chosen: Component) -> str:
     """The record of a backbone: a saved model has the weights, and is built without fetching."""
     if isinstance(backbone, Rebuildable):
@@ -275,17 +240,12 @@ def _try_train_size(model: EmbeddingModel, size: tuple[int, int], name: str) -> 
     """UsageError if a backbone that can embed images of its own size takes no other."""
     height, width = size
     images = torch.zeros(2, model.card.shape[0], height, width, dtype=model.mean.dtype)
-    refused = UsageError(
-        f"{name} takes no images of {height} x {width} pixels: leave train-scale out."
-    )
     try:
-        features = model.backbone(images)
-    except Exception as error:
-        if out_of_memory(error):
-            raise ResourceError(f"out of memory in {name}; a smaller one takes less.") from error
-        raise refused from error
-    if features.shape != (2, model.width):
-        raise refused
+        _tried(name, partial(model.backbone, images), model.width)
+    except PluginError as error:
+        raise UsageError(
+            f"{name} takes no images of {height} x {width} pixels: leave train-scale out."
+        ) from error
 
 
 def _tried(name: str, embed: Callable[[], Any], width: Any) -> Tensor:
@@ -315,49 +275,3 @@ def _indexes(values: Any, count: int, limit: int) -> bool:
 def _training_classes(split: Split, dataset: Dataset) -> tuple[str, ...]:
     used = {*split.classes("train", dataset), *split.classes("validation", dataset)}
     return tuple(name for name in dataset.classes if name in used)
-
-
-Numbers = tuple[float, ...]
-
-
-def _normalization(
-    preprocessing: Preprocessing, images: Images, train: Tensor
-) -> tuple[Numbers, Numbers]:
-    """Mean and deviation of each channel: those of the backbone's pretraining, or the train set's.
-
-    Measured on an even sample; a backbone's three channels are averaged for grey images. Vectors
-    are not centred, and divided by one number, so that a training does not depend on their unit.
-    """
-    sample = train[:: -(-len(train) // SAMPLED_FOR_STATISTICS)]
-    if len(images.shape) == 1 and preprocessing.std:
-        return preprocessing.mean or (0.0,), preprocessing.std
-    if len(images.shape) == 1:
-        return (0.0,), (_unit(images.take(sample).cpu().double()),)
-    channels = images.shape[0]
-    declared = [
-        part and _for_channels(part, channels) for part in (preprocessing.mean, preprocessing.std)
-    ]
-    if declared[0] and declared[1]:
-        return declared[0], declared[1]
-    total = torch.zeros(2, channels, dtype=torch.float64)
-    for batch in read_ahead(images, sample.split(256)):
-        pixels = batch.cpu().double() / 255
-        total += torch.stack([pixels.mean((2, 3)).sum(0), pixels.square().mean((2, 3)).sum(0)])
-    mean, square = total / len(sample)
-    std = (square - mean.square()).clamp(min=1e-4).sqrt()
-    return declared[0] or _rounded(mean), declared[1] or _rounded(std)
-
-
-def _unit(vectors: Tensor) -> float:
-    """What vectors [M, V] are divided by for their deviations to add up to USUAL_DEVIATIONS."""
-    deviations = (vectors - vectors.mean(0)).abs().sum(1).mean()
-    return float(deviations) / USUAL_DEVIATIONS or 1.0
-
-
-def _for_channels(numbers: Numbers, channels: int) -> Numbers:
-    values = torch.tensor(numbers, dtype=torch.float64)
-    return _rounded(values if len(values) == channels else values.mean().repeat(channels))
-
-
-def _rounded(values: Tensor) -> Numbers:
-    return tuple(round(float(value), 6) for value in values)

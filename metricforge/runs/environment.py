@@ -32,7 +32,7 @@ class Environment(TypedDict, total=False):
     versions: dict[str, str]
     components: dict[str, str]
     weights: dict[str, str]
-    trained_longer: list[int]
+    extended_after: list[int]
     """The epochs after which the run was finished, and then trained longer."""
 
 

@@ -9,7 +9,6 @@ from metricforge.errors import Interrupted
 from metricforge.recipes.recipe import CustomObject
 from metricforge.runs.build import Assembly
 from metricforge.runs.collapse_advice import collapse
-from metricforge.runs.environment import Environment
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.held_out_phrase import held_out_phrase
 from metricforge.runs.metrics_log import best_scores, first_collapse
@@ -145,14 +144,12 @@ def _record(assembly: Assembly, folder: RunFolder, measured: Measured, state: Tr
 
 def _notes(assembly: Assembly, folder: RunFolder) -> list[str]:
     """The notes on the training, including a collapse before the run was resumed."""
-    fallen = first_collapse(folder)
-    longer = folder.read("env", Environment).get("trained_longer", [])
-    stages = [
-        f"extended after {' and '.join(map(str, longer))} epochs; each time the schedule went on "
-        "at its fraction of the new length, so config.toml alone does not repeat this run."
-    ]
-    return [
-        *(stages if longer else []),
-        *assembly.notes,
-        *([collapse(fallen, assembly)] if fallen else []),
-    ]
+    notes = list(assembly.notes)
+    if after := folder.extended_after:
+        notes.append(
+            f"extended after {' and '.join(map(str, after))} epochs; each time the schedule went "
+            "on at its fraction of the new length, so config.toml alone does not repeat this run."
+        )
+    if fallen := first_collapse(folder):
+        notes.append(collapse(fallen, assembly))
+    return notes

@@ -18,6 +18,7 @@ from metricforge.data.split_file import Record
 from metricforge.decoding import decoded, is_json
 from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.regular_file import read_text
+from metricforge.runs.environment import Environment
 from metricforge.runs.lock import NAME as LOCK
 from metricforge.runs.lock import held
 from metricforge.runs.summary import Summary
@@ -132,6 +133,12 @@ class RunFolder:
     @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints")
+
+    @property
+    def extended_after(self) -> list[int]:
+        """The epochs after which the run was finished, and then trained longer."""
+        recorded = (self.path / "env.json").is_file()
+        return self.read("env", Environment).get("extended_after", []) if recorded else []
 
     def clear(self) -> None:
         """Remove the files of an earlier run, and no others."""

@@ -134,15 +134,12 @@ def _resumed(
 
 def _record_longer(folder: RunFolder, recipe: Recipe, epoch: int) -> None:
     """Record that a run was finished after so many epochs, and goes on by a recipe with more."""
-    env = folder.read("env", Environment)
-    stages = env.get("trained_longer", [])
     # A run that was killed in here does this again.
-    env["trained_longer"] = stages if stages[-1:] == [epoch] else [*stages, epoch]
-    folder.write("env", env)
+    after = list(dict.fromkeys([*folder.extended_after, epoch]))
+    folder.write("env", folder.read("env", Environment) | {"extended_after": after})
     comment = (
-        f"# Extended after {' and '.join(map(str, env['trained_longer']))} epochs, to "
-        f"{recipe.epochs}. Training from this file follows one\n"
-        f"# schedule of {recipe.epochs} epochs, and gives another result.\n"
+        f"# Extended after {' and '.join(map(str, after))} epochs, to {recipe.epochs}. Training "
+        f"from this file follows one\n# schedule of {recipe.epochs} epochs, with another result.\n"
     )
     write_file(folder.config, comment + recipe.to_toml())
 

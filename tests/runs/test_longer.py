@@ -52,7 +52,7 @@ def test_more_epochs_go_on_from_the_last_checkpoint(run: Path) -> None:
 def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path: Path) -> None:
     longer(run, epochs=3)
     longer(run, epochs=4)
-    assert json.loads((run / "env.json").read_text())["trained_longer"] == [2, 3]
+    assert json.loads((run / "env.json").read_text())["extended_after"] == [2, 3]
     assert "python" in json.loads((run / "env.json").read_text())
     assert "# Extended after 2 and 3 epochs, to 4." in (run / "config.toml").read_text()
     assert "extended after 2 and 3 epochs; each time" in (run / "report.html").read_text()

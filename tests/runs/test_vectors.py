@@ -171,7 +171,7 @@ def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
     assert done.returncode == 0, done.stderr
     assert "broken.npy is no .npy file" in done.stderr
     assert "wide.npy: the model takes vectors of 16 numbers, and these have 3" in done.stderr
-    assert "empty.npy has no rows" in done.stderr
+    assert "empty.npy: the vectors are float32 [0, 16]" in done.stderr
     assert "notes.txt" not in done.stderr
     expected = load(place / "run").encode(np.concatenate([ROWS[2:5], ROWS[:2]]))
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)

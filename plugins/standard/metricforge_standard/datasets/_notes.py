@@ -50,12 +50,15 @@ def untested_note(path: Path, official: Tensor | None, tested: Tensor | None) ->
         yield f"no row of '{path}' is of the split test, so those of validation are the test part."
 
 
-def check_flags(
+def flag_notes(
     path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
-) -> None:
-    """DataError for flags [N] that leave queries without a gallery to test, or the reverse."""
+) -> list[str]:
+    """Notes on what flags [N] leave of the rows to test: none at all, or rows without a use.
+
+    DataError for queries without a gallery, or the reverse.
+    """
     if queries is None or gallery is None:
-        return
+        return []
     tested = torch.ones_like(queries) if official is None else official == TEST
     has_queries, has_gallery = bool((tested & queries).any()), bool((tested & gallery).any())
     if has_queries != has_gallery:
@@ -63,21 +66,10 @@ def check_flags(
         raise DataError(
             f"'{path}' has {present} to test and no {missing}; mark some images as such."
         )
-
-
-def flag_notes(
-    path: Path, queries: Tensor | None, gallery: Tensor | None, official: Tensor | None
-) -> Iterator[str]:
-    """Notes on what flags [N] leave of the rows to test: no query at all, or rows without a use."""
-    if queries is None or gallery is None:
-        return
-    tested = torch.ones_like(queries) if official is None else official == TEST
-    has_queries = bool((tested & queries).any())
-    unused = int((tested & ~queries & ~gallery).sum())
     if not has_queries:
-        yield f"'{path}' marks no row to test as query or gallery: every row queries all others."
-    elif unused:
-        yield f"test rows that are neither query nor gallery, and not used: {unused}."
+        return [f"'{path}' marks no row to test as query or gallery: every row queries all others."]
+    unused = int((tested & ~queries & ~gallery).sum())
+    return [f"test rows that are neither query nor gallery, and not used: {unused}."] * (unused > 0)
 
 
 def converted(files: Sequence[Encoded], shape: tuple[int, ...], fit: str = "squeeze") -> str:

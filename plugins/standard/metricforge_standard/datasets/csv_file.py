@@ -18,7 +18,6 @@ from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._listing import read_listing
 from metricforge_standard.datasets._notes import (
-    check_flags,
     converted,
     flag_notes,
     of_depth,
@@ -95,7 +94,7 @@ def csv(
     written = _official(listing)
     official = tested_parts(written)
     queries, gallery = _flags(listing, "is_query"), _flags(listing, "is_gallery")
-    check_flags(path, queries, gallery, official)
+    flagged = flag_notes(path, queries, gallery, official)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     shape = (3 if color else 1, height, width)
     reading = read_by(depth, fit, "csv")
@@ -114,7 +113,7 @@ def csv(
             *_notes(listing),
             *untested_note(path, written, official),
             *shared_classes(path, labels, official, classes),
-            *flag_notes(path, queries, gallery, official),
+            *flagged,
             converted(listing.columns["path"], shape, fit),
         ),
         warnings=(*label_index.warnings, *of_depth(listing.columns["path"], reading)),

@@ -13,7 +13,6 @@ from metricforge.data.vectors import vector_tensor
 from metricforge.errors import DataError, UsageError
 from metricforge_standard.datasets._labels import flags, indexed, parts, tested_parts
 from metricforge_standard.datasets._notes import (
-    check_flags,
     counted,
     flag_notes,
     shared_classes,
@@ -64,7 +63,7 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
     written = _official(arrays)
     official = tested_parts(written)
     queries, gallery = (_flag(arrays, name) for name in FLAGS)
-    check_flags(path, queries, gallery, official)
+    flagged = flag_notes(path, queries, gallery, official)
     images = _inputs(arrays, size)
     single = [classes[index] for index in (labels.bincount() == 1).nonzero().flatten().tolist()]
     return Dataset(
@@ -81,7 +80,7 @@ def npz(*, path: Path, size: int | None = None) -> Dataset:
             *([single_image_note(single)] if single else []),
             *_notes(arrays),
             *untested_note(path, written, official),
-            *flag_notes(path, queries, gallery, official),
+            *flagged,
             *shared_classes(path, labels, official, classes),
         ),
         warnings=label_index.warnings,

@@ -17,7 +17,6 @@ from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge_standard.datasets._columns import named_columns
 from metricforge_standard.datasets._labels import tested_parts
 from metricforge_standard.datasets._notes import (
-    check_flags,
     flag_notes,
     shared_classes,
     single_image_note,
@@ -57,15 +56,12 @@ def vectors(*, path: Path, labels: Path | None = None, columns: str = "") -> Dat
     if len(bare.classes) < 2:
         raise DataError(f"'{path}' has only one class, '{bare.classes[0]}'; it needs two or more.")
     official = tested_parts(bare.official)
-    check_flags(path, bare.queries, bare.gallery, official)
     return replace(
         bare,
         name=path.stem,
         images=tensor,
         shape=tuple(tensor.shape[1:]),
         official=official,
-        groups=bare.groups if len(bare.group_names) > 1 else None,
-        group_names=bare.group_names if len(bare.group_names) > 1 else (),
         notes=(*bare.notes, *notes, *_notes(path, bare, official)),
     )
 
