@@ -52,7 +52,8 @@ def command(
     """Embed IMAGES with the model of RUN, a row for each in the order given.
 
     A folder stands for all images at any depth below it, by folder and name. With --broken skip,
-    skipped files have no row and no name. A model of vectors embeds the rows of .npy files.
+    skipped files have no row and no name. A model of vectors embeds the rows of .npy files,
+    and a folder stands for those.
     """
     from metricforge.loading import load
 

@@ -32,7 +32,11 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Find the images of INDEX that are nearest to each of IMAGES, by the model of RUN."""
+    """Find the images of INDEX that are nearest to each of IMAGES, by the model of RUN.
+
+    A folder stands for all images at any depth below it. A model of vectors takes .npy files, and
+    finds what is nearest to each of their rows.
+    """
     from metricforge.image_index import ImageIndex
     from metricforge.report.page import printable
 

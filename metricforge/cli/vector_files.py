@@ -53,7 +53,7 @@ def embed_arrays(
             yield
         except (ArtefactError, DataError) as error:
             if skipped is None:
-                raise
+                raise DataError(f"{error} --broken skip skips all such files.") from error
             refused[str(file)] = str(error)
 
     arrays, rows, names = [], [], []

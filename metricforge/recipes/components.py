@@ -21,7 +21,14 @@ from metricforge.contracts import (
 from metricforge.data.images import MEMORY_LIMIT, Images, is_of_inputs
 from metricforge.data.split import Split
 from metricforge.data.vectors import refuse_not_finite
-from metricforge.errors import DataError, PluginError, ResourceError, UsageError, out_of_memory
+from metricforge.errors import (
+    DataError,
+    PluginError,
+    ResourceError,
+    UnfitError,
+    UsageError,
+    out_of_memory,
+)
 from metricforge.loading import build
 from metricforge.member_names import refuse_misnamed
 from metricforge.model import EmbeddingModel
@@ -195,14 +202,14 @@ def starting_parts(
 
 
 def check_takes(kind: str, name: str, made: Any, shape: tuple[int, ...]) -> None:
-    """UsageError for a component that takes images where there are vectors, or the reverse."""
+    """UnfitError for a component that takes images where there are vectors, or the reverse."""
     takes_vectors = isinstance(made, TakingVectors) and made.takes_vectors is True
     if takes_vectors and len(shape) == 3:
-        raise UsageError(
+        raise UnfitError(
             f"{kind} '{name}' takes vectors, and the dataset has images; leave it out."
         )
     if not takes_vectors and len(shape) == 1:
-        raise UsageError(
+        raise UnfitError(
             f"{kind} '{name}' takes images, and the dataset has vectors; leave it out."
         )
 

@@ -98,6 +98,7 @@ def in_a_line(recipe: Recipe, registry: Registry, shape: tuple[int, ...], photog
         f"head {recipe.head} to {recipe.dim} dimensions",
         *(("batch norm frozen",) if recipe.batch_norm == "frozen" else ()),
         *((f"rates {recipe.rates}",) if recipe.rates else ()),
+        *((f"trained at {recipe.train_scale} of the size",) if recipe.train_scale else ()),
         f"augmentation {' and '.join(names) or 'none'}",
         str(_complete(registry, "optimizer", recipe.optimizer)),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",

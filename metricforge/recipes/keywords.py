@@ -59,8 +59,9 @@ class TrainOptions(TypedDict, total=False):
     """
 
     train_scale: float | None
-    """Scale of the network's input in training, e.g. 0.875. Crops enlarge what they show: the
-    network then trains on objects of the size that it is evaluated on, and faster. Default: 1.
+    """Size of the network's input in training, as a fraction of that in evaluation, e.g. 0.875:
+    random crops enlarge what they show, which a smaller input makes up for; it is also faster.
+    Of images, and a backbone that learns. Default: 1.
     """
 
     hooks: Any

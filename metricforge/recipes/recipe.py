@@ -159,9 +159,10 @@ class Recipe:
         "take them in turn.", DATA, usual="the images as they are", least=1,
     )  # fmt: skip
     train_scale: float | None = option(
-        None, "Scale of the network's input in training, e.g. 0.875. Crops enlarge what they show: "
-        "the network then trains on objects of the size that it is evaluated on, and faster.",
-        LEARNING, usual="1", metavar="FACTOR", above=0, below=2, tunable=True,
+        None, "Size of the network's input in training, as a fraction of that in evaluation, e.g. "
+        "0.875: random crops enlarge what they show, which a smaller input makes up for; it is "
+        "also faster. Of images, and a backbone that learns.",
+        LEARNING, usual="1", metavar="FRACTION", above=0.25, below=2, tunable=True,
     )  # fmt: skip
     hooks: tuple[Component, ...] = option(
         (), "Hook to run during training, e.g. tensorboard. Repeatable.", RUN, kind="hook",

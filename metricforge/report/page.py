@@ -37,7 +37,7 @@ class Facts:
     - `plots`: PNG files, by caption.
     - `confused`: two classes, how many of their queries are nearest to the other, and of how many.
     - `config`, `environment`: may be nested; tables become "table.key".
-    - `command`: the line that repeats the run.
+    - `command`: the line that repeats the run; empty if none does.
     """
 
     title: str

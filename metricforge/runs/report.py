@@ -35,7 +35,7 @@ def write_report(folder: RunFolder) -> None:
         parts=parts,
         split_hash=split.hash,
         closed_set=split.closed_set,
-        command=f"metricforge train --config {folder.config}",
+        command="" if folder.extended_after else f"metricforge train --config {folder.config}",
         times_tested=len(folder.records(folder.evaluations)),
         notes=[
             *_untested(summary),

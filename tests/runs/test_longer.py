@@ -55,7 +55,9 @@ def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path
     assert json.loads((run / "env.json").read_text())["extended_after"] == [2, 3]
     assert "python" in json.loads((run / "env.json").read_text())
     assert "# Extended after 2 and 3 epochs, to 4." in (run / "config.toml").read_text()
-    assert "extended after 2 and 3 epochs; each time" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "extended after 2 and 3 epochs; each time" in page
+    assert "metricforge train --config" not in page
     other = metricforge.train(**SHORT, epochs=4, seed=1, out=tmp_path / "other")
     third = metricforge.train(**SHORT, epochs=4, seed=2, out=tmp_path / "third")
     assert not metricforge.compare([run, other]).seeds

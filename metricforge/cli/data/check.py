@@ -72,7 +72,7 @@ def _print(check: DataCheck, commands: list[str]) -> None:
         ("conflicts", check.copies.of_two_classes),
     ):
         if heading == "alike" and dataset.of_vectors:
-            print_line(heading, "none sought: of images only")
+            print_line(heading, "not sought among vectors")
             continue
         print_lines(heading, _some([_shown(copies) for copies in sets], _MEANING[heading]))
     if check.split is not None:
