@@ -26,6 +26,7 @@ from metricforge.runtime.allocator import keep_large_blocks
 from metricforge.runtime.evaluation_mode import evaluating
 from metricforge.runtime.forks import without_lost_threads
 from metricforge.weights.adapting import merge
+from metricforge.weights.cut import Cut
 from metricforge.weights.reading import WEIGHTS
 
 MOST_PIXELS, MOST_IMAGES = 512 * 64 * 64, 512
@@ -62,6 +63,8 @@ class EmbeddingModel(nn.Module):
         self.unit_length = bool(head.unit_length) if isinstance(head, ScalingItself) else True
         self.train_size: tuple[int, int] | None = None
         """Height and width of the backbone's input in training. Default: as in evaluation."""
+        self.cut: Cut | None = None
+        """Where the backbone is cut, if it is: what passes is then taken in place of images."""
         mean, std = card.mean or (0.0,), card.std or (1.0,)
         channels = (1, 1) if card.of_vectors else (1, len(mean), 1, 1)
         self.register_buffer("mean", torch.tensor(mean).view(channels), persistent=False)
@@ -71,14 +74,19 @@ class EmbeddingModel(nn.Module):
         """Embed images, or what the backbone has made of them.
 
         Args:
-            images: uint8 [B, C, H, W], or features [B, F] of the backbone; of a model of vectors
-                float32 [B, V].
+            images: uint8 [B, C, H, W], or features [B, F] of the backbone, or what passes its `cut`
+                float32 [B, ...]; of a model of vectors float32 [B, V].
 
         Returns:
             float32 [B, D].
         """
-        has_features = images.ndim == 2 and not self.card.of_vectors
-        embedding: Tensor = self.head(images if has_features else self.features(images))
+        if self.cut is not None and images.is_floating_point():
+            features = self.cut.upper(self.backbone, images)
+        elif images.ndim == 2 and not self.card.of_vectors:
+            features = images
+        else:
+            features = self.features(images)
+        embedding: Tensor = self.head(features)
         if embedding.dtype != torch.float64:
             embedding = embedding.float()
         return unit_rows(embedding) if self.unit_length else embedding
@@ -92,10 +100,14 @@ class EmbeddingModel(nn.Module):
         Returns:
             [B, F].
         """
+        features: Tensor = self.backbone(self.network_input(images))
+        return features
+
+    def network_input(self, images: Tensor) -> Tensor:
+        """What the backbone gets: images in its size, with its mean and standard deviation."""
         shown = images if self.card.of_vectors else self._resized(images.float()) / 255
         # The statistics have the type of a model that was made .half() or .double().
-        features: Tensor = self.backbone(((shown - self.mean) / self.std).to(self.mean.dtype))
-        return features
+        return ((shown - self.mean) / self.std).to(self.mean.dtype)
 
     @property
     def device(self) -> torch.device:
@@ -127,6 +139,17 @@ class EmbeddingModel(nn.Module):
         """
         with evaluating(self), torch.inference_mode(), runtime.autocast():
             return self.features(runtime.prepare(images)).float().cpu()
+
+    def frozen_of(self, images: Tensor, runtime: Runtime) -> Tensor:
+        """What passes the `cut` of the backbone, float32 [B, ...]; uncut, the features [B, F].
+
+        As `features_of` otherwise.
+        """
+        if self.cut is None:
+            return self.features_of(images, runtime)
+        with evaluating(self), torch.inference_mode(), runtime.autocast():
+            shown = self.network_input(runtime.prepare(images))
+            return self.cut.lower(self.backbone, shown).float().cpu()
 
     def _resized(self, images: Tensor) -> Tensor:
         size, mode = self.card.input_size, self.card.interpolation
@@ -237,7 +260,9 @@ class EmbeddingModel(nn.Module):
 
 def without_head(model: EmbeddingModel) -> EmbeddingModel:
     """The same backbone; its features, scaled to unit length, are the embedding."""
-    return EmbeddingModel(model.backbone, nn.Identity(), model.card)
+    bare = EmbeddingModel(model.backbone, nn.Identity(), model.card)
+    bare.cut = model.cut
+    return bare
 
 
 def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:

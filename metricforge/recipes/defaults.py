@@ -90,6 +90,7 @@ def frozen_throughout(recipe: Recipe) -> bool:
 def in_a_line(recipe: Recipe, registry: Registry, shape: tuple[int, ...], photographs: bool) -> str:
     """A line about the training: image size, network, augmentation, optimizer, epochs."""
     names = [step.name if isinstance(step, Spec) else "your own" for step in recipe.augment or ()]
+    scale = recipe.train_scale
     parts = (
         *(("photographs",) if photographs else ()),
         f"vectors of {shape[0]}" if len(shape) == 1 else f"{shape[1]} x {shape[2]} pixels",
@@ -98,7 +99,7 @@ def in_a_line(recipe: Recipe, registry: Registry, shape: tuple[int, ...], photog
         f"head {recipe.head} to {recipe.dim} dimensions",
         *(("batch norm frozen",) if recipe.batch_norm == "frozen" else ()),
         *((f"rates {recipe.rates}",) if recipe.rates else ()),
-        *((f"trained at {recipe.train_scale} of the size",) if recipe.train_scale else ()),
+        *((f"trained at {scale} of the size",) if scale not in (None, 1) else ()),
         f"augmentation {' and '.join(names) or 'none'}",
         str(_complete(registry, "optimizer", recipe.optimizer)),
         f"{recipe.epochs} epochs" if recipe.epochs != 1 else "1 epoch",

@@ -47,6 +47,7 @@ def feature_cache(
         _known_as(registry, "backbone", without_weights(registry, "backbone", recipe.backbone)[0]),
         (card.mean, card.std, card.input_size, card.interpolation),
         (runtime.device.type, runtime.precision, recipe.channels_last, torch.get_num_threads()),
+        *([] if model.cut is None else [model.cut.above]),
     )
     fill = augmentation.fill if augmentation else []
     shown = [*(_known_as(registry, "augmentation", step) for step in steps), fill, recipe.seed]

@@ -54,8 +54,8 @@ class TrainOptions(TypedDict, total=False):
     """
 
     views: int | None
-    """Augmented views of each image that a frozen backbone embeds, once each; the epochs take them
-    in turn. Default: the images as they are.
+    """Augmented views of each image that a frozen backbone, or its frozen lower part, embeds, once
+    each; the epochs take them in turn. Default: the images as they are.
     """
 
     train_scale: float | None

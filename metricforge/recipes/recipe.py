@@ -155,8 +155,9 @@ class Recipe:
         usual="crop and flip for photographs", kind="augmentation",
     )  # fmt: skip
     views: int | None = option(
-        None, "Augmented views of each image that a frozen backbone embeds, once each; the epochs "
-        "take them in turn.", DATA, usual="the images as they are", least=1,
+        None, "Augmented views of each image that a frozen backbone, or its frozen lower part, "
+        "embeds, once each; the epochs take them in turn.",
+        DATA, usual="the images as they are", least=1,
     )  # fmt: skip
     train_scale: float | None = option(
         None, "Size of the network's input in training, as a fraction of that in evaluation, e.g. "

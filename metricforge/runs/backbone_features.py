@@ -1,10 +1,11 @@
-"""The features of a run's backbone before training: of a frozen one, and for the head's start."""
+"""What does not learn of a run's backbone runs once an image; features for the head's start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset, Initializing, Pretrained
@@ -17,11 +18,16 @@ from metricforge.recipes.feature_cache import feature_cache
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime
+from metricforge.runtime.evaluation_mode import evaluating
 from metricforge.training.augmentation import Chain
 from metricforge.training.frozen_features import FrozenFeatures
+from metricforge.weights.cut import Cut, cut_of
 
 SAMPLED_FOR_HEAD = 5_000
 """The most training images whose features a head begins at."""
+
+MOST_BYTES = 4 << 30
+"""The most memory for what passes the cut of a network, of all images in all views."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +43,25 @@ class BackboneFeatures:
     runtime: Runtime
 
     def of_frozen(self, augmentation: Chain | None) -> FrozenFeatures | None:
-        """Those of a backbone that never learns, which embeds each image once.
+        """Those of a backbone, or of its lower part, that never learns and runs once an image.
 
-        None if it learns, or if each epoch shows other images: augmented ones without a number of
-        `views`, or turned ones. Raises UsageError for views of anything else.
+        None if all of it learns, or if each epoch shows other images: augmented ones without a
+        number of `views`, or turned ones. Raises UsageError for views of anything else.
         """
-        frozen, views = frozen_throughout(self.recipe), self.recipe.views
-        if views is not None and not (frozen and augmentation):
-            raise UsageError(
-                "views are of a frozen backbone and augmented images: add --rates backbone=0, and "
-                "--augment if the images are no photographs."
-            )
+        views = self.recipe.views
         if views is not None and self._turned:
             raise UsageError("views are of images as they are: add --orientations 1.")
         new_each_epoch = self._turned or (augmentation and views is None)
-        if not frozen or new_each_epoch or self._passes_on:
+        never_learns = frozen_throughout(self.recipe)
+        if not (new_each_epoch or never_learns):
+            self.model.cut = self._cut(1 + (views or 0))
+        if views is not None and not (augmentation and (never_learns or self.model.cut)):
+            raise UsageError(
+                "views are of augmented images and a backbone that does not learn, or whose lower "
+                "part does not: add --rates backbone=0 or --adapter last-blocks, and --augment if "
+                "the images are no photographs."
+            )
+        if new_each_epoch or self._passes_on or not (never_learns or self.model.cut):
             return None
         return self._features(views or 1, augmentation)
 
@@ -68,14 +78,17 @@ class BackboneFeatures:
         else:
             features = frozen or self._features(1, None)
             features.compute(sample)
-            begun = features.take(sample).cpu()
+            parts = sample.split(self.model.batch)
+            begun = torch.cat([self._whole(features.take(part)) for part in parts])
         with blaming(head):
             head.initialize(begun)
 
     def notes(self, augmentation: Chain | None) -> Iterator[str]:
-        """A note on a frozen backbone that embeds the images anew in each epoch."""
+        """Notes on what runs once an image, and on a frozen backbone that embeds them anew."""
         if self._passes_on:
             return
+        if self.model.cut is not None:
+            yield f"below {self.model.cut.above} nothing learns, and each image passes once."
         if frozen_throughout(self.recipe) and self.recipe.views is None:
             if self._turned:
                 yield "the frozen backbone embeds all orientations anew in each epoch."
@@ -93,6 +106,28 @@ class BackboneFeatures:
     @property
     def _turned(self) -> bool:
         return self.recipe.orientations not in (None, 1)
+
+    def _cut(self, views: int) -> Cut | None:
+        """Where the backbone is cut for images in so many `views`; None if it stays whole."""
+        recipe, model, runtime = self.recipe, self.model, self.runtime
+        alone = runtime.ranks.count == 1 and not recipe.compile
+        if not alone or model.train_size or model.card.of_vectors:
+            return None
+        few = runtime.prepare(self.images.take(self.train[:2]))
+        with runtime.autocast():
+            given = model.network_input(few)
+            cut = cut_of(model.backbone, given, recipe.batch_norm == "frozen")
+        # Early layers put out more than they get.
+        if cut is None or cut.size > given[0].numel() * given.element_size():
+            return None
+        return cut if cut.size * len(self.images) * views <= MOST_BYTES else None
+
+    def _whole(self, taken: Tensor) -> Tensor:
+        """The features [B, F] on the CPU of what was taken: these, or what passes the cut."""
+        if self.model.cut is None:
+            return taken.cpu()
+        with evaluating(self.model), torch.inference_mode(), self.runtime.autocast():
+            return self.model.cut.upper(self.model.backbone, taken).float().cpu()
 
     def _features(self, views: int, augmentation: Chain | None) -> FrozenFeatures:
         cache = feature_cache(

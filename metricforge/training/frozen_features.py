@@ -1,4 +1,4 @@
-"""The features of a backbone that does not learn, computed once for each image."""
+"""The features of a backbone, or of its lower part, that does not learn, once for each image."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ order."""
 class FrozenFeatures:
     """The features of a frozen backbone in place of the images, as `Images` are taken.
 
+    Of a model with a `cut` these are what passes it, [N, ...] in place of [N, F].
+
     Args:
-        model: The model whose backbone does not learn.
+        model: The model whose backbone, or the part of it below its cut, does not learn.
         images: The images.
         runtime: Device and precision of the backbone.
         views: Augmented views of each image that is trained on; 1 without `augment`.
@@ -128,7 +130,7 @@ class FrozenFeatures:
     def _put(self, indices: Tensor, rows: Tensor, view: int) -> None:
         features = self._features[view]
         if features is None:
-            features = self._features[view] = torch.zeros(len(self), self._model.width)
+            features = self._features[view] = torch.zeros(len(self), *rows.shape[1:])
         features[indices] = rows
         self._known[view, indices] = True
 
@@ -141,7 +143,7 @@ class FrozenFeatures:
             if self._augment and view:
                 repeated = part[torch.arange(size) % len(part)]
                 whole = self._augment(self._runtime.prepare(whole), view - 1, repeated)
-            rows.append(self._model.features_of(whole, self._runtime)[: len(part)])
+            rows.append(self._model.frozen_of(whole, self._runtime)[: len(part)])
             if done:
                 done(len(part))
         return torch.cat(rows) if rows else torch.zeros(0, self._model.width)

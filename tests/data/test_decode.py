@@ -21,6 +21,7 @@ from metricforge.data.decode import (
     read_image,
     read_opened,
 )
+from metricforge.data.filetypes import begins_as_an_image
 from metricforge.data.images import unreadable
 from metricforge.data.pillow_settings import MAX_PIXELS
 from metricforge.errors import DataError, UsageError
@@ -226,6 +227,7 @@ def test_the_users_environment_allows_larger_images(
     monkeypatch.setenv("METRICFORGE_MAX_MEGAPIXELS", str(megapixels))
     assert read_image(tmp_path / "b.png", GREY).unique().tolist() == [0]
     assert read_header(tmp_path / "b.png").width == side
+    assert begins_as_an_image(tmp_path / "b.png")
     assert (Image.MAX_IMAGE_PIXELS, len(recwarn)) == (theirs, 0)
     monkeypatch.setenv("METRICFORGE_MAX_MEGAPIXELS", str(megapixels - 1))
     with pytest.raises(DataError, match=f"more than {megapixels - 1} megapixels"):
@@ -300,6 +302,14 @@ def test_a_jpeg_of_many_scans_is_refused_by_their_pixels(monkeypatch: pytest.Mon
 
 @pytest.mark.fault(76)
 def test_hundreds_of_scans_of_a_large_image_are_refused_at_once() -> None:
+    data = encoded(Image.new("L", (4_000, 4_000), 90), "JPEG", progressive=True)
+    with pytest.raises(DataError, match=r"has \d\d\d scans"):
+        read_image(with_scans(data, 300), GREY)
+
+
+@pytest.mark.fault(76)
+def test_larger_images_are_no_leave_for_more_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICFORGE_MAX_MEGAPIXELS", "4000")
     data = encoded(Image.new("L", (4_000, 4_000), 90), "JPEG", progressive=True)
     with pytest.raises(DataError, match=r"has \d\d\d scans"):
         read_image(with_scans(data, 300), GREY)

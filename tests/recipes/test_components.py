@@ -103,8 +103,11 @@ def test_the_network_trains_on_smaller_images_than_it_is_evaluated_on(tmp_path: 
     assert load(run, backbone=Net(), device="cpu").card.input_size == (20, 16)
 
 
-def test_a_scale_of_one_is_none() -> None:
-    assert assembled(Net(), train_scale=1.0).setup.model.train_size is None
+def test_a_scale_of_one_is_none_and_another_is_told() -> None:
+    one, smaller = assembled(Net(), train_scale=1.0), assembled(Net(), train_scale=0.75)
+    assert one.setup.model.train_size is None
+    assert "of the size" not in one.defaults
+    assert "trained at 0.75 of the size" in smaller.defaults
 
 
 def test_a_backbone_of_one_size_takes_no_scale() -> None:

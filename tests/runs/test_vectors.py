@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import metricforge
+from metricforge.cli.vector_files import array_files
 from metricforge.contracts import Dataset
 from metricforge.errors import DataError, MetricForgeError, PluginError, UsageError
 from metricforge.loading import load
@@ -187,6 +189,28 @@ def test_a_folder_stands_for_its_npy_files_and_others_are_skipped(
     assert [Path(name).name for name in names] == [
         "x9.NPY[0]", "x9.NPY[1]", "x9.NPY[2]", "x10.npy[0]", "x10.npy[1]",
     ]  # fmt: skip
+
+
+def test_a_folder_in_a_folder_that_can_not_be_read_or_is_a_link_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    np.save(tmp_path / "in" / "x.npy", ROWS)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "locked":  # root may read all, so a mode would not do
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=r"locked can't be read \(Permission denied\)"):
+            list(array_files([tmp_path / "in"]))
+    assert list(array_files([tmp_path / "in"])) == [tmp_path / "in" / "x.npy"]
+    (tmp_path / "in" / "linked").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="linked is a link to a folder; name the folder"):
+        list(array_files([tmp_path / "in"]))
 
 
 def test_vectors_are_encoded_from_arrays_tensors_and_lists(place: Path) -> None:

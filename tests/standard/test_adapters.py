@@ -227,6 +227,7 @@ def test_two_products_of_different_layers_both_learn() -> None:
     ([NormOnly(), LoRA(rank=2)], "LoRA freezes all that .*NormOnly trains; leave one of them out"),
     ([LoRA(rank=2), NormOnly()], "NormOnly freezes all that .*LoRA trains; leave one of them out"),
     ([LoRA(layers="*blocks.0.*"), LoRA(layers="*ocks.3.*"), LastBlocks(n=1)], "LastBlocks freezes"),
+    ([LoRA(layers="*ocks.3.*"), LoRA(layers="*blocks.0.*"), LastBlocks(n=1)], "LastBlocks freezes"),
     ([LoRA(rank=4), LoRA(rank=2, layers="*qkv")], "two adapters 'lora' change the layer .*qkv"),
 ])  # fmt: skip
 def test_adapters_of_which_one_would_undo_another_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from metricforge.entry_points import installed_points
 from metricforge.errors import UsageError
 from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
+from metricforge.runs import backbone_features
 from metricforge.runs.build import assemble
 from metricforge.runtime import Runtime
 from metricforge.training import frozen_features
@@ -162,7 +164,7 @@ def test_augmented_images_are_embedded_anew_without_a_number_of_views() -> None:
 
 def test_views_need_a_frozen_backbone_and_augmentations() -> None:
     for options in ({"rates": "backbone=0.1", "augment": ("flip",)}, {}):
-        with pytest.raises(UsageError, match="views are of a frozen backbone and augmented images"):
+        with pytest.raises(UsageError, match="views are of augmented images and a backbone"):
             assembled(views=2, **options)
 
 
@@ -170,6 +172,108 @@ def test_a_backbone_that_learns_has_no_features_to_keep() -> None:
     for options in ({"rates": None}, {"rates": None, "freeze": 1}):
         assert not isinstance(assembled(**options).setup.images, FrozenFeatures)
     assert isinstance(assembled(rates=None, freeze=2).setup.images, FrozenFeatures)
+
+
+class Blocks(nn.Module):
+    """Three blocks, of which the last one learns behind `last-blocks:n=1`."""
+
+    out_features = 8
+
+    def __init__(self, in_channels: int = 3) -> None:
+        super().__init__()
+        sizes = ((in_channels, 4), (4, 4), (4, 8))
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), nn.ReLU(), nn.Conv2d(o, o, 3, padding=1))
+                for i, o in sizes
+            )
+        )
+        self.images = 0
+        self.blocks[0][0].register_forward_pre_hook(self.count)
+
+    def count(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
+        self.images += len(inputs[0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.blocks(images).mean((2, 3))
+
+
+LAST: dict[str, Any] = {"rates": None, "adapters": ("last-blocks:n=1",)}
+
+
+def test_each_image_passes_the_frozen_lower_part_once() -> None:
+    """And the training is that of the whole network, to rounding."""
+    torch.manual_seed(0)
+    network = Blocks()
+    once, anew = (assembled(backbone=copy.deepcopy(network), **LAST) for _ in range(2))
+    assert once.setup.model.cut is not None
+    assert any("below blocks.2.0 nothing learns" in note for note in once.notes)
+    object.__setattr__(anew.setup, "images", MemoryImages(dataset().images))
+    object.__setattr__(anew.setup.validate, "images", MemoryImages(dataset().images))
+    for assembly in (once, anew):
+        assembly.setup.model.backbone.images = 0
+        if isinstance(assembly.setup.images, FrozenFeatures):
+            assembly.setup.images.compute(assembly.split.train)
+        list(fit(assembly.setup, TrainState(), assembly.runtime))
+    trained_on, shown = len(once.split.train), dataset().images[:40]
+    assert trained_on < once.setup.model.backbone.images < 160 + BATCH
+    assert anew.setup.model.backbone.images > 2 * trained_on
+    ours, theirs = (each.setup.model.eval()(shown) for each in (once, anew))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    before = assembled(backbone=copy.deepcopy(network), **LAST).setup.model.eval()(shown)
+    assert (ours - before).abs().max() > 0.005
+
+
+def test_a_lower_part_that_is_kept_for_later_runs_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("timm")
+
+    def trained(name: str, cache: str, **options: Any) -> Any:
+        network = "timm:model=resnet18,pretrained=false,size=64"
+        return metricforge.train(
+            **{"dataset": "digits", **FROZEN, **LAST, "backbone": network, "epochs": 1, **options},
+            batch_norm="frozen", out=tmp_path / name, feature_cache=cache, progress=False,
+        )  # fmt: skip
+
+    plain = trained("plain", "none", augment=("affine",), views=2)
+    first = trained("first", str(tmp_path / "cache"), augment=("affine",), views=2)
+    whole = trained("whole", str(tmp_path / "cache"), adapters=(), rates="backbone=0")
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+
+    def embedded(*_: object) -> Tensor:
+        pytest.fail("an image was embedded again")
+
+    monkeypatch.setattr(FrozenFeatures, "_embedded", embedded)
+    second = trained("second", str(tmp_path / "cache"), augment=("affine",), views=2)
+    assert len({bytes_of(run)[0] for run in (plain, first, second)}) == 1
+    scores = [run.results["trained"]["map@r"] for run in (plain, first, second, whole)]
+    assert scores[0] == scores[1] == scores[2] != scores[3]
+    # What is saved is the whole network.
+    again = metricforge.evaluate(second, untrained=True).results
+    for row in ("trained", "untrained"):
+        recorded = second.results[row]["map@r"].value
+        assert again[row]["map@r"].value == pytest.approx(recorded, abs=1e-3)
+
+
+def test_images_that_are_new_in_each_epoch_pass_the_whole_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = Blocks()
+    for options in (
+        {"augment": ("flip",)},
+        {"orientations": 4},
+        {"train_scale": 0.5},
+        {"freeze": 2, "adapters": ()},
+    ):
+        assembly = assembled(backbone=copy.deepcopy(network), **{**LAST, **options})
+        assert assembly.setup.model.cut is None, options
+    views = assembled(backbone=copy.deepcopy(network), **LAST, augment=("flip",), views=2)
+    assert views.setup.model.cut is not None
+    monkeypatch.setattr(backbone_features, "MOST_BYTES", 160 * 3 * 4 * 4 * 4 * 4 - 1)
+    with pytest.raises(UsageError, match="views are of"):
+        assembled(backbone=copy.deepcopy(network), **LAST, augment=("flip",), views=2)
+    assert assembled(backbone=copy.deepcopy(network), **LAST).setup.model.cut is not None
 
 
 def test_batches_are_as_large_as_they_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
