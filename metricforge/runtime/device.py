@@ -58,8 +58,8 @@ class Runtime:
         return model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload, no-any-return]
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] on the device and in the memory layout; also features [B, F]."""
-        if images.ndim == 2:
+        """Images [B, C, H, W] on the device and in the memory layout; also features [B, ...]."""
+        if images.ndim != 4:
             return images.to(self.device, non_blocking=True)
         return images.to(self.device, non_blocking=True, memory_format=self._layout)
 

@@ -131,7 +131,12 @@ def _tried(
             norm.eval()
     elif any(norms(network.get_submodule(name)) for name in names):
         return None
-    return cut if _equal(cut.lower(network, images), passed) else None
+    buffers = {buffer: buffer.clone() for buffer in network.buffers()}
+    same = _equal(cut.lower(network, images), passed)
+    changed = [buffer for buffer, kept in buffers.items() if not torch.equal(buffer, kept)]
+    for buffer in changed:  # statistics of its own
+        buffer.copy_(buffers[buffer])
+    return cut if same and not changed else None
 
 
 def _places(network: nn.Module) -> tuple[list[str], str | None]:

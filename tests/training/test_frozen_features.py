@@ -256,6 +256,19 @@ def test_a_lower_part_that_is_kept_for_later_runs_changes_no_byte(
         assert again[row]["map@r"].value == pytest.approx(recorded, abs=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_lower_part_of_a_transformer_puts_out_rows_of_tokens(precision: str) -> None:
+    pytest.importorskip("timm")
+    assembly = assembled(
+        backbone="timm:model=vit_tiny_patch16_224,pretrained=false,size=32", epochs=1,
+        adapters=("last-blocks:n=2",), rates=None, channels_last=True, precision=precision,
+    )  # fmt: skip
+    assert assembly.setup.model.cut.shape == (5, 192)
+    before = assembly.setup.model.backbone.network.blocks[11].mlp.fc1.weight.clone()
+    list(fit(assembly.setup, TrainState(), assembly.runtime))
+    assert not before.equal(assembly.setup.model.backbone.network.blocks[11].mlp.fc1.weight)
+
+
 def test_images_that_are_new_in_each_epoch_pass_the_whole_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -142,6 +142,19 @@ class Blurred(Net):
         return super().forward(images + noise)
 
 
+class Counting(nn.Module):
+    """Something with statistics of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.batches += 1
+        return images
+
+
 class Raising(Net):
     def forward(self, images: Tensor) -> Tensor:
         if self.training:
@@ -158,6 +171,7 @@ class Raising(Net):
         Raising,
         lambda: Net(nn.Dropout(0.5)),
         lambda: Net(nn.BatchNorm2d(4)),
+        lambda: Net(Counting()),
     ],
 )
 def test_a_network_is_not_cut_where_its_parts_would_give_something_else(
