@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metricforge.contracts import Estimate
 from metricforge.data.images import Images
+from metricforge.errors import Interrupted
 from metricforge.loading import load
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.pretrained import IDENTITY
@@ -111,9 +112,14 @@ def backbone_ways(
     for sampler in samplers:
         listener.say(f"{name}: a linear head by {sampler}.")
         out = Path(mkdtemp(dir=scratch))
-        run = run_recipe(
-            recipe.but(sampler=Spec.parse(sampler)), out=out, registry=registry, listener=listener
-        )
+        own = recipe.but(sampler=Spec.parse(sampler))
+        try:
+            run = run_recipe(own, out=out, registry=registry, listener=listener)
+        except Interrupted as stop:
+            # The run itself is gone with the scratch folder.
+            stopped = Interrupted("stopped before anything was ranked; run the command again.")
+            stopped.exit_code = stop.exit_code
+            raise stopped from None
         model = load(run.path, device="cpu", registry=registry)
         yield Way(
             replace(

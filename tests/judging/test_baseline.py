@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from PIL import Image
 
 import metricforge
-from metricforge.errors import DataError, UsageError
+from metricforge.errors import DataError, Interrupted, UsageError
 from metricforge.judging.baseline import Baseline
 from metricforge.judging.frozen_ways import TIMED
+from metricforge.report.progress import Listener
 from metricforge.scoring.whitening import Whitening
 from metricforge.training.frozen_features import FrozenFeatures
 
@@ -131,6 +133,19 @@ def test_the_command_prints_a_table_or_json(photos: Path) -> None:
     record: dict[str, Any] = json.loads(done.stdout)
     assert record["choice"] == record["rows"][0]["name"]
     assert all(row["test"] == {} for row in record["rows"])
+
+
+def test_one_that_is_stopped_names_no_run_that_is_gone(photos: Path) -> None:
+    class Stopping(Listener):
+        def record(self, record: Any, epochs: int) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"before anything was ranked; run .* again") as stopped:
+        metricforge.baseline(
+            str(photos), backbones=(SMALL,), samplers=(SAMPLER,), feature_cache="none",
+            listener=Stopping(),
+        )  # fmt: skip
+    assert stopped.value.exit_code == 143
 
 
 def test_it_is_refused_where_nothing_can_be_ranked(photos: Path) -> None:
