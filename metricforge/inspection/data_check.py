@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
@@ -25,6 +26,8 @@ from metricforge.runs.build import REHEARSED_IMAGES
 from metricforge.scoring.apply import labelled_part, rehearse
 from metricforge.scoring.failures import image_name
 from metricforge.spec import Spec
+
+_ROWS = 4096  # vectors that are looked at together
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ class DataCheck:
         """The images that can't be used, each with the reason, in the order of the dataset."""
         reasons = sorted(self.survey.broken.items())
         return {image_name(self.dataset, index): why for index, why in reasons}
+
+    @cached_property
+    def zeros(self) -> int:
+        """How many vectors have nothing but zeros; of images none is counted."""
+        vectors = self.dataset.images
+        if not (isinstance(vectors, Tensor) and self.dataset.of_vectors):
+            return 0
+        return sum(int((~part.any(1)).sum()) for part in vectors.split(_ROWS))
 
     @property
     def failures(self) -> list[str]:
@@ -130,6 +141,8 @@ class DataCheck:
         if single := len(self.class_sizes["of_one_image"]):
             count = _counted(single, "class", "classes")
             yield f"{count} of one image, which no other can match."
+        if self.zeros:
+            yield f"{_counted(self.zeros, 'vector')} of zeros alone: without a direction."
         if self.crowded:
             yield (
                 f"{self.crowded:,} images resemble so many others that not all of these "

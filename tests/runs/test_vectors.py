@@ -497,3 +497,12 @@ def test_copies_among_vectors_are_found(place: Path) -> None:
     done = command("data", "show", place / "copies.npz", "--out", place / "x.png")
     assert done.returncode == 2
     assert "vectors, which have no picture" in done.stderr
+
+
+def test_vectors_of_zeros_alone_are_reported(tmp_path: Path) -> None:
+    rows = ROWS.copy()
+    rows[3] = rows[70] = 0
+    for name, saved in {"two": rows, "none": ROWS}.items():
+        np.savez(tmp_path / f"{name}.npz", features=saved, labels=LABELS)
+    assert "2 vectors of zeros alone" in command("data", "check", tmp_path / "two.npz").stdout
+    assert "of zeros alone" not in command("data", "check", tmp_path / "none.npz").stdout
