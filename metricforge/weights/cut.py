@@ -90,7 +90,7 @@ def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None
 
     Args:
         network: A network of which some parameters learn.
-        images: The network's input for some images [B, C, H, W].
+        images: The network's input for two images or more [B, C, H, W].
         frozen_norms: Whether batch norm keeps its statistics in training.
     """
     names, above = _places(network)
@@ -125,12 +125,12 @@ def _tried(
         cut = Cut(above, below, cut.given, tuple(passed.shape[1:]))
         if not _equal(cut.upper(network, passed), whole):
             return None
+        if not _equal(cut.lower(network, images[:1]), passed[:1]):
+            return None  # what passes depends on the other images of the batch
     network.train()
     if frozen_norms:
         for norm in norms(network):
             norm.eval()
-    elif any(norms(network.get_submodule(name)) for name in names):
-        return None
     buffers = {buffer: buffer.clone() for buffer in network.buffers()}
     same = _equal(cut.lower(network, images), passed)
     changed = [buffer for buffer, kept in buffers.items() if not torch.equal(buffer, kept)]

@@ -192,6 +192,13 @@ def test_batch_norm_that_is_frozen_may_lie_below() -> None:
     assert cut(frozen(Net(nn.BatchNorm2d(4))), frozen_norms=True) is not None
 
 
+def test_what_depends_on_the_other_images_of_a_batch_is_not_kept() -> None:
+    """As batch norm without statistics of its own, in evaluation too."""
+    network = frozen(Net(nn.BatchNorm2d(4, track_running_stats=False)))
+    for frozen_norms in (True, False):
+        assert cut(network, frozen_norms) is None
+
+
 def test_there_is_nothing_to_cut_off_where_the_first_layer_learns() -> None:
     network = Net()
     assert cut(network) is None
