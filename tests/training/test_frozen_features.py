@@ -278,6 +278,7 @@ def test_images_that_are_new_in_each_epoch_pass_the_whole_network(
         {"orientations": 4},
         {"train_scale": 0.5},
         {"freeze": 2, "adapters": ()},
+        {"compile": True},
     ):
         assembly = assembled(backbone=copy.deepcopy(network), **{**LAST, **options})
         assert assembly.setup.model.cut is None, options
@@ -286,6 +287,22 @@ def test_images_that_are_new_in_each_epoch_pass_the_whole_network(
     monkeypatch.setattr(backbone_features, "MOST_BYTES", 160 * 3 * 4 * 4 * 4 * 4 - 1)
     with pytest.raises(UsageError, match="views are of"):
         assembled(backbone=copy.deepcopy(network), **LAST, augment=("flip",), views=2)
+    assert assembled(backbone=copy.deepcopy(network), **LAST).setup.model.cut is not None
+
+
+def test_what_is_larger_than_the_image_is_not_kept() -> None:
+    class Wide(Blocks):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks[0] = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1))
+            self.blocks[1] = nn.Sequential(nn.Conv2d(16, 4, 1), nn.Conv2d(4, 4, 1))
+
+    network = Wide()
+    assert assembled(backbone=copy.deepcopy(network), **LAST).setup.model.cut is None
+    narrow = {**LAST, "adapters": ("last-blocks:n=2",)}
+    assert assembled(backbone=copy.deepcopy(network), **narrow).setup.model.cut is None
+    network.blocks[1][1] = nn.Conv2d(4, 3, 1)
+    network.blocks[2][0] = nn.Conv2d(3, 8, 3)
     assert assembled(backbone=copy.deepcopy(network), **LAST).setup.model.cut is not None
 
 
