@@ -260,9 +260,7 @@ class EmbeddingModel(nn.Module):
 
 def without_head(model: EmbeddingModel) -> EmbeddingModel:
     """The same backbone; its features, scaled to unit length, are the embedding."""
-    bare = EmbeddingModel(model.backbone, nn.Identity(), model.card)
-    bare.cut = model.cut
-    return bare
+    return EmbeddingModel(model.backbone, nn.Identity(), model.card)
 
 
 def _refuse_not_finite(rows: NDArray[np.float32], names: Sequence[str]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from metricforge.atomic_files import write_files
 from metricforge.contracts import Dataset
+from metricforge.data.code_identity import code_of
 from metricforge.data.decode_pool import decode_pool
 from metricforge.errors import ResourceError
 from metricforge.regular_file import TENSORS, read_bytes
@@ -89,18 +88,35 @@ class FeatureCache:
         """Remove the networks that were used longest ago, while all take more than they may."""
         folders = sorted(
             (each for each in self._root.iterdir() if each.is_dir()),
-            key=lambda each: each.stat().st_mtime,
+            key=lambda each: _size_and_time(each)[1],
         )
-        sizes = {each: sum(f.stat().st_size for f in each.iterdir()) for each in folders}
+        sizes = {each: sum(_size_and_time(file)[0] for file in _in(each)) for each in folders}
         for folder in folders[:-1]:
             if sum(sizes.values()) <= MOST_BYTES:
                 return
             sizes.pop(folder)
-            for file in folder.iterdir():
+            for file in _in(folder):
                 with suppress(OSError):
                     file.unlink()
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _in(folder: Path) -> list[Path]:
+    """What is in a folder that another process may remove or write to at the same time."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size_and_time(path: Path) -> tuple[int, float]:
+    """The bytes and the time of change of what may be gone by now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0.0
+    return found.st_size, found.st_mtime
 
 
 def _rows(file: Path) -> Iterator[tuple[bytes, Tensor]]:
@@ -153,24 +169,15 @@ def _hash(*parts: Any) -> bytes:
 def network_key(module: nn.Module, *settings: object) -> str:
     """A hash of a network: its weights, its layers, the code of its classes, and settings.
 
-    The code counts, so that a plugin that its writer changes gives no features of yesterday.
+    The code counts, in all files of its package, so that a plugin that its writer changes gives no
+    features of yesterday.
     """
     digest = hashlib.sha256(json.dumps([FORMAT, torch.__version__, *map(repr, settings)]).encode())
     digest.update(repr(module).encode())
-    for source in sorted({source_of(type(each).__module__) for each in module.modules()}):
-        digest.update(source.encode())
+    for code in sorted({code_of(type(each).__module__) for each in module.modules()}):
+        digest.update(code.encode())
     # Buffers that are not saved count as well.
     for name, tensor in sorted({**module.state_dict(), **dict(module.named_buffers())}.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
-
-
-def source_of(module: str) -> str:
-    """The source of a module, "" for torch's own and where there is none."""
-    if module.partition(".")[0] == "torch":
-        return ""
-    try:
-        return inspect.getsource(sys.modules[module])
-    except (OSError, TypeError, KeyError):
-        return module

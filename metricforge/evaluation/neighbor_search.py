@@ -34,8 +34,12 @@ NOBODY = -1
 SAMPLED, SAMPLED_QUERIES = 20_000, 64
 # A squared distance should be so many times the rounding of the longest row.
 DIGITS = 100
-# Squared distances below this fraction of the longest row's are of copies, in float64.
+# Squared distances below this fraction of both rows' squared lengths are of copies, in float64.
 COPIES = 1e-13
+# Rows whose middle is that of all.
+MIDDLE_OF = 4_096
+# The square of a row that is smaller than this, beside the longest of 1, is near float32's least.
+FAR = 2.0**-60
 
 
 def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
@@ -163,9 +167,9 @@ class Gallery:
         """The rows [N, D] and the gallery [G, D] as an exact search takes them."""
         if not self._wide:
             return self.points, self._shown
-        # Moved in float64: the mean of rows that are far apart is far from each of them.
+        # Moved in float64: the middle of rows that are far apart is far from each of them.
         rows = np.asarray(self._embeddings, dtype=np.float32).astype(np.float64)
-        rows -= rows.mean(axis=0)
+        rows -= _middle(rows)
         return rows, rows[self.rows]
 
     def found_share(self, queries: Ints, k: int) -> float:
@@ -237,11 +241,12 @@ def _without_self(results: Ints, rows: Ints, k: int) -> Ints:
 
 
 def centred(embeddings: Floats) -> NDArray[np.float32]:
-    """Embeddings moved and scaled to a mean near 0 and a size near 1.
+    """Embeddings moved and scaled to a middle near 0 and a size near 1.
 
     Neither changes which of two distances is larger, and both keep precision: faiss expands |x -
     y|^2, which loses the digits of a small distance far from the origin and overflows for large
-    embeddings (a neighbour is then lost without an error). Equal rows stay equal.
+    embeddings (a neighbour is then lost without an error). Equal rows stay equal. The middle is
+    that of each component, not the mean: one row far out would take the mean with it.
 
     Args:
         embeddings: [N, D].
@@ -250,14 +255,36 @@ def centred(embeddings: Floats) -> NDArray[np.float32]:
         float32 [N, D].
 
     Raises:
-        DivergedError: A row has NaN or infinity; the error has the first such rows.
+        DivergedError: A row has NaN or infinity, or is so far out that float32 has no room for the
+            distances of the others; the error has the first such rows.
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
     refuse_not_finite(points)
     if points.size == 0:
         return points
     points = _sized(points)
-    return _sized(points - points.mean(axis=0, dtype=np.float64).astype(np.float32))
+    points = _sized(points - _middle(points).astype(np.float32))
+    _refuse_far_out(points)
+    return points
+
+
+def _middle(points: Floats) -> NDArray[np.float64]:
+    """The median of each component, of some rows evenly among all."""
+    step = -(-len(points) // MIDDLE_OF)
+    middle: NDArray[np.float64] = np.median(points[::step], axis=0).astype(np.float64)
+    return middle
+
+
+def _refuse_far_out(points: NDArray[np.float32]) -> None:
+    sizes = np.abs(points).max(axis=1)
+    if not sizes.any() or np.median(sizes[sizes > 0]) >= FAR:
+        return
+    rows = np.flatnonzero(sizes > np.sqrt(FAR))
+    raise DivergedError(
+        f"{len(rows)} of {len(points)} embeddings (rows {few(rows.tolist())}) lie more than a "
+        "billion billion times as far out as others, whose distances have no digits beside them: "
+        "leave out rows that stand for a missing embedding."
+    )
 
 
 def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -281,7 +308,7 @@ def _needs_float64(points: NDArray[np.float32]) -> bool:
     longest = float(np.einsum("nd,nd->n", points, points).max())
     rows = np.arange(min(SAMPLED_QUERIES, len(sample)))
     squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
-    squared[squared < longest * COPIES] = np.inf
+    squared[squared <= (lengths[rows, None] + lengths) * COPIES] = np.inf
     nearest = float(np.median(squared.min(axis=1)))
     return bool(nearest < longest * DIGITS * np.finfo(np.float32).eps)
 

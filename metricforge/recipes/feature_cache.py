@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Dataset
-from metricforge.data.feature_cache import FeatureCache, image_keys, network_key, source_of
+from metricforge.data.code_identity import code_of
+from metricforge.data.feature_cache import FeatureCache, image_keys, network_key
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.recipe import NONE, Component, Recipe
@@ -79,5 +80,5 @@ def _known_as(registry: Registry, kind: str, component: Component) -> str:
     """What determines a component: its spec with all options, its distribution, its code."""
     assert isinstance(component, Spec), "objects have no cache"
     full = registry.complete(kind, component)
-    source = source_of(registry.factory(kind, component).__module__)
-    return f"{full} {registry.find(kind, component).origin} {source}"
+    code = code_of(registry.factory(kind, component).__module__)
+    return f"{full} {registry.find(kind, component).origin} {code}"

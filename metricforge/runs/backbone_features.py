@@ -26,6 +26,9 @@ from metricforge.weights.cut import Cut, cut_of
 SAMPLED_FOR_HEAD = 5_000
 """The most training images whose features a head begins at."""
 
+TRIED = 32
+"""The most training images by which it is tried whether a network can be cut."""
+
 MOST_BYTES = 4 << 30
 """The most memory for what passes the cut of a network, of all images in all views."""
 
@@ -113,7 +116,7 @@ class BackboneFeatures:
         alone = runtime.ranks.count == 1 and not recipe.compile
         if not alone or model.train_size or model.card.of_vectors:
             return None
-        few = runtime.prepare(self.images.take(self.train[:2]))
+        few = runtime.prepare(self.images.take(self.train[:: -(-len(self.train) // TRIED)]))
         with runtime.autocast():
             given = model.network_input(few)
             cut = cut_of(model.backbone, given, recipe.batch_norm == "frozen")

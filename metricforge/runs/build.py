@@ -181,7 +181,8 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         recipe=completed(recipe, registry),
         dataset=source.dataset,
         images=source.images,
-        inputs=inputs,
+        # What is tested is the network as it is saved: uncut, and in float32.
+        inputs=inputs if model.cut is None and runtime.precision == "fp32" else source.images,
         fingerprint=fingerprint(source.dataset),
         split=source.split,
         setup=setup,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from metricforge.atomic_files import write_file
@@ -69,7 +71,7 @@ def _embed_once(assembly: Assembly, recorder: Recorder | None) -> None:
     done = recorder.embedding() if recorder else None
     features.compute_views(assembly.split.train, done)
     features.compute(assembly.split.validation)
-    if assembly.recipe.test:
+    if assembly.recipe.test and features is assembly.inputs:
         # Once: the cache is read as a whole.
         features.compute(assembly.split.test)
 
@@ -88,12 +90,14 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     model = assembly.setup.model
     is_object = isinstance(assembly.recipe.backbone, CustomObject)
     name, bare = before_training(model, assembly.initial, is_object)
+    # As it is saved, and will be loaded: in float32.
+    runtime = replace(assembly.runtime, precision="fp32")
     # What the network gets has a row in any case.
     models = {TRAINED: model} | ({} if name in RAW else {name: bare})
 
     def embedded(indices: Tensor) -> Embedded:
         rows = {
-            name: embed_images(model, assembly.inputs, indices, assembly.runtime)
+            name: embed_images(model, assembly.inputs, indices, runtime)
             for name, model in models.items()
         }
         return Embedded({**rows, **raw(assembly.images, indices)}, indices)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,27 +73,36 @@ class Cut:
         def blank(shape: Shape) -> Tensor:
             return passed.new_full((), torch.nan).expand(len(passed), *shape)
 
-        def replace(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (passed, *inputs[1:])
-
         with ExitStack() as patches:
             for name, shape in self.below.items():
                 patches.enter_context(_instead(network.get_submodule(name), blank(shape)))
-            hook = network.get_submodule(self.above).register_forward_pre_hook(replace)
-            patches.callback(hook.remove)
+            patches.enter_context(self.passing(network, passed))
             output: Tensor = network(blank(self.given))
             return output
+
+    @contextmanager
+    def passing(self, network: nn.Module, passed: Tensor) -> Iterator[None]:
+        """Within, the first module above the cut gets `passed`, whatever passes it."""
+
+        def exchange(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (passed, *inputs[1:])
+
+        hook = network.get_submodule(self.above).register_forward_pre_hook(exchange)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None:
     """Where a network can be cut below the first part that learns; None if it can't.
 
-    It can if the rest needs nothing of what lies below but what passes the cut, and if that is a
-    function of the image alone. Both are tried.
+    It can if nothing below learns, draws random numbers or keeps statistics, if what passes is a
+    function of the image alone, and if the rest needs nothing else of the image. All this is tried.
 
     Args:
         network: A network of which some parameters learn.
-        images: The network's input for two images or more [B, C, H, W].
+        images: The network's input for some images [B, C, H, W], of which no two are alike.
         frozen_norms: Whether batch norm keeps its statistics in training.
     """
     names, above = _places(network)
@@ -98,45 +110,89 @@ def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None
     if above is None or not any(True for module in below for _ in module.parameters()):
         return None
     modes = {module: module.training for module in network.modules()}
+    buffers = {buffer: buffer.clone() for buffer in network.buffers()}
     try:
-        devices = [images.device] if images.is_cuda else []
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            return _tried(network, images, names, above, frozen_norms)
+        with _drawing(images.device) as has_drawn:
+            cut = _tried(network, images, names, above)
+            if cut is None or not _is_fixed(network, images, cut, frozen_norms):
+                return None
+            return None if has_drawn() or not _unchanged(buffers) else cut
     # A network that others wrote raises whatever it wants where it can't be cut.
     except Exception:
         return None
     finally:
         for module, mode in modes.items():
             module.training = mode
+        with torch.no_grad():
+            for buffer, kept in buffers.items():
+                buffer.copy_(kept)
 
 
-def _tried(
-    network: nn.Module, images: Tensor, names: list[str], above: str, frozen_norms: bool
-) -> Cut | None:
+@torch.no_grad()
+def _tried(network: nn.Module, images: Tensor, names: list[str], above: str) -> Cut | None:
+    """The cut, if its two parts give in evaluation what the whole gives."""
+    below = [each for name in names for each in network.get_submodule(name).modules()]
+    if any(each._forward_hooks or each._forward_pre_hooks for each in below):
+        return None  # somebody looks at what is put out in there
     with evaluating(network):
         shapes: dict[str, list[Shape]] = {}
         with _watched(network, names, shapes):
             whole = network(images)
-        below = {name: found[0] for name, found in shapes.items() if len(found) == 1}
-        if len(below) < len(shapes):
+        if any(len(found) > 1 for found in shapes.values()):
             return None  # a module that runs twice has two outputs
-        cut = Cut(above, below, tuple(images.shape[1:]), ())
+        given = tuple(images.shape[1:])
+        cut = Cut(above, {name: found[0] for name, found in shapes.items()}, given, ())
         passed = cut.lower(network, images)
-        cut = Cut(above, below, cut.given, tuple(passed.shape[1:]))
-        if not _equal(cut.upper(network, passed), whole):
+        cut = replace(cut, shape=tuple(passed.shape[1:]))
+        alone = cut.lower(network, images[:1])  # without the other images of the batch
+        if not (_equal(cut.upper(network, passed), whole) and _equal(alone, passed[:1])):
             return None
-        if not _equal(cut.lower(network, images[:1]), passed[:1]):
-            return None  # what passes depends on the other images of the batch
+        # Other images with what passes of these: if more than that reached the rest, it would show.
+        with cut.passing(network, passed):
+            return cut if _equal(network(images.roll(1, 0)), whole) else None
+
+
+def _is_fixed(network: nn.Module, images: Tensor, cut: Cut, frozen_norms: bool) -> bool:
+    """Whether what passes is the same in training, and no parameter that learns has part in it."""
+    with torch.no_grad(), evaluating(network):
+        passed = cut.lower(network, images)
     network.train()
     if frozen_norms:
         for norm in norms(network):
             norm.eval()
-    buffers = {buffer: buffer.clone() for buffer in network.buffers()}
-    same = _equal(cut.lower(network, images), passed)
-    changed = [buffer for buffer, kept in buffers.items() if not torch.equal(buffer, kept)]
-    for buffer in changed:  # statistics of its own
-        buffer.copy_(buffers[buffer])
-    return cut if same and not changed else None
+    in_training = cut.lower(network, images)
+    return not in_training.requires_grad and _equal(in_training, passed)
+
+
+@contextmanager
+def _drawing(device: torch.device) -> Iterator[Callable[[], bool]]:
+    """Gives what tells whether random numbers were drawn; afterwards it is as if none were."""
+
+    def states() -> tuple[Any, Any, list[Tensor]]:
+        tensors = [torch.get_rng_state()]
+        if device.type == "cuda":
+            tensors.append(torch.cuda.get_rng_state(device))
+        return random.getstate(), np.random.get_state(), tensors
+
+    def seen() -> list[bytes]:
+        python, numpy, tensors = states()
+        return [pickle.dumps((python, numpy)), *(each.numpy().tobytes() for each in tensors)]
+
+    python, numpy, tensors = states()
+    before = seen()
+    try:
+        yield lambda: seen() != before
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(tensors[0])
+        for state in tensors[1:]:
+            torch.cuda.set_rng_state(state, device)
+
+
+def _unchanged(buffers: Mapping[Tensor, Tensor]) -> bool:
+    """Whether no statistics of the network have changed."""
+    return all(torch.equal(buffer, kept) for buffer, kept in buffers.items())
 
 
 def _places(network: nn.Module) -> tuple[list[str], str | None]:

@@ -151,3 +151,18 @@ class N(nn.Module):
         (tmp_path / f"{name}.py").write_text(code.format(factor))
         keys.append(network_key(__import__(name).N()))
     assert keys[0] != keys[1]
+
+
+def test_files_that_another_process_takes_away_are_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "net"):
+        (tmp_path / name).mkdir()
+        # Its entry is listed, and it is gone when one looks at it.
+        (tmp_path / name / ".x.partial").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr(feature_cache, "MOST_BYTES", 0)
+    mine = cache(tmp_path)
+    keys = mine.keys(EVERY, 0)
+    mine.add(keys, torch.randn(6, 5))
+    assert mine.find(keys)[0].all()
+    assert not (tmp_path / "old").exists()

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import metricforge
 from metricforge.errors import DivergedError
 from metricforge.evaluation import neighbor_search
 from metricforge.evaluation.neighbor_search import _needs_float64, centred
@@ -188,3 +189,48 @@ def test_usual_embeddings_are_searched_in_float32():
     ):
         unit = points / np.linalg.norm(points, axis=1, keepdims=True)
         assert not _needs_float64(centred(unit))
+
+
+def classes_in_noise() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 10)
+    rows = rng.standard_normal((20, 16))[labels] + 0.35 * rng.standard_normal((200, 16))
+    return rows.astype(np.float32), labels
+
+
+@pytest.mark.fault(138)
+@pytest.mark.parametrize("far", [1e4, -1e9, 1e12, -1e17])
+def test_one_row_far_out_changes_no_other_rows_neighbours(far):
+    rows, _ = classes_in_noise()
+    rows[7] = far
+    wide = rows.astype(np.float64)
+    squared = np.square(wide[:, None] - wide).sum(2)
+    np.fill_diagonal(squared, np.inf)
+    expected = squared.argsort(1)[:, :9]
+    ((_, found),) = neighbor_search.neighbours(rows, 9)
+    others = np.arange(200) != 7
+    assert (found[others] == expected[others]).all()
+
+
+@pytest.mark.fault(138)
+def test_one_row_far_out_changes_no_metric_of_the_others():
+    rows, labels = classes_in_noise()
+    protocols = ("retrieval", "clustering", "knn", "oneshot:way=5", "verification")
+    (without,) = metricforge.evaluate(rows, labels, protocols=protocols).results.values()
+    for far in (-1e9, 1e12, 1e17):
+        rows[7] = far
+        (found,) = metricforge.evaluate(rows, labels, protocols=protocols).results.values()
+        for name, estimate in without.items():
+            assert found[name].value == pytest.approx(estimate.value, abs=0.03), (far, name)
+    rows[7] = np.finfo(np.float32).max
+    with pytest.raises(
+        DivergedError, match=r"1 of 200 embeddings \(rows 7\) lie more than a billion"
+    ):
+        metricforge.evaluate(rows, labels, protocols=protocols)
+
+
+def test_many_rows_at_one_point_are_not_far_from_others():
+    rows = np.zeros((20, 4), np.float32)
+    rows[:5] = np.eye(5, 4)
+    assert np.abs(centred(rows)).max() >= 0.5
+    assert not centred(np.ones((20, 4), np.float32)).any()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from metricforge_standard.adapters.last_blocks import LastBlocks
@@ -155,6 +157,57 @@ class Counting(nn.Module):
         return images
 
 
+class Mixing(nn.Module):
+    """In every other batch, by Python's own random numbers, images get some of another's colour."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training or random.random() < 0.5:
+            return images
+        return images.lerp(images.roll(1, 0).mean((2, 3), keepdim=True), 0.1)
+
+
+class Sparing(nn.Module):
+    """Draws numbers, and hardly ever uses them."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + (np.random.rand() < 1e-9 if self.training else 0)
+
+
+class LearningBelow(Net):
+    """What is registered last comes first, and learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colour = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(self.colour(images))
+
+
+class Masking(Net):
+    """The blocks' output is masked where the image itself is dark: no gradient tells."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        shown = (images.mean(1, keepdim=True) > -0.5).float()
+        stem = self.stem(images).relu()
+        return (self.blocks(stem) * shown).mean((2, 3))
+
+
+class Watched(Net):
+    """Another puts out what a hook has seen of a layer below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = torch.zeros(())
+        self.blocks[0].one.register_forward_hook(self.see)
+
+    def see(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self.seen = output
+
+    def after(self, stem: Tensor, blocks: Tensor) -> Tensor:
+        return (blocks + self.seen).mean((2, 3))
+
+
 class Raising(Net):
     def forward(self, images: Tensor) -> Tensor:
         if self.training:
@@ -162,16 +215,22 @@ class Raising(Net):
         return super().forward(images)
 
 
+@pytest.mark.fault(140)
 @pytest.mark.parametrize(
     "make",
     [
         Skipping,
         Twice,
+        LearningBelow,
+        Masking,
+        Watched,
         Blurred,
         Raising,
         lambda: Net(nn.Dropout(0.5)),
         lambda: Net(nn.BatchNorm2d(4)),
         lambda: Net(Counting()),
+        lambda: Net(Mixing()),
+        lambda: Net(Sparing()),
     ],
 )
 def test_a_network_is_not_cut_where_its_parts_would_give_something_else(
@@ -180,10 +239,14 @@ def test_a_network_is_not_cut_where_its_parts_would_give_something_else(
     network = frozen(make())
     network.train()
     network.stem.eval()  # type: ignore[union-attr]
+    if isinstance(network, LearningBelow):
+        network.colour.requires_grad_(True)
     state, modes = torch.get_rng_state(), [module.training for module in network.modules()]
+    others = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
     tensors = [tensor.clone() for tensor in network.state_dict().values()]
     assert cut(network) is None
     assert torch.equal(torch.get_rng_state(), state), "later draws are as without it"
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == others  # type: ignore[union-attr]
     assert [module.training for module in network.modules()] == modes
     assert all(map(torch.equal, tensors, network.state_dict().values()))
 
