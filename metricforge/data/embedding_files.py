@@ -262,7 +262,7 @@ def _lines(path: Path) -> NDArray[Any]:
     for number, line in enumerate(lines, 1):
         if is_empty(line):
             raise DataError(f"{path}:{number} has no label; give each image its label.")
-    return np.array([line.strip() for line in lines])
+    return np.array(lines)
 
 
 def _check_exists(path: Path) -> None:

@@ -150,11 +150,14 @@ def test_a_missing_label_in_a_text_is_refused_by_its_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.fault(126)
-def test_what_was_done_to_labels_and_what_looks_alike_is_told() -> None:
+def test_what_was_done_to_labels_and_what_looks_alike_is_told(tmp_path: Path) -> None:
     found = evaluate(ROWS, ["Cat", "cat", "Cat ", "cat", "Dog", "Dog"], protocols=["retrieval"])
     assert found.classes == ("Cat", "Dog", "cat")
     assert any("differ only in case" in note for note in found.notes)
     assert any("blanks around them" in note for note in found.notes)
+    (tmp_path / "labels.txt").write_text(" Cat\nCat\nCat\nDog\nDog \nDog\n")
+    lines = evaluate(ROWS, read_labels(tmp_path / "labels.txt"), protocols=["retrieval"])
+    assert any("blanks around them, which were taken off: 2" in note for note in lines.notes)
     slashed = evaluate(ROWS, ["a/b", "a/b/", "a/b", "c", "c", "c"], protocols=["retrieval"])
     assert slashed.classes == ("a/b", "c")
     assert any("a / too many" in note for note in slashed.notes)
