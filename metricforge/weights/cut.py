@@ -73,25 +73,16 @@ class Cut:
         def blank(shape: Shape) -> Tensor:
             return passed.new_full((), torch.nan).expand(len(passed), *shape)
 
-        with ExitStack() as patches:
-            for name, shape in self.below.items():
-                patches.enter_context(_instead(network.get_submodule(name), blank(shape)))
-            patches.enter_context(self.passing(network, passed))
-            output: Tensor = network(blank(self.given))
-            return output
-
-    @contextmanager
-    def passing(self, network: nn.Module, passed: Tensor) -> Iterator[None]:
-        """Within, the first module above the cut gets `passed`, whatever passes it."""
-
         def exchange(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return (passed, *inputs[1:])
 
-        hook = network.get_submodule(self.above).register_forward_pre_hook(exchange)
-        try:
-            yield
-        finally:
-            hook.remove()
+        with ExitStack() as patches:
+            for name, shape in self.below.items():
+                patches.enter_context(_instead(network.get_submodule(name), blank(shape)))
+            hook = network.get_submodule(self.above).register_forward_pre_hook(exchange)
+            patches.callback(hook.remove)
+            output: Tensor = network(blank(self.given))
+            return output
 
 
 def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None:
@@ -102,7 +93,7 @@ def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None
 
     Args:
         network: A network of which some parameters learn.
-        images: The network's input for some images [B, C, H, W], of which no two are alike.
+        images: The network's input for two images or more [B, C, H, W]; the more, the surer.
         frozen_norms: Whether batch norm keeps its statistics in training.
     """
     names, above = _places(network)
@@ -145,11 +136,8 @@ def _tried(network: nn.Module, images: Tensor, names: list[str], above: str) -> 
         passed = cut.lower(network, images)
         cut = replace(cut, shape=tuple(passed.shape[1:]))
         alone = cut.lower(network, images[:1])  # without the other images of the batch
-        if not (_equal(cut.upper(network, passed), whole) and _equal(alone, passed[:1])):
-            return None
-        # Other images with what passes of these: if more than that reached the rest, it would show.
-        with cut.passing(network, passed):
-            return cut if _equal(network(images.roll(1, 0)), whole) else None
+        upper = cut.upper(network, passed)
+        return cut if _equal(upper, whole) and _equal(alone, passed[:1]) else None
 
 
 def _is_fixed(network: nn.Module, images: Tensor, cut: Cut, frozen_norms: bool) -> bool:

@@ -310,6 +310,24 @@ def test_images_that_are_new_in_each_epoch_pass_the_whole_network(
     assert assembled(backbone=copy.deepcopy(network), **LAST).setup.model.cut is not None
 
 
+@pytest.mark.fault(140)
+def test_more_than_a_few_images_are_tried() -> None:
+    class Masked(Blocks):
+        """What is black in an image has no part in its features, and few images have any."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            black = nn.functional.adaptive_max_pool2d(images.amax(1, keepdim=True), 2) <= 0
+            return (self.blocks(images) * ~black).mean((2, 3))
+
+    usual = dataset()
+    network = Masked()
+    assert assembled(backbone=copy.deepcopy(network), **LAST).setup.model.cut is not None
+    some = usual.images.clone()  # type: ignore[union-attr]
+    some[7::9, :, :8, :8] = 0
+    banded = replace(usual, images=some)
+    assert assembled(dataset=banded, backbone=network, **LAST).setup.model.cut is None
+
+
 def test_what_is_larger_than_the_image_is_not_kept() -> None:
     class Wide(Blocks):
         def __init__(self) -> None:
