@@ -173,6 +173,13 @@ class Sparing(nn.Module):
         return images + (np.random.rand() < 1e-9 if self.training else 0)
 
 
+class Doubling(nn.Module):
+    """Does something else in training, and draws nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * 2 if self.training else images
+
+
 class LearningBelow(Net):
     """What is registered last comes first, and learns."""
 
@@ -230,6 +237,7 @@ class Raising(Net):
         lambda: Net(nn.BatchNorm2d(4)),
         lambda: Net(Counting()),
         lambda: Net(Mixing()),
+        lambda: Net(Doubling()),
         lambda: Net(Sparing()),
     ],
 )
