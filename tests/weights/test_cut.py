@@ -201,7 +201,7 @@ class Masking(Net):
 
 
 class Watched(Net):
-    """Another puts out what a hook has seen of a layer below."""
+    """The end adds what a hook has seen of a layer below, of the first image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class Watched(Net):
         self.blocks[0].one.register_forward_hook(self.see)
 
     def see(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        self.seen = output
+        self.seen = output[:1]
 
     def after(self, stem: Tensor, blocks: Tensor) -> Tensor:
         return (blocks + self.seen).mean((2, 3))
