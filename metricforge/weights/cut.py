@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -162,9 +161,9 @@ def _drawing(device: torch.device) -> Iterator[Callable[[], bool]]:
             tensors.append(torch.cuda.get_rng_state(device))
         return random.getstate(), np.random.get_state(), tensors
 
-    def seen() -> list[bytes]:
-        python, numpy, tensors = states()
-        return [pickle.dumps((python, numpy)), *(each.numpy().tobytes() for each in tensors)]
+    def seen() -> list[Any]:
+        python, (_, keys, *rest), tensors = states()
+        return [python, keys.tobytes(), rest, *(each.numpy().tobytes() for each in tensors)]
 
     python, numpy, tensors = states()
     before = seen()
