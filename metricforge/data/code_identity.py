@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
@@ -12,7 +13,6 @@ from types import ModuleType
 
 # Torch's version is kept by itself, and this package's own decoding has a format of its own.
 _TORCH, _OWN = "torch", "metricforge"
-_MOST_FILES = 2_000
 
 
 def code_of(module: str) -> str:
@@ -91,9 +91,18 @@ def _files(name: str) -> str:
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     folders = [Path(each) for each in getattr(module, "__path__", ())]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))[:_MOST_FILES]
+    files = [path for folder in folders for path in _sources(folder)]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files or _one(file)]
     return "\n".join(hashes)
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """The Python files of a package and of those in it; data may lie beside them."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".py":
+            yield path
+        elif (path / "__init__.py").is_file():
+            yield from _sources(path)
 
 
 def _one(file: str | None) -> list[Path]:

@@ -30,6 +30,7 @@ def plugin(tmp_path: Path) -> Path:
         "from plug.helper import squash\nfrom beside import scale\nclass Net: pass\n"
     )
     (tmp_path / "plug" / "helper.py").write_text("def squash(x): return x\n")
+    (tmp_path / "plug" / "deep" / "__init__.py").write_text("")
     (tmp_path / "plug" / "deep" / "more.py").write_text("A = 1\n")
     (tmp_path / "beside.py").write_text("def scale(x): return x\n")
     (tmp_path / "other.py").write_text("A = 1\n")
