@@ -34,7 +34,7 @@ NOBODY = -1
 SAMPLED, SAMPLED_QUERIES = 20_000, 64
 # A squared distance should be so many times the rounding of the longest row.
 DIGITS = 100
-# Squared distances below this fraction of both rows' squared lengths are of copies, in float64.
+# Squared distances below this fraction of the longest row's are of copies, in float64.
 COPIES = 1e-13
 # Rows whose middle is that of all.
 MIDDLE_OF = 4_096
@@ -308,7 +308,7 @@ def _needs_float64(points: NDArray[np.float32]) -> bool:
     longest = float(np.einsum("nd,nd->n", points, points).max())
     rows = np.arange(min(SAMPLED_QUERIES, len(sample)))
     squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
-    squared[squared <= (lengths[rows, None] + lengths) * COPIES] = np.inf
+    squared[squared < longest * COPIES] = np.inf
     nearest = float(np.median(squared.min(axis=1)))
     return bool(nearest < longest * DIGITS * np.finfo(np.float32).eps)
 
