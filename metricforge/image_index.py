@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
+from metricforge.evaluation.neighbor_search import search_flat
 from metricforge.loading import load
 from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, model_folder
@@ -163,7 +164,10 @@ class ImageIndex:
         """
         index, centre = self._searched
         # Clamped, for faiss would fill up with -1.
-        squared, neighbors = index.search(rows - centre, min(k, len(self.contents.names)))
+        stored = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+        points = stored.reshape(index.ntotal, index.d)
+        k = min(k, len(self.contents.names))
+        squared, neighbors = search_flat(index, points, rows - centre, k)
         if (neighbors < 0).any():
             raise ArtefactError(
                 "the index has embeddings at no distance: they are NaN, infinite or near the "

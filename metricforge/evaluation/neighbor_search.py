@@ -31,7 +31,11 @@ DEEP_ENTRIES_PER_TILE = 2**18
 DEEP = 256
 NOBODY = -1
 # Rows by which the precision that distances need is measured.
-SAMPLED, SAMPLED_QUERIES = 20_000, 64
+SAMPLED, SAMPLED_QUERIES = 20_000, 256
+# Fewer queries than faiss.cvar.distance_compute_blas_threshold.
+_SUBTRACTED = 16
+# Where so many of them have two others too near, float32 is too coarse. One alone is no rival.
+DENSE = 0.02
 # A squared distance should be so many times the rounding of the longest row.
 DIGITS = 100
 # Squared distances below this fraction of the longest row's are of copies, in float64.
@@ -295,22 +299,41 @@ def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _needs_float64(points: NDArray[np.float32]) -> bool:
-    """Whether the nearest neighbours are so near, compared with the longest row, that |y|^2 - 2 x.y
-    in float32 has too few digits for their distances.
+    """Whether some rows have neighbours so near, compared with the longest row, that |y|^2 - 2 x.y
+    in float32 has too few digits to tell one from another.
 
-    This is so of centred rows in groups that are far apart, or with some far outside. Measured on a
-    sample; exact copies don't count.
+    This is so of centred rows in groups that are far apart, of dense groups among others, or with
+    some rows far outside. Measured on a sample; exact copies don't count.
     """
     sample = points[:SAMPLED].astype(np.float64)
-    if len(sample) < 2:
+    if len(sample) < 3:
         return False
     lengths = np.square(sample).sum(axis=1)
     longest = float(np.einsum("nd,nd->n", points, points).max())
-    rows = np.arange(min(SAMPLED_QUERIES, len(sample)))
+    rows = np.linspace(0, len(sample) - 1, min(SAMPLED_QUERIES, len(sample))).astype(np.int64)
     squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
     squared[squared < longest * COPIES] = np.inf
-    nearest = float(np.median(squared.min(axis=1)))
-    return bool(nearest < longest * DIGITS * np.finfo(np.float32).eps)
+    second = np.partition(squared, 1, axis=1)[:, 1]
+    return bool((second < longest * DIGITS * np.finfo(np.float32).eps).mean() >= DENSE)
+
+
+def search_flat(
+    index: Any, points: NDArray[np.float32], queries: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], Ints]:
+    """The squared distances and indices [Q, k] of the k nearest in a flat index of `points` [N, D].
+
+    faiss subtracts two rows where it has few queries, and expands |x - y|^2 where it has many: so
+    it gets few at a time where that would lose the distances that matter.
+    """
+    if len(queries) == 0 or not _needs_float64(points):
+        distances, indices = index.search(queries, k)
+        return distances, indices
+    parts = [
+        index.search(queries[begin : begin + _SUBTRACTED], k)
+        for begin in range(0, len(queries), _SUBTRACTED)
+    ]
+    distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return distances, indices
 
 
 def refuse_not_finite(points: Floats) -> None:

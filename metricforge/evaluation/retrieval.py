@@ -10,6 +10,7 @@ class in the gallery, and differs from query to query.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -163,8 +164,12 @@ def score(
     query_rows, relevant = query_rows[relevant > 0], relevant[relevant > 0]
     columns = np.zeros((len(query_rows), len(ks) + 4))
     nearest = np.zeros(len(query_rows), dtype=np.int64)
+    found = [] if len(query_rows) else [1.0]
     for part in _by_depth(relevant, searched.place[query_rows] >= 0):
         depth = max([*ks, int(relevant[part].max())])
+        if index != "exact":
+            share = len(part) / len(query_rows)
+            found.append(share * _index_recall(searched, query_rows[part], depth, seed, share))
         columns[part], nearest[part] = _scored(
             searched, query_rows[part], classes, relevant[part], ks, depth
         )
@@ -180,18 +185,18 @@ def score(
         reciprocal_rank=columns[:, -1],
         nearest=nearest,
         alone=alone,
-        found=1.0
-        if index == "exact"
-        else _index_recall(searched, query_rows, max([*ks, int(relevant.max(initial=0))]), seed),
+        found=1.0 if index == "exact" else sum(found),
     )
 
 
-def _index_recall(gallery: Gallery, queries: Ints, depth: int, seed: int) -> float:
-    """The fraction of the nearest that an approximate index finds, for a sample of queries."""
-    if len(queries) == 0:
-        return 1.0
+def _index_recall(gallery: Gallery, queries: Ints, depth: int, seed: int, share: float) -> float:
+    """The fraction of the nearest, to the depth that is scored, that an approximate index finds.
+
+    Of a sample of these queries, which are that `share` of all.
+    """
     rng = np.random.default_rng(seed)
-    some = rng.choice(queries, min(len(queries), SAMPLED_QUERIES), replace=False)
+    count = min(len(queries), math.ceil(share * SAMPLED_QUERIES))
+    some = rng.choice(queries, count, replace=False)
     return gallery.found_share(np.sort(some), depth)
 
 

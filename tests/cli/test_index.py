@@ -235,3 +235,19 @@ def test_an_image_that_is_named_more_than_once_is_indexed_once(place: Path, tmp_
     # In embeddings that are asked for, each has its row.
     done = metricforge("encode", place / "run0", one, one, "--out", tmp_path / "e.npy", "--json")
     assert json.loads(done.stdout)["shape"] == [2, 4]
+
+
+@pytest.mark.fault(142)
+def test_the_neighbours_of_an_image_do_not_depend_on_how_many_are_asked_for() -> None:
+    """faiss expands |x - y|^2 for many at once, which loses the digits of dense groups."""
+    rng = np.random.default_rng(0)
+    spread = rng.standard_normal((600, 128))
+    dense = rng.standard_normal((4, 128)).repeat(100, 0) + 2e-5 * rng.standard_normal((400, 128))
+    rows = np.concatenate([spread, dense]).astype(np.float32)
+    index = faiss.IndexFlatL2(128)
+    index.add(rows)
+    held = ImageIndex(Contents(tuple(map(str, range(1000))), 128, ""), index)
+    for asked in (held.nearest(rows, 5), [held.nearest(row[None], 5)[0] for row in rows[::50]]):
+        step = 1000 // len(asked)
+        assert [hits[0].name for hits in asked] == [str(n) for n in range(0, 1000, step)]
+        assert all(hits[0].distance == 0 for hits in asked)

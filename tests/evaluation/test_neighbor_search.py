@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import metricforge
 from metricforge.errors import DivergedError
 from metricforge.evaluation import neighbor_search
+from metricforge.evaluation.knn import nearest_label
 from metricforge.evaluation.neighbor_search import _needs_float64, centred
 
 
@@ -234,3 +235,30 @@ def test_many_rows_at_one_point_are_not_far_from_others():
     rows[:5] = np.eye(5, 4)
     assert np.abs(centred(rows)).max() >= 0.5
     assert not centred(np.ones((20, 4), np.float32)).any()
+
+
+def dense_among_spread(spread: int, dense: int, each: int) -> tuple[np.ndarray, np.ndarray]:
+    """Classes that are spread wide, and dense ones in four groups, at no distance beside those."""
+    rng = np.random.default_rng(0)
+    wide = rng.standard_normal((spread, 1, 128)) + 0.3 * rng.standard_normal((spread, each, 128))
+    groups = rng.standard_normal((4, 128))[np.arange(dense) % 4, None]
+    near = groups + 1e-4 * rng.standard_normal((dense, 1, 128))
+    near = near + 2e-5 * rng.standard_normal((dense, each, 128))
+    rows = np.concatenate([wide.reshape(-1, 128), near.reshape(-1, 128)]).astype(np.float32)
+    return rows, np.repeat(np.arange(spread + dense), each)
+
+
+@pytest.mark.fault(142)
+@pytest.mark.parametrize(("spread", "dense"), [(60, 40), (300, 20)])
+def test_dense_groups_among_spread_rows_have_the_neighbours_of_float64(spread, dense):
+    rows, labels = dense_among_spread(spread, dense, 10)
+    (found,) = metricforge.evaluate(rows, labels, protocols=["retrieval"]).results.values()
+    assert (found["recall@1"].value, found["map@r"].value) == (1, 1)
+
+
+@pytest.mark.fault(142)
+def test_labels_of_dense_groups_are_told_by_the_nearest_in_float64():
+    rows, labels = dense_among_spread(60, 40, 20)
+    known = np.arange(0, len(rows), 20)
+    queries = np.setdiff1d(np.arange(len(rows)), known)
+    assert (nearest_label(rows, labels, known, queries) == labels[queries]).all()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from metricforge.evaluation import (
+    Gallery,
     map_at_r,
     ndcg_at_r,
     neighbor_search,
@@ -275,3 +276,16 @@ def test_one_class_is_always_right():
 def test_labels_must_match_the_embeddings():
     with pytest.raises(ValueError, match="3 embeddings have 2 labels"):
         score_retrieval(np.ones((3, 2), dtype=np.float32), np.zeros(2, dtype=np.int64), [1])
+
+
+def test_what_an_index_misses_is_measured_to_the_depth_that_is_scored():
+    """A large class is searched deep, which finds nearly all; the small ones are not."""
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((4_000, 256)).astype(np.float32)
+    labels = np.concatenate([np.zeros(1_000, np.int64), 1 + np.arange(3_000) // 3])
+    found = score_retrieval(points, labels, [1, 8], index="hnsw").found
+    gallery = Gallery(points, kind="hnsw")
+    large, small = (gallery.found_share(np.flatnonzero(p), k) for p, k in
+                    ((labels == 0, 999), (labels > 0, 8)))  # fmt: skip
+    assert small < large - 0.01
+    assert found == pytest.approx(0.25 * large + 0.75 * small, abs=0.004)
