@@ -325,7 +325,7 @@ def search_flat(
     faiss subtracts two rows where it has few queries, and expands |x - y|^2 where it has many: so
     it gets few at a time where that would lose the distances that matter.
     """
-    if len(queries) == 0 or not _needs_float64(points):
+    if len(queries) <= _SUBTRACTED or not _needs_float64(points):
         distances, indices = index.search(queries, k)
         return distances, indices
     parts = [

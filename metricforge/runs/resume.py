@@ -84,7 +84,8 @@ def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:
             "it longer."
         )
     summary, patience = folder.summary, recorded.patience
-    if patience is not None and summary.epochs - summary.selected_epoch >= patience:
+    waited = patience is not None and summary.epochs - summary.selected_epoch >= patience
+    if waited or summary.epochs < (recorded.epochs or 0):
         raise UsageError(
             f"{folder.path} stopped early: patience={patience}, and its best epoch is "
             f"{summary.selected_epoch} of {summary.epochs}; start a new run with a larger patience."

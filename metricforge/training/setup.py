@@ -117,10 +117,12 @@ class TrainingSetup:
         return factor_of(self.schedule, spent) * state.rate
 
     def wait(self, state: TrainState, score: float) -> None:
-        """Reduce the rate if the score of the epoch that `state` has just closed is not better.
+        """Note a better score of the epoch that `state` has just closed; or reduce the rate.
 
         Called before the best score of the state is updated with that epoch.
         """
+        if score > state.best_score:
+            state.better_epoch = state.epoch
         if not isinstance(self.schedule, Reducing):
             return
         if score > state.best_score:
@@ -137,7 +139,9 @@ class TrainingSetup:
 
     def tired(self, state: TrainState) -> bool:
         """Whether the score has not improved for `patience` epochs."""
-        return self.patience is not None and state.epoch - state.best_epoch >= self.patience
+        # A checkpoint from before there was a `better_epoch` has none.
+        since = state.better_epoch or state.best_epoch
+        return self.patience is not None and state.epoch - since >= self.patience
 
     def done(self, state: TrainState) -> bool:
         """Whether the training is over: by its budget, or because the score stopped improving."""
@@ -151,8 +155,9 @@ class TrainState:
 
     `images` were shown to the network, an image shown twice being two, and `seconds` were spent so
     far. `batches` are those of the open epoch, each int64 [B] into the train set, and `tally` has
-    the sums of its steps. `rate` is the factor of a schedule that reduces the learning rate, and
-    `waits_from` the epoch of the last better score, or in which it was last reduced.
+    the sums of its steps. Of epochs with equal scores `best_epoch` is the last, and `better_epoch`
+    the first. `rate` is the factor of a schedule that reduces the learning rate, and `waits_from`
+    the epoch of the last better score, or in which it was last reduced.
     """
 
     epoch: Count = 0
@@ -161,6 +166,7 @@ class TrainState:
     images: Count = 0
     best_score: float = float("-inf")
     best_epoch: Count = 0
+    better_epoch: Count = 0
     rate: float = 1.0
     waits_from: Count = 0
     seconds: float = field(default=0.0, compare=False)

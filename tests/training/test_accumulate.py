@@ -85,3 +85,14 @@ def test_patience_ends_a_training_that_gets_no_better(make_setup):
     list(fit(setup, state, CPU))
     assert (state.epoch, state.best_epoch) == (5, 2)
     assert setup.done(state)
+
+
+def test_an_equal_score_is_no_better_and_its_epoch_is_taken(make_setup):
+    scores = iter([0.1, 1.0, 1.0, 1.0, 0.9, 1.0])
+    validate = lambda _: Validated({"score": next(scores)})  # noqa: E731
+    setup = replace(make_setup(epochs=6), validate=validate, patience=2)
+    state = TrainState()
+    list(fit(setup, state, CPU))
+    assert (state.epoch, state.best_epoch, state.better_epoch) == (4, 4, 2)
+    state.better_epoch = 0
+    assert not setup.tired(state), "a checkpoint of earlier versions goes by the best epoch"
