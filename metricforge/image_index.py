@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.evaluation.neighbor_search import search_flat
+from metricforge.evaluation.centring import evenly, middle
+from metricforge.evaluation.flat_search import rows_of, search_flat
 from metricforge.loading import load
 from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, model_folder
 from metricforge.weights.reading import WEIGHTS
 
 FORMAT = 2
-
-FAR = 100.0
-"""Embeddings are searched around their mean if its squared length is so many times their spread."""
 """Format 1 did not record how files are read."""
+FAR = 100.0
+"""Embeddings are searched around their middle if its squared length is so many times the usual
+squared distance from it."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
 
@@ -141,17 +142,16 @@ class ImageIndex:
         """The index to search, and what to subtract from a query first.
 
         faiss expands |x - y|^2, which loses the digits of small distances far from the origin. So
-        embeddings whose mean is far from it are searched in a copy around their mean.
+        embeddings whose middle is far from it are searched in a copy around their middle.
         """
-        stored = faiss.rev_swig_ptr(self.index.get_xb(), self.index.ntotal * self.index.d)
-        points = stored.reshape(self.index.ntotal, self.index.d)
+        points = rows_of(self.index)
+        if not len(points):
+            return self.index, np.zeros(self.index.d, np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = points.mean(axis=0, dtype=np.float64)
-            # Without an array of the squares, which would be as large as the index.
-            squares = np.einsum("nd,nd->", points, points, dtype=np.float64) / max(len(points), 1)
-            centre = mean.astype(np.float32)
-        offset = np.square(mean).sum()
-        if not np.isfinite(squares) or offset < FAR * max(squares - offset, 0):
+            centre = middle(points).astype(np.float32)
+            offset = np.square(centre, dtype=np.float64).sum()
+            usual = np.median(np.square(evenly(points) - centre).sum(axis=1))
+        if not np.isfinite(offset) or offset < FAR * usual:
             return self.index, np.zeros_like(centre)
         around = faiss.IndexFlatL2(self.index.d)
         around.add(points - centre)
@@ -164,10 +164,8 @@ class ImageIndex:
         """
         index, centre = self._searched
         # Clamped, for faiss would fill up with -1.
-        stored = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-        points = stored.reshape(index.ntotal, index.d)
         k = min(k, len(self.contents.names))
-        squared, neighbors = search_flat(index, points, rows - centre, k)
+        squared, neighbors = search_flat(index, rows - centre, k)
         if (neighbors < 0).any():
             raise ArtefactError(
                 "the index has embeddings at no distance: they are NaN, infinite or near the "

@@ -140,7 +140,7 @@ class EmbeddingModel(nn.Module):
         with evaluating(self), torch.inference_mode(), runtime.autocast():
             return self.features(runtime.prepare(images)).float().cpu()
 
-    def frozen_of(self, images: Tensor, runtime: Runtime) -> Tensor:
+    def frozen_output(self, images: Tensor, runtime: Runtime) -> Tensor:
         """What passes the `cut` of the backbone, float32 [B, ...]; uncut, the features [B, F].
 
         As `features_of` otherwise.

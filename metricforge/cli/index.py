@@ -40,8 +40,7 @@ def command(
     """Embed IMAGES with the model of RUN, to be searched with `metricforge search`.
 
     A folder stands for all images at any depth below it. An image that is named twice is embedded
-    once. A model of vectors embeds the rows of .npy files, and a folder stands for
-    those.
+    once. A model of vectors embeds the rows of .npy files, and a folder stands for those.
     """
     from metricforge.atomic_files import check_writable
     from metricforge.image_index import ImageIndex

@@ -5,11 +5,12 @@ notebook or a protocol plugin can call it.
 """
 
 from metricforge.evaluation.ann_index import IndexKind
+from metricforge.evaluation.centring import centred
 from metricforge.evaluation.clustering import agreement, clusters_of
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
 from metricforge.evaluation.knn import label_some, nearest_label
-from metricforge.evaluation.neighbor_search import Gallery, Ints, centred, neighbours
+from metricforge.evaluation.neighbor_search import Gallery, Ints, neighbours
 from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_precision, recall_at
 from metricforge.evaluation.retrieval import score as score_retrieval
 from metricforge.evaluation.statistics import (

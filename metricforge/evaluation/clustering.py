@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from metricforge.evaluation.neighbor_search import Floats, Ints, centred
+from metricforge.evaluation.centring import Floats, centred
+from metricforge.evaluation.neighbor_search import Ints
 
 ITERATIONS = 20
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metricforge.errors import DataError
-from metricforge.evaluation.neighbor_search import Floats, Ints, centred
+from metricforge.evaluation.centring import Floats, centred
+from metricforge.evaluation.neighbor_search import Ints
 
 Classifier: TypeAlias = Literal["prototype", "nearest"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from metricforge.evaluation.neighbor_search import Floats, Ints, centred, search_flat
+from metricforge.evaluation.centring import Floats, centred
+from metricforge.evaluation.flat_search import search_flat
+from metricforge.evaluation.neighbor_search import Ints
 
 
 def label_some(labels: Ints, shots: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -47,5 +49,5 @@ def nearest_label(embeddings: Floats, labels: Ints, known: Ints, queries: Ints) 
     points = centred(embeddings)
     index = faiss.IndexFlatL2(points.shape[1])
     index.add(points[known])
-    nearest = search_flat(index, points[known], points[queries], 1)[1].ravel()
+    nearest = search_flat(index, points[queries], 1)[1].ravel()
     return np.asarray(labels[known[nearest]], dtype=np.int64)

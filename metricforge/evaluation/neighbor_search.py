@@ -13,12 +13,11 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.errors import DivergedError, few
 from metricforge.evaluation.ann_index import IndexKind, build_index, search_index
+from metricforge.evaluation.centring import Floats, centred, middle, needs_float64
 from metricforge.evaluation.exact_search import deepest, each_part
 from metricforge.evaluation.gpu_search import lowest, search_device
 
-Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -30,20 +29,6 @@ DEEP_ENTRIES_PER_TILE = 2**18
 # Beyond so many neighbours faiss takes longer than sorting the nearest.
 DEEP = 256
 NOBODY = -1
-# Rows by which the precision that distances need is measured.
-SAMPLED, SAMPLED_QUERIES = 20_000, 256
-# Fewer queries than faiss.cvar.distance_compute_blas_threshold.
-_SUBTRACTED = 16
-# Where so many of them have two others too near, float32 is too coarse. One alone is no rival.
-DENSE = 0.02
-# A squared distance should be so many times the rounding of the longest row.
-DIGITS = 100
-# Squared distances below this fraction of the longest row's are of copies, in float64.
-COPIES = 1e-13
-# Rows whose middle is that of all.
-MIDDLE_OF = 4_096
-# The square of a row that is smaller than this, beside the longest of 1, is near float32's least.
-FAR = 2.0**-60
 
 
 def neighbours(embeddings: Floats, k: int, *, seed: int = 0) -> Iterator[tuple[Ints, Ints]]:
@@ -164,7 +149,7 @@ class Gallery:
     @cached_property
     def _wide(self) -> bool:
         """Whether float32 products would lose the distances that matter."""
-        return _needs_float64(self._shown)
+        return needs_float64(self._shown)
 
     @cached_property
     def _exact_points(self) -> tuple[Floats, Floats]:
@@ -173,7 +158,7 @@ class Gallery:
             return self.points, self._shown
         # Moved in float64: the middle of rows that are far apart is far from each of them.
         rows = np.asarray(self._embeddings, dtype=np.float32).astype(np.float64)
-        rows -= _middle(rows)
+        rows -= middle(rows)
         return rows, rows[self.rows]
 
     def found_share(self, queries: Ints, k: int) -> float:
@@ -242,106 +227,3 @@ def _without_self(results: Ints, rows: Ints, k: int) -> Ints:
     if results.shape[1] > k:
         keep[keep.all(axis=1), -1] = False
     return np.asarray(results[keep].reshape(len(rows), -1))
-
-
-def centred(embeddings: Floats) -> NDArray[np.float32]:
-    """Embeddings moved and scaled to a middle near 0 and a size near 1.
-
-    Neither changes which of two distances is larger, and both keep precision: faiss expands |x -
-    y|^2, which loses the digits of a small distance far from the origin and overflows for large
-    embeddings (a neighbour is then lost without an error). Equal rows stay equal. The middle is
-    that of each component, not the mean: one row far out would take the mean with it.
-
-    Args:
-        embeddings: [N, D].
-
-    Returns:
-        float32 [N, D].
-
-    Raises:
-        DivergedError: A row has NaN or infinity, or is so far out that float32 has no room for the
-            distances of the others; the error has the first such rows.
-    """
-    points = np.ascontiguousarray(embeddings, dtype=np.float32)
-    refuse_not_finite(points)
-    if points.size == 0:
-        return points
-    points = _sized(points)
-    points = _sized(points - _middle(points).astype(np.float32))
-    _refuse_far_out(points)
-    return points
-
-
-def _middle(points: Floats) -> NDArray[np.float64]:
-    """The median of each component, of some rows evenly among all."""
-    step = -(-len(points) // MIDDLE_OF)
-    middle: NDArray[np.float64] = np.median(points[::step], axis=0).astype(np.float64)
-    return middle
-
-
-def _refuse_far_out(points: NDArray[np.float32]) -> None:
-    sizes = np.abs(points).max(axis=1)
-    if not sizes.any() or np.median(sizes[sizes > 0]) >= FAR:
-        return
-    rows = np.flatnonzero(sizes > np.sqrt(FAR))
-    raise DivergedError(
-        f"{len(rows)} of {len(points)} embeddings (rows {few(rows.tolist())}) lie more than a "
-        "billion billion times as far out as others, whose distances have no digits beside them: "
-        "leave out rows that stand for a missing embedding."
-    )
-
-
-def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Points divided by a power of two, which rounds nothing, so that the largest is near 1."""
-    _, exponent = np.frexp(np.abs(points).max())
-    sized: NDArray[np.float32] = np.ldexp(points, -exponent)
-    return sized
-
-
-def _needs_float64(points: NDArray[np.float32]) -> bool:
-    """Whether some rows have neighbours so near, compared with the longest row, that |y|^2 - 2 x.y
-    in float32 has too few digits to tell one from another.
-
-    This is so of centred rows in groups that are far apart, of dense groups among others, or with
-    some rows far outside. Measured on a sample; exact copies don't count.
-    """
-    sample = points[:SAMPLED].astype(np.float64)
-    if len(sample) < 3:
-        return False
-    lengths = np.square(sample).sum(axis=1)
-    longest = float(np.einsum("nd,nd->n", points, points).max())
-    rows = np.linspace(0, len(sample) - 1, min(SAMPLED_QUERIES, len(sample))).astype(np.int64)
-    squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
-    squared[squared < longest * COPIES] = np.inf
-    second = np.partition(squared, 1, axis=1)[:, 1]
-    return bool((second < longest * DIGITS * np.finfo(np.float32).eps).mean() >= DENSE)
-
-
-def search_flat(
-    index: Any, points: NDArray[np.float32], queries: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.float32], Ints]:
-    """The squared distances and indices [Q, k] of the k nearest in a flat index of `points` [N, D].
-
-    faiss subtracts two rows where it has few queries, and expands |x - y|^2 where it has many: so
-    it gets few at a time where that would lose the distances that matter.
-    """
-    if len(queries) <= _SUBTRACTED or not _needs_float64(points):
-        distances, indices = index.search(queries, k)
-        return distances, indices
-    parts = [
-        index.search(queries[begin : begin + _SUBTRACTED], k)
-        for begin in range(0, len(queries), _SUBTRACTED)
-    ]
-    distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return distances, indices
-
-
-def refuse_not_finite(points: Floats) -> None:
-    """Raise DivergedError, with the first such rows, for NaN or infinity in points [N, D]."""
-    rows = np.flatnonzero(~np.isfinite(points).all(axis=1))
-    if len(rows):
-        raise DivergedError(
-            f"{len(rows)} of {len(points)} embeddings are NaN or infinite (rows "
-            f"{few(rows.tolist())}): the model has diverged; train it with a smaller learning rate "
-            "or in float32."
-        )

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.evaluation.ann_index import IndexKind
-from metricforge.evaluation.neighbor_search import Floats, Gallery, Ints
+from metricforge.evaluation.centring import Floats
+from metricforge.evaluation.neighbor_search import Gallery, Ints
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from metricforge.contracts import Estimate
-from metricforge.evaluation.neighbor_search import Floats, Ints, centred
+from metricforge.evaluation.centring import Floats, centred
+from metricforge.evaluation.neighbor_search import Ints
 
 Doubles = NDArray[np.float64]
 

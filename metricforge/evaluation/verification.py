@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.neighbor_search import Floats, Ints, refuse_not_finite
+from metricforge.evaluation.centring import Floats, refuse_not_finite
+from metricforge.evaluation.neighbor_search import Ints
 from metricforge.evaluation.statistics import CLASSES_TO_RESAMPLE, Doubles
 
 MOST_PAIRS = 1_000_000

@@ -85,7 +85,7 @@ def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:
         )
     summary, patience = folder.summary, recorded.patience
     waited = patience is not None and summary.epochs - summary.selected_epoch >= patience
-    if waited or summary.epochs < (recorded.epochs or 0):
+    if waited or summary.epochs < recorded.epochs:
         raise UsageError(
             f"{folder.path} stopped early: patience={patience}, and its best epoch is "
             f"{summary.selected_epoch} of {summary.epochs}; start a new run with a larger patience."

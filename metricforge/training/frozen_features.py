@@ -143,7 +143,7 @@ class FrozenFeatures:
             if self._augment and view:
                 repeated = part[torch.arange(size) % len(part)]
                 whole = self._augment(self._runtime.prepare(whole), view - 1, repeated)
-            rows.append(self._model.frozen_of(whole, self._runtime)[: len(part)])
+            rows.append(self._model.frozen_output(whole, self._runtime)[: len(part)])
             if done:
                 done(len(part))
         return torch.cat(rows) if rows else torch.zeros(0, self._model.width)

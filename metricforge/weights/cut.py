@@ -103,10 +103,13 @@ def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None
     buffers = {buffer: buffer.clone() for buffer in network.buffers()}
     try:
         with _drawing(images.device) as has_drawn:
-            cut = _tried(network, images, names, above)
-            if cut is None or not _is_fixed(network, images, cut, frozen_norms):
+            evaluated = _evaluated(network, images, names, above)
+            if evaluated is None:
                 return None
-            return None if has_drawn() or not _unchanged(buffers) else cut
+            cut, passed = evaluated
+            trained = _in_training(network, images, cut, frozen_norms)
+            fixed = not trained.requires_grad and _equal(trained, passed)
+            return cut if fixed and not has_drawn() and _unchanged(buffers) else None
     # A network that others wrote raises whatever it wants where it can't be cut.
     except Exception:
         return None
@@ -119,8 +122,10 @@ def cut_of(network: nn.Module, images: Tensor, frozen_norms: bool) -> Cut | None
 
 
 @torch.no_grad()
-def _tried(network: nn.Module, images: Tensor, names: list[str], above: str) -> Cut | None:
-    """The cut, if its two parts give in evaluation what the whole gives."""
+def _evaluated(
+    network: nn.Module, images: Tensor, names: list[str], above: str
+) -> tuple[Cut, Tensor] | None:
+    """The cut and what passes it, if both parts give in evaluation what the whole gives."""
     below = [each for name in names for each in network.get_submodule(name).modules()]
     if any(each._forward_hooks or each._forward_pre_hooks for each in below):
         return None  # somebody looks at what is put out in there
@@ -135,20 +140,17 @@ def _tried(network: nn.Module, images: Tensor, names: list[str], above: str) -> 
         passed = cut.lower(network, images)
         cut = replace(cut, shape=tuple(passed.shape[1:]))
         alone = cut.lower(network, images[:1])  # without the other images of the batch
-        upper = cut.upper(network, passed)
-        return cut if _equal(upper, whole) and _equal(alone, passed[:1]) else None
+        same = _equal(cut.upper(network, passed), whole) and _equal(alone, passed[:1])
+        return (cut, passed) if same else None
 
 
-def _is_fixed(network: nn.Module, images: Tensor, cut: Cut, frozen_norms: bool) -> bool:
-    """Whether what passes is the same in training, and no parameter that learns has part in it."""
-    with torch.no_grad(), evaluating(network):
-        passed = cut.lower(network, images)
+def _in_training(network: nn.Module, images: Tensor, cut: Cut, frozen_norms: bool) -> Tensor:
+    """What passes the cut in training, with its graph if a parameter that learns has part in it."""
     network.train()
     if frozen_norms:
         for norm in norms(network):
             norm.eval()
-    in_training = cut.lower(network, images)
-    return not in_training.requires_grad and _equal(in_training, passed)
+    return cut.lower(network, images)
 
 
 @contextmanager

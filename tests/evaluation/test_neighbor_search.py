@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import metricforge
 from metricforge.errors import DivergedError
 from metricforge.evaluation import neighbor_search
+from metricforge.evaluation.centring import centred, needs_float64
 from metricforge.evaluation.knn import nearest_label
-from metricforge.evaluation.neighbor_search import _needs_float64, centred
 
 
 @pytest.fixture(params=["faiss", "deep", "device"], autouse=True)
@@ -189,7 +189,7 @@ def test_usual_embeddings_are_searched_in_float32():
         np.ones((50, 4)),
     ):
         unit = points / np.linalg.norm(points, axis=1, keepdims=True)
-        assert not _needs_float64(centred(unit))
+        assert not needs_float64(centred(unit))
 
 
 def classes_in_noise() -> tuple[np.ndarray, np.ndarray]:
@@ -262,3 +262,13 @@ def test_labels_of_dense_groups_are_told_by_the_nearest_in_float64():
     known = np.arange(0, len(rows), 20)
     queries = np.setdiff1d(np.arange(len(rows)), known)
     assert (nearest_label(rows, labels, known, queries) == labels[queries]).all()
+
+
+@pytest.mark.fault(142)
+def test_dense_rows_at_the_end_of_many_are_seen():
+    """An index has its images by folder, so that those alike are side by side."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((24_000, 8)).astype(np.float32)
+    assert not needs_float64(rows)
+    rows[-1_000:] = rows[0] + 1e-5 * rng.standard_normal((1_000, 8))
+    assert needs_float64(rows)

@@ -77,22 +77,27 @@ def test_batch_norm_moves_once_for_each_chunk_though_it_is_shown_twice(make_setu
     assert norm.running_mean.allclose(expected)
 
 
-def test_patience_ends_a_training_that_gets_no_better(make_setup):
-    scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
-    validate = lambda _: Validated({"score": next(scores)})  # noqa: E731
-    setup = replace(make_setup(epochs=6), validate=validate, patience=3)
+@pytest.mark.parametrize(
+    ("scores", "patience", "ended", "best", "better"),
+    [
+        ([0.1, 0.5, 0.4, 0.3, 0.2, 0.9], 3, 5, 2, 2),
+        # An equal score is no better, but of equals the later epoch is taken.
+        ([0.1, 1.0, 1.0, 1.0, 0.9, 1.0], 2, 4, 4, 2),
+    ],
+)
+def test_patience_ends_a_training_that_gets_no_better(
+    scores, patience, ended, best, better, make_setup
+):
+    left = iter(scores)
+    validate = lambda _: Validated({"score": next(left)})  # noqa: E731
+    setup = replace(make_setup(epochs=6), validate=validate, patience=patience)
     state = TrainState()
     list(fit(setup, state, CPU))
-    assert (state.epoch, state.best_epoch) == (5, 2)
+    assert (state.epoch, state.best_epoch, state.better_epoch) == (ended, best, better)
     assert setup.done(state)
 
 
-def test_an_equal_score_is_no_better_and_its_epoch_is_taken(make_setup):
-    scores = iter([0.1, 1.0, 1.0, 1.0, 0.9, 1.0])
-    validate = lambda _: Validated({"score": next(scores)})  # noqa: E731
-    setup = replace(make_setup(epochs=6), validate=validate, patience=2)
-    state = TrainState()
-    list(fit(setup, state, CPU))
-    assert (state.epoch, state.best_epoch, state.better_epoch) == (4, 4, 2)
-    state.better_epoch = 0
-    assert not setup.tired(state), "a checkpoint of earlier versions goes by the best epoch"
+def test_a_checkpoint_that_has_no_better_epoch_goes_by_the_best(make_setup):
+    setup = replace(make_setup(epochs=6), patience=2)
+    assert not setup.tired(TrainState(epoch=4, best_epoch=3))
+    assert setup.tired(TrainState(epoch=5, best_epoch=3))
