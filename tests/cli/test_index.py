@@ -251,3 +251,18 @@ def test_the_neighbours_of_an_image_do_not_depend_on_how_many_are_asked_for() ->
         step = 1000 // len(asked)
         assert [hits[0].name for hits in asked] == [str(n) for n in range(0, 1000, step)]
         assert all(hits[0].distance == 0 for hits in asked)
+
+
+@pytest.mark.fault(138)
+def test_one_row_far_out_takes_no_other_rows_neighbours() -> None:
+    """The mean of rows that are far from the origin would be drawn away from them by it."""
+    rows = np.random.default_rng(0).standard_normal((200, 16)) + 1e4
+    rows[7] = 1e9
+    rows = rows.astype(np.float32)
+    index = faiss.IndexFlatL2(16)
+    index.add(rows)
+    squared = np.square(rows[:, None].astype(np.float64) - rows).sum(2)
+    found = ImageIndex(Contents(tuple(map(str, range(200))), 16, ""), index).nearest(rows, 5)
+    expected = squared.argsort(1)[:, :5].astype(str)
+    others = [n for n in range(200) if n != 7]
+    assert [[hit.name for hit in found[n]] for n in others] == expected[others].tolist()
