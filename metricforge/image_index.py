@@ -7,7 +7,6 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
-from metricforge.evaluation.centring import evenly, middle
-from metricforge.evaluation.flat_search import rows_of, search_flat
+from metricforge.evaluation.flat_search import search_flat
 from metricforge.loading import load
 from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, model_folder
@@ -27,9 +25,6 @@ from metricforge.weights.reading import WEIGHTS
 
 FORMAT = 2
 """Format 1 did not record how files are read."""
-FAR = 100.0
-"""Embeddings are searched around their middle if its squared length is so many times the usual
-squared distance from it."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
 
@@ -137,35 +132,14 @@ class ImageIndex:
             raise DataError("the index holds no images; index some.")
         return model
 
-    @cached_property
-    def _searched(self) -> tuple[Any, NDArray[np.float32]]:
-        """The index to search, and what to subtract from a query first.
-
-        faiss expands |x - y|^2, which loses the digits of small distances far from the origin. So
-        embeddings whose middle is far from it are searched in a copy around their middle.
-        """
-        points = rows_of(self.index)
-        if not len(points):
-            return self.index, np.zeros(self.index.d, np.float32)
-        with np.errstate(invalid="ignore", over="ignore"):
-            centre = middle(points).astype(np.float32)
-            offset = np.square(centre, dtype=np.float64).sum()
-            usual = np.median(np.square(evenly(points) - centre).sum(axis=1))
-        if not np.isfinite(offset) or offset < FAR * usual:
-            return self.index, np.zeros_like(centre)
-        around = faiss.IndexFlatL2(self.index.d)
-        around.add(points - centre)
-        return around, centre
-
     def nearest(self, rows: NDArray[np.float32], k: int = 5) -> list[list[Hit]]:
         """For each embedding of `rows` [N, D] the k nearest images of the index, nearest first.
 
         Raises ArtefactError for an index of embeddings that are NaN or infinite.
         """
-        index, centre = self._searched
         # Clamped, for faiss would fill up with -1.
         k = min(k, len(self.contents.names))
-        squared, neighbors = search_flat(index, rows - centre, k)
+        squared, neighbors = search_flat(self.index, rows, k)
         if (neighbors < 0).any():
             raise ArtefactError(
                 "the index has embeddings at no distance: they are NaN, infinite or near the "

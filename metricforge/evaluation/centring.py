@@ -55,12 +55,8 @@ def centred(embeddings: Floats) -> NDArray[np.float32]:
 
 def middle(points: Floats) -> NDArray[np.float64]:
     """The median [D] of each component of points [N, D], of some evenly among them."""
-    return np.asarray(np.median(evenly(points), axis=0), dtype=np.float64)
-
-
-def evenly(points: Floats) -> Floats:
-    """Some of points [N, D], evenly among them, by which their middle is known."""
-    return points[:: -(-len(points) // SAMPLED_FOR_MIDDLE)]
+    step = -(-len(points) // SAMPLED_FOR_MIDDLE)
+    return np.asarray(np.median(points[::step], axis=0), dtype=np.float64)
 
 
 def _refuse_far_out(points: NDArray[np.float32]) -> None:

@@ -22,15 +22,15 @@ def search_flat(
     faiss subtracts two rows where it has few queries, and expands |x - y|^2 where it has many: so
     it gets few at a time where that would lose the distances that matter.
     """
-    few = len(queries) <= SUBTRACTED or not needs_float64(rows_of(index))
-    step = len(queries) if few else SUBTRACTED
+    step = SUBTRACTED if len(queries) > SUBTRACTED and _is_coarse(index) else len(queries)
     starts = range(0, len(queries), max(step, 1))
     parts = [index.search(queries[start : start + step], k) for start in starts]
     distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
     return distances, indices
 
 
-def rows_of(index: Any) -> NDArray[np.float32]:
-    """The rows [N, D] of a flat index of faiss, without a copy."""
+def _is_coarse(index: Any) -> bool:
+    """Whether float32 is too coarse for |x - y|^2 of the index's rows, where they lie."""
     stored: NDArray[np.float32] = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-    return stored.reshape(index.ntotal, index.d)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return needs_float64(stored.reshape(index.ntotal, index.d))

@@ -272,3 +272,13 @@ def test_dense_rows_at_the_end_of_many_are_seen():
     assert not needs_float64(rows)
     rows[-1_000:] = rows[0] + 1e-5 * rng.standard_normal((1_000, 8))
     assert needs_float64(rows)
+
+
+def test_pairs_of_near_copies_need_no_float64():
+    """One near row has no rival: whatever its distance, it comes first."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((600, 32)).astype(np.float32)
+    rows[:100] = rows[100:200] + 1e-5 * rng.standard_normal((100, 32))
+    assert not needs_float64(centred(rows))
+    rows[200:300] = rows[:100] + 1e-5 * rng.standard_normal((100, 32))
+    assert needs_float64(centred(rows))

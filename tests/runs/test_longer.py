@@ -65,12 +65,23 @@ def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path
 
 
 @pytest.mark.fault(135)
-def test_a_run_that_its_patience_ended_is_not_trained_longer(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("norms", "epochs", "best"),
+    [
+        ("batch", 6, 1),  # it got worse
+        ("frozen", 6, 2),  # it stayed, and of equals the later is the best
+        ("batch", 2, 1),  # it would have stopped here if it had been longer
+    ],
+)
+def test_a_run_that_its_patience_ended_is_not_trained_longer(
+    norms: str, epochs: int, best: int, tmp_path: Path
+) -> None:
     metricforge.train(
-        **SHORT, epochs=6, patience=1, optimizer="adamw:lr=1e-9", out=tmp_path / "run"
-    )
+        **SHORT, epochs=epochs, patience=1, optimizer="adamw:lr=1e-30", batch_norm=norms,
+        out=tmp_path / "run",
+    )  # fmt: skip
     before = (tmp_path / "run" / "config.toml").read_bytes()
-    with pytest.raises(UsageError, match="stopped early: patience=1, and its best epoch is 1 of 2"):
+    with pytest.raises(UsageError, match=f"stopped early: .* best epoch is {best} of 2"):
         longer(tmp_path / "run", epochs=9)
     assert (tmp_path / "run" / "config.toml").read_bytes() == before
     assert len((tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()) == 1

@@ -231,6 +231,21 @@ def test_each_image_passes_the_frozen_lower_part_once() -> None:
     assert (ours - before).abs().max() > 0.005
 
 
+def test_a_head_begins_at_the_features_of_the_whole_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    network = Blocks()
+    options = {**LAST, "head": "linear:start=pca"}
+    once = assembled(backbone=copy.deepcopy(network), **options).setup.model
+    monkeypatch.setattr(backbone_features, "cut_of", lambda *_: None)
+    whole = assembled(backbone=copy.deepcopy(network), **options).setup.model
+    assert (once.cut is None, whole.cut is None) == (False, True)
+    ours, theirs = once.head.state_dict(), whole.head.state_dict()
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-4)
+
+
 def test_a_lower_part_that_is_kept_for_later_runs_changes_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
