@@ -14,7 +14,7 @@ from metricforge.runs.collapse_advice import collapse
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.held_out_phrase import held_out_phrase
 from metricforge.runs.metrics_log import best_scores, first_collapse
-from metricforge.runs.plots import draw_failures, draw_plots, train_sample
+from metricforge.runs.plots import draw_examples, draw_failures, draw_plots, train_sample
 from metricforge.runs.recorder import Recorder, ending
 from metricforge.runs.report import write_report
 from metricforge.runs.run import Run
@@ -57,6 +57,7 @@ def train_and_test(
         setup.model.save(folder.model)
         draw_plots(assembly, folder, embeddings, shown)
         draw_failures(measured.failures, assembly.images, folder)
+        draw_examples(measured.answers, embeddings, assembly, folder)
         _record(assembly, folder, measured, state)
         write_report(folder)
     ranks.wait()

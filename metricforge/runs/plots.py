@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metricforge.contracts import Answers
 from metricforge.data.images import Images
+from metricforge.report.answers import Answered, draw_answers
 from metricforge.report.pairs import draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
 from metricforge.runs.build import Assembly
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.metrics_log import entries
 from metricforge.runtime import Runtime
+from metricforge.scoring.apply import labelled_part
 from metricforge.scoring.baselines import TRAINED
+from metricforge.scoring.examples import examples
 from metricforge.scoring.failures import Failures
 from metricforge.training.loop import embed_images
 from metricforge.training.setup import TrainingSetup, TrainState
@@ -76,3 +80,25 @@ def draw_failures(failures: Failures | None, images: Images, folder: RunFolder) 
     queries, neighbors = (images.take(torch.tensor(row)).cpu().numpy() for row in indices)
     names = [[failures.class_of(index) for index in row] for row in indices]
     draw_pairs(queries, neighbors, names[0], names[1], folder.plots / "failures.png")
+
+
+def draw_examples(
+    answers: Answers | None, embeddings: dict[str, Tensor], assembly: Assembly, folder: RunFolder
+) -> None:
+    """Draw queries of easy and of hard classes beside their nearest images; of vectors none.
+
+    The answers are the trained network's to the test part, whose embeddings [M, D] by model are
+    `embeddings`.
+    """
+    images, test = assembly.images, assembly.split.test
+    if answers is None or len(images.shape) == 1:
+        return
+    labelled = labelled_part(assembly.dataset, test)
+    names = [assembly.dataset.classes[label] for label in labelled.labels.tolist()]
+    drawn = []
+    for example in examples(answers, embeddings[TRAINED].cpu().numpy(), labelled):
+        rows = [example.query, *example.nearest]
+        pixels = images.take(test[rows]).cpu().numpy()
+        classes = [names[row] for row in rows]
+        drawn.append(Answered(pixels[0], pixels[1:], classes[0], classes[1:]))
+    draw_answers(drawn, folder.plots / "answers.png")

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from metricforge.contracts import (
+    Answers,
     Dataset,
     Estimate,
     EvaluationProtocol,
@@ -43,6 +44,7 @@ class Measured:
         headline: Names of the main metrics.
         notes: Sentences for the user.
         definitions: The definition of each metric, by name.
+        answers: The first approach's answer to each query, or None.
         failures: Where the first approach fails, or None.
         by_class: CSV with the first approach's metrics of each class; "" if no protocol has any.
         trials: The drawn episodes by name, with indices into the dataset.
@@ -52,6 +54,7 @@ class Measured:
     headline: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
+    answers: Answers | None = None
     failures: Failures | None = None
     by_class: str = ""
     trials: Mapping[str, Trials] = field(default_factory=dict)
@@ -124,6 +127,7 @@ def measure(
             for r in measured
             for n, d in r.definitions.items()
         },
+        answers=answers,
         failures=Failures.of(answers, dataset, part.indices) if answers else None,
         by_class=as_csv({n: s for r in first for n, s in r.scores.items()}, dataset.classes),
         trials={

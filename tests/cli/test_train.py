@@ -65,6 +65,7 @@ def test_a_run_leaves_the_folder_of_the_design(run: Path) -> None:
         "model/README.md",
         "plots/train.png",
         "plots/test.png",
+        "plots/answers.png",
         "plots/loss.png",
     }
     summary = json.loads((run / "summary.json").read_text())

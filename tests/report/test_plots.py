@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from metricforge.errors import ResourceError
+from metricforge.report import answers as answers_picture
 from metricforge.report import plots
+from metricforge.report.answers import Answered, draw_answers
 from metricforge.report.pairs import COLUMN, PER_ROW, TILE, draw_pairs
 from metricforge.report.plots import health_curves, loss_curve, scatter
 from metricforge.report.tiles import FONT_SIZE, GAP
@@ -341,6 +343,37 @@ def test_queries_that_went_wrong_are_drawn_above_what_was_found(tmp_path, channe
         assert (name[..., 0] - name[..., 2]).max() > 100
     # Of two rows of five places the last three stay empty.
     assert (picture[picture.shape[0] // 2 :, 2 * COLUMN :] == 255).all()
+
+
+def test_answers_are_drawn_beside_their_query_right_ones_green_wrong_ones_red(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (2, 4, 3, 9, 7), dtype=np.uint8)
+    rows = [
+        Answered(images[0, 0], images[0, 1:], "a", ["a", "b", "a"]),
+        Answered(images[1, 0], images[1, 1:3], "b", ["b", "a"]),
+    ]
+    draw_answers(rows, tmp_path / "answers.png")
+    picture = pixels(tmp_path / "answers.png").astype(int)
+    factor = answers_picture.TILE // 9
+    height, width = 9 * factor, 7 * factor
+    columns, line = answers_picture.COLUMN, answers_picture.LINE
+    for row, drawn in enumerate(rows):
+        top = GAP + row * (line + height + GAP)
+        cells = [(drawn.query, None), *zip(drawn.nearest, drawn.nearest_classes, strict=True)]
+        for column, (image, name) in enumerate(cells):
+            middle = column * columns + columns // 2 + (answers_picture.APART if column else 0)
+            shown = np.moveaxis(image, 0, -1).repeat(factor, 0).repeat(factor, 1)
+            left = middle - width // 2
+            at = picture[top + line : top + line + height, left : left + width]
+            assert (at == shown).all()
+            written = picture[top : top + line, left : left + width]
+            red, green = (written[..., c] - written[..., 2] for c in (0, 1))
+            assert (red.max() > 100) == (name is not None and name != drawn.query_class)
+            assert (green.max() > 50) == (name == drawn.query_class)
+    # The second query has two answers, and the place of a third stays empty.
+    assert (
+        picture[GAP + line + height + GAP :, 3 * columns + answers_picture.APART :] == 255
+    ).all()
 
 
 def _top(picture, image, left, factor, row):
