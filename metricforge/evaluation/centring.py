@@ -11,14 +11,6 @@ from metricforge.errors import DivergedError, few
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
-# Rows by which the precision that distances need is measured, in runs of so many.
-SAMPLED, RUN, SAMPLED_QUERIES = 20_000, 1_000, 256
-# Where so many of them have two others too near, float32 is too coarse. One alone is no rival.
-DENSE = 0.02
-# A squared distance should be so many times the rounding of the longest row.
-DIGITS = 100
-# Squared distances below this fraction of the longest row's are of copies, in float64.
-COPIES = 1e-13
 # Rows that are sorted to find the middle of all.
 SAMPLED_FOR_MIDDLE = 4_096
 # The square of a row that is smaller than this, beside the longest of 1, is near float32's least.
@@ -76,33 +68,6 @@ def _sized(points: NDArray[np.float32]) -> NDArray[np.float32]:
     _, exponent = np.frexp(np.abs(points).max())
     sized: NDArray[np.float32] = np.ldexp(points, -exponent)
     return sized
-
-
-def needs_float64(points: NDArray[np.float32]) -> bool:
-    """Whether some rows have neighbours so near, compared with the longest row, that |y|^2 - 2 x.y
-    in float32 has too few digits to tell one from another.
-
-    This is so of centred rows in groups that are far apart, of dense groups among others, or with
-    some rows far outside. Measured on a sample; exact copies don't count.
-    """
-    sample = _runs(points).astype(np.float64)
-    if len(sample) < 3:
-        return False
-    lengths = np.square(sample).sum(axis=1)
-    longest = float(np.einsum("nd,nd->n", points, points).max())
-    rows = np.linspace(0, len(sample) - 1, min(SAMPLED_QUERIES, len(sample))).astype(np.int64)
-    squared = lengths[rows, None] + lengths - 2 * sample[rows] @ sample.T
-    squared[squared < longest * COPIES] = np.inf
-    second = np.partition(squared, 1, axis=1)[:, 1]
-    return bool((second < longest * DIGITS * np.finfo(np.float32).eps).mean() >= DENSE)
-
-
-def _runs(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Some runs of points, evenly among them: rows that are alike often lie side by side."""
-    if len(points) <= SAMPLED:
-        return points
-    begins = np.linspace(0, len(points) - RUN, SAMPLED // RUN).astype(np.int64)
-    return np.concatenate([points[begin : begin + RUN] for begin in begins])
 
 
 def refuse_not_finite(points: Floats) -> None:

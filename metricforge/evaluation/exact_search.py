@@ -29,13 +29,11 @@ RADIX_BITS = 16
 
 
 def each_part(
-    queries: NDArray[np.floating[Any]],
+    queries: Floats,
     own: Ints,
-    gallery: NDArray[np.floating[Any]],
+    gallery: Floats,
     then: Callable[[slice, Floats], T],
     most: int | None = None,
-    *,
-    wide: bool = False,
 ) -> Iterator[T]:
     """The results of `then` on distances [Q, N], in the order of the queries.
 
@@ -43,13 +41,8 @@ def each_part(
     of gallery [N, D]: it ranks them, and is less than the squared distance by |x|^2. It is infinite
     at the index `own` [M] of a query that is in the gallery itself (-1: it is not). `then` is
     called in threads, and the distances are invalid after it.
-
-    With `wide` the products are in float64, for rows that are far from each other compared with
-    the distances that matter, and the distances are whole: |x|^2 is in them.
     """
     # With |y|^2 as one more dimension there is no pass over the tile to add it.
-    kind = np.float64 if wide else np.float32
-    queries, gallery = queries.astype(kind, copy=False), gallery.astype(kind, copy=False)
     known = torch.from_numpy(np.c_[gallery, np.square(gallery).sum(axis=1)])
     step = max(1, min(len(queries), ENTRIES_PER_TILE // max(1, len(gallery))))
     # One tile for all: a new one has a page fault for each page, which takes twice the product.
@@ -64,12 +57,8 @@ def each_part(
     with ThreadPoolExecutor(threads) as pool:
         for begin in range(0, len(queries), step):
             some = queries[begin : begin + step]
-            rows = torch.from_numpy(np.c_[-2 * some, np.ones(len(some), dtype=kind)])
-            if wide:
-                norms = torch.from_numpy(np.square(some).sum(axis=1, keepdims=True))
-                tile[: len(some)] = torch.mm(rows, known.T) + norms
-            else:
-                torch.mm(rows, known.T, out=tile[: len(some)])
+            rows = torch.from_numpy(np.c_[-2 * some, np.ones(len(some), dtype=np.float32)])
+            torch.mm(rows, known.T, out=tile[: len(some)])
             products = tile[: len(some)].numpy()
             size = max(1, min(-(-len(some) // threads), most or len(some)))
             cuts = range(0, len(some), size)
@@ -78,28 +67,25 @@ def each_part(
 
 
 def deepest(
-    queries: NDArray[np.floating[Any]],
+    queries: Floats,
     own: Ints,
-    gallery: NDArray[np.floating[Any]],
+    gallery: Floats,
     k: int,
     then: Callable[[slice, Ints], T],
     most: int | None = None,
-    *,
-    wide: bool = False,
 ) -> Iterator[T]:
     """The results of `then` on indices [Q, k] of the k nearest of gallery [N, D], nearest first.
 
     1 <= k <= N, less one for a query at an index `own` [M] in it. Of two at the same distance the
-    earlier comes first. See :func:`each_part` for `then` and `wide`.
+    earlier comes first. See :func:`each_part` for `then`.
     """
-    # Wide distances are whole.
-    norms = np.zeros(len(queries)) if wide else np.square(queries).sum(axis=1)
+    norms = np.square(queries).sum(axis=1)
 
     def nearest(part: slice, distances: Floats) -> T:
         rows = zip(distances, norms[part], strict=True)
         return then(part, np.array([nearest_in(row, k, norm) for row, norm in rows]))
 
-    return each_part(queries, own, gallery, nearest, most, wide=wide)
+    return each_part(queries, own, gallery, nearest, most)
 
 
 def nearest_in(distances: NDArray[Any], k: int, norm: float = 0.0) -> Ints:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from metricforge.evaluation.centring import needs_float64
+from metricforge.evaluation.subtraction import too_near
 
 # Fewer queries than faiss.cvar.distance_compute_blas_threshold.
 SUBTRACTED = 16
@@ -19,18 +18,16 @@ def search_flat(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The squared distances and indices [Q, k] of the k nearest of queries [Q, D] in a flat index.
 
-    faiss subtracts two rows where it has few queries, and expands |x - y|^2 where it has many: so
-    it gets few at a time where that would lose the distances that matter.
+    faiss subtracts two rows where it has few queries, and takes products where it has many: so
+    queries whose nearest is too near for products are asked again, few at a time.
     """
-    step = SUBTRACTED if len(queries) > SUBTRACTED and _is_coarse(index) else len(queries)
-    starts = range(0, len(queries), max(step, 1))
-    parts = [index.search(queries[start : start + step], k) for start in starts]
-    distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
+    distances, indices = index.search(queries, k)
+    if len(queries) <= SUBTRACTED:
+        return distances, indices
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = too_near(distances[:, 0], np.square(queries).sum(axis=1))
+    again = np.flatnonzero(lost)
+    for start in range(0, len(again), SUBTRACTED):
+        few = again[start : start + SUBTRACTED]
+        distances[few], indices[few] = index.search(queries[few], k)
     return distances, indices
-
-
-def _is_coarse(index: Any) -> bool:
-    """Whether float32 is too coarse for |x - y|^2 of the index's rows, where they lie."""
-    stored: NDArray[np.float32] = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return needs_float64(stored.reshape(index.ntotal, index.d))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 
-from metricforge.evaluation.centring import Floats, centred
-from metricforge.evaluation.flat_search import search_flat
-from metricforge.evaluation.neighbor_search import Ints
+from metricforge.evaluation.centring import Floats
+from metricforge.evaluation.neighbor_search import Gallery, Ints
 
 
 def label_some(labels: Ints, shots: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -46,8 +44,6 @@ def nearest_label(embeddings: Floats, labels: Ints, known: Ints, queries: Ints) 
     Raises:
         DivergedError: An embedding is NaN or infinite.
     """
-    points = centred(embeddings)
-    index = faiss.IndexFlatL2(points.shape[1])
-    index.add(points[known])
-    nearest = search_flat(index, points[queries], 1)[1].ravel()
-    return np.asarray(labels[known[nearest]], dtype=np.int64)
+    found = Gallery(embeddings, known).nearest(queries, 1, lambda _, nearest: nearest)
+    nearest = np.concatenate([*found, np.zeros((0, 1), dtype=np.int64)]).ravel()
+    return np.asarray(labels[nearest], dtype=np.int64)

@@ -14,9 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.evaluation.ann_index import IndexKind, build_index, search_index
-from metricforge.evaluation.centring import Floats, centred, middle, needs_float64
+from metricforge.evaluation.centring import Floats, centred
 from metricforge.evaluation.exact_search import deepest, each_part
 from metricforge.evaluation.gpu_search import lowest, search_device
+from metricforge.evaluation.subtraction import (
+    distances_by_subtraction,
+    nearest_by_subtraction,
+    too_near,
+    unordered,
+)
 
 Ints: TypeAlias = NDArray[np.int64]
 T = TypeVar("T")
@@ -74,7 +80,7 @@ class Gallery:
             seed: Order of exact ties, and of the index.
         """
         self.kind, self.seed = kind, seed
-        self._embeddings = embeddings
+        self._embeddings = np.asarray(embeddings, dtype=np.float32)
         self.points = centred(embeddings)
         rows = np.arange(len(self.points)) if members is None else np.unique(members)
         # Searches keep the earlier of two equal distances. Data is usually ordered by class, so in
@@ -107,28 +113,37 @@ class Gallery:
         if len(queries) == 0:
             return iter(())
         k = self._depth(queries, k)
-        exact = self.kind == "exact" and k > 0
-        if exact and (k > DEEP or search_device() is not None or self._wide):
+        if self.kind != "exact" or k == 0:
+            return (then(*tile) for tile in self._shallow(queries, k))
+        if k > DEEP or search_device() is not None:
             return self.nearest_exactly(queries, k, then)
-        return (then(*tile) for tile in self._shallow(queries, k))
+        return (then(rows, self._ordered(rows, found)) for rows, found in self._shallow(queries, k))
 
     def nearest_exactly(
         self, queries: Ints, k: int, then: Callable[[Ints, Ints], T]
     ) -> Iterator[T]:
         """As :meth:`nearest`, but exact for any index."""
         k = self._depth(queries, k)
-        own = self.place[queries]
+        points, own = self.points[queries], self.place[queries]
 
         def apply(part: slice, indices: Ints) -> T:
-            return then(queries[part], self.rows[indices])
+            rows = queries[part]
+            return then(rows, self._ordered(rows, self.rows[indices]))
 
         device = search_device()
-        if device is not None and not self._wide:
-            points = self.points[queries]
+        if device is not None:
             return lowest(device, points, own, self._shown, k, apply, _most(k + 1))
         most = max(1, DEEP_ENTRIES_PER_TILE // max(1, k))
-        points, gallery = self._exact_points
-        return deepest(points[queries], own, gallery, k, apply, most, wide=self._wide)
+        return deepest(points, own, self._shown, k, apply, most)
+
+    def _ordered(self, queries: Ints, nearest: Ints) -> Ints:
+        """The nearest rows [Q, K] that products found, or by subtraction where these can't tell."""
+        again = np.flatnonzero(unordered(self.points, self._embeddings, queries, nearest))
+        if len(again):
+            own, given = self.place[queries[again]], self._embeddings[queries[again]]
+            indices = nearest_by_subtraction(given, own, self._given, nearest.shape[1])
+            nearest[again] = self.rows[indices]
+        return nearest
 
     def _depth(self, queries: Ints, k: int) -> int:
         """k, or the number of others if that is less."""
@@ -147,19 +162,9 @@ class Gallery:
         return build_index(self._shown, self.kind, self.seed)
 
     @cached_property
-    def _wide(self) -> bool:
-        """Whether float32 products would lose the distances that matter."""
-        return needs_float64(self._shown)
-
-    @cached_property
-    def _exact_points(self) -> tuple[Floats, Floats]:
-        """The rows [N, D] and the gallery [G, D] as an exact search takes them."""
-        if not self._wide:
-            return self.points, self._shown
-        # Moved in float64: the middle of rows that are far apart is far from each of them.
-        rows = np.asarray(self._embeddings, dtype=np.float32).astype(np.float64)
-        rows -= middle(rows)
-        return rows, rows[self.rows]
+    def _given(self) -> Floats:
+        """The embeddings [G, D] of the gallery as they are: to move them may round them."""
+        return self._embeddings[self.rows]
 
     def found_share(self, queries: Ints, k: int) -> float:
         """The fraction of the k nearest that an index that is not exact finds.
@@ -192,13 +197,21 @@ class Gallery:
         first = np.searchsorted(ordered, labels[queries], side="left")
         beyond = np.searchsorted(ordered, labels[queries], side="right")
 
-        def ranks(part: slice, distances: NDArray[np.float32]) -> Ints:
-            rows = zip(distances, first[part], beyond[part], strict=True)
-            return np.array([_rank(row, by_class[a:b]) for row, a, b in rows])
+        points, own = self.points[queries], self.place[queries]
+        lengths = np.square(points).sum(axis=1)
 
-        points, gallery = self._exact_points
-        own = self.place[queries]
-        parts = each_part(points[queries], own, gallery, ranks, wide=self._wide)
+        def ranks(part: slice, products: NDArray[np.float32]) -> Ints:
+            found = []
+            for index, row in zip(range(len(queries))[part], products, strict=True):
+                members = by_class[first[index] : beyond[index]]
+                if too_near(row[members].min() + lengths[index], lengths[index]):
+                    one = slice(index, index + 1)
+                    given = self._embeddings[queries[one]]
+                    (row,) = distances_by_subtraction(given, own[one], self._given)
+                found.append(_rank(row, members))
+            return np.array(found)
+
+        parts = each_part(points, own, self._shown, ranks)
         return np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import metricforge
 from metricforge.errors import DivergedError
 from metricforge.evaluation import neighbor_search
-from metricforge.evaluation.centring import centred, needs_float64
+from metricforge.evaluation.centring import centred
 from metricforge.evaluation.knn import nearest_label
 
 
@@ -180,16 +180,48 @@ def test_rows_far_from_others_cost_no_precision(kind, k):
 
 
 @pytest.mark.fault(123)
-def test_usual_embeddings_are_searched_in_float32():
+@pytest.mark.parametrize("k", [5, 300])
+def test_usual_embeddings_are_searched_by_products_alone(k, monkeypatch):
+    def refused(*given):
+        raise AssertionError("searched by subtraction")
+
+    monkeypatch.setattr(neighbor_search, "nearest_by_subtraction", refused)
     rng = np.random.default_rng(0)
+    noise = rng.normal(size=(500, 16))
     for points in (
-        rng.normal(size=(500, 16)),
-        np.repeat(rng.normal(size=(20, 16)), 25, axis=0) + 0.05 * rng.normal(size=(500, 16)),
+        noise,
+        np.repeat(rng.normal(size=(20, 16)), 25, axis=0) + 0.05 * noise,
         np.repeat(rng.normal(size=(100, 16)), 5, axis=0),  # copies
-        np.ones((50, 4)),
+        np.repeat(rng.normal(size=(250, 16)), 2, axis=0) + 1e-5 * noise,  # pairs have no rival
+        np.ones((500, 4)),
     ):
-        unit = points / np.linalg.norm(points, axis=1, keepdims=True)
-        assert not needs_float64(centred(unit))
+        collect(points / np.linalg.norm(points, axis=1, keepdims=True), k)
+
+
+@pytest.mark.fault(123)
+@pytest.mark.parametrize("k", [5, 300])
+def test_rows_near_one_point_and_far_from_most_others(k):
+    """In float64 as well the products of these lose all digits of those."""
+    rng = np.random.default_rng(0)
+    points = 1e8 + 1e3 * rng.normal(size=(600, 8))
+    points[::10] = 1e-3 * rng.normal(size=(60, 8))
+    points = points.astype(np.float32)
+    rows, found = collect(points, k)
+    best, squared = exact_order(points, k)
+    assert (rows == np.arange(600)).all()
+    chosen = np.take_along_axis(squared, found, axis=1)[::10, :59]
+    np.testing.assert_allclose(chosen[:, :k], best[::10, : min(k, 59)], rtol=1e-6)
+
+
+@pytest.mark.fault(142)
+def test_copies_come_before_rows_that_are_nearly_copies():
+    """All of their products are equal, but for rounding."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(400, 32))
+    points[:40] = points[0] + 1e-6 * rng.normal(size=(40, 32))
+    points[:20] = points[20]
+    _, found = collect(points.astype(np.float32), 30)
+    assert [set(row) for row in found[:20, :20]] == [set(range(21)) - {row} for row in range(20)]
 
 
 def classes_in_noise() -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +281,7 @@ def dense_among_spread(spread: int, dense: int, each: int) -> tuple[np.ndarray, 
 
 
 @pytest.mark.fault(142)
-@pytest.mark.parametrize(("spread", "dense"), [(60, 40), (300, 20)])
+@pytest.mark.parametrize(("spread", "dense"), [(60, 40), (300, 20), (400, 4)])
 def test_dense_groups_among_spread_rows_have_the_neighbours_of_float64(spread, dense):
     rows, labels = dense_among_spread(spread, dense, 10)
     (found,) = metricforge.evaluate(rows, labels, protocols=["retrieval"]).results.values()
@@ -265,20 +297,13 @@ def test_labels_of_dense_groups_are_told_by_the_nearest_in_float64():
 
 
 @pytest.mark.fault(142)
-def test_dense_rows_at_the_end_of_many_are_seen():
-    """An index has its images by folder, so that those alike are side by side."""
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((24_000, 8)).astype(np.float32)
-    assert not needs_float64(rows)
-    rows[-1_000:] = rows[0] + 1e-5 * rng.standard_normal((1_000, 8))
-    assert needs_float64(rows)
-
-
-def test_pairs_of_near_copies_need_no_float64():
-    """One near row has no rival: whatever its distance, it comes first."""
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((600, 32)).astype(np.float32)
-    rows[:100] = rows[100:200] + 1e-5 * rng.standard_normal((100, 32))
-    assert not needs_float64(centred(rows))
-    rows[200:300] = rows[:100] + 1e-5 * rng.standard_normal((100, 32))
-    assert needs_float64(centred(rows))
+def test_the_rank_of_the_first_is_exact_in_dense_groups():
+    rows, _ = dense_among_spread(60, 40, 10)
+    labels = np.arange(len(rows)) // 2
+    queries = np.arange(600, 1_000)
+    _, squared = exact_order(rows, 1)
+    mate = np.take_along_axis(squared, (np.arange(len(rows)) ^ 1)[:, None], axis=1)
+    expected = 1 + (squared < mate).sum(axis=1)[queries]
+    ranks = neighbor_search.Gallery(rows).rank_of_first(queries, labels)
+    assert (ranks == expected).all()
+    assert ranks.max() > 5
