@@ -12,9 +12,9 @@ from metricforge.runs.folder import RunFolder
 from metricforge.runs.summary import Summary
 
 PLOTS = {
-    "Test embeddings": "test.png",
     "Queries at the left, from the class that is retrieved best to the worst (of each the one with "
     "the median map@r), and the nearest images": "answers.png",
+    "Test embeddings": "test.png",
     "The worst queries, each above the image that was found for it": "failures.png",
     "Train embeddings": "train.png",
     "Images of the first batch, each above what augmentation made of it": "augmentation.png",
