@@ -13,7 +13,7 @@ from metricforge.data.split import Split, split_dataset
 from metricforge.errors import DataError, MetricForgeError, UsageError
 from metricforge.fetching import nothing_fetched
 from metricforge.recipes.components import make_dataset
-from metricforge.recipes.recipe import Component, CustomObject
+from metricforge.recipes.custom_object import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.spec import Spec

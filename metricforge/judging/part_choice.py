@@ -20,8 +20,8 @@ from metricforge.judging.own_dataset import (
 )
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_dataset
+from metricforge.recipes.custom_object import Component, CustomObject
 from metricforge.recipes.dataset_spec import dataset_spec
-from metricforge.recipes.recipe import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.spec import Spec

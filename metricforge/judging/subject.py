@@ -14,7 +14,7 @@ from metricforge.errors import ArtefactError, UsageError
 from metricforge.loading import build, load
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import starting_parts
-from metricforge.recipes.recipe import CustomObject
+from metricforge.recipes.custom_object import CustomObject
 from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
 from metricforge.runs.environment import Environment

@@ -34,13 +34,14 @@ from metricforge.member_names import refuse_misnamed
 from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, offers_of
 from metricforge.plugin_errors import blame_of
+from metricforge.recipes.custom_object import Component
 from metricforge.recipes.network_input import (
     input_size,
     normalization,
     preprocessing_of,
     train_size,
 )
-from metricforge.recipes.recipe import Component, Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.recipes.starting_weights import StartingWeights, without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, asks_of

@@ -10,7 +10,8 @@ from metricforge.data.archive import SUFFIXES
 from metricforge.data.own_outputs import refuse_among
 from metricforge.errors import UsageError
 from metricforge.recipes.components import make_dataset
-from metricforge.recipes.recipe import Component, Recipe
+from metricforge.recipes.custom_object import Component
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 

@@ -14,7 +14,8 @@ from metricforge.enforcement import accepted_kinds
 from metricforge.entry_points import OWN
 from metricforge.errors import PluginError, UsageError
 from metricforge.plugin_errors import name_of
-from metricforge.recipes.recipe import Component, CustomObject, Recipe, options
+from metricforge.recipes.custom_object import Component, CustomObject
+from metricforge.recipes.recipe import Recipe, options
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.training.optimizer import read_rates

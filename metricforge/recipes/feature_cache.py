@@ -14,7 +14,8 @@ from metricforge.data.code_identity import code_of
 from metricforge.data.feature_cache import FeatureCache, image_keys, network_key
 from metricforge.errors import UsageError
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.recipe import NONE, Component, Recipe
+from metricforge.recipes.custom_object import Component
+from metricforge.recipes.recipe import NONE, Recipe
 from metricforge.recipes.starting_weights import without_weights
 from metricforge.registry import Registry
 from metricforge.runtime import Runtime

@@ -12,7 +12,8 @@ from metricforge.contracts import Merging, Preprocessed, Pretrainable, Pretraine
 from metricforge.errors import MetricForgeError
 from metricforge.model_card import PASSES_ON
 from metricforge.recipes.components import component
-from metricforge.recipes.recipe import Component, CustomObject, Recipe
+from metricforge.recipes.custom_object import Component, CustomObject
+from metricforge.recipes.recipe import Recipe
 from metricforge.recipes.starting_weights import without_weights
 from metricforge.registry import Registry
 from metricforge.spec import Spec, options_of

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import tomli_w
 
 from metricforge.decoding import parsed_toml
 from metricforge.errors import UsageError, unknown
+from metricforge.recipes.custom_object import OBJECT, Component, CustomObject
 from metricforge.recipes.option import (
     COMPARED,
     DATA,
@@ -29,61 +29,11 @@ from metricforge.recipes.option import (
 from metricforge.regular_file import read_text
 from metricforge.spec import Spec
 
-OBJECT = "object "
-"""The prefix in a record of a component that was passed as a Python object, not as a spec."""
-
 NONE = "none"
 """The value for no augmentation, if the default would be some."""
 
 NO_COMPONENT = (int, float, list, tuple, dict, date)
 """The types that can't be a component, which is a spec or an object."""
-
-
-@dataclass(frozen=True)
-class CustomObject:
-    """A component that a program passed as an object: a class to build, or a finished object.
-
-    Args:
-        name: "module:name" of its class or function.
-        value: The object; None in a recipe that was read from a record, which has only its name.
-    """
-
-    name: str
-    value: Any = None
-
-    @classmethod
-    def of(cls, value: Any) -> CustomObject:
-        owner = value.func if isinstance(value, partial) else value
-        owner = owner if hasattr(owner, "__qualname__") else type(owner)
-        name = f"{owner.__module__}:{owner.__qualname__}"
-        if isinstance(value, partial) and (value.args or value.keywords):
-            arguments = [*map(_argument_text, value.args)]
-            arguments += [f"{key}={_argument_text(each)}" for key, each in value.keywords.items()]
-            name += f"({', '.join(arguments)})"
-        return cls(name, value)
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether only its name is known, from a record: the object is in the run's own program."""
-        return self.value is None
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it is a finished object, not a class to build."""
-        return not isinstance(self.value, type | partial)
-
-    def __str__(self) -> str:
-        return f"{OBJECT}{self.name}"
-
-
-def _argument_text(value: Any) -> str:
-    """A value in a record: the same text in another process."""
-    plain = isinstance(value, int | float | str | tuple | None)
-    return repr(value) if plain else type(value).__qualname__
-
-
-Component = Spec | CustomObject
-"""A component: its spec, or a Python object."""
 
 
 def _own(name: str) -> Spec:

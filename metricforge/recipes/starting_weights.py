@@ -11,7 +11,7 @@ from metricforge.data.class_names import seen_among
 from metricforge.data.split import Split
 from metricforge.errors import DataError, few
 from metricforge.loading import load
-from metricforge.recipes.recipe import Component
+from metricforge.recipes.custom_object import Component
 from metricforge.registry import Registry
 from metricforge.spec import Spec
 from metricforge.weights.matching import start_from

@@ -35,6 +35,7 @@ from metricforge.recipes.components import (
     make_dataset,
     make_protocol,
 )
+from metricforge.recipes.custom_object import Component, CustomObject
 from metricforge.recipes.dataset_spec import located
 from metricforge.recipes.defaults import (
     completed,
@@ -46,7 +47,7 @@ from metricforge.recipes.defaults import (
     usual_augmentations,
 )
 from metricforge.recipes.pretrained import with_network_defaults, with_vector_defaults
-from metricforge.recipes.recipe import Component, CustomObject, Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.recipes.starting_weights import StartingWeights
 from metricforge.registry import Registry
 from metricforge.runs.backbone_features import BackboneFeatures

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metricforge.atomic_files import write_file
 from metricforge.errors import Interrupted
-from metricforge.recipes.recipe import CustomObject
+from metricforge.recipes.custom_object import CustomObject
 from metricforge.runs.build import Assembly
 from metricforge.runs.collapse_advice import collapse
 from metricforge.runs.folder import RunFolder

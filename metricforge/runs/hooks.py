@@ -12,7 +12,7 @@ from metricforge.contracts import KINDS, Hook, OnEnd, OnEpoch, OnStep
 from metricforge.errors import PluginError
 from metricforge.plugin_errors import blaming
 from metricforge.recipes.components import component
-from metricforge.recipes.recipe import Component, CustomObject
+from metricforge.recipes.custom_object import Component, CustomObject
 from metricforge.registry import Registry
 from metricforge.runs.folder import RunFolder
 

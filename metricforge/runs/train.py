@@ -7,10 +7,11 @@ from typing import Unpack
 
 from metricforge.atomic_files import write_file
 from metricforge.data.archive import is_archive, without_suffix
+from metricforge.recipes.custom_object import Component, CustomObject
 from metricforge.recipes.dataset_spec import located, refuse_inside
 from metricforge.recipes.keywords import TrainOptions
 from metricforge.recipes.provenance import origins
-from metricforge.recipes.recipe import Component, CustomObject, Recipe
+from metricforge.recipes.recipe import Recipe
 from metricforge.registry import Registry
 from metricforge.report.progress import Listener, ProgressLine
 from metricforge.runs.build import assemble
