@@ -9,6 +9,16 @@ from metricforge.evaluation.centring import centred
 from metricforge.evaluation.clustering import agreement, clusters_of
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
+from metricforge.evaluation.identification import (
+    OpenSet,
+    Probes,
+    classes_needed,
+    draw_trials,
+    least_share,
+    probe,
+    promised_thresholds,
+    resampled_probes,
+)
 from metricforge.evaluation.knn import label_some, nearest_label
 from metricforge.evaluation.neighbor_search import Gallery, Ints, neighbours
 from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_precision, recall_at
@@ -40,18 +50,23 @@ __all__ = [
     "ImagePairs",
     "IndexKind",
     "Ints",
+    "OpenSet",
+    "Probes",
     "Ranked",
     "Roc",
     "Scores",
     "agreement",
     "centred",
     "class_means",
+    "classes_needed",
     "clusters_of",
     "distances_of",
     "draw",
     "draw_pairs",
+    "draw_trials",
     "eligible",
     "label_some",
+    "least_share",
     "map_at_r",
     "ndcg_at_r",
     "nearest_label",
@@ -62,9 +77,12 @@ __all__ = [
     "over_queries",
     "over_seeds",
     "over_two_groups",
+    "probe",
+    "promised_thresholds",
     "r_precision",
     "recall_at",
     "resampled",
+    "resampled_probes",
     "score_episodes",
     "score_retrieval",
     "spread",

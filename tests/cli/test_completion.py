@@ -68,7 +68,7 @@ def test_zsh_and_fish_are_told_what_each_is() -> None:
         (["train", "--loss", "pm"], {"pml."}),
         (
             ["train", "--protocol", ""],
-            {"clustering", "knn", "oneshot", "retrieval", "verification"},
+            {"clustering", "identification", "knn", "oneshot", "retrieval", "verification"},
         ),
         (["train", "--validation", "ret"], {"retrieval"}),
         (["train", "--loss", "triplet", "--protocol", "one"], {"oneshot"}),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from metricforge_standard.protocols.clustering import Clustering
+from metricforge_standard.protocols.identification import Identification
 from metricforge_standard.protocols.knn import KNN
 from metricforge_standard.protocols.oneshot import OneShot
 from metricforge_standard.protocols.retrieval import Retrieval
@@ -37,6 +38,7 @@ from metricforge.contracts import Labelled, Trials, Validation
 from metricforge.errors import DataError, DivergedError
 from metricforge.evaluation import (
     Episodes,
+    OpenSet,
     Ranked,
     agreement,
     clusters_of,
@@ -45,9 +47,11 @@ from metricforge.evaluation import (
     label_some,
     nearest_label,
     over_classes,
+    probe,
     score_episodes,
     score_retrieval,
 )
+from metricforge.evaluation.identification import Trial
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "definitions.md").read_text(encoding="utf-8")
@@ -130,6 +134,18 @@ def verification(case):
     return found | {"threshold": roc.equal_error[1]}
 
 
+def identification(case):
+    labels = labels_of(case)
+    enrolled, probes = (rows_of(case, name) for name in ("enrolled", "probes"))
+    trial = Trial(np.unique(labels[enrolled]), enrolled, probes)
+    options = case["options"]
+    rates = OpenSet(probe(points_of(case), labels, [trial], options["by"]))
+    found = {f"cmc@{k}": rates.cmc(k) for k in options["k"]} | {"oscr": rates.area}
+    for fpir in options["fpir"]:
+        found[f"dir@fpir={fpir}"] = rates.dir(rates.threshold(float(fpir)))
+    return found
+
+
 def calibration(case):
     given = case["validation"]
     pairs = draw_pairs(labels_of(given))
@@ -183,7 +199,10 @@ def knn(case):
     }
 
 
-CHECKS = {f.__name__: f for f in (retrieval, verification, calibration, episodes, clustering, knn)}
+CHECKS = {
+    f.__name__: f
+    for f in (retrieval, verification, identification, calibration, episodes, clustering, knn)
+}
 
 # Cases that the product does not pass yet, and why.
 
@@ -257,6 +276,7 @@ def named_on_the_page():
         r"NwayKshot": r"\d+way\d+shot",
         r"@n-": r"@\d+-",
         r"far=x": r"far=0\.\d+|tar@far=[1-9.]+e-\d+",
+        r"(?<=fpir|ised)=x": r"=0\.\d+",
     }
     patterns = {}
     for name in names:
@@ -284,6 +304,7 @@ def given_by_the_protocols():
         OneShot(way=5, shot=2, within="group", episodes=5).evaluate(points, images),
         OneShot(official="omniglot").evaluate(points, images),
         Verification(far=(0.1, 0.01, 0.00001)).evaluate(points, images, other),
+        Identification(fpir=(0.3, 0.01)).evaluate(points, images, other),
         Clustering(seeds=2).evaluate(points, images),
         KNN(repeats=2).evaluate(points, images),
     ]

@@ -1,17 +1,18 @@
-"""The protocols verification, clustering and knn: names, intervals, notes, refusals."""
+"""The protocols beside retrieval and oneshot: names, intervals, notes, refusals."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from metricforge_standard.protocols.clustering import Clustering
+from metricforge_standard.protocols.identification import Identification
 from metricforge_standard.protocols.knn import KNN
 from metricforge_standard.protocols.verification import Verification
 
 from metricforge.contracts import Labelled
 from metricforge.errors import DataError, DivergedError, UsageError
 
-EVERY = [Verification(pairs=20_000), Clustering(), KNN()]
+EVERY = [Verification(pairs=20_000), Identification(), Clustering(), KNN()]
 
 
 def clusters(classes, each, noise=0.6):

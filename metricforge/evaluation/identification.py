@@ -1,0 +1,357 @@
+"""Open-set identification: which enrolled class is an image of, or is it of none?
+
+Some classes are enrolled with a few images each; images of the others are strangers. An image is
+identified as the nearest enrolled class if that is nearer than a threshold, else it is unknown.
+Shapes: P probes in all trials together, E enrolled classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from metricforge.errors import DataError
+from metricforge.evaluation.centring import Floats, middle, refuse_not_finite
+from metricforge.evaluation.neighbor_search import Ints
+from metricforge.evaluation.statistics import CLASSES_TO_RESAMPLE, Doubles
+
+By: TypeAlias = Literal["mean", "nearest"]
+"""What an image is compared with: the mean of a class's images, or the nearest of them."""
+
+# Distances at a time, 64 MB of float64.
+ENTRIES = 2**23
+# Sums of weights, as 1/3 + 1/3 + 1/3, are right to so much.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Which images are enrolled, and which ask.
+
+    Args:
+        classes: int64 [E], the enrolled classes in random order.
+        enrolled: int64 [M], rows of their enrolled images.
+        probes: int64, rows of all other images.
+    """
+
+    classes: Ints
+    enrolled: Ints
+    probes: Ints
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What each probe of all trials got.
+
+    Args:
+        rows: int64 [P], the images.
+        classes: int64 [P], their own classes.
+        ranks: int64 [P], the rank of its class among the enrolled by distance, from 1; 0 for a
+            stranger, whose class is not enrolled.
+        distances: float64 [P], to the nearest enrolled class.
+    """
+
+    rows: Ints
+    classes: Ints
+    ranks: Ints
+    distances: Doubles
+
+
+def draw_trials(
+    labels: Ints, *, enrolled: int, shots: int, trials: int, seed: int = 0
+) -> list[Trial]:
+    """Draw classes to enrol, each with `shots` images; all other images ask.
+
+    Classes are strangers in turn, so that each is one about as often. Those with no more than
+    `shots` images are never enrolled.
+
+    Args:
+        labels: int64 [N].
+        enrolled: Classes to enrol, 1 or more.
+        shots: Images of each to enrol, 1 or more.
+        trials: Number of trials; more if not every class would be a stranger once.
+        seed: Seed of the draws.
+
+    Raises:
+        DataError: There are too few classes of that size, or none would be a stranger.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    large, small = classes[counts > shots], classes[counts <= shots]
+    outside = len(large) - enrolled
+    if outside < 0 or outside + len(small) == 0:
+        raise DataError(
+            f"to enrol {enrolled} classes with {shots} images each, identification needs so many "
+            f"classes with more images, and another whose images are strangers; {len(large)} of "
+            f"{len(classes)} classes have more than {shots}: hold out more classes."
+        )
+    rng = np.random.default_rng(seed)
+    turns = max(trials, math.ceil(len(large) / outside)) if outside else trials
+    order = np.zeros(0, dtype=np.int64)
+    drawn = []
+    for _ in range(turns):
+        if len(order) < outside:
+            rest = rng.permutation(np.setdiff1d(large, order))
+            order = np.concatenate([order, rest])
+        strangers, order = order[:outside], order[outside:]
+        chosen = rng.permutation(np.setdiff1d(large, strangers))
+        drawn.append(_trial(labels, chosen, shots, rng))
+    return drawn
+
+
+def _trial(labels: Ints, classes: Ints, shots: int, rng: np.random.Generator) -> Trial:
+    shuffled = rng.permutation(len(labels))
+    shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    _, start, inverse = np.unique(labels[shuffled], return_index=True, return_inverse=True)
+    first = np.arange(len(shuffled)) - start[inverse] < shots
+    known = first & np.isin(labels[shuffled], classes)
+    return Trial(classes, shuffled[known], np.sort(shuffled[~known]))
+
+
+def probe(embeddings: Floats, labels: Ints, trials: Sequence[Trial], by: By) -> Probes:
+    """Compare the probes of each trial with its enrolled classes, by euclidean distance.
+
+    Args:
+        embeddings: [N, D].
+        labels: int64 [N].
+        trials: The trials.
+        by: What a probe is compared with.
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
+    """
+    refuse_not_finite(embeddings)
+    points = embeddings.astype(np.float64)
+    points -= middle(points)
+    parts = [part for trial in trials for part in _compared(points, labels, trial, by)]
+    return Probes(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _compared(
+    points: Doubles, labels: Ints, trial: Trial, by: By
+) -> Iterator[tuple[Ints, Ints, Ints, Doubles]]:
+    """Rows, classes, ranks and distances of the probes of a trial, part by part."""
+    place = np.full(int(labels.max()) + 1, -1)
+    place[trial.classes] = np.arange(len(trial.classes))
+    enrolled = trial.enrolled[np.argsort(place[labels[trial.enrolled]], kind="stable")]
+    starts = np.flatnonzero(np.diff(place[labels[enrolled]], prepend=-1))
+    known = points[enrolled]
+    if by == "mean":
+        sizes = np.diff(starts, append=len(enrolled))
+        known = np.add.reduceat(known, starts) / sizes[:, None]
+    step = max(1, ENTRIES // len(known))
+    for begin in range(0, len(trial.probes), step):
+        rows = trial.probes[begin : begin + step]
+        distances = _distances(points[rows], known)
+        if by == "nearest":
+            distances = np.minimum.reduceat(distances, starts, axis=1)
+        own = place[labels[rows]]
+        yield rows, labels[rows], _ranks(distances, own), distances.min(axis=1)
+
+
+def _distances(points: Doubles, known: Doubles) -> Doubles:
+    squared = np.square(points).sum(axis=1)[:, None] + np.square(known).sum(axis=1)
+    squared -= 2 * points @ known.T
+    return np.asarray(np.sqrt(squared.clip(min=0)))
+
+
+def _ranks(distances: Doubles, own: Ints) -> Ints:
+    """The rank of the own class of each probe; a tie is for the class that was drawn first."""
+    ranks = np.zeros(len(own), dtype=np.int64)
+    for row in np.flatnonzero(own >= 0):
+        mine = distances[row, own[row]]
+        before = (distances[row, : own[row]] == mine).sum()
+        ranks[row] = 1 + (distances[row] < mine).sum() + before
+    return ranks
+
+
+class OpenSet:
+    """Rates of identification: means over classes, each of which counts the same.
+
+    FPIR is the fraction of strangers' images that are identified as somebody, DIR that of enrolled
+    classes' images that are identified as theirs.
+    """
+
+    def __init__(self, probes: Probes, multiplicity: Doubles | None = None) -> None:
+        """Sort the probes.
+
+        Args:
+            probes: What they got; with strangers and without.
+            multiplicity: float64 [P], how often each probe counts. Default: once.
+        """
+        once = np.ones(len(probes.rows)) if multiplicity is None else multiplicity
+        stranger = probes.ranks == 0
+        self.strangers = _Weighted.of(
+            probes.distances[stranger], probes.classes[stranger], once[stranger]
+        )
+        mated = ~stranger
+        right = probes.ranks[mated] == 1
+        self._mated = _Weighted.of(
+            np.where(right, probes.distances[mated], np.inf), probes.classes[mated], once[mated]
+        )
+        weights = _weights(probes.classes[mated], once[mated])
+        self._ranks, self._weights = probes.ranks[mated], weights
+
+    def cmc(self, k: int) -> float:
+        """The fraction of enrolled classes' images with their class among the k nearest."""
+        return float(self._weights[self._ranks <= k].sum())
+
+    def fpir(self, threshold: float) -> float:
+        """The fraction of strangers' images that are nearer than a threshold."""
+        return self.strangers.below(threshold)
+
+    def dir(self, threshold: float) -> float:
+        """The fraction of enrolled classes' images that are identified as theirs below it."""
+        return self._mated.below(threshold)
+
+    def threshold(self, fpir: float) -> float:
+        """The highest threshold with at most that FPIR: infinite if all may be identified."""
+        beyond = self.strangers.cumulated > fpir + ROUNDING
+        return float(self.strangers.distances[beyond.argmax()]) if beyond.any() else math.inf
+
+    @property
+    def area(self) -> float:
+        """The area under DIR over FPIR; equal distances count half (Dhamija 2018)."""
+        within = self._mated.distances < math.inf
+        at = self._mated.distances[within]
+        weights = np.diff(self._mated.cumulated, prepend=0)[within]
+        low, high = (self.strangers.at(at, side) for side in ("left", "right"))
+        return float((weights * (1 - (low + high) / 2)).sum())
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """Ascending distances [P], and the share of the weight up to each."""
+
+    distances: Doubles
+    cumulated: Doubles
+
+    @classmethod
+    def of(cls, distances: Doubles, classes: Ints, multiplicity: Doubles) -> _Weighted:
+        order = np.argsort(distances, kind="stable")
+        return cls(distances[order], np.cumsum(_weights(classes, multiplicity)[order]))
+
+    def below(self, threshold: float) -> float:
+        return float(self.at(np.array([threshold]), "left")[0])
+
+    def at(self, thresholds: Doubles, side: str) -> Doubles:
+        index = np.searchsorted(self.distances, thresholds, side=side)  # type: ignore[call-overload]
+        return np.asarray(np.append(0.0, self.cumulated)[index])
+
+
+def _weights(classes: Ints, multiplicity: Doubles) -> Doubles:
+    """The weight of each probe, so that all of a class together weigh as much as those of another.
+
+    With a class that counts twice its probes weigh twice as much.
+    """
+    _, inverse, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    weights = multiplicity / sizes[inverse]
+    return np.asarray(weights / (weights.sum() or 1))
+
+
+def resampled_probes(
+    probes: Probes, resamples: int, *, seed: int = 0
+) -> tuple[list[Doubles], str, int]:
+    """How often each probe counts in bootstrap samples.
+
+    Whole classes are resampled, or images if there are fewer than ten classes. Each sample has
+    strangers and others.
+
+    Args:
+        probes: P probes.
+        resamples: Number of samples.
+        seed: Seed of the samples.
+
+    Returns:
+        float64 [P] of each, the name of the resampled units ("classes" or "images"), their number.
+    """
+    _, of_class = np.unique(probes.classes, return_inverse=True)
+    by_class = int(of_class.max()) + 1 >= CLASSES_TO_RESAMPLE
+    unit = of_class if by_class else np.unique(probes.rows, return_inverse=True)[1]
+    rng, count = np.random.default_rng(seed), int(unit.max()) + 1
+    stranger = probes.ranks == 0
+    samples: list[Doubles] = []
+    while len(samples) < resamples:
+        drawn = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)[unit]
+        if drawn[stranger].any() and drawn[~stranger].any():
+            samples.append(drawn)
+    return samples, "classes" if by_class else "images", count
+
+
+def promised_thresholds(
+    embeddings: Floats,
+    labels: Ints,
+    shares: Sequence[float],
+    *,
+    enrolled: int,
+    shots: int,
+    by: By = "mean",
+    trials: int = 10,
+    seed: int = 0,
+) -> dict[float, float]:
+    """The highest thresholds that a stranger's image passes with at most these probabilities.
+
+    The classes are validation classes. The probability is over classes as well as images: of a
+    stranger whose class is drawn as they were, and of as many enrolled classes. Of n classes and
+    the new one each may be the one that passes most often, so the n may pass share * (n + 1) - 1
+    times among them. If more classes will be enrolled than can be tried, a stranger passes at most
+    as often as all groups of so many would let it together.
+
+    Args:
+        embeddings: [N, D].
+        labels: int64 [N].
+        shares: Probabilities, above 0 and below 1.
+        enrolled: Classes that will be enrolled.
+        shots: Images of each.
+        by: What an image is compared with.
+        trials: Trials, or more until every class was a stranger once.
+        seed: Seed of the draws.
+
+    Returns:
+        The threshold of each share that so many classes can promise: see :func:`least_share`.
+
+    Raises:
+        DivergedError: An embedding is NaN or infinite.
+
+    Reference: Dunn, Wasserman & Ramdas, Distribution-Free Prediction Sets for Two-Layer
+        Hierarchical Models, 2022.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    known = min(enrolled, int((counts > shots).sum()), len(classes) - 1)
+    possible = [share for share in shares if known and _left(share, classes, enrolled, known) >= 0]
+    if not possible:
+        return {}
+    drawn = draw_trials(labels, enrolled=known, shots=shots, trials=trials, seed=seed)
+    rates = OpenSet(probe(embeddings, labels, drawn, by))
+    return {
+        share: rates.threshold(_left(share, classes, enrolled, known) / len(classes))
+        for share in possible
+    }
+
+
+def _left(share: float, classes: Ints, enrolled: int, known: int) -> float:
+    """How often the classes may let their images pass, summed over them."""
+    groups = math.ceil(enrolled / known)
+    left = share / groups * (len(classes) + 1) - 1
+    return 0.0 if abs(left) < ROUNDING else left
+
+
+def least_share(classes: int, enrolled: int) -> float:
+    """The lowest share of strangers taken for somebody that so many classes can promise.
+
+    1 if they are too few for any.
+    """
+    if classes < 2:
+        return 1.0
+    return min(1.0, math.ceil(enrolled / min(enrolled, classes - 1)) / (classes + 1))
+
+
+def classes_needed(share: float, enrolled: int) -> int:
+    """The fewest classes that can promise a share."""
+    classes = max(2, math.ceil(1 / share - ROUNDING) - 1)
+    while least_share(classes, enrolled) > share + ROUNDING:
+        classes += 1
+    return classes
