@@ -240,17 +240,20 @@ class EmbeddingModel(nn.Module):
         Raises:
             UsageError: The model has no adapters, and nothing to leave out.
         """
+        write_folder(Path(folder), self.files(base))
+
+    def files(self, base: bool = True) -> dict[str, bytes]:
+        """The files of :meth:`save`, by name."""
         if not base and not self.adapters:
             raise UsageError("the model has no adapters: base=False leaves nothing out.")
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         left_out = set() if base else self.base_weights()
         kept = {name: value for name, value in weights.items() if name not in left_out}
-        files = {
+        return {
             WEIGHTS: save_tensors(kept),
             "model.json": json.dumps(asdict(self.card) | {"format": FORMAT}, indent=1).encode(),
             "README.md": readme(self.card).encode(),
         }
-        write_folder(Path(folder), files)
 
     def base_weights(self) -> set[str]:
         """The names of the backbone's weights that do not learn."""

@@ -10,14 +10,17 @@ from metricforge.evaluation.clustering import agreement, clusters_of
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
 from metricforge.evaluation.identification import (
+    By,
     OpenSet,
     Probes,
+    allowed_fpir,
     classes_needed,
     draw_trials,
     least_share,
     probe,
     promised_thresholds,
     resampled_probes,
+    tried,
 )
 from metricforge.evaluation.knn import label_some, nearest_label
 from metricforge.evaluation.neighbor_search import Gallery, Ints, neighbours
@@ -44,6 +47,7 @@ from metricforge.evaluation.verification import (
 )
 
 __all__ = [
+    "By",
     "Classifier",
     "Episodes",
     "Gallery",
@@ -56,6 +60,7 @@ __all__ = [
     "Roc",
     "Scores",
     "agreement",
+    "allowed_fpir",
     "centred",
     "class_means",
     "classes_needed",
@@ -86,5 +91,6 @@ __all__ = [
     "score_episodes",
     "score_retrieval",
     "spread",
+    "tried",
     "warnings_about",
 ]

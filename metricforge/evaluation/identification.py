@@ -62,7 +62,7 @@ class Probes:
 
 
 def draw_trials(
-    labels: Ints, *, enrolled: int, shots: int, trials: int, seed: int = 0
+    labels: Ints, *, enrolled: int, shots: int | Sequence[int], trials: int, seed: int = 0
 ) -> list[Trial]:
     """Draw classes to enrol, each with `shots` images; all other images ask.
 
@@ -72,21 +72,24 @@ def draw_trials(
     Args:
         labels: int64 [N].
         enrolled: Classes to enrol, 1 or more.
-        shots: Images of each to enrol, 1 or more.
+        shots: Images of each to enrol, 1 or more. Of several numbers each class draws one, and
+            enrols as many, or all of its images but one.
         trials: Number of trials; more if not every class would be a stranger once.
         seed: Seed of the draws.
 
     Raises:
         DataError: There are too few classes of that size, or none would be a stranger.
     """
+    sizes = np.atleast_1d(shots)
+    least = int(sizes.min())
     classes, counts = np.unique(labels, return_counts=True)
-    large, small = classes[counts > shots], classes[counts <= shots]
+    large, small = classes[counts > least], classes[counts <= least]
     outside = len(large) - enrolled
     if outside < 0 or outside + len(small) == 0:
         raise DataError(
-            f"to enrol {enrolled} classes with {shots} images each, identification needs so many "
+            f"to enrol {enrolled} classes with {least} images each, identification needs so many "
             f"classes with more images, and another whose images are strangers; {len(large)} of "
-            f"{len(classes)} classes have more than {shots}: hold out more classes."
+            f"{len(classes)} classes have more than {least}: hold out more classes."
         )
     rng = np.random.default_rng(seed)
     turns = max(trials, math.ceil(len(large) / outside)) if outside else trials
@@ -98,16 +101,20 @@ def draw_trials(
             order = np.concatenate([order, rest])
         strangers, order = order[:outside], order[outside:]
         chosen = rng.permutation(np.setdiff1d(large, strangers))
-        drawn.append(_trial(labels, chosen, shots, rng))
+        drawn.append(_trial(labels, chosen, rng.choice(sizes, len(chosen)), rng))
     return drawn
 
 
-def _trial(labels: Ints, classes: Ints, shots: int, rng: np.random.Generator) -> Trial:
+def _trial(labels: Ints, classes: Ints, shots: Ints, rng: np.random.Generator) -> Trial:
     shuffled = rng.permutation(len(labels))
     shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, start, inverse = np.unique(labels[shuffled], return_index=True, return_inverse=True)
-    first = np.arange(len(shuffled)) - start[inverse] < shots
-    known = first & np.isin(labels[shuffled], classes)
+    names, start, inverse, counts = np.unique(
+        labels[shuffled], return_index=True, return_inverse=True, return_counts=True
+    )
+    to_enrol = np.zeros(len(names), dtype=np.int64)
+    to_enrol[np.searchsorted(names, classes)] = shots
+    to_enrol = np.minimum(to_enrol, counts - 1)
+    known = np.arange(len(shuffled)) - start[inverse] < to_enrol[inverse]
     return Trial(classes, shuffled[known], np.sort(shuffled[~known]))
 
 
@@ -287,7 +294,7 @@ def promised_thresholds(
     shares: Sequence[float],
     *,
     enrolled: int,
-    shots: int,
+    shots: int | Sequence[int],
     by: By = "mean",
     trials: int = 10,
     seed: int = 0,
@@ -305,7 +312,7 @@ def promised_thresholds(
         labels: int64 [N].
         shares: Probabilities, above 0 and below 1.
         enrolled: Classes that will be enrolled.
-        shots: Images of each.
+        shots: Images of each, or several numbers, as in :func:`draw_trials`.
         by: What an image is compared with.
         trials: Trials, or more until every class was a stranger once.
         seed: Seed of the draws.
@@ -319,24 +326,38 @@ def promised_thresholds(
     Reference: Dunn, Wasserman & Ramdas, Distribution-Free Prediction Sets for Two-Layer
         Hierarchical Models, 2022.
     """
-    classes, counts = np.unique(labels, return_counts=True)
-    known = min(enrolled, int((counts > shots).sum()), len(classes) - 1)
-    possible = [share for share in shares if known and _left(share, classes, enrolled, known) >= 0]
+    classes, known = len(np.unique(labels)), tried(labels, enrolled, shots)
+    rates = {share: allowed_fpir(share, classes, enrolled, known) for share in shares}
+    possible = {share: rate for share, rate in rates.items() if rate is not None}
     if not possible:
         return {}
     drawn = draw_trials(labels, enrolled=known, shots=shots, trials=trials, seed=seed)
-    rates = OpenSet(probe(embeddings, labels, drawn, by))
-    return {
-        share: rates.threshold(_left(share, classes, enrolled, known) / len(classes))
-        for share in possible
-    }
+    whole = OpenSet(probe(embeddings, labels, drawn, by))
+    return {share: whole.threshold(rate) for share, rate in possible.items()}
 
 
-def _left(share: float, classes: Ints, enrolled: int, known: int) -> float:
-    """How often the classes may let their images pass, summed over them."""
-    groups = math.ceil(enrolled / known)
-    left = share / groups * (len(classes) + 1) - 1
-    return 0.0 if abs(left) < ROUNDING else left
+def tried(labels: Ints, enrolled: int, shots: int | Sequence[int]) -> int:
+    """How many of `enrolled` classes can be enrolled in trials with these labels."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return max(0, min(enrolled, int((counts > np.min(shots)).sum()), len(counts) - 1))
+
+
+def allowed_fpir(share: float, classes: int, enrolled: int, known: int) -> float | None:
+    """The FPIR that a threshold may have in trials, to promise a share of strangers at most.
+
+    Args:
+        share: 0 to 1.
+        classes: Classes of the trials.
+        enrolled: Classes that will be enrolled.
+        known: Classes that each trial enrols, at most so many.
+
+    Returns:
+        0 to 1; None if so few classes can't promise it.
+    """
+    if known == 0:
+        return None
+    left = share / math.ceil(enrolled / known) * (classes + 1) - 1
+    return None if left < -ROUNDING else max(left, 0.0) / classes
 
 
 def least_share(classes: int, enrolled: int) -> float:

@@ -114,6 +114,17 @@ def test_each_class_is_a_stranger_about_as_often_and_small_ones_always():
     assert all((a.enrolled == b.enrolled).all() for a, b in zip(trials, again, strict=True))
 
 
+def test_classes_enrol_as_many_images_as_they_draw_but_keep_one_to_ask_with():
+    labels = np.repeat(np.arange(12), [2, 3, *[9] * 10])
+    trials = draw_trials(labels, enrolled=8, shots=[1, 5, 20], trials=30)
+    sizes = {name: set() for name in range(12)}
+    for trial in trials:
+        for name in trial.classes.tolist():
+            sizes[name].add(int((labels[trial.enrolled] == name).sum()))
+    assert (sizes[0], sizes[1]) == ({1}, {1, 2})
+    assert all(sizes[name] == {1, 5, 8} for name in range(2, 12))
+
+
 def test_too_few_classes_are_refused():
     with pytest.raises(DataError, match="4 of 4 classes have more than 2"):
         draw_trials(np.repeat(np.arange(4), 3), enrolled=4, shots=2, trials=1)
