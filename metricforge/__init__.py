@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metricforge.contracts import Estimate as Estimate
     from metricforge.data.embedding_files import Labels as Labels
     from metricforge.errors import MetricForgeError as MetricForgeError
+    from metricforge.galleries.enrol import enrol as enrol
+    from metricforge.galleries.gallery import Gallery as Gallery
     from metricforge.judging.baseline import Baseline as Baseline
     from metricforge.judging.baseline import baseline as baseline
     from metricforge.judging.compare import Comparison as Comparison
@@ -42,6 +44,7 @@ _HOMES = {
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.judging.evaluate",
+    "Gallery": "metricforge.galleries.gallery",
     "Labels": "metricforge.data.embedding_files",
     "MetricForgeError": "metricforge.errors",
     "Recipe": "metricforge.recipes.recipe",
@@ -50,6 +53,7 @@ _HOMES = {
     "Spec": "metricforge.spec",
     "baseline": "metricforge.judging.baseline",
     "compare": "metricforge.judging.compare",
+    "enrol": "metricforge.galleries.enrol",
     "evaluate": "metricforge.judging.evaluate",
     "load": "metricforge.loading",
     "options_of": "metricforge.spec",
@@ -63,6 +67,7 @@ __all__ = [
     "EmbeddingModel",
     "Estimate",
     "Evaluation",
+    "Gallery",
     "Labels",
     "MetricForgeError",
     "Recipe",
@@ -72,6 +77,7 @@ __all__ = [
     "__version__",
     "baseline",
     "compare",
+    "enrol",
     "evaluate",
     "load",
     "options_of",

@@ -1,0 +1,36 @@
+"""What the commands on galleries share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from metricforge.galleries.calibration import Calibration
+
+
+def share(text: str) -> float:
+    """A share: 1% or 0.01."""
+    number = text.strip()
+    try:
+        value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise click.BadParameter(f"'{text}' is no share above 0 and below 1, e.g. 1% or 0.01.")
+    return value
+
+
+def promise_lines(chosen: Calibration) -> Iterator[str]:
+    """What a gallery promises, in two lines."""
+    yield (
+        f"at most {chosen.share:.2g} of strangers' images will be identified as one of up to "
+        f"{chosen.classes:,} classes,"
+    )
+    yield (
+        f"where {chosen.recognised:.0%} of the images of enrolled validation classes are "
+        "identified as theirs"
+    )

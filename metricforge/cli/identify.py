@@ -1,0 +1,66 @@
+"""`metricforge identify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from metricforge.cli.image_files import (
+    BROKEN,
+    QUIET,
+    embed_files,
+    files_of,
+    report_skipped,
+    shown,
+)
+from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+
+
+@click.command("identify")
+@click.argument("gallery", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top", metavar="N", type=click.IntRange(min=1), default=1, show_default=True,
+              help="How many of the nearest classes to list.")  # fmt: skip
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@BROKEN
+@QUIET
+@JSON
+@debug
+@by_first_rank
+def command(
+    gallery: Path,
+    images: tuple[Path, ...],
+    top: int,
+    device: str,
+    broken: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Say which class of GALLERY each of IMAGES is of, or that it is unknown.
+
+    A folder stands for all images at any depth below it. The confidence is the probability that the
+    nearest class is right, if half of all images are strangers'.
+    """
+    from metricforge.galleries.answers import UNKNOWN
+    from metricforge.galleries.gallery import Gallery
+
+    opened = Gallery.open(gallery, device=device)
+    skipped: dict[str, str] | None = {} if broken == "skip" else None
+    files = files_of(images, opened.model, skipped)
+    embedded = embed_files(opened.model, files, skipped, quiet)
+    answers = opened.identify_rows(embedded.rows, top=top)
+    report_skipped(embedded.skipped)
+    if as_json:
+        told = zip(embedded.names, answers, strict=True)
+        print_json({image: asdict(answer) for image, answer in told})
+        return
+    for image, answer in zip(embedded.names, answers, strict=True):
+        nearest = answer.neighbours[0]
+        click.echo(
+            f"{shown(image)}: {shown(answer.name or UNKNOWN)}, confidence "
+            f"{answer.confidence:.0%}, nearest {shown(nearest.image)} at {nearest.distance:.3f}"
+        )
+        for candidate in answer.candidates if top > 1 else ():
+            click.echo(f"  {candidate.distance:.3f}  {shown(candidate.name)}")

@@ -1,0 +1,45 @@
+"""What a gallery answers about an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An enrolled image, its class, and its euclidean distance to the image in question."""
+
+    image: str
+    name: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An enrolled class, and its distance to the image in question."""
+
+    name: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Who an image is of.
+
+    Args:
+        name: The class, or None: unknown.
+        confidence: The probability that the nearest class is right, if half of all images are
+            strangers'.
+        candidates: The nearest classes, nearest first, whether known or not.
+        neighbours: The enrolled images nearest to it, nearest first.
+    """
+
+    name: str | None
+    confidence: float
+    candidates: tuple[Candidate, ...]
+    neighbours: tuple[Neighbour, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name or UNKNOWN} ({self.confidence:.0%})"

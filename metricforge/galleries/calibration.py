@@ -1,0 +1,161 @@
+"""When an image is identified: a threshold, chosen on validation classes, keeps strangers out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+
+from metricforge.errors import DataError
+from metricforge.evaluation import (
+    By,
+    Ints,
+    OpenSet,
+    Probes,
+    allowed_fpir,
+    classes_needed,
+    draw_trials,
+    least_share,
+    probe,
+    tried,
+)
+
+USUAL_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""The lowest of these that can be promised is promised by default."""
+
+TRIALS = 20
+KNOTS = 100
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """When an image is identified, and how sure that is.
+
+    Args:
+        share: The share of strangers' images that may be identified as somebody, 0 to 1.
+        classes: It holds for so many enrolled classes, with up to `images` images each.
+        images: See `classes`.
+        by: What an image is compared with: the mean of each class, or the nearest enrolled image.
+        threshold: An image is identified if it is nearer than this.
+        recognised: The fraction of images of enrolled validation classes that are then identified
+            as theirs.
+        distances: Ascending distances.
+        confidences: The probability at each that the nearest class is right, if half of all images
+            are strangers'.
+    """
+
+    share: float
+    classes: int
+    images: int
+    by: By
+    threshold: float
+    recognised: float
+    distances: tuple[float, ...]
+    confidences: tuple[float, ...]
+
+    def confidence(self, distance: float) -> float:
+        """The probability that the nearest class is right, if half of all images are strangers'."""
+        return float(np.interp(distance, self.distances, self.confidences))
+
+
+def calibrate(
+    embeddings: NDArray[np.float32], labels: Ints, sizes: Sequence[int], share: float | None
+) -> Calibration:
+    """Choose a threshold on validation classes, for a gallery of classes of these sizes.
+
+    Args:
+        embeddings: float32 [N, D] of the images of validation classes.
+        labels: int64 [N].
+        sizes: How many images each enrolled class has.
+        share: The share of strangers' images that may be identified. Default: the lowest of
+            USUAL_SHARES that can be promised.
+
+    Raises:
+        DataError: So few classes can't promise it; the error says how many can, and what these can.
+    """
+    largest = int(np.unique(labels, return_counts=True)[1].max())
+    shares = [each for each in _shares(share) if _rate(each, labels, len(sizes), sizes) is not None]
+    if not shares:
+        raise _too_few(labels, sizes, min(_shares(share)))
+    # With room to grow, so that a class more changes no other answer.
+    room = _rounded_up(len(sizes))
+    enrolled = room if _rate(min(shares), labels, room, sizes) is not None else len(sizes)
+    # The nearest of many images is nearer than that of the few that a validation class has.
+    ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < largest else ("mean",)
+    known = tried(labels, enrolled, sizes)
+    trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS)
+    fpir = _rate(min(shares), labels, enrolled, sizes)
+    assert fpir is not None
+    found = []
+    for by in ways:
+        probes = probe(embeddings, labels, trials, by)
+        threshold, recognised = _threshold(probes, fpir)
+        knots = _confidences(probes)
+        found.append(
+            Calibration(min(shares), enrolled, max(sizes), by, threshold, recognised, *knots)
+        )
+    return max(found, key=lambda each: each.recognised)
+
+
+def _rate(share: float, labels: Ints, enrolled: int, sizes: Sequence[int]) -> float | None:
+    known = tried(labels, enrolled, sizes)
+    return allowed_fpir(share, len(np.unique(labels)), enrolled, known)
+
+
+def _rounded_up(count: int) -> int:
+    """The next of 1, 2, 5, 10, 20, 50, ..."""
+    power: int = 10 ** (len(str(count)) - 1)
+    return next(power * step for step in (1, 2, 5, 10) if power * step >= count)
+
+
+def _shares(share: float | None) -> Sequence[float]:
+    if share is None:
+        return USUAL_SHARES
+    if not 0 < share < 1:
+        raise DataError(
+            f"a share of {share:.4g} of strangers can't be promised: none would be identified, or "
+            "all; give one between 0 and 1, e.g. 0.05."
+        )
+    return (share,)
+
+
+def _threshold(probes: Probes, fpir: float) -> tuple[float, float]:
+    """The threshold of an FPIR, and its DIR."""
+    rates = OpenSet(probes)
+    threshold = rates.threshold(fpir)
+    if math.isinf(threshold):
+        threshold = float(np.nextafter(probes.distances.max(), math.inf))
+    return threshold, rates.dir(threshold)
+
+
+def _confidences(probes: Probes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Distances, and how often the nearest class is right there; it falls with the distance."""
+    stranger = probes.ranks == 0
+    weights = np.where(stranger, 0.5 / stranger.sum(), 0.5 / (~stranger).sum())
+    fitted = IsotonicRegression(y_min=0, y_max=1, increasing=False, out_of_bounds="clip").fit(
+        probes.distances, probes.ranks == 1, sample_weight=weights
+    )
+    x, y = fitted.X_thresholds_, fitted.y_thresholds_
+    kept = np.unique(np.linspace(0, len(x) - 1, KNOTS).round().astype(int))
+    return tuple(map(float, x[kept])), tuple(map(float, y[kept]))
+
+
+def _too_few(labels: Ints, sizes: Sequence[int], share: float) -> DataError:
+    classes, enrolled = len(np.unique(labels)), len(sizes)
+    if tried(labels, enrolled, sizes) == 0:
+        return DataError(
+            f"of {classes} validation classes none has more than {min(sizes)} images, the fewest "
+            "that a class is enrolled with: nothing can be promised of strangers; hold out more "
+            "images, or enrol fewer of each class."
+        )
+    least = math.ceil(least_share(classes, enrolled) * 1000) / 1000
+    lowest = f"the lowest share for these is {least:.1%}" if least < 1 else "these promise nothing"
+    return DataError(
+        f"{classes} validation classes are too few to promise that at most {share:.3g} of "
+        f"strangers' images are taken for one of {enrolled} classes: it takes "
+        f"{classes_needed(share, enrolled):,} classes, and {lowest}."
+    )

@@ -1,0 +1,148 @@
+"""Enrolling classes with the model of a run, whose validation classes choose the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metricforge.contracts import Dataset
+from metricforge.data.class_names import seen_among
+from metricforge.errors import DataError, UsageError, few
+from metricforge.galleries.embedded import Embedded, embed_dataset, embed_images
+from metricforge.galleries.gallery import Gallery, Strangers
+from metricforge.judging.own_dataset import open_own_dataset, own_split
+from metricforge.judging.subject import Subject, load_model, run_of
+from metricforge.model import EmbeddingModel
+from metricforge.recipes.components import make_dataset
+from metricforge.recipes.dataset_spec import dataset_spec
+from metricforge.registry import Registry
+from metricforge.report.progress import CountLine
+from metricforge.runs.run import Run
+
+
+def enrol(
+    subject: Subject,
+    images: Any,
+    labels: Sequence[str] | None = None,
+    *,
+    false_alarms: float | None = None,
+    validation: Any = None,
+    data_root: str | None = None,
+    device: str = "auto",
+    registry: Registry | None = None,
+    progress: bool = False,
+) -> Gallery:
+    """Enrol the classes of some images, so that others can be identified as one of them, or not.
+
+    The threshold is chosen so that images of strangers, which are of none of these classes, are
+    identified as somebody with at most the probability `false_alarms`. It is chosen on classes that
+    the model was not trained on: those that selected the epoch of its run.
+
+    Args:
+        subject: A run, its folder, or a model.
+        images: A dataset: a folder with a folder for each class, an archive, a CSV, a spec or a
+            Dataset. Or, with `labels`, images as `encode` takes them.
+        labels: The class of each image.
+        false_alarms: 0 to 1. Default: the lowest of 1, 2, 5, 10 and 20 % that the validation
+            classes can promise.
+        validation: A dataset of other classes to choose the threshold on. Default: the validation
+            classes of the run.
+        data_root: Folder of the run's dataset. Default: that of its recipe.
+        device: "auto", "cpu", "cuda" or "mps".
+        registry: Registry of components. Default: what is installed.
+        progress: Whether to print how many images are embedded.
+
+    Returns:
+        The gallery.
+
+    Raises:
+        DataError: There are too few validation classes to promise that, or no images.
+    """
+    registry = registry or Registry.installed()
+    run = run_of(subject)
+    model = (
+        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
+    )
+    if labels is None:
+        enrolled = _embedded(model, as_dataset(images, data_root, registry), None, progress)
+    else:
+        enrolled = embed_images(model, images, labels)
+    strangers = strangers_of(model, run, validation, data_root, registry, progress)
+    return Gallery.of(model, enrolled, strangers, false_alarms)
+
+
+def as_dataset(what: Any, data_root: str | None, registry: Registry) -> Dataset:
+    """The dataset of a path, a spec or an object."""
+    if isinstance(what, Dataset):
+        return what
+    if not isinstance(what, str | Path):
+        raise UsageError("name a dataset, or give the labels of the images as well.")
+    return make_dataset(registry, dataset_spec(str(what), registry), data_root or "data")
+
+
+def strangers_of(
+    model: EmbeddingModel,
+    run: Run | None,
+    validation: Any,
+    data_root: str | None,
+    registry: Registry,
+    progress: bool,
+) -> Strangers:
+    """The embeddings of validation classes: of a dataset, or by default those of the run."""
+    indices = None
+    if validation is not None:
+        dataset = as_dataset(validation, data_root, registry)
+        _refuse_trained(model, run, dataset)
+    elif run is None:
+        raise UsageError(
+            "no run says which validation classes this model has: name a dataset of other classes "
+            "to choose the threshold on (validation)."
+        )
+    else:
+        dataset = open_own_dataset(run, registry, data_root)
+        split = own_split(run, dataset)
+        indices = split.validation
+        if split.closed_set or not len(indices):
+            raise DataError(
+                f"{run.path} held out no validation classes, on which the threshold could be "
+                "chosen: name a dataset of other classes (validation)."
+            )
+    embedded = _embedded(model, dataset, indices, progress)
+    labels = np.unique(np.array(embedded.classes, dtype=object), return_inverse=True)[1]
+    return Strangers(embedded.rows, labels.astype(np.int64))
+
+
+def _embedded(
+    model: EmbeddingModel, dataset: Dataset, indices: torch.Tensor | None, progress: bool
+) -> Embedded:
+    count = len(dataset) if indices is None else len(indices)
+    with CountLine("images", count) if progress else nullcontext() as done:
+        return embed_dataset(model, dataset, indices, done)
+
+
+def _refuse_trained(model: EmbeddingModel, run: Run | None, dataset: Dataset) -> None:
+    """DataError for validation classes that the model was trained on."""
+    trained = run.folder.split.parts.train.classes if run else model.card.seen_classes
+    if seen := seen_among(dataset.classes, trained):
+        raise DataError(
+            f"{len(seen)} classes of '{dataset.name}' have names that the model was trained on: "
+            f"{few(seen, 8)}; what keeps them apart says nothing of strangers: name a dataset of "
+            "other classes."
+        )
+
+
+def notes_on(gallery: Gallery) -> Iterator[str]:
+    """What a user of a gallery should know of its images."""
+    seen = seen_among(gallery.classes, gallery.model.card.seen_classes)
+    if seen:
+        yield (
+            f"the model was trained or selected on {len(seen)} of these classes ({few(seen)}): "
+            "the promise is for classes that are new to it."
+        )
+    for image, names in gallery.shared_images().items():
+        yield f"{image} is enrolled as {' and as '.join(names)}: remove one of them."
