@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from metricforge.evaluation import over_differences
 from metricforge.scoring.baselines import TRAINED
 from metricforge.tuning.trials import DONE
 
-Key = tuple[int, int | None, str]
+Key = tuple[int, int | None]
+"""A seed and a fold, if there are folds."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def compare(first: Path, second: Path) -> Compared:
             f"{first} and {second} have no approach in common that was tested on the same classes."
         )
     notes += [note for name in approaches for note in _other_options(left[name], right[name])]
+    notes += [note for name in approaches for note in _left_out(left[name], right[name])]
     if any(not same_images(left[n][key], right[n][key]) for n in left if n in right
            for key in left[n] if key in right[n]):  # fmt: skip
         notes.append(
@@ -72,11 +75,19 @@ def compare(first: Path, second: Path) -> Compared:
 
 
 def _by_approach(folder: Path) -> dict[str, dict[Key, Record]]:
-    """The newest record of each approach and key."""
+    """The newest record of each approach and key, of those on the data of the newest of all."""
     newest: dict[str, dict[Key, Record]] = {}
-    for record in sorted(_done(folder), key=lambda record: record.finished):
-        newest.setdefault(record.approach, {})[_key(record)] = record
+    rules: dict[str, tuple[str, ...]] = {}
+    for record in sorted(_done(folder), key=lambda record: record.finished, reverse=True):
+        if rules.setdefault(record.approach, _rule(record)) == _rule(record):
+            newest.setdefault(record.approach, {}).setdefault(_key(record), record)
     return newest
+
+
+def _rule(record: Record) -> tuple[str, ...]:
+    """The suite of a record, its images, and how these are split, whatever the fold."""
+    split = str(record.recipe.get("split", ""))
+    return record.suite, record.fingerprint, re.sub(r"\bfold=\d+", "", split)
 
 
 def _done(folder: Path) -> list[Record]:
@@ -87,14 +98,39 @@ def _done(folder: Path) -> list[Record]:
 
 
 def _key(record: Record) -> Key:
-    return record.seed, record.fold, record.split_hash
+    return record.seed, record.fold
 
 
 def _older(folder: Path) -> Iterator[str]:
     """A note on each approach with results by several recipes in one folder."""
-    counts = Counter((record.approach, _key(record)) for record in _done(folder))
-    for name in dict.fromkeys(name for (name, _), count in counts.items() if count > 1):
-        yield f"{folder} has results of '{name}' by several recipes: the newest count."
+    counted = Counter(record.approach for record in _done(folder))
+    newest = _by_approach(folder)
+    for name, count in counted.items():
+        if count > len(newest[name]):
+            yield f"{folder} has results of '{name}' by several recipes: the newest count."
+
+
+def _left_out(left: Mapping[Key, Record], right: Mapping[Key, Record]) -> Iterator[str]:
+    """A note on the runs that are in both, and can't be compared."""
+    name = next(iter(left.values())).approach
+    others = [key for key in left if key in right and not _alike(left[key], right[key])]
+    if others:
+        yield f"'{name}': {_told(others)} tested on other classes or images in the two."
+    both = [key for key in left if key in right and key not in others]
+    counts = Counter(seed for seed, _ in both)
+    whole = max(counts.values(), default=0)
+    if incomplete := [key for key in both if counts[key[0]] < whole]:
+        yield f"'{name}': {_told(incomplete)} left out, for other folds of the seed are missing."
+
+
+def _told(keys: Sequence[Key]) -> str:
+    seeds = sorted({seed for seed, _ in keys})
+    listed = ", ".join(map(str, seeds))
+    return f"seed {listed} is" if len(seeds) == 1 else f"seeds {listed} are"
+
+
+def _alike(first: Record, second: Record) -> bool:
+    return first.split_hash == second.split_hash and same_images(first, second)
 
 
 def _other_options(left: Mapping[Key, Record], right: Mapping[Key, Record]) -> Iterator[str]:
@@ -115,8 +151,8 @@ def _differences(
     left: Mapping[Key, Record], right: Mapping[Key, Record]
 ) -> dict[str, tuple[float, float, Estimate]]:
     """The means and differences over the seeds that both have; of common folds, if any."""
-    both = [key for key in left if key in right and same_images(left[key], right[key])]
-    folds = max(Counter(seed for seed, *_ in both).values(), default=0)
+    both = [key for key in left if key in right and _alike(left[key], right[key])]
+    folds = max(Counter(seed for seed, _ in both).values(), default=0)
     first, second = (by_seed([side[key] for key in both], TRAINED, folds) for side in (left, right))
     pairs = [(first[seed], second[seed]) for seed in first if seed in second]
     if not pairs:

@@ -24,6 +24,7 @@ from metricforge.scoring.baselines import (
     UNTRAINED,
     VECTORS,
 )
+from metricforge.scoring.measure import lowest
 from metricforge.tuning.trials import DONE
 
 BASELINES = {
@@ -33,9 +34,6 @@ BASELINES = {
     PIXELS: "pixels",
     VECTORS: "vectors",
 }
-LEAST = {"ami": -1.0}
-"""The lowest value of numbers that may be below zero."""
-
 # The options that determine a network before it is trained.
 NETWORK = ("backbone", "head", "dim")
 
@@ -223,7 +221,7 @@ def _means(values: Mapping[int, Mapping[str, float]]) -> dict[str, Estimate]:
     return {
         name: over_seeds(
             np.array([numbers[name] for numbers in values.values() if name in numbers]),
-            least=LEAST.get(name, 0.0),
+            least=lowest(name),
         )
         for name in names
     }

@@ -67,7 +67,9 @@ def _print(comparison: Comparison) -> None:
         for run in other_runs:
             delta = comparison.differences[run].get(name)
             value = comparison.results[run].get(name)
-            table.add_row(shown[run], interval(value), difference(delta))
+            # An interval over seeds does not cover other images or episodes.
+            sure = delta is not None and delta.over != "seeds"
+            table.add_row(shown[run], interval(value), difference(delta, sure))
         console.print(table)
         if better := comparison.better.get(name):
             remark = f"better than all others by {escape(name)}: {shown[better]}"

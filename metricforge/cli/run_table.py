@@ -139,20 +139,26 @@ def kind_of_classes(evaluation: Evaluation) -> str:
 
 
 def interval(estimate: Estimate | None) -> str:
-    """An estimate as 0.912 [.900, .924], at most 18 characters: three fit 80 columns."""
+    """An estimate as 0.912 [.900, .924], 18 characters unless negative: three fit 80 columns."""
     if estimate is None:
         return "-"
-    low, high = (f"{end:.3f}".removeprefix("0")[:4] for end in (estimate.low, estimate.high))
+    low, high = (_end(end) for end in (estimate.low, estimate.high))
     return f"{estimate.value:.3f} [dim]\\[{low}, {high}][/dim]"
 
 
-def difference(estimate: Estimate | None) -> str:
-    """A difference as +0.012 [+.003, +.021], and whether zero lies in its interval."""
+def _end(value: float) -> str:
+    """.900, -.038 or 1.00."""
+    text = f"{value:.3f}".replace("-0.000", "0.000").replace("0.", ".", 1)
+    return text[:-1] if "." in text[1:] and abs(value) >= 0.9995 else text
+
+
+def difference(estimate: Estimate | None, sure: bool = True) -> str:
+    """A difference as +0.012 [+.003, +.021], and whether it is sure: zero lies outside of it."""
     if estimate is None:
         return "-"
     low, high = (f"{end:+.3f}".replace("0.", ".", 1) for end in (estimate.low, estimate.high))
-    sure = "" if estimate.low <= 0 <= estimate.high else "  sure"
-    return f"{estimate.value:+.3f} [dim]\\[{low}, {high}][/dim]{sure}"
+    mark = "  sure" if sure and not estimate.low <= 0 <= estimate.high else ""
+    return f"{estimate.value:+.3f} [dim]\\[{low}, {high}][/dim]{mark}"
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -256,7 +257,9 @@ def _array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
 def _lines(path: Path) -> NDArray[Any]:
     _check_exists(path)
     try:
-        lines = read_text(path).splitlines()
+        # Not by str.splitlines, for which a form feed in a label ends a line as well.
+        lines = re.split(r"\r\n|\r|\n", read_text(path))
+        lines = lines[:-1] if not lines[-1] else lines
     except (UnicodeDecodeError, OSError) as error:
         raise ArtefactError(f"{path} can't be read as text ({error}).") from error
     for number, line in enumerate(lines, 1):

@@ -28,6 +28,7 @@ from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_prec
 from metricforge.evaluation.retrieval import score as score_retrieval
 from metricforge.evaluation.statistics import (
     class_means,
+    interval_of,
     over_classes,
     over_differences,
     over_episodes,
@@ -70,6 +71,7 @@ __all__ = [
     "draw_pairs",
     "draw_trials",
     "eligible",
+    "interval_of",
     "label_some",
     "least_share",
     "map_at_r",

@@ -73,12 +73,11 @@ def _student(values: Doubles, over: str, least: float = 0.0) -> Estimate:
 
 
 def over_queries(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
-    """The mean of query scores, with a percentile bootstrap interval.
+    """The mean of query scores, with an expanded percentile bootstrap interval.
 
     Queries of one class succeed or fail together, so whole classes are resampled and the interval
     covers other classes of the same kind. With fewer than CLASSES_TO_RESAMPLE classes queries are
-    resampled, and it covers these classes only. Near that number the interval is a little narrow (a
-    percentile bootstrap of 10 classes covers about 92 %).
+    resampled, and it covers these classes only.
 
     Equal scores give no width; one query gives [0, 1]. The same values and seed give the same
     interval.
@@ -94,7 +93,7 @@ def over_queries(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
     Raises:
         ValueError: There are no queries.
 
-    Reference: Efron & Tibshirani 1993, chapters 13 and 8 (grouped data).
+    Reference: Efron & Tibshirani 1993, chapters 13 and 8 (grouped data); Hesterberg 2015.
     """
     if len(values) == 1:
         return Estimate(float(values[0]), 0.0, 1.0, 1, "queries")
@@ -112,7 +111,7 @@ def _resampled(values: Doubles, labels: Ints, seed: int, least: float = 0.0) -> 
 
 
 def over_classes(values: Doubles, labels: Ints, *, seed: int = 0) -> Estimate:
-    """The mean over classes of the mean of their queries, with a percentile bootstrap interval.
+    """The mean over classes of the mean of their queries, with a bootstrap interval.
 
     Each class has the same weight, however many queries it has. Otherwise as :func:`over_queries`.
 
@@ -257,6 +256,25 @@ def warnings_about(embeddings: Floats) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def interval_of(resampled: Doubles, units: int) -> tuple[float, float]:
+    """The ends of the 95 % interval of a metric, from its values in bootstrap samples.
+
+    Expanded percentiles: a resample of few units varies less than the units do, and its quantiles
+    are those of a normal distribution where Student's t is due. So the quantiles are taken farther
+    out, 0.9 % and 99.1 % for ten units.
+
+    Args:
+        resampled: float64 [R].
+        units: The number of units that were resampled, 2 or more.
+
+    Reference: Hesterberg, What Teachers Should Know About the Bootstrap, 2015.
+    """
+    expanded = math.sqrt(units / (units - 1)) * stats.t.ppf(0.975, units - 1)
+    level = float(stats.norm.sf(expanded))
+    low, high = np.quantile(resampled, (level, 1 - level))
+    return float(low), float(high)
+
+
 def _bootstrap(
     mean: float, sums: Doubles, weights: Doubles, seed: int, over: str, least: float
 ) -> Estimate:
@@ -268,8 +286,8 @@ def _bootstrap(
     for start in range(0, RESAMPLES, rows):
         drawn = rng.integers(0, count, (min(rows, RESAMPLES - start), count))
         means.append(sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
-    return _estimate(mean, float(low), float(high), count, over, least)
+    low, high = interval_of(np.concatenate(means), count)
+    return _estimate(mean, low, high, count, over, least)
 
 
 def _estimate(

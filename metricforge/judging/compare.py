@@ -28,7 +28,13 @@ from metricforge.registry import Registry
 from metricforge.runs.run import Run
 from metricforge.scoring.apply import wants_validation
 from metricforge.scoring.embed import embed
-from metricforge.scoring.measure import ERRORS, Embedded, results_of, shared_notes
+from metricforge.scoring.measure import (
+    Embedded,
+    lower_is_better,
+    lowest,
+    results_of,
+    shared_notes,
+)
 from metricforge.spec import Spec
 
 
@@ -143,7 +149,7 @@ def compare(
         notes=shared_notes(results),
         seeds={
             name: {
-                number: over_seeds(values, least=-1.0 if number == "ami" else 0.0)
+                number: over_seeds(values, least=lowest(number))
                 for number, values in numbers.items()
             }
             for name, numbers in groups.items()
@@ -296,7 +302,7 @@ def _better(
         for name, difference in differences.items():
             # An interval over seeds does not cover other images or episodes.
             if scores[name].over != "seeds" and not difference.low <= 0 <= difference.high:
-                more = (difference.low > 0) != name.startswith(ERRORS)
+                more = (difference.low > 0) != lower_is_better(name)
                 wins[name][second if more else first] += 1
     return {
         name: next((run for run in results if won[run] == len(results) - 1), None)

@@ -54,7 +54,7 @@ from metricforge.runs.backbone_features import BackboneFeatures
 from metricforge.runtime import Runtime, keep_large_blocks, seed_torch
 from metricforge.runtime.normalization import norms, share_statistics
 from metricforge.scoring.apply import labelled_part, rehearse
-from metricforge.scoring.measure import ERRORS
+from metricforge.scoring.measure import lower_is_better
 from metricforge.scoring.validation import Selection
 from metricforge.training.ema import averaged
 from metricforge.training.mining import margin_of
@@ -172,7 +172,7 @@ def assemble(recipe: Recipe, registry: Registry) -> Assembly:
         frozen=recipe.freeze if rates["backbone"] else recipe.epochs or 1,
         frozen_norms=recipe.batch_norm == "frozen",
         patience=recipe.patience,
-        lower_is_better=recipe.select.startswith(ERRORS),
+        lower_is_better=lower_is_better(recipe.select),
         scaler=runtime.scaler(),
     )
     if recipe.compile:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from metricforge.decoding import decoded, typed
 from metricforge.errors import ArtefactError
+from metricforge.recipes.recipe import Recipe
 from metricforge.runs.folder import RunFolder
+from metricforge.scoring.measure import goodness
 from metricforge.training.records import EpochRecord, Record, StepRecord
 from metricforge.training.setup import TrainState
 
@@ -41,6 +44,17 @@ def best_scores(folder: RunFolder) -> dict[str, float]:
         raise ArtefactError(f"{folder.metrics} is damaged: no epoch is the best; train anew.")
     scores: dict[str, float] = best[-1]
     return scores
+
+
+def better_epoch(folder: RunFolder, recipe: Recipe) -> int:
+    """The epoch of the last better score on validation classes; 0 if none was scored."""
+    best, better = -math.inf, 0
+    for entry in entries(folder):
+        if _ends(entry) and recipe.select in (entry["validation"] or {}):
+            score = goodness(recipe.select, entry["validation"][recipe.select])
+            if score > best:
+                best, better = score, entry["epoch"]
+    return better
 
 
 def first_collapse(folder: RunFolder) -> EpochRecord | None:

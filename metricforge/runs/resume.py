@@ -19,7 +19,7 @@ from metricforge.runs.execution import train_and_test
 from metricforge.runs.folder import RunFolder
 from metricforge.runs.hooks import Hooks
 from metricforge.runs.lock import held
-from metricforge.runs.metrics_log import cut_back
+from metricforge.runs.metrics_log import better_epoch, cut_back
 from metricforge.runs.recorder import Recorder
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime
@@ -84,7 +84,7 @@ def _is_longer(recorded: Recipe, recipe: Recipe, folder: RunFolder) -> bool:
             "it longer."
         )
     summary, patience = folder.summary, recorded.patience
-    waited = patience is not None and summary.epochs - summary.selected_epoch >= patience
+    waited = patience is not None and summary.epochs - better_epoch(folder, recorded) >= patience
     if waited or summary.epochs < recorded.epochs:
         raise UsageError(
             f"{folder.path} stopped early: patience={patience}, and its best epoch is "

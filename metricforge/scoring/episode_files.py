@@ -95,6 +95,9 @@ def _wrong(name: str, episodes: Trials, dataset: Dataset) -> str | None:
     queries = episodes.queries.reshape(len(episodes.queries), ways, -1)
     if not bool((dataset.labels[episodes.support] == of_class[:, :, None]).all()):
         return "have a support of more than one class"
+    ordered = of_class.sort(dim=1).values
+    if bool((ordered[:, 1:] == ordered[:, :-1]).any()):
+        return "have a class twice"
     if not bool((dataset.labels[queries] == of_class[:, :, None]).all()):
         return "ask for other classes than those of the support"
     own = queries[:, :, :, None] == episodes.support[:, :, None, :]

@@ -30,9 +30,19 @@ ERRORS = ("error", "eer", "far@", "fpir@", "frr@")
 """The prefixes of metrics for which lower is better."""
 
 
+def lower_is_better(number: str) -> bool:
+    """Whether a metric is an error; in a suite the name of another dataset may come before it."""
+    return number.rpartition(" ")[2].startswith(ERRORS)
+
+
+def lowest(number: str) -> float:
+    """The lowest value that a metric can have."""
+    return -1.0 if number.rpartition(" ")[2] == "ami" else 0.0
+
+
 def goodness(number: str, value: float) -> float:
     """The metric, with its sign changed if lower is better."""
-    return -value if number.startswith(ERRORS) else value
+    return -value if lower_is_better(number) else value
 
 
 @dataclass(frozen=True, repr=False)
@@ -227,13 +237,13 @@ def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iter
 
 def _apart(name: str, first: Estimate, second: Estimate) -> bool:
     """Whether one estimate is better than another, intervals apart."""
-    if name.startswith(ERRORS):
+    if lower_is_better(name):
         return first.high < second.low
     return first.low > second.high
 
 
 def _better(name: str, first: float, second: float) -> bool:
-    return first < second if name.startswith(ERRORS) else first > second
+    return first < second if lower_is_better(name) else first > second
 
 
 def _refuse_not_finite(approach: str, embedded: Embedded, dataset: Dataset) -> None:

@@ -14,9 +14,13 @@ Count = int | Tensor
 def possible(tuples: Tuples, labels: Tensor, anchors: int) -> Count:
     """The number of tuples of that kind in a batch with these labels [B + M], `anchors` B.
 
-    An anchor has a pair with every other row, so there are B(B-1), and B M with the memory. Its
-    triplets are its positives times its negatives.
+    An anchor has a pair with every other row, so there are B(B-1), and B M with the memory; half as
+    many if each pair is listed once, the earlier row as its anchor. Its triplets are its positives
+    times its negatives.
     """
+    if isinstance(tuples, Pairs) and len(tuples.anchor) and anchors == len(labels):
+        once = (tuples.anchor < tuples.other).all().long()
+        return anchors * (anchors - 1) // (1 + once)
     if isinstance(tuples, Pairs | AllPairs):
         return anchors * (len(labels) - 1)
     # By sorting, because unique() would wait for the device.

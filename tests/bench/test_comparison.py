@@ -50,3 +50,47 @@ def test_other_classes_are_not_compared(tmp_path: Path) -> None:
     append(tmp_path / "second.jsonl", record("a", 0, 0.5, split_hash="other"))
     with pytest.raises(DataError, match="no approach in common"):
         compare(tmp_path / "first.jsonl", tmp_path / "second.jsonl")
+
+
+@pytest.mark.fault(144)
+def test_records_of_an_earlier_split_are_no_folds(tmp_path: Path) -> None:
+    """A suite was changed, and resumed into the same folder."""
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    old = {
+        "recipe": {"dataset": "digits", "split": "random:seed=0"},
+        "split_hash": "old",
+        "finished": "2026-01-01",
+    }
+    new = {
+        "recipe": {"dataset": "digits", "split": "random:seed=1"},
+        "split_hash": "new",
+        "finished": "2026-01-02",
+    }
+    for path, more in ((first, 0.0), (second, 0.2)):
+        for seed in (0, 3):
+            append(path, record("a", seed, 0.1, id=f"old{seed}", **old))
+        for seed in (0, 1, 2):
+            append(path, record("a", seed, 0.7 + 0.1 * seed + more * (seed == 2), **new))
+    found = compare(first, second)
+    before, after, apart = found.approaches["a"]["map@r"]
+    assert (before, after, apart.n) == (pytest.approx(0.8), pytest.approx(0.8 + 0.2 / 3), 3)
+    assert found.notes == tuple(
+        f"{path} has results of 'a' by several recipes: the newest count."
+        for path in (first, second)
+    )
+
+
+@pytest.mark.fault(144)
+def test_seeds_on_other_classes_and_seeds_without_all_folds_are_told_of(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    for seed, fold in product((0, 1, 2), (0, 1)):
+        append(first, record("a", seed, 0.5, fold=fold, split_hash=str(fold)))
+        if (seed, fold) != (1, 1):
+            split_hash = "other" if (seed, fold) == (2, 1) else str(fold)
+            append(second, record("a", seed, 0.6, fold=fold, split_hash=split_hash))
+    found = compare(first, second)
+    assert found.approaches["a"]["map@r"][2].n == 1
+    assert found.notes == (
+        "'a': seed 2 is tested on other classes or images in the two.",
+        "'a': seeds 1, 2 are left out, for other folds of the seed are missing.",
+    )

@@ -227,6 +227,15 @@ def swapped_classes(text: str) -> str:
     return json.dumps(record)
 
 
+def one_class_twice(text: str) -> str:
+    record = json.loads(text)
+    for part in ("support", "queries"):
+        for episode in record["episodes"]["6way1shot"][part]:
+            each = len(episode) // 6
+            episode[each : 2 * each] = episode[:each]
+    return json.dumps(record)
+
+
 def asked_for_the_support(text: str) -> str:
     record = json.loads(text)
     given = record["episodes"]["6way1shot"]
@@ -245,6 +254,7 @@ def asked_for_the_support(text: str) -> str:
         (lambda text: re.sub(r'"episodes": .*', '"episodes": {}}', text), 5, "holds no episodes"),
         (lambda text: text.replace("[[[", "[[[true, ", 1), 5, "is no episode file"),
         (swapped_classes, 5, "ask for other classes"),
+        (one_class_twice, 5, "have a class twice"),
         (asked_for_the_support, 5, "ask for images of the support"),
         (lambda text: text.replace('fingerprint": "', 'fingerprint": "0'), 3, "other images"),
         (lambda text: "[]", 5, "is no episode file"),

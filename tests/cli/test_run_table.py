@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from metricforge.cli.run_table import print_measured
+from metricforge.cli.run_table import difference, interval, print_measured
 from metricforge.contracts import Estimate
 from metricforge.scoring.measure import Measured
 from tests.cli.process import metricforge, on_a_terminal, uncoloured
@@ -49,6 +49,26 @@ def test_the_main_metrics_are_shown_and_the_others_counted(
     assert [line.split()[0] for line in every[2:5]] == ["recall@1", "mrr", "map@r"]
     assert "Epoch 2 of 3." in every
     assert not any("more metrics" in line for line in every)
+
+
+@pytest.mark.fault(146)
+@pytest.mark.parametrize(("value", "low", "high", "expected"), [
+    (0.912, 0.9, 0.924, "0.912 [.900, .924]"),
+    (1.0, 0.998, 1.0, "1.000 [.998, 1.00]"),
+    (-0.025, -0.038, -0.0119, "-0.025 [-.038, -.012]"),
+    (-0.0, -0.0001, 0.123, "-0.000 [.000, .123]"),
+    (0.0, -1.0, 1.0, "0.000 [-1.00, 1.00]"),
+])  # fmt: skip
+def test_the_ends_of_an_interval_are_whole(value, low, high, expected) -> None:
+    text = interval(Estimate(value, low, high, 30, "seeds"))
+    assert text.replace("[dim]\\", "").replace("[/dim]", "") == expected
+
+
+@pytest.mark.fault(146)
+def test_a_difference_over_seeds_of_a_metric_is_not_called_sure() -> None:
+    apart = Estimate(0.1, 0.05, 0.15, 5, "seeds")
+    assert difference(apart).endswith("  sure")
+    assert difference(apart, sure=False).endswith("[/dim]")
 
 
 def test_without_a_headline_all_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

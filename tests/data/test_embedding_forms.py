@@ -189,3 +189,10 @@ def test_episodes_within_a_group_need_classes_of_one_group_each() -> None:
         evaluate(rows, across, protocols=["oneshot:way=2,within=group"])
     inside = Labels(names, groups=["A"] * 20 + ["B"] * 20)
     assert evaluate(rows, inside, protocols=["oneshot:way=2,within=group"]).results
+
+
+@pytest.mark.fault(146)
+def test_a_label_may_have_what_python_calls_the_end_of_a_line(tmp_path: Path) -> None:
+    names = ["a\x0cb", "c\u2028d", "e\x85f", "g"]
+    (tmp_path / "labels.txt").write_bytes("\r\n".join(names).encode())
+    assert read_labels(tmp_path / "labels.txt").names.tolist() == names

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from metricforge.errors import DivergedError
 from metricforge.evaluation import (
+    interval_of,
     over_classes,
     over_differences,
     over_episodes,
@@ -216,3 +219,26 @@ def test_embeddings_of_unit_length_that_differ_by_little_have_collapsed():
     # What float32 can't resolve is told whatever the length.
     (note,) = warnings_about(1e-3 * points * 0 + 1e3 + 1e-4 * points)
     assert "collapsed" in note
+
+
+@pytest.mark.fault(145)
+@pytest.mark.parametrize("classes", [10, 25])
+def test_intervals_over_few_classes_cover_what_they_say(classes):
+    """Plain percentiles cover 90 and 92 % here."""
+    rng = np.random.default_rng(7)
+    labels = np.repeat(np.arange(classes), 6)
+    covered = []
+    for _ in range(400):
+        share = rng.beta(0.7, 1.2, size=classes)
+        values = (rng.random(len(labels)) < share[labels]).astype(float)
+        found = over_queries(values, labels)
+        covered.append(found.low <= 0.7 / 1.9 <= found.high)
+    assert np.mean(covered) > 0.925
+
+
+def test_the_quantiles_of_few_units_are_taken_farther_out():
+    drawn = np.random.default_rng(0).standard_normal(200_000)
+    for units in (10, 40, 1_000):
+        low, high = interval_of(drawn, units)
+        expected = math.sqrt(units / (units - 1)) * stats.t.ppf(0.975, units - 1)
+        assert (-low, high) == pytest.approx((expected, expected), rel=0.02)

@@ -71,6 +71,7 @@ def test_a_run_of_two_schedules_says_so_and_is_no_other_seed(run: Path, tmp_path
         ("batch", 6, 1),  # it got worse
         ("frozen", 6, 2),  # it stayed, and of equals the later is the best
         ("batch", 2, 1),  # it would have stopped here if it had been longer
+        ("frozen", 2, 2),  # likewise
     ],
 )
 def test_a_run_that_its_patience_ended_is_not_trained_longer(

@@ -44,6 +44,16 @@ def test_listed_tuples_are_as_many_as_they_are():
     assert chosen(pairs, torch.zeros(3), 3) == 3
 
 
+@pytest.mark.fault(146)
+def test_of_pairs_that_are_listed_once_there_are_half_as_many():
+    labels = torch.tensor([0, 0, 0, 1])
+    once = torch.triu_indices(4, 4, 1)
+    twice = torch.cat([once, once.flip(0)], dim=1)
+    for (anchor, other), count in ((once, 6), (twice, 12)):
+        pairs = Pairs(anchor, other, labels[anchor] == labels[other])
+        assert int(possible(pairs, labels, 4)) == count
+
+
 def test_by_hand():
     """Classes of 3 and 1: 3 anchors x 2 positives x 1 negative; 4 x 3 pairs."""
     labels = torch.tensor([5, 0, 5, 5])

@@ -15,6 +15,7 @@ from metricforge.evaluation import (
     OpenSet,
     classes_needed,
     draw_trials,
+    interval_of,
     probe,
     promised_thresholds,
     resampled_probes,
@@ -189,5 +190,5 @@ def _promised(rate: float, threshold: float) -> dict[str, Measure]:
 
 
 def _estimate(value: float, resamples: list[float], count: int, over: str) -> Estimate:
-    low, high = np.quantile(resamples, (0.025, 0.975))
-    return Estimate(value, min(float(low), value), max(float(high), value), count, over)
+    low, high = interval_of(np.array(resamples), count)
+    return Estimate(value, max(0.0, min(low, value)), min(1.0, max(high, value)), count, over)
