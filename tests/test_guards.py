@@ -46,7 +46,7 @@ LAYERS = (
     {"recipes", "scoring", "report"},
     {"runs", "testing", "scaffold"},
     {"judging", "inspection", "image_index", "doctor"},
-    {"plugin_tools", "tuning"},
+    {"plugin_tools", "tuning", "galleries"},
     {"bench"},
     {"cli", "__main__"},
 )

@@ -24,10 +24,15 @@ def share(text: str) -> float:
     return value
 
 
+def percent(share: float) -> str:
+    """1% or 0.5%."""
+    return f"{100 * share:.3g}%"
+
+
 def promise_lines(chosen: Calibration) -> Iterator[str]:
     """What a gallery promises, in two lines."""
     yield (
-        f"at most {chosen.share:.2g} of strangers' images will be identified as one of up to "
+        f"at most {percent(chosen.share)} of strangers' images will be identified as one of up to "
         f"{chosen.classes:,} classes,"
     )
     yield (

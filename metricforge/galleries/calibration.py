@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,13 @@ class Calibration:
     recognised: float
     distances: tuple[float, ...]
     confidences: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        ordered = all(a <= b for a, b in itertools.pairwise(self.distances))
+        if not 0 < self.share < 1 or not ordered or len(self.distances) != len(self.confidences):
+            raise ValueError("share is no fraction, or distances and confidences don't fit")
+        if not self.distances or not self.threshold >= 0:
+            raise ValueError("there are no distances, or the threshold is negative")
 
     def confidence(self, distance: float) -> float:
         """The probability that the nearest class is right, if half of all images are strangers'."""
@@ -155,7 +163,7 @@ def _too_few(labels: Ints, sizes: Sequence[int], share: float) -> DataError:
     least = math.ceil(least_share(classes, enrolled) * 1000) / 1000
     lowest = f"the lowest share for these is {least:.1%}" if least < 1 else "these promise nothing"
     return DataError(
-        f"{classes} validation classes are too few to promise that at most {share:.3g} of "
+        f"{classes} validation classes are too few to promise that at most {100 * share:.3g}% of "
         f"strangers' images are taken for one of {enrolled} classes: it takes "
         f"{classes_needed(share, enrolled):,} classes, and {lowest}."
     )

@@ -68,15 +68,20 @@ def enrol(
     model = (
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
     )
-    if labels is None:
-        enrolled = _embedded(model, as_dataset(images, data_root, registry), None, progress)
+    # Both are opened before either is embedded.
+    dataset = as_dataset(images, registry) if labels is None else None
+    others, indices = _validation(model, run, validation, data_root, registry)
+    if dataset is not None:
+        enrolled = _embedded(model, dataset, None, progress)
     else:
-        enrolled = embed_images(model, images, labels)
-    strangers = strangers_of(model, run, validation, data_root, registry, progress)
-    return Gallery.of(model, enrolled, strangers, false_alarms)
+        enrolled = embed_images(model, images, labels or ())
+    strangers = _embedded(model, others, indices, progress)
+    of_class = np.unique(np.array(strangers.classes, dtype=object), return_inverse=True)[1]
+    known = Strangers(strangers.rows, of_class.astype(np.int64))
+    return Gallery.of(model, enrolled, known, false_alarms)
 
 
-def as_dataset(what: Any, data_root: str | None, registry: Registry) -> Dataset:
+def as_dataset(what: Any, registry: Registry, data_root: str | None = None) -> Dataset:
     """The dataset of a path, a spec or an object."""
     if isinstance(what, Dataset):
         return what
@@ -85,36 +90,37 @@ def as_dataset(what: Any, data_root: str | None, registry: Registry) -> Dataset:
     return make_dataset(registry, dataset_spec(str(what), registry), data_root or "data")
 
 
-def strangers_of(
+def _validation(
     model: EmbeddingModel,
     run: Run | None,
     validation: Any,
     data_root: str | None,
     registry: Registry,
-    progress: bool,
-) -> Strangers:
-    """The embeddings of validation classes: of a dataset, or by default those of the run."""
-    indices = None
+) -> tuple[Dataset, torch.Tensor | None]:
+    """A dataset of validation classes, and which of its images: by default those of the run."""
     if validation is not None:
-        dataset = as_dataset(validation, data_root, registry)
+        dataset = as_dataset(validation, registry, data_root)
         _refuse_trained(model, run, dataset)
-    elif run is None:
+        return dataset, None
+    if run is None:
         raise UsageError(
             "no run says which validation classes this model has: name a dataset of other classes "
             "to choose the threshold on (validation)."
         )
-    else:
+    try:
         dataset = open_own_dataset(run, registry, data_root)
-        split = own_split(run, dataset)
-        indices = split.validation
-        if split.closed_set or not len(indices):
-            raise DataError(
-                f"{run.path} held out no validation classes, on which the threshold could be "
-                "chosen: name a dataset of other classes (validation)."
-            )
-    embedded = _embedded(model, dataset, indices, progress)
-    labels = np.unique(np.array(embedded.classes, dtype=object), return_inverse=True)[1]
-    return Strangers(embedded.rows, labels.astype(np.int64))
+    except DataError as error:
+        raise DataError(
+            f"the threshold is chosen on the validation classes of {run.path}, whose dataset can't "
+            f"be opened: {error} Name a dataset of other classes instead (validation)."
+        ) from error
+    split = own_split(run, dataset)
+    if split.closed_set or not len(split.validation):
+        raise DataError(
+            f"{run.path} held out no validation classes, on which the threshold could be chosen: "
+            "name a dataset of other classes (validation)."
+        )
+    return dataset, split.validation
 
 
 def _embedded(

@@ -77,7 +77,8 @@ def records(setup, state=None):
 FOUR = torch.arange(4)
 MINED = {
     "triplets": (Triplets, Triplets(FOUR, FOUR + 6, FOUR + 1), 4, 12 * 1 * 10),
-    "pairs": (Pairs, Pairs(FOUR, FOUR + 6, torch.ones(4).bool()), 4, 12 * 11),
+    "pairs": (Pairs, Pairs(FOUR + 6, FOUR, torch.ones(4).bool()), 4, 12 * 11),
+    "pairs once": (Pairs, Pairs(FOUR, FOUR + 6, torch.ones(4).bool()), 4, 12 * 11 // 2),
     "all triplets": (Triplets, AllTriplets(), 120, 120),
     "all pairs": (Pairs, AllPairs(), 132, 132),
     "pairs of some": (Pairs, AllPairs(anchors=3), 33, 132),

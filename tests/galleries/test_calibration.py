@@ -1,0 +1,65 @@
+"""The threshold of a gallery, and how sure an answer is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from metricforge.errors import DataError
+from metricforge.evaluation import OpenSet, draw_trials, probe
+from metricforge.galleries.calibration import calibrate
+from tests.evaluation.test_identification import classes_in_noise
+
+
+def test_the_threshold_is_that_of_trials_with_as_many_classes_and_images() -> None:
+    points, labels = classes_in_noise(60, 8, 0.5)
+    chosen = calibrate(points, labels, [3] * 18, 0.1)
+    assert (chosen.share, chosen.classes, chosen.images) == (0.1, 20, 3)
+    for by in ("mean", "nearest"):
+        trials = draw_trials(labels, enrolled=20, shots=[3] * 18, trials=20)
+        rates = OpenSet(probe(points, labels, trials, by))
+        threshold = rates.threshold((0.1 * 61 - 1) / 60)
+        if by == chosen.by:
+            assert chosen.threshold == threshold
+            assert chosen.recognised == rates.dir(threshold)
+        assert rates.dir(threshold) <= chosen.recognised
+
+
+def test_the_lowest_usual_share_that_can_be_promised_is_the_default() -> None:
+    points, labels = classes_in_noise(60, 4, 0.5)
+    assert calibrate(points, labels, [2] * 10, None).share == 0.02
+    assert calibrate(points[:80], labels[:80], [2] * 10, None).share == 0.05
+    # With nine for which nothing is rounded up: twice as many classes can't be promised as much.
+    assert calibrate(points[:80], labels[:80], [2] * 19, None).classes == 19
+
+
+def test_what_can_not_be_promised_says_what_can() -> None:
+    points, labels = classes_in_noise(20, 4, 0.5)
+    with pytest.raises(DataError, match=r"20 validation .* 1% .* takes 99 .* share .* is 4\.8%"):
+        calibrate(points, labels, [2] * 10, 0.01)
+    with pytest.raises(DataError, match="none has more than 9 images"):
+        calibrate(points, labels, [9, 9], None)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        calibrate(points, labels, [2, 2], 0.0)
+
+
+def test_classes_with_more_images_than_could_be_tried_are_compared_by_their_means() -> None:
+    points, labels = classes_in_noise(40, 6, 0.5)
+    assert calibrate(points, labels, [50] * 10 + [2], 0.2).by == "mean"
+
+
+def test_confidence_falls_with_distance_and_is_how_often_the_nearest_is_right() -> None:
+    points, labels = classes_in_noise(80, 8, 0.5)
+    chosen = calibrate(points, labels, [3] * 30, 0.1)
+    others, theirs = classes_in_noise(200, 8, 0.5, seed=1)
+    trials = draw_trials(theirs, enrolled=30, shots=3, trials=3)
+    probes = probe(others, theirs, trials, chosen.by)
+    confidences = np.array([chosen.confidence(d) for d in np.sort(probes.distances)])
+    assert (np.diff(confidences) <= 0).all()
+    stranger = probes.ranks == 0
+    weights = np.where(stranger, 0.5 / stranger.sum(), 0.5 / (~stranger).sum())
+    said = np.array([chosen.confidence(d) for d in probes.distances])
+    for low, high in ((0.0, 0.5), (0.5, 1.01)):
+        inside = (said >= low) & (said < high)
+        right = np.average(probes.ranks[inside] == 1, weights=weights[inside])
+        assert right == pytest.approx(np.average(said[inside], weights=weights[inside]), abs=0.1)

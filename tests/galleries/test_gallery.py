@@ -1,0 +1,342 @@
+"""Galleries: who an image is of, what adding and removing change, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import metricforge
+from metricforge.errors import ArtefactError, DataError, InUseError, UsageError
+from metricforge.galleries.gallery import ARRAYS, CONTENTS, Gallery, changing
+from tests.cli.process import metricforge as command
+
+CLASSES, EACH = 40, 8
+
+
+def write_images(folder: Path) -> Path:
+    """Classes of images of one pattern each, with noise."""
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 2, (CLASSES, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
+    for name in range(CLASSES):
+        for number in range(EACH):
+            noise = rng.normal(0, 6, (16, 16, 3))
+            pixels = (60 + 120 * patterns[name] + noise).clip(0, 255).astype(np.uint8)
+            path = folder / f"{name:02}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "all")
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    names = [f"{name:02}" for name in range(CLASSES)]
+    split = (
+        f"classes:train={'+'.join(names[:8])},validation={'+'.join(names[8:28])},"
+        f"test={'+'.join(names[28:])}"
+    )
+    made = metricforge.train(
+        dataset=f"folder:path={images},size=16", split=split, epochs=8, device="cpu",
+        backbone="conv4:channels=8", dim=16, protocols=["retrieval"], orientations=1,
+        out=tmp_path_factory.mktemp("run") / "run",
+    )  # fmt: skip
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def people(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight test classes with five images each; the others ask, and four classes are strangers."""
+    folder = tmp_path_factory.mktemp("people")
+    for name in range(28, 36):
+        for number in range(5):
+            target = folder / f"{name:02}" / f"{number}.png"
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes((images / f"{name:02}" / f"{number}.png").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def gallery(run: Path, people: Path) -> Gallery:
+    return metricforge.enrol(run, people, device="cpu")
+
+
+def asked(images: Path, names: range) -> dict[str, list[Path]]:
+    return {f"{name:02}": [images / f"{name:02}" / f"{n}.png" for n in (5, 6, 7)] for name in names}
+
+
+def test_known_ones_are_identified_and_strangers_are_unknown(
+    gallery: Gallery, images: Path
+) -> None:
+    assert gallery.classes == tuple(f"{name:02}" for name in range(28, 36))
+    right = [
+        gallery.identify(path).name == name
+        for name, paths in asked(images, range(28, 36)).items()
+        for path in paths
+    ]
+    assert np.mean(right) > 0.8
+    strangers = [path for paths in asked(images, range(36, 40)).values() for path in paths]
+    answers = gallery.identify_all(strangers)
+    assert np.mean([answer.name is None for answer in answers]) > 0.7
+    assert gallery.calibration.share == 0.05
+
+
+def test_an_answer_rests_on_the_nearest_images_and_classes(gallery: Gallery, images: Path) -> None:
+    path = images / "30" / "6.png"
+    answer = gallery.identify(path, top=3)
+    rows = gallery.model.encode([images / e.name / Path(e.image).name for e in gallery.enrolled])
+    query = gallery.model.encode([path])[0].astype(np.float64)
+    distances = np.linalg.norm(rows - query, axis=1)
+    nearest = np.argsort(distances)[:5]
+    assert [n.image for n in answer.neighbours] == [gallery.enrolled[i].image for i in nearest]
+    np.testing.assert_allclose(
+        [n.distance for n in answer.neighbours], distances[nearest], atol=1e-5
+    )
+    names = np.array([each.name for each in gallery.enrolled])
+    of_class = {
+        name: np.linalg.norm(rows[names == name].mean(0) - query)
+        if gallery.calibration.by == "mean"
+        else distances[names == name].min()
+        for name in gallery.classes
+    }
+    expected = sorted(of_class, key=of_class.__getitem__)[:3]
+    assert [candidate.name for candidate in answer.candidates] == expected
+    assert answer.candidates[0].distance == pytest.approx(of_class[expected[0]], abs=1e-5)
+    assert answer.confidence == gallery.calibration.confidence(answer.candidates[0].distance)
+    assert str(answer) == f"{answer.name or 'unknown'} ({answer.confidence:.0%})"
+
+
+def test_a_gallery_is_the_same_when_it_is_opened(
+    gallery: Gallery, images: Path, tmp_path: Path
+) -> None:
+    gallery.save(tmp_path / "g")
+    opened = Gallery.open(tmp_path / "g", device="cpu")
+    paths = [path for each in asked(images, range(28, 40)).values() for path in each]
+    assert opened.identify_all(paths) == gallery.identify_all(paths)
+    assert (opened.enrolled, opened.calibration) == (gallery.enrolled, gallery.calibration)
+    # It is a model as well.
+    rows = metricforge.load(tmp_path / "g", device="cpu").encode(paths[:3])
+    np.testing.assert_array_equal(rows, gallery.model.encode(paths[:3]))
+
+
+def test_a_class_more_changes_no_answer_that_is_not_nearer_to_it(
+    gallery: Gallery, images: Path
+) -> None:
+    paths = [path for each in asked(images, range(28, 40)).values() for path in each]
+    before = gallery.identify_all(paths)
+    assert gallery.add([images / "38" / f"{n}.png" for n in range(4)], "a new one") == 4
+    after = gallery.identify_all(paths)
+    for old, new in zip(before, after, strict=True):
+        if new.candidates[0].name == "a new one":
+            assert new.candidates[0].distance < old.candidates[0].distance
+        else:
+            assert (new.name, new.confidence) == (old.name, old.confidence)
+    assert sum(answer.name == "a new one" for answer in after) >= 2
+    assert gallery.add([images / "38" / "3.png", images / "38" / "4.png"], "a new one") == 1
+    assert gallery.remove("a new one") == 5
+    assert gallery.identify_all(paths) == before
+
+
+def test_beyond_what_the_threshold_was_chosen_for_it_is_chosen_anew(
+    gallery: Gallery, images: Path
+) -> None:
+    held = gallery.calibration
+    assert held.classes == 10
+    for name in (36, 37):
+        gallery.add([images / f"{name}" / f"{n}.png" for n in range(5)], f"{name}")
+        assert gallery.calibration is held
+    gallery.add([images / "38" / f"{n}.png" for n in range(5)], "38")
+    assert (gallery.calibration.classes, gallery.calibration.share) == (11, held.share)
+    for name in range(8):
+        gallery.add([images / f"{name:02}" / f"{n}.png" for n in range(5)], f"{name:02}")
+    before = (gallery.enrolled, gallery.calibration)
+    # Of 20 validation classes 19 can be enrolled at a time.
+    with pytest.raises(DataError, match=r"too few to promise that at most 5% .* one of 20 classes"):
+        gallery.add([images / "08" / "0.png"], "08")
+    assert (gallery.enrolled, gallery.calibration) == before
+
+
+def test_images_with_their_labels_and_strangers_of_ones_own(
+    run: Path, images: Path, tmp_path: Path
+) -> None:
+    model = metricforge.load(run, device="cpu")
+    paths = [images / f"{name}" / f"{n}.png" for name in (28, 29) for n in range(3)]
+    with pytest.raises(UsageError, match="no run says"):
+        metricforge.enrol(model, paths, ["a"] * 3 + ["b"] * 3)
+    others = tmp_path / "others"
+    for name in range(10, 30):
+        (others / f"other {name}").mkdir(parents=True)
+        for n in range(4):
+            target = others / f"other {name}" / f"{n}.png"
+            target.write_bytes((images / f"{name}" / f"{n}.png").read_bytes())
+    made = metricforge.enrol(model, paths, ["a"] * 3 + ["b"] * 3, validation=others)
+    assert made.identify(images / "28" / "6.png").candidates[0].name == "a"
+    with pytest.raises(DataError, match="6 images and 2 classes"):
+        metricforge.enrol(model, paths, ["a", "b"], validation=others)
+    with pytest.raises(DataError, match="names that the model was trained on: 00, 01"):
+        metricforge.enrol(run, paths, ["a"] * 6, validation=images)
+
+
+def test_a_copy_in_two_classes_is_told(run: Path, people: Path, tmp_path: Path) -> None:
+    from metricforge.galleries.enrol import notes_on
+
+    gallery = metricforge.enrol(run, people, device="cpu")
+    gallery.add([people / "28" / "0.png"], "29")
+    (note,) = notes_on(gallery)
+    assert note.endswith("is enrolled as 28 and as 29: remove one of them.")
+
+
+def test_threads_ask_while_classes_come_and_go(gallery: Gallery, images: Path) -> None:
+    paths = [images / "30" / f"{n}.png" for n in (5, 6, 7)]
+    rows = gallery.model.encode(paths)
+    more = gallery.model.encode([images / "39" / f"{n}.png" for n in range(5)])
+    expected = {str(gallery.identify_rows(rows))}
+    gallery.add([images / "39" / f"{n}.png" for n in range(5)], "39")
+    expected.add(str(gallery.identify_rows(rows)))
+    gallery.remove("39")
+    found, stop = [], threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            found.append(str(gallery.identify_rows(rows)))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(15):
+        gallery.add([images / "39" / f"{n}.png" for n in range(5)], "39")
+        gallery.remove("39")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(more) == 5
+    assert set(found) <= expected
+
+
+def _hold(folder: Path, ready: object, done: object) -> None:
+    with changing(folder):
+        ready.set()  # type: ignore[attr-defined]
+        done.wait(60)  # type: ignore[attr-defined]
+
+
+def test_one_process_at_a_time_changes_a_gallery(gallery: Gallery, tmp_path: Path) -> None:
+    gallery.save(tmp_path / "g")
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path / "g", ready, done))
+    other.start()
+    assert ready.wait(60)
+    with pytest.raises(InUseError, match="in use by process"), changing(tmp_path / "g"):
+        pass
+    done.set()
+    other.join()
+    with changing(tmp_path / "g"):
+        Gallery.open(tmp_path / "g", device="cpu")
+
+
+def _other_rows(folder: Path) -> None:
+    from safetensors.numpy import load, save
+
+    arrays = load((folder / ARRAYS).read_bytes())
+    (folder / ARRAYS).write_bytes(save({**arrays, "rows": arrays["rows"][1:]}))
+
+
+def _renamed(folder: Path) -> None:
+    contents = json.loads((folder / CONTENTS).read_text())
+    contents["calibration"]["by"] = "median"
+    (folder / CONTENTS).write_text(json.dumps(contents))
+
+
+def _without_distances(folder: Path) -> None:
+    contents = json.loads((folder / CONTENTS).read_text())
+    contents["calibration"]["distances"] = []
+    (folder / CONTENTS).write_text(json.dumps(contents))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / CONTENTS).write_text("{}"), "is damaged"),
+        (lambda folder: (folder / ARRAYS).write_bytes(b""), "is damaged"),
+        (lambda folder: (folder / ARRAYS).unlink(), "can't be read"),
+        (_other_rows, "does not fit together"),
+        (_renamed, "not a whole gallery"),
+        (_without_distances, "not a whole gallery"),
+    ],
+)
+def test_a_damaged_gallery_is_refused(gallery: Gallery, tmp_path: Path, damage, told) -> None:
+    import hashlib
+
+    folder = tmp_path / "g"
+    gallery.save(folder)
+    damage(folder)
+    if told not in ("is damaged", "can't be read"):  # a stranger's, with its own sums
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name in manifest["sha256"]:
+            manifest["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError, match=told):
+        Gallery.open(folder, device="cpu")
+
+
+def test_a_model_is_no_gallery_and_no_folder_is_lost(
+    gallery: Gallery, run: Path, people: Path
+) -> None:
+    with pytest.raises(ArtefactError, match="is no gallery"):
+        Gallery.open(run / "model")
+    with pytest.raises(UsageError, match="holds files that are no gallery"):
+        gallery.save(people / "28")
+    with pytest.raises(UsageError, match="unknown class of the gallery: '82'; did you mean"):
+        gallery.remove("82")
+
+
+def test_on_the_command_line(run: Path, people: Path, images: Path, tmp_path: Path) -> None:
+    place = tmp_path / "gallery"
+    words = ("enrol", run, people, "--out", place, "--device", "cpu", "--quiet")
+    refused = command(*words, "--false-alarms", "1%")
+    assert refused.returncode == 3
+    assert "takes 99 classes, and the lowest share for these is 4.8%" in refused.stderr
+    assert not place.exists()
+    made = command(*words, "--false-alarms", "10%")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.splitlines()[0] == f"{place}: 40 images of 8 classes"
+    assert "at most 10% of strangers' images" in made.stdout
+    door = images / "30" / "6.png"
+    told = json.loads(command("identify", place, door, "--json", "--top", "2").stdout)[str(door)]
+    assert (told["name"], len(told["candidates"])) == ("30", 2)
+    shown = command("identify", place, door, "--quiet").stdout
+    assert shown.startswith(f"{door}: 30, confidence ")
+    new = images / "39"
+    added = command("gallery", "add", place, new, "--as", "anna", "--quiet")
+    first, *others = added.stdout.splitlines()
+    assert first == "anna: 8 images added, 8 enrolled", added.stderr
+    # No class had more than five.
+    assert others[0] == "the threshold was chosen anew, for more classes or images:"
+    listed = command("gallery", "list", place)
+    assert "     8  anna\n" in listed.stdout
+    again = json.loads(command("gallery", "add", place, new, "--as", "anna", "--json").stdout)
+    assert (again["added"], again["already"]) == (0, 8)
+    assert len(command("gallery", "show", place, "anna").stdout.splitlines()) == 8
+    checked = json.loads(command("gallery", "check", place, "--json").stdout)
+    assert checked["images"] == 48
+    gone = command("gallery", "remove", place, "anna")
+    assert gone.stdout == "anna: 8 images removed\n"
+    unknown = command("gallery", "show", place, "anna")
+    assert unknown.returncode == 2
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(door.read_bytes()[:200])
+    assert command("identify", place, broken, door).returncode == 3
+    skipped = command("identify", place, broken, door, "--broken", "skip")
+    assert skipped.returncode == 0
+    assert "skipped: " in skipped.stderr
+    for share in ("0%", "100%", "much"):
+        assert command(*words, "--false-alarms", share).returncode == 2
