@@ -167,12 +167,10 @@ def _distances(points: Doubles, known: Doubles) -> Doubles:
 
 def _ranks(distances: Doubles, own: Ints) -> Ints:
     """The rank of the own class of each probe; a tie is for the class that was drawn first."""
-    ranks = np.zeros(len(own), dtype=np.int64)
-    for row in np.flatnonzero(own >= 0):
-        mine = distances[row, own[row]]
-        before = (distances[row, : own[row]] == mine).sum()
-        ranks[row] = 1 + (distances[row] < mine).sum() + before
-    return ranks
+    mine = distances[np.arange(len(own)), own][:, None]
+    earlier = np.arange(distances.shape[1]) < own[:, None]
+    ranks = 1 + ((distances < mine) | ((distances == mine) & earlier)).sum(axis=1)
+    return np.where(own < 0, 0, ranks)
 
 
 class OpenSet:

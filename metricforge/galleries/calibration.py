@@ -85,7 +85,7 @@ def calibrate(
     Raises:
         DataError: So few classes can't promise it; the error says how many can, and what these can.
     """
-    largest = int(np.unique(labels, return_counts=True)[1].max())
+    usual = np.median(np.unique(labels, return_counts=True)[1])
     shares = [each for each in _shares(share) if _rate(each, labels, len(sizes), sizes) is not None]
     if not shares:
         raise _too_few(labels, sizes, min(_shares(share)))
@@ -93,7 +93,7 @@ def calibrate(
     room = _rounded_up(len(sizes))
     enrolled = room if _rate(min(shares), labels, room, sizes) is not None else len(sizes)
     # The nearest of many images is nearer than that of the few that a validation class has.
-    ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < largest else ("mean",)
+    ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < usual else ("mean",)
     known = tried(labels, enrolled, sizes)
     trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS)
     fpir = _rate(min(shares), labels, enrolled, sizes)
