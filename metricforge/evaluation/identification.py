@@ -202,7 +202,7 @@ class OpenSet:
 
     def cmc(self, k: int) -> float:
         """The fraction of enrolled classes' images with their class among the k nearest."""
-        return float(self._weights[self._ranks <= k].sum())
+        return _fraction(self._weights[self._ranks <= k].sum())
 
     def fpir(self, threshold: float) -> float:
         """The fraction of strangers' images that are nearer than a threshold."""
@@ -224,7 +224,7 @@ class OpenSet:
         at = self._mated.distances[within]
         weights = np.diff(self._mated.cumulated, prepend=0)[within]
         low, high = (self.strangers.at(at, side) for side in ("left", "right"))
-        return float((weights * (1 - (low + high) / 2)).sum())
+        return _fraction((weights * (1 - (low + high) / 2)).sum())
 
 
 @dataclass(frozen=True)
@@ -240,11 +240,16 @@ class _Weighted:
         return cls(distances[order], np.cumsum(_weights(classes, multiplicity)[order]))
 
     def below(self, threshold: float) -> float:
-        return float(self.at(np.array([threshold]), "left")[0])
+        return _fraction(self.at(np.array([threshold]), "left")[0])
 
     def at(self, thresholds: Doubles, side: str) -> Doubles:
         index = np.searchsorted(self.distances, thresholds, side=side)  # type: ignore[call-overload]
         return np.asarray(np.append(0.0, self.cumulated)[index])
+
+
+def _fraction(total: float) -> float:
+    """A sum of weights, which rounding may take beyond 1."""
+    return float(min(max(total, 0.0), 1.0))
 
 
 def _weights(classes: Ints, multiplicity: Doubles) -> Doubles:
