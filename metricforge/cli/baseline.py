@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metricforge.cli.options import DATA_ROOT, JSON, SPLITS, component, debug, print_json
+from metricforge.cli.options import DATA_ROOT, DEVICE, JSON, SPLITS, component, debug, print_json
 
 if TYPE_CHECKING:
     from metricforge.judging.baseline import Baseline
@@ -35,7 +35,7 @@ METRICS = ("map@r", "recall@1")
     "--feature-cache", envvar="METRICFORGE_CACHE", metavar="DIR",
     help="Folder that keeps the features, or none.  [default: ~/.cache/metricforge]",
 )  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the heads.")
 @DATA_ROOT
 @click.option("--quiet", is_flag=True, help="No progress.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metricforge.cli.options import DATA_ROOT, JSON, PROTOCOL, debug, print_json
+from metricforge.cli.options import DATA_ROOT, DEVICE, JSON, PROTOCOL, debug, print_json
 
 if TYPE_CHECKING:
     from metricforge.judging.compare import Comparison
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...",
                 type=click.Path(path_type=Path))  # fmt: skip
 @PROTOCOL
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @DATA_ROOT
 @JSON
 @debug

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 
 @click.command("doctor")
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @JSON
 @debug
 @by_first_rank

@@ -18,7 +18,7 @@ from metricforge.cli.image_files import (
     report_skipped,
     shown,
 )
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ FOREIGN = {".csv", ".h5", ".json", ".npz", ".parquet", ".pkl", ".pt", ".pth", ".
               "the order of the rows, are written beside it, with .json for .npy. Earlier "
               "files are replaced.")  # fmt: skip
 @BROKEN
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @QUIET
 @JSON
 @debug

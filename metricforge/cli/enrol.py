@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from metricforge.cli.galleries import promise_lines, share
-from metricforge.cli.image_files import QUIET, shown
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.image_files import QUIET, refuse_among_any, shown
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 if TYPE_CHECKING:
     from metricforge.galleries.gallery import Gallery
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
               "run]")  # fmt: skip
 @click.option("--data-root", metavar="DIR", envvar="METRICFORGE_DATA",
               help="Where the run's dataset lies.  [default: as in its config]")  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @QUIET
 @JSON
 @debug
@@ -56,9 +56,10 @@ def command(
     """
     from metricforge.atomic_files import check_writable
     from metricforge.galleries.enrol import enrol, notes_on
-    from metricforge.galleries.gallery import Gallery
+    from metricforge.galleries.files import refuse_used
 
-    Gallery.refuse_used(out)
+    refuse_used(out)
+    refuse_among_any(out, [Path(images)])
     check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
     gallery = enrol(
         run, images, false_alarms=false_alarms, validation=validation, data_root=data_root,

@@ -10,6 +10,7 @@ from metricforge.cli.image_files import QUIET
 from metricforge.cli.options import (
     ALL_METRICS,
     DATA_ROOT,
+    DEVICE,
     JSON,
     PROTOCOL,
     component,
@@ -48,7 +49,7 @@ from metricforge.errors import UsageError
               help="Write the few-shot episodes that are drawn to FILE.")  # fmt: skip
 @click.option("--by-class", metavar="FILE", type=click.Path(path_type=Path),
               help="Write the numbers of each class to FILE, a CSV.")  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @DATA_ROOT
 @ALL_METRICS
 @QUIET

@@ -32,10 +32,9 @@ def percent(share: float) -> str:
 def promise_lines(chosen: Calibration) -> Iterator[str]:
     """What a gallery promises, in two lines."""
     yield (
-        f"at most {percent(chosen.share)} of strangers' images will be identified as one of up to "
-        f"{chosen.classes:,} classes,"
+        f"a stranger's image is identified as one of up to {chosen.classes:,} classes with a "
+        f"probability of at most {percent(chosen.share)};"
     )
     yield (
-        f"where {chosen.recognised:.0%} of the images of enrolled validation classes are "
-        "identified as theirs"
+        f"of the validation classes' images {chosen.recognised:.0%} are then identified as theirs"
     )

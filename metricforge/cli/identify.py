@@ -15,7 +15,7 @@ from metricforge.cli.image_files import (
     report_skipped,
     shown,
 )
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 
 @click.command("identify")
@@ -23,7 +23,7 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", metavar="N", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many of the nearest classes to list.")  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @BROKEN
 @QUIET
 @JSON

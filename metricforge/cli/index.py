@@ -14,7 +14,7 @@ from metricforge.cli.image_files import (
     refuse_among_any,
     report_skipped,
 )
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 
 @click.command("index")
@@ -22,7 +22,7 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True,
               help="The folder to write, a new one or an index to replace.")  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @BROKEN
 @QUIET
 @JSON

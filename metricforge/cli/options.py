@@ -22,6 +22,7 @@ DATA_ROOT = click.option(
     metavar="DIR",
     help="Where datasets lie or are downloaded to.  [default: $METRICFORGE_DATA or data]",
 )
+DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
 SPLITS = (
     "random, groups, folds:k=4,fold=0, classes:train=0-4,..., images, official, saved:path=FILE."
 )

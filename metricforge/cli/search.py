@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from metricforge.cli.image_files import BROKEN, QUIET, embed_files, files_of, report_skipped
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 
 @click.command("search")
@@ -16,7 +16,7 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-k", metavar="N", type=click.IntRange(min=1), default=5, show_default=True,
               help="How many to find for each.")  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @BROKEN
 @QUIET
 @JSON

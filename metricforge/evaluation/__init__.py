@@ -13,17 +13,19 @@ from metricforge.evaluation.identification import (
     By,
     OpenSet,
     Probes,
-    allowed_fpir,
-    classes_needed,
     draw_trials,
-    least_share,
     probe,
-    promised_thresholds,
     resampled_probes,
-    tried,
 )
 from metricforge.evaluation.knn import label_some, nearest_label
 from metricforge.evaluation.neighbor_search import Gallery, Ints, neighbours
+from metricforge.evaluation.promises import (
+    allowed_fpir,
+    classes_needed,
+    enrollable,
+    least_share,
+    promised_thresholds,
+)
 from metricforge.evaluation.retrieval import Scores, map_at_r, ndcg_at_r, r_precision, recall_at
 from metricforge.evaluation.retrieval import score as score_retrieval
 from metricforge.evaluation.statistics import (
@@ -33,6 +35,7 @@ from metricforge.evaluation.statistics import (
     over_differences,
     over_episodes,
     over_queries,
+    over_resamples,
     over_seeds,
     over_two_groups,
     spread,
@@ -71,6 +74,7 @@ __all__ = [
     "draw_pairs",
     "draw_trials",
     "eligible",
+    "enrollable",
     "interval_of",
     "label_some",
     "least_share",
@@ -82,6 +86,7 @@ __all__ = [
     "over_differences",
     "over_episodes",
     "over_queries",
+    "over_resamples",
     "over_seeds",
     "over_two_groups",
     "probe",
@@ -93,6 +98,5 @@ __all__ = [
     "score_episodes",
     "score_retrieval",
     "spread",
-    "tried",
     "warnings_about",
 ]

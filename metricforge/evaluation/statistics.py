@@ -256,6 +256,18 @@ def warnings_about(embeddings: Floats) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def over_resamples(value: float, resampled: Doubles, units: int, over: str) -> Estimate:
+    """A metric in [0, 1], with the interval of its values in bootstrap samples.
+
+    Args:
+        value: The metric.
+        resampled: float64 [R].
+        units: The number of units that were resampled, 2 or more.
+        over: Name of the units.
+    """
+    return _estimate(value, *interval_of(resampled, units), units, over, 0.0)
+
+
 def interval_of(resampled: Doubles, units: int) -> tuple[float, float]:
     """The ends of the 95 % interval of a metric, from its values in bootstrap samples.
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,9 @@ from metricforge.evaluation import (
     allowed_fpir,
     classes_needed,
     draw_trials,
+    enrollable,
     least_share,
     probe,
-    tried,
 )
 
 USUAL_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -30,6 +31,13 @@ USUAL_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 TRIALS = 20
 KNOTS = 100
+
+
+class Strangers(NamedTuple):
+    """Embeddings float32 [M, D] of images of validation classes, and their classes int64 [M]."""
+
+    rows: NDArray[np.float32]
+    labels: Ints
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Calibration:
         share: The share of strangers' images that may be identified as somebody, 0 to 1.
         classes: It holds for so many enrolled classes, with up to `images` images each.
         images: See `classes`.
+        tried: The most images of a class that were enrolled in the trials.
         by: What an image is compared with: the mean of each class, or the nearest enrolled image.
         threshold: An image is identified if it is nearer than this.
         recognised: The fraction of images of enrolled validation classes that are then identified
@@ -52,6 +61,7 @@ class Calibration:
     share: float
     classes: int
     images: int
+    tried: int
     by: By
     threshold: float
     recognised: float
@@ -85,32 +95,36 @@ def calibrate(
     Raises:
         DataError: So few classes can't promise it; the error says how many can, and what these can.
     """
-    usual = np.median(np.unique(labels, return_counts=True)[1])
-    shares = [each for each in _shares(share) if _rate(each, labels, len(sizes), sizes) is not None]
-    if not shares:
-        raise _too_few(labels, sizes, min(_shares(share)))
-    # With room to grow, so that a class more changes no other answer.
-    room = _rounded_up(len(sizes))
-    enrolled = room if _rate(min(shares), labels, room, sizes) is not None else len(sizes)
+    counts = np.unique(labels, return_counts=True)[1]
+    tried = min(max(sizes), int(counts.max()) - 1)
+    shares, count = _shares(share), len(sizes)
+    possible = [each for each in shares if _rate(each, labels, count, sizes) is not None]
+    if not possible:
+        raise _too_few(labels, sizes, min(shares))
+    promised = min(possible)
+    # With room to grow if that can be promised, so that a class more changes no other answer.
+    enrolled, fpir = next(
+        (size, rate)
+        for size in (_rounded_up(count), count)
+        if (rate := _rate(promised, labels, size, sizes)) is not None
+    )
     # The nearest of many images is nearer than that of the few that a validation class has.
-    ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < usual else ("mean",)
-    known = tried(labels, enrolled, sizes)
+    ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < np.median(counts) else ("mean",)
+    known = enrollable(labels, enrolled, sizes)
     trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS)
-    fpir = _rate(min(shares), labels, enrolled, sizes)
-    assert fpir is not None
     found = []
     for by in ways:
         probes = probe(embeddings, labels, trials, by)
         threshold, recognised = _threshold(probes, fpir)
         knots = _confidences(probes)
         found.append(
-            Calibration(min(shares), enrolled, max(sizes), by, threshold, recognised, *knots)
+            Calibration(promised, enrolled, max(sizes), tried, by, threshold, recognised, *knots)
         )
     return max(found, key=lambda each: each.recognised)
 
 
 def _rate(share: float, labels: Ints, enrolled: int, sizes: Sequence[int]) -> float | None:
-    known = tried(labels, enrolled, sizes)
+    known = enrollable(labels, enrolled, sizes)
     return allowed_fpir(share, len(np.unique(labels)), enrolled, known)
 
 
@@ -154,7 +168,7 @@ def _confidences(probes: Probes) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _too_few(labels: Ints, sizes: Sequence[int], share: float) -> DataError:
     classes, enrolled = len(np.unique(labels)), len(sizes)
-    if tried(labels, enrolled, sizes) == 0:
+    if enrollable(labels, enrolled, sizes) == 0:
         return DataError(
             f"of {classes} validation classes none has more than {min(sizes)} images, the fewest "
             "that a class is enrolled with: nothing can be promised of strangers; hold out more "

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metricforge.contracts import AS_IT_LIES, Dataset
+from metricforge.contracts import Dataset
 from metricforge.data.images import open_images
 from metricforge.data.model_inputs import Batch, Encodable, batches, fit
 from metricforge.data.prefetch import read_ahead
 from metricforge.errors import DataError
 from metricforge.evaluation.centring import refuse_not_finite
 from metricforge.model import EmbeddingModel
+from metricforge.scoring.embed import reading_of
 from metricforge.scoring.failures import image_name
 
 
@@ -68,9 +69,8 @@ def embed_dataset(
     """
     indices = torch.arange(len(dataset)) if indices is None else indices
     card = model.card
-    reading = card.reading if dataset.reading == AS_IT_LIES else dataset.reading
-    shape = dataset.shape if isinstance(dataset.images, Tensor) else card.shape
-    images = open_images(replace(dataset, reading=reading, shape=shape))
+    reading = reading_of(dataset, model)
+    images = open_images(replace(dataset, reading=reading))
     names = [str(image_name(dataset, index)) for index in indices.tolist()]
 
     def parts() -> Iterator[Batch]:

@@ -13,13 +13,15 @@ import torch
 from metricforge.contracts import Dataset
 from metricforge.data.class_names import seen_among
 from metricforge.errors import DataError, UsageError, few
+from metricforge.galleries.calibration import Strangers
 from metricforge.galleries.embedded import Embedded, embed_dataset, embed_images
-from metricforge.galleries.gallery import Gallery, Strangers
+from metricforge.galleries.gallery import Gallery
 from metricforge.judging.own_dataset import open_own_dataset, own_split
 from metricforge.judging.subject import Subject, load_model, run_of
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import dataset_spec
+from metricforge.recipes.pretrained import at_size
 from metricforge.registry import Registry
 from metricforge.report.progress import CountLine
 from metricforge.runs.run import Run
@@ -69,7 +71,7 @@ def enrol(
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
     )
     # Both are opened before either is embedded.
-    dataset = as_dataset(images, registry) if labels is None else None
+    dataset = _opened(images, model, registry) if labels is None else None
     others, indices = _validation(model, run, validation, data_root, registry)
     if dataset is not None:
         enrolled = _embedded(model, dataset, None, progress)
@@ -78,16 +80,25 @@ def enrol(
     strangers = _embedded(model, others, indices, progress)
     of_class = np.unique(np.array(strangers.classes, dtype=object), return_inverse=True)[1]
     known = Strangers(strangers.rows, of_class.astype(np.int64))
-    return Gallery.of(model, enrolled, known, false_alarms)
+    gallery = Gallery.of(model, enrolled, known, false_alarms)
+    if dataset is not None:
+        gallery.notes = (*dataset.notes, *dataset.warnings)
+    return gallery
 
 
-def as_dataset(what: Any, registry: Registry, data_root: str | None = None) -> Dataset:
-    """The dataset of a path, a spec or an object."""
+def _opened(
+    what: Any, model: EmbeddingModel, registry: Registry, data_root: str | None = None
+) -> Dataset:
+    """The dataset of a path, a spec or an object; files in the size that the model takes."""
     if isinstance(what, Dataset):
         return what
     if not isinstance(what, str | Path):
         raise UsageError("name a dataset, or give the labels of the images as well.")
-    return make_dataset(registry, dataset_spec(str(what), registry), data_root or "data")
+    _, *sides = model.card.shape
+    size = (sides[0], sides[1]) if sides else None
+    named = at_size(dataset_spec(str(what), registry), size, registry)
+    assert not isinstance(named, str)
+    return make_dataset(registry, named, data_root or "data")
 
 
 def _validation(
@@ -99,7 +110,7 @@ def _validation(
 ) -> tuple[Dataset, torch.Tensor | None]:
     """A dataset of validation classes, and which of its images: by default those of the run."""
     if validation is not None:
-        dataset = as_dataset(validation, registry, data_root)
+        dataset = _opened(validation, model, registry, data_root)
         _refuse_trained(model, run, dataset)
         return dataset, None
     if run is None:
@@ -144,6 +155,13 @@ def _refuse_trained(model: EmbeddingModel, run: Run | None, dataset: Dataset) ->
 
 def notes_on(gallery: Gallery) -> Iterator[str]:
     """What a user of a gallery should know of its images."""
+    yield from gallery.notes
+    chosen = gallery.calibration
+    if chosen.tried < chosen.images:
+        yield (
+            f"a class has {chosen.images:,} images, and the trials enrolled {chosen.tried:,} at "
+            "most, for validation classes have no more: the promise is for classes of so many."
+        )
     seen = seen_among(gallery.classes, gallery.model.card.seen_classes)
     if seen:
         yield (

@@ -51,7 +51,7 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
         return own, False
     dim = min(DIM_OF_PRETRAINED, start.features or DIM_OF_PRETRAINED)
     own = recipe.but(
-        dataset=_at_size(recipe.dataset, start.size, registry),
+        dataset=at_size(recipe.dataset, start.size, registry),
         head=OF_FEATURES if _is_default(recipe.head) else recipe.head,
         dim=recipe.dim or dim,
         optimizer=SLOW if _is_default(recipe.optimizer) else recipe.optimizer,
@@ -109,7 +109,7 @@ def _start_of(recipe: Recipe, registry: Registry) -> _Start:
     return _Start(learned or source is not None, size, features)
 
 
-def _at_size(
+def at_size(
     dataset: Component | str, size: tuple[int, int] | None, registry: Registry
 ) -> Component | str:
     """A dataset of image files with the size that they are decoded at, unless the user set one.
@@ -120,5 +120,6 @@ def _at_size(
         return dataset
     if not {"size", "cache"} <= options_of(registry.factory("dataset", dataset)).keys():
         return dataset
-    side = str(max(size))
-    return replace(dataset, options={**dataset.options, "size": side})
+    height, width = size
+    sides = str(height) if height == width else f"{height}x{width}"
+    return replace(dataset, options={**dataset.options, "size": sides})

@@ -31,7 +31,7 @@ def embed(
 
     All models must read files in the same way.
     """
-    (reading,) = {_reading(dataset, model) for model in models.values()}
+    (reading,) = {reading_of(dataset, model) for model in models.values()}
     images, rows = open_images(replace(dataset, reading=reading)), {}
     for name, model in models.items():
         rows[name] = Ranks.current().shared(partial(_embed, model, images, done), indices)
@@ -40,14 +40,14 @@ def embed(
     return Embedded(rows, indices)
 
 
-def _reading(dataset: Dataset, model: EmbeddingModel) -> Reading:
+def reading_of(dataset: Dataset, model: EmbeddingModel) -> Reading:
     """The dataset's own reading, or by default that of the model's training files."""
     return model.card.reading if dataset.reading == AS_IT_LIES else dataset.reading
 
 
 def how_read(dataset: Dataset, model: EmbeddingModel) -> Iterator[str]:
     """A note on files that are read differently from their dataset's own reading."""
-    reading = _reading(dataset, model)
+    reading = reading_of(dataset, model)
     if isinstance(dataset.images, Tensor) or reading == dataset.reading:
         return
     done = ["inverted"] if reading.inverted else []

@@ -45,7 +45,9 @@ def test_what_can_not_be_promised_says_what_can() -> None:
 
 def test_classes_with_more_images_than_could_be_tried_are_compared_by_their_means() -> None:
     points, labels = classes_in_noise(40, 6, 0.5)
-    assert calibrate(points, labels, [50] * 10 + [2], 0.2).by == "mean"
+    chosen = calibrate(points, labels, [50] * 10 + [2], 0.2)
+    assert (chosen.by, chosen.images, chosen.tried) == ("mean", 50, 5)
+    assert calibrate(points, labels, [3] * 10, 0.2).tried == 3
 
 
 def test_confidence_falls_with_distance_and_is_how_often_the_nearest_is_right() -> None:

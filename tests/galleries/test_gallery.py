@@ -13,7 +13,8 @@ from PIL import Image
 
 import metricforge
 from metricforge.errors import ArtefactError, DataError, InUseError, UsageError
-from metricforge.galleries.gallery import ARRAYS, CONTENTS, Gallery, changing
+from metricforge.galleries.files import ARRAYS, CONTENTS, changing
+from metricforge.galleries.gallery import Gallery
 from tests.cli.process import metricforge as command
 
 CLASSES, EACH = 40, 8
@@ -191,8 +192,7 @@ def test_a_copy_in_two_classes_is_told(run: Path, people: Path, tmp_path: Path) 
 
     gallery = metricforge.enrol(run, people, device="cpu")
     gallery.add([people / "28" / "0.png"], "29")
-    (note,) = notes_on(gallery)
-    assert note.endswith("is enrolled as 28 and as 29: remove one of them.")
+    assert list(notes_on(gallery))[-1].endswith("is enrolled as 28 and as 29: remove one of them.")
 
 
 def test_threads_ask_while_classes_come_and_go(gallery: Gallery, images: Path) -> None:
@@ -306,10 +306,16 @@ def test_on_the_command_line(run: Path, people: Path, images: Path, tmp_path: Pa
     assert refused.returncode == 3
     assert "takes 99 classes, and the lowest share for these is 4.8%" in refused.stderr
     assert not place.exists()
+    inside = command("enrol", run, people, "--out", people / "g", "--device", "cpu")
+    assert (inside.returncode, "write it elsewhere" in inside.stderr) == (2, True)
+    (people / "nobody").mkdir()
     made = command(*words, "--false-alarms", "10%")
+    (people / "nobody").rmdir()
     assert made.returncode == 0, made.stderr
+    assert "note: folders without images, which are no classes: 1 (nobody)." in made.stderr
+    assert "64 x 64" not in made.stderr
     assert made.stdout.splitlines()[0] == f"{place}: 40 images of 8 classes"
-    assert "at most 10% of strangers' images" in made.stdout
+    assert "with a probability of at most 10%;" in made.stdout
     door = images / "30" / "6.png"
     told = json.loads(command("identify", place, door, "--json", "--top", "2").stdout)[str(door)]
     assert (told["name"], len(told["candidates"])) == ("30", 2)

@@ -9,7 +9,7 @@ import click
 
 from metricforge.cli.galleries import promise_lines
 from metricforge.cli.image_files import BROKEN, QUIET, files_of, report_skipped, shown
-from metricforge.cli.options import JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
 
 @click.command("add")
@@ -17,7 +17,7 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--as", "name", metavar="NAME", help="The class of all IMAGES.  [default: a folder's "
               "name]")  # fmt: skip
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or mps.")
+@DEVICE
 @BROKEN
 @QUIET
 @JSON
@@ -39,7 +39,8 @@ def command(
     from metricforge.errors import UsageError
     from metricforge.galleries.embedded import embed_images
     from metricforge.galleries.enrol import notes_on
-    from metricforge.galleries.gallery import Gallery, changing
+    from metricforge.galleries.files import changing
+    from metricforge.galleries.gallery import Gallery
     from metricforge.report.progress import CountLine
 
     if name is None:

@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Labelled, Result, Validation
+from metricforge.contracts import Labelled, Result, Validation
 from metricforge.errors import UsageError
 from metricforge.evaluation import (
     Ints,
     OpenSet,
     classes_needed,
     draw_trials,
-    interval_of,
+    over_resamples,
     probe,
     promised_thresholds,
     resampled_probes,
@@ -106,7 +106,9 @@ class Identification:
         several = [OpenSet(probes, weights) for weights in resamples]
         return Result(
             {
-                name: _estimate(measure(whole), [measure(each) for each in several], count, over)
+                name: over_resamples(
+                    measure(whole), np.array([measure(each) for each in several]), count, over
+                )
                 for name, (measure, _) in measures.items()
             },
             (
@@ -187,8 +189,3 @@ def _promised(rate: float, threshold: float) -> dict[str, Measure]:
             f"fraction of images of enrolled classes identified as theirs {where}",
         ),
     }
-
-
-def _estimate(value: float, resamples: list[float], count: int, over: str) -> Estimate:
-    low, high = interval_of(np.array(resamples), count)
-    return Estimate(value, max(0.0, min(low, value)), min(1.0, max(high, value)), count, over)

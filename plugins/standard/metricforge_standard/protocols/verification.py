@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Labelled, Result, Validation
+from metricforge.contracts import Labelled, Result, Validation
 from metricforge.errors import DataError, UsageError
 from metricforge.evaluation import (
     ImagePairs,
@@ -15,7 +15,7 @@ from metricforge.evaluation import (
     Roc,
     distances_of,
     draw_pairs,
-    interval_of,
+    over_resamples,
     resampled,
     warnings_about,
 )
@@ -81,7 +81,9 @@ class Verification:
         rocs, over, count = resampled(ranked, pairs, labels, seed=self.seed)
         whole = ranked.roc()
         estimates = {
-            name: _estimate(measure(whole), [measure(roc) for roc in rocs], count, over)
+            name: over_resamples(
+                measure(whole), np.array([measure(roc) for roc in rocs]), count, over
+            )
             for name, (measure, _) in measured.items()
         }
         definitions = {name: text for name, (_, text) in measured.items()}
@@ -169,8 +171,3 @@ def _about_threshold(threshold: float | None, validation: Validation | None) -> 
 
 def _both_kinds(pairs: ImagePairs) -> bool:
     return bool(pairs.same.any() and not pairs.same.all())
-
-
-def _estimate(value: float, resamples: list[float], count: int, over: str) -> Estimate:
-    low, high = interval_of(np.array(resamples), count)
-    return Estimate(value, max(0.0, min(low, value)), min(1.0, max(high, value)), count, over)
