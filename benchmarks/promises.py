@@ -2,7 +2,8 @@
 
     python -m benchmarks.promises NAME=FILE.npz ... [--splits 40] [--write]
 
-Each file is a dataset of vectors: features [N, F] and labels. In each split a random half of the
+Each file is a dataset of vectors, features [N, F] and labels, as benchmarks.photo_vectors writes it:
+by default the frozen features of EfficientNet-Lite0. In each split a random half of the
 classes is for validation, and half of the others are enrolled with five images each, in 200 draws.
 A threshold is chosen on the validation classes: as `metricforge enrol` does, for a share of
 strangers; at the equal error rate of verification; or as a cosine of .5. Its share of strangers'
@@ -101,7 +102,8 @@ def table(kept: list[Kept], splits: int) -> Iterator[str]:
     yield from (
         "## Promises about strangers",
         "",
-        f"`python -m benchmarks.promises` on {machine()}: {splits} random splits of the classes of "
+        f"`python -m benchmarks.promises NAME=FILE.npz ... --splits {splits} --write` on "
+        f"{machine()}; the files are those that `benchmarks.photo_vectors` writes. {splits} random splits of the classes of "
         "each set. A threshold is chosen on half of the classes; half of the others are enrolled "
         f"with {SHOTS} images each, in {DRAWS} draws, and the images of the rest are strangers'. "
         "Means over the splits with their 95 % intervals; held: the fraction of the splits in "
