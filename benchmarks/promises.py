@@ -2,9 +2,9 @@
 
     python -m benchmarks.promises NAME=FILE.npz ... [--splits 40] [--write]
 
-Each file is a dataset of vectors, features [N, F] and labels, as benchmarks.photo_vectors writes it:
-by default the frozen features of EfficientNet-Lite0. In each split a random half of the
-classes is for validation, and half of the others are enrolled with five images each, in 200 draws.
+Each file is a dataset of vectors, features [N, F] and labels, as benchmarks.photo_vectors writes
+it: by default the frozen features of EfficientNet-Lite0. In each split a random half of the classes
+is for validation, and half of the others are enrolled with five images each, in 200 draws.
 A threshold is chosen on the validation classes: as `metricforge enrol` does, for a share of
 strangers; at the equal error rate of verification; or as a cosine of .5. Its share of strangers'
 images that are identified as somebody is then measured on the other half.
@@ -103,8 +103,8 @@ def table(kept: list[Kept], splits: int) -> Iterator[str]:
         "## Promises about strangers",
         "",
         f"`python -m benchmarks.promises NAME=FILE.npz ... --splits {splits} --write` on "
-        f"{machine()}; the files are those that `benchmarks.photo_vectors` writes. {splits} random splits of the classes of "
-        "each set. A threshold is chosen on half of the classes; half of the others are enrolled "
+        f"{machine()}; the files are those that `benchmarks.photo_vectors` writes. {splits} random "
+        "splits of the classes of each set. A threshold is chosen on half of the classes; half of the others are enrolled "
         f"with {SHOTS} images each, in {DRAWS} draws, and the images of the rest are strangers'. "
         "Means over the splits with their 95 % intervals; held: the fraction of the splits in "
         "which no more strangers were identified than promised. A promise is kept in the mean "

@@ -23,13 +23,12 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 DIGITS = 100
 # Distances in a part, 128 MB, and rows of the gallery that are subtracted from at a time.
 ENTRIES, ROWS = 2**24, 2**14
-FLOAT32 = np.finfo(np.float32)
+EPS = float(np.finfo(np.float32).eps)
 
 
 def too_near(squared: Floats, lengths: Floats) -> Bools:
     """Whether squared distances [Q] are lost in rounding, for rows of these squared lengths [Q]."""
-    rounding = FLOAT32.eps * lengths.astype(np.float64) + FLOAT32.tiny
-    return np.asarray(squared < DIGITS * rounding)
+    return np.asarray(squared < DIGITS * EPS * lengths.astype(np.float64))
 
 
 def unordered(
