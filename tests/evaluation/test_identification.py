@@ -14,6 +14,7 @@ from metricforge.contracts import Labelled, Validation
 from metricforge.errors import DataError, DivergedError, UsageError
 from metricforge.evaluation import (
     OpenSet,
+    Probes,
     classes_needed,
     draw_trials,
     least_share,
@@ -97,6 +98,27 @@ def test_rates_are_those_of_a_naive_loop(by, shots):
     assert rates.area == pytest.approx(area)
 
 
+def test_far_from_the_origin_no_digits_are_lost():
+    points, labels = classes_in_noise(6, 4, 0.5)
+    points = (100 * points + 1e7).astype(np.float32)
+    trials = draw_trials(labels, enrolled=3, shots=2, trials=1)
+    found = naive(points, labels, trials, "mean")
+    distances = probe(points, labels, trials, "mean").distances
+    np.testing.assert_allclose(distances, [each[3] for each in found], rtol=1e-9)
+
+
+def test_a_rate_that_rounding_has_raised_is_still_that_rate():
+    """The sum of three tenths is above 0.3 in float64."""
+    strangers = np.arange(10)
+    probes = Probes(
+        rows=np.arange(11), classes=np.append(strangers, 10), ranks=np.append(0 * strangers, 1),
+        distances=np.append(1.0 + strangers, 3.5),
+    )  # fmt: skip
+    rates = OpenSet(probes)
+    assert rates.threshold(0.3) == 4.0
+    assert rates.dir(rates.threshold(0.3)) == 1
+
+
 def test_each_class_is_a_stranger_about_as_often_and_small_ones_always():
     labels = np.repeat(np.arange(13), [1, 2, *[6] * 11])
     trials = draw_trials(labels, enrolled=7, shots=2, trials=2)
@@ -110,6 +132,8 @@ def test_each_class_is_a_stranger_about_as_often_and_small_ones_always():
         often[np.setdiff1d(np.arange(13), trial.classes)] += 1
     assert often[:2].tolist() == [3, 3]
     assert set(often[2:].tolist()) == {1, 2}
+    # Ties are for the class that was drawn first, which must not always be the same.
+    assert any((np.diff(trial.classes) < 0).any() for trial in trials)
     again = draw_trials(labels, enrolled=7, shots=2, trials=2)
     assert all((a.enrolled == b.enrolled).all() for a, b in zip(trials, again, strict=True))
 
