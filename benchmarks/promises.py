@@ -105,7 +105,8 @@ def table(kept: list[Kept], splits: int) -> Iterator[str]:
         f"`python -m benchmarks.promises NAME=FILE.npz ... --splits {splits} --write` on "
         f"{machine()}; the files are those that `benchmarks.photo_vectors` writes. {splits} random "
         "splits of the classes of each set. A threshold is chosen on half of the classes; half of "
-        f"the others are enrolled with {SHOTS} images each, in {DRAWS} draws, and the images of the rest are strangers'. "
+        f"the others are enrolled with {SHOTS} images each, in {DRAWS} draws, and the images of "
+        "the rest are strangers'. "
         "Means over the splits with their 95 % intervals; held: the fraction of the splits in "
         "which no more strangers were identified than promised. A promise is kept in the mean "
         "over classes: in about half of the splits the share is a little higher.",

@@ -47,11 +47,7 @@ def embed_images(
     card = model.card
     parts = batches(images, model.batch, card.shape, card.reading, broken)
     rows, names, hashes = _embed(model, parts, done)
-    left_out = broken or {}
-    if isinstance(classes, str):
-        each = [classes] * len(rows)
-    else:
-        each = [str(name) for index, name in enumerate(classes) if index not in left_out]
+    each = [classes] * len(rows) if isinstance(classes, str) else list(map(str, classes))
     if len(each) != len(rows):
         raise DataError(f"there are {len(rows)} images and {len(each)} classes of them.")
     return Embedded(rows, each, names, hashes)

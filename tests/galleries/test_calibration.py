@@ -48,13 +48,17 @@ def test_classes_with_more_images_than_could_be_tried_are_compared_by_their_mean
     chosen = calibrate(points, labels, [50] * 10 + [2], 0.2)
     assert (chosen.by, chosen.images, chosen.tried) == ("mean", 50, 5)
     assert calibrate(points, labels, [3] * 10, 0.2).tried == 3
+    # Classes of two kinds of images, for which the nearest image is the better answer.
+    points[::2, 0] += 8
+    assert calibrate(points, labels, [4] * 10, 0.2).by == "nearest"
+    assert calibrate(points, labels, [6] * 9 + [2], 0.2).by == "mean"
 
 
 def test_confidence_falls_with_distance_and_is_how_often_the_nearest_is_right() -> None:
     points, labels = classes_in_noise(80, 8, 0.5)
-    chosen = calibrate(points, labels, [3] * 30, 0.1)
+    chosen = calibrate(points, labels, [3] * 8, 0.1)
     others, theirs = classes_in_noise(200, 8, 0.5, seed=1)
-    trials = draw_trials(theirs, enrolled=30, shots=3, trials=3)
+    trials = draw_trials(theirs, enrolled=10, shots=3, trials=12)
     probes = probe(others, theirs, trials, chosen.by)
     confidences = np.array([chosen.confidence(d) for d in np.sort(probes.distances)])
     assert (np.diff(confidences) <= 0).all()

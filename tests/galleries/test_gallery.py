@@ -195,6 +195,26 @@ def test_a_copy_in_two_classes_is_told(run: Path, people: Path, tmp_path: Path) 
     assert list(notes_on(gallery))[-1].endswith("is enrolled as 28 and as 29: remove one of them.")
 
 
+def test_classes_of_more_images_than_the_trials_had_are_told(run: Path, images: Path) -> None:
+    from metricforge.galleries.enrol import notes_on
+
+    sizes = {28: 8, 29: 5}
+    paths = [images / str(name) / f"{n}.png" for name, size in sizes.items() for n in range(size)]
+    gallery = metricforge.enrol(run, paths, ["a"] * 8 + ["b"] * 5, device="cpu")
+    (note,) = notes_on(gallery)
+    assert note.startswith("a class has 8 images, and the trials enrolled 7 at most")
+
+
+def test_a_run_without_validation_classes_takes_others(images: Path, tmp_path: Path) -> None:
+    made = metricforge.train(
+        dataset=f"folder:path={images},size=16", split="images", epochs=1, device="cpu",
+        backbone="conv4:channels=4", dim=4, protocols=["retrieval"], orientations=1,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    with pytest.raises(DataError, match="held out no validation classes"):
+        metricforge.enrol(made, images)
+
+
 def test_threads_ask_while_classes_come_and_go(gallery: Gallery, images: Path) -> None:
     paths = [images / "30" / f"{n}.png" for n in (5, 6, 7)]
     rows = gallery.model.encode(paths)
@@ -250,6 +270,14 @@ def _other_rows(folder: Path) -> None:
     (folder / ARRAYS).write_bytes(save({**arrays, "rows": arrays["rows"][1:]}))
 
 
+def _not_finite(folder: Path) -> None:
+    from safetensors.numpy import load, save
+
+    arrays = load((folder / ARRAYS).read_bytes())
+    strangers = np.where(np.arange(16) == 3, np.nan, arrays["strangers"]).astype(np.float32)
+    (folder / ARRAYS).write_bytes(save({**arrays, "strangers": strangers}))
+
+
 def _renamed(folder: Path) -> None:
     contents = json.loads((folder / CONTENTS).read_text())
     contents["calibration"]["by"] = "median"
@@ -269,6 +297,7 @@ def _without_distances(folder: Path) -> None:
         (lambda folder: (folder / ARRAYS).write_bytes(b""), "is damaged"),
         (lambda folder: (folder / ARRAYS).unlink(), "can't be read"),
         (_other_rows, "does not fit together"),
+        (_not_finite, "are NaN or infinite"),
         (_renamed, "not a whole gallery"),
         (_without_distances, "not a whole gallery"),
     ],
