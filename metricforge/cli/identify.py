@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_js
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", metavar="N", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many of the nearest classes to list.")  # fmt: skip
+@click.option("--together", is_flag=True,
+              help="All IMAGES show one thing: one answer, by their mean embedding.")  # fmt: skip
 @DEVICE
 @BROKEN
 @QUIET
@@ -33,6 +36,7 @@ def command(
     gallery: Path,
     images: tuple[Path, ...],
     top: int,
+    together: bool,
     device: str,
     broken: str,
     quiet: bool,
@@ -50,13 +54,21 @@ def command(
     skipped: dict[str, str] | None = {} if broken == "skip" else None
     files = files_of(images, opened.model, skipped)
     embedded = embed_files(opened.model, files, skipped, quiet)
-    answers = opened.identify_rows(embedded.rows, top=top)
+    names: Sequence[str] = embedded.names
+    if together:
+        answers = [opened.identify_rows_together(embedded.rows, top=top)]
+        names = [f"{len(names):,} images" if len(names) > 1 else names[0]]
+    else:
+        answers = opened.identify_rows(embedded.rows, top=top)
     report_skipped(embedded.skipped)
+    if as_json and together:
+        print_json({"images": list(embedded.names), **asdict(answers[0])})
+        return
     if as_json:
-        told = zip(embedded.names, answers, strict=True)
+        told = zip(names, answers, strict=True)
         print_json({image: asdict(answer) for image, answer in told})
         return
-    for image, answer in zip(embedded.names, answers, strict=True):
+    for image, answer in zip(names, answers, strict=True):
         nearest = answer.neighbours[0]
         click.echo(
             f"{shown(image)}: {shown(answer.name or UNKNOWN)}, confidence "

@@ -35,7 +35,7 @@ class Trial:
     Args:
         classes: int64 [E], the enrolled classes in random order.
         enrolled: int64 [M], rows of their enrolled images.
-        probes: int64, rows of all other images.
+        probes: int64 [P, T], rows of all other images, T of one class that ask together.
     """
 
     classes: Ints
@@ -48,7 +48,7 @@ class Probes:
     """What each probe of all trials got.
 
     Args:
-        rows: int64 [P], the images.
+        rows: int64 [P], the images, or the first of those that ask together.
         classes: int64 [P], their own classes.
         ranks: int64 [P], the rank of its class among the enrolled by distance, from 1; 0 for a
             stranger, whose class is not enrolled.
@@ -62,20 +62,27 @@ class Probes:
 
 
 def draw_trials(
-    labels: Ints, *, enrolled: int, shots: int | Sequence[int], trials: int, seed: int = 0
+    labels: Ints,
+    *,
+    enrolled: int,
+    shots: int | Sequence[int],
+    trials: int,
+    seed: int = 0,
+    together: int = 1,
 ) -> list[Trial]:
     """Draw classes to enrol, each with `shots` images; all other images ask.
 
-    Classes are strangers in turn, so that each is one about as often. Those with no more than
-    `shots` images are never enrolled.
+    Classes are strangers in turn, so that each is one about as often. Those with fewer than
+    `shots` + `together` images are never enrolled, and those with fewer than `together` never ask.
 
     Args:
         labels: int64 [N].
         enrolled: Classes to enrol, 1 or more.
         shots: Images of each to enrol, 1 or more. Of several numbers each class draws one, and
-            enrols as many, or all of its images but one.
+            enrols as many, or all of its images but those that ask together.
         trials: Number of trials; more if not every class would be a stranger once.
         seed: Seed of the draws.
+        together: Images of one class that ask together, 1 or more: each with the next of them.
 
     Raises:
         DataError: There are too few classes of that size, or none would be a stranger.
@@ -83,13 +90,14 @@ def draw_trials(
     sizes = np.atleast_1d(shots)
     least = int(sizes.min())
     classes, counts = np.unique(labels, return_counts=True)
-    large, small = classes[counts > least], classes[counts <= least]
+    needed = least + together
+    large, small = classes[counts >= needed], classes[(counts < needed) & (counts >= together)]
     outside = len(large) - enrolled
     if outside < 0 or outside + len(small) == 0:
         raise DataError(
             f"to enrol {enrolled} classes with {least} images each, identification needs so many "
-            f"classes with more images, and another whose images are strangers; {len(large)} of "
-            f"{len(classes)} classes have more than {least}: hold out more classes."
+            f"classes of {needed} images or more, and another whose images are strangers; "
+            f"{len(large)} of {len(classes)} classes have as many: hold out more classes."
         )
     rng = np.random.default_rng(seed)
     turns = max(trials, math.ceil(len(large) / outside)) if outside else trials
@@ -101,11 +109,13 @@ def draw_trials(
             order = np.concatenate([order, rest])
         strangers, order = order[:outside], order[outside:]
         chosen = rng.permutation(np.setdiff1d(large, strangers))
-        drawn.append(_trial(labels, chosen, rng.choice(sizes, len(chosen)), rng))
+        drawn.append(_trial(labels, chosen, rng.choice(sizes, len(chosen)), together, rng))
     return drawn
 
 
-def _trial(labels: Ints, classes: Ints, shots: Ints, rng: np.random.Generator) -> Trial:
+def _trial(
+    labels: Ints, classes: Ints, shots: Ints, together: int, rng: np.random.Generator
+) -> Trial:
     shuffled = rng.permutation(len(labels))
     shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
     names, start, inverse, counts = np.unique(
@@ -113,13 +123,29 @@ def _trial(labels: Ints, classes: Ints, shots: Ints, rng: np.random.Generator) -
     )
     to_enrol = np.zeros(len(names), dtype=np.int64)
     to_enrol[np.searchsorted(names, classes)] = shots
-    to_enrol = np.minimum(to_enrol, counts - 1)
+    to_enrol = np.minimum(to_enrol, (counts - together).clip(0))
     known = np.arange(len(shuffled)) - start[inverse] < to_enrol[inverse]
-    return Trial(classes, shuffled[known], np.sort(shuffled[~known]))
+    return Trial(classes, shuffled[known], _groups(shuffled[~known], inverse[~known], together))
+
+
+def _groups(rows: Ints, classes: Ints, together: int) -> Ints:
+    """Each row [P] with the next ones of its class [P, T]; `classes` are those of rows, sorted.
+
+    A class with fewer rows has no groups.
+    """
+    _, start, inverse, counts = np.unique(
+        classes, return_index=True, return_inverse=True, return_counts=True
+    )
+    begin, size = start[inverse][:, None], counts[inverse][:, None]
+    within = np.arange(len(rows))[:, None] - begin + np.arange(together)
+    groups = rows[begin + within % size][size[:, 0] >= together]
+    return np.asarray(groups[np.argsort(groups[:, 0])])
 
 
 def probe(embeddings: Floats, labels: Ints, trials: Sequence[Trial], by: By) -> Probes:
     """Compare the probes of each trial with its enrolled classes, by euclidean distance.
+
+    Of images that ask together the mean embedding is compared.
 
     Args:
         embeddings: [N, D].
@@ -149,10 +175,11 @@ def _compared(
     if by == "mean":
         sizes = np.diff(starts, append=len(enrolled))
         known = np.add.reduceat(known, starts) / sizes[:, None]
-    step = max(1, ENTRIES // len(known))
+    step = max(1, ENTRIES // max(len(known), points.shape[1] * trial.probes.shape[1]))
     for begin in range(0, len(trial.probes), step):
-        rows = trial.probes[begin : begin + step]
-        distances = _distances(points[rows], known)
+        groups = trial.probes[begin : begin + step]
+        rows = groups[:, 0]
+        distances = _distances(points[groups].mean(axis=1), known)
         if by == "nearest":
             distances = np.minimum.reduceat(distances, starts, axis=1)
         own = place[labels[rows]]

@@ -60,10 +60,11 @@ def promised_thresholds(
     return {share: whole.threshold(rate) for share, rate in possible.items()}
 
 
-def enrollable(labels: Ints, enrolled: int, shots: int | Sequence[int]) -> int:
+def enrollable(labels: Ints, enrolled: int, shots: int | Sequence[int], together: int = 1) -> int:
     """How many of `enrolled` classes can be enrolled in trials with these labels."""
     counts = np.unique(labels, return_counts=True)[1]
-    return max(0, min(enrolled, int((counts > np.min(shots)).sum()), len(counts) - 1))
+    large, asking = int((counts >= np.min(shots) + together).sum()), int((counts >= together).sum())
+    return max(0, min(enrolled, large, asking - 1))
 
 
 def allowed_fpir(share: float, classes: int, enrolled: int, known: int) -> float | None:

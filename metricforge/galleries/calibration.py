@@ -81,7 +81,11 @@ class Calibration:
 
 
 def calibrate(
-    embeddings: NDArray[np.float32], labels: Ints, sizes: Sequence[int], share: float | None
+    embeddings: NDArray[np.float32],
+    labels: Ints,
+    sizes: Sequence[int],
+    share: float | None,
+    together: int = 1,
 ) -> Calibration:
     """Choose a threshold on validation classes, for a gallery of classes of these sizes.
 
@@ -91,27 +95,33 @@ def calibrate(
         sizes: How many images each enrolled class has.
         share: The share of strangers' images that may be identified. Default: the lowest of
             USUAL_SHARES that can be promised.
+        together: Images of one thing that will ask together.
 
     Raises:
         DataError: So few classes can't promise it; the error says how many can, and what these can.
     """
     counts = np.unique(labels, return_counts=True)[1]
-    tried = min(max(sizes), int(counts.max()) - 1)
+    tried = min(max(sizes), int(counts.max()) - together)
     shares, count = _shares(share), len(sizes)
-    possible = [each for each in shares if _rate(each, labels, count, sizes) is not None]
+
+    def rate(share: float, enrolled: int) -> float | None:
+        known = enrollable(labels, enrolled, sizes, together)
+        return allowed_fpir(share, int((counts >= together).sum()), enrolled, known)
+
+    possible = [each for each in shares if rate(each, count) is not None]
     if not possible:
-        raise _too_few(labels, sizes, min(shares))
+        raise _too_few(labels, sizes, min(shares), together)
     promised = min(possible)
     # With room to grow if that can be promised, so that a class more changes no other answer.
     enrolled, fpir = next(
-        (size, rate)
+        (size, allowed)
         for size in (_rounded_up(count), count)
-        if (rate := _rate(promised, labels, size, sizes)) is not None
+        if (allowed := rate(promised, size)) is not None
     )
     # The nearest of many images is nearer than that of the few that a validation class has.
     ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < np.median(counts) else ("mean",)
-    known = enrollable(labels, enrolled, sizes)
-    trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS)
+    known = enrollable(labels, enrolled, sizes, together)
+    trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS, together=together)
     found = []
     for by in ways:
         probes = probe(embeddings, labels, trials, by)
@@ -121,11 +131,6 @@ def calibrate(
             Calibration(promised, enrolled, max(sizes), tried, by, threshold, recognised, *knots)
         )
     return max(found, key=lambda each: each.recognised)
-
-
-def _rate(share: float, labels: Ints, enrolled: int, sizes: Sequence[int]) -> float | None:
-    known = enrollable(labels, enrolled, sizes)
-    return allowed_fpir(share, len(np.unique(labels)), enrolled, known)
 
 
 def _rounded_up(count: int) -> int:
@@ -166,13 +171,15 @@ def _confidences(probes: Probes) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(map(float, x[kept])), tuple(map(float, y[kept]))
 
 
-def _too_few(labels: Ints, sizes: Sequence[int], share: float) -> DataError:
-    classes, enrolled = len(np.unique(labels)), len(sizes)
-    if enrollable(labels, enrolled, sizes) == 0:
+def _too_few(labels: Ints, sizes: Sequence[int], share: float, together: int) -> DataError:
+    counts = np.unique(labels, return_counts=True)[1]
+    classes, enrolled = int((counts >= together).sum()), len(sizes)
+    if enrollable(labels, enrolled, sizes, together) == 0:
+        ask = "one more that asks" if together == 1 else f"{together} more that ask together"
         return DataError(
-            f"of {classes} validation classes none has more than {min(sizes)} images, the fewest "
-            "that a class is enrolled with: nothing can be promised of strangers; hold out more "
-            "images, or enrol fewer of each class."
+            f"of {len(counts)} validation classes none has {min(sizes)} images, the fewest that a "
+            f"class is enrolled with, and {ask}: nothing can be promised of strangers; hold out "
+            "more images, or enrol fewer of each class."
         )
     least = math.ceil(least_share(classes, enrolled) * 1000) / 1000
     lowest = f"the lowest share for these is {least:.1%}" if least < 1 else "these promise nothing"

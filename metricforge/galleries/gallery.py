@@ -111,9 +111,37 @@ class Gallery:
             rows: Embeddings float32 [Q, D] by the model of the gallery.
             top: How many of the nearest classes to report.
         """
-        if top < 1:
-            raise UsageError(f"top is 1 or more, not {top}.")
-        return self._state.answers(rows, top)
+        return self._state.answers(rows, _checked(top))
+
+    def identify_together(self, images: Encodable, *, top: int = 5) -> Answer:
+        """Who several images of one thing are of, by their mean embedding, or nobody.
+
+        The promise holds for so many images together: the threshold is chosen for their number.
+
+        Args:
+            images: As `encode` takes them.
+            top: How many of the nearest classes to report.
+
+        Raises:
+            DataError: There are too few validation classes of so many images to promise as much.
+        """
+        return self.identify_rows_together(self.model.encode(images), top=top)
+
+    def identify_rows_together(self, rows: Floats, *, top: int = 5) -> Answer:
+        """Who the images are of whose embeddings are given: see :meth:`identify_together`.
+
+        Args:
+            rows: Embeddings float32 [Q, D] by the model of the gallery.
+            top: How many of the nearest classes to report.
+        """
+        if not len(rows):
+            raise DataError("there are no images to identify.")
+        state = self._state
+        chosen = (
+            state.calibration_of(len(rows), self._strangers) if len(rows) > 1 else state.calibration
+        )
+        mean = rows.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+        return state.answers(mean, _checked(top), chosen)[0]
 
     def add(self, images: Encodable, name: str) -> int:
         """Enrol images of one class, which may be new.
@@ -207,6 +235,12 @@ class Gallery:
                 f"and a model of {model.card.dim}; enrol the images anew."
             )
         return cls(model, state, strangers)
+
+
+def _checked(top: int) -> int:
+    if top < 1:
+        raise UsageError(f"top is 1 or more, not {top}.")
+    return top
 
 
 def _images(embedded: Embedded) -> Iterator[Enrolled]:

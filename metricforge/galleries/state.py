@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metricforge.evaluation import Ints
 from metricforge.evaluation.flat_search import search_flat
 from metricforge.galleries.answers import Answer, Candidate, Neighbour
-from metricforge.galleries.calibration import Calibration
+from metricforge.galleries.calibration import Calibration, Strangers, calibrate
 
 MOST_NEIGHBOURS = 5
 
@@ -58,13 +58,33 @@ class State:
         means = sums / np.bincount(self.labels)[:, None]
         return _index_of(means.astype(np.float32))
 
-    def answers(self, rows: Floats, top: int) -> list[Answer]:
-        """Who the images are of, by their embeddings [Q, D], with the `top` nearest classes."""
+    @cached_property
+    def _of_several(self) -> dict[int, Calibration]:
+        return {}
+
+    def calibration_of(self, together: int, strangers: Strangers) -> Calibration:
+        """When so many images of one thing are identified together."""
+        if together not in self._of_several:
+            sizes = np.bincount(self.labels).tolist()
+            self._of_several[together] = calibrate(
+                *strangers, sizes, self.calibration.share, together
+            )
+        return self._of_several[together]
+
+    def answers(self, rows: Floats, top: int, chosen: Calibration | None = None) -> list[Answer]:
+        """Who the images are of, by their embeddings [Q, D], with the `top` nearest classes.
+
+        With `chosen` that decides, in place of the own calibration.
+        """
+        chosen = chosen or self.calibration
         squared, found = search_flat(self.images, rows, min(MOST_NEIGHBOURS, len(self.rows)))
         return [
-            _answer(self, candidates, distances, indices)
+            _answer(self, chosen, candidates, distances, indices)
             for candidates, distances, indices in zip(
-                _candidates(self, rows, top), np.sqrt(squared.clip(min=0)), found, strict=True
+                _candidates(self, chosen, rows, top),
+                np.sqrt(squared.clip(min=0)),
+                found,
+                strict=True,
             )
         ]
 
@@ -97,10 +117,10 @@ def _index_of(rows: Floats) -> Any:
     return index
 
 
-def _candidates(state: State, rows: Floats, top: int) -> list[list[Candidate]]:
+def _candidates(state: State, chosen: Calibration, rows: Floats, top: int) -> list[list[Candidate]]:
     """The nearest classes of each row, nearest first."""
     top = min(top, len(state.classes))
-    if state.calibration.by == "mean":
+    if chosen.by == "mean":
         squared, found = search_flat(state.means, rows, top)
         return [
             [Candidate(state.classes[i], float(d)) for d, i in zip(*row, strict=True)]
@@ -123,9 +143,13 @@ def _by_images(state: State, row: Floats, top: int) -> list[Candidate]:
 
 
 def _answer(
-    state: State, candidates: Sequence[Candidate], distances: Floats, indices: Ints
+    state: State,
+    chosen: Calibration,
+    candidates: Sequence[Candidate],
+    distances: Floats,
+    indices: Ints,
 ) -> Answer:
-    chosen, first = state.calibration, candidates[0]
+    first = candidates[0]
     known = first.distance < chosen.threshold
     neighbours = [
         Neighbour(state.enrolled[index].image, state.enrolled[index].name, float(distance))

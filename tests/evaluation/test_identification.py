@@ -41,13 +41,14 @@ def naive(points, labels, trials, by):
     """For each probe of each trial: its class, rank of that (0: a stranger), least distance."""
     found = []
     for trial in trials:
-        for row in trial.probes.tolist():
+        for group in trial.probes.tolist():
+            row, asked = group[0], points[group].astype(np.float64).mean(axis=0)
             distances = {}
             for name in trial.classes.tolist():
                 of_class = [r for r in trial.enrolled.tolist() if labels[r] == name]
                 wide = points[of_class].astype(np.float64)
                 known = [wide.mean(axis=0)] if by == "mean" else wide
-                distances[name] = min(math.dist(points[row].astype(float), each) for each in known)
+                distances[name] = min(math.dist(asked, each) for each in known)
             ordered = sorted(distances, key=distances.__getitem__)
             own = int(labels[row])
             rank = ordered.index(own) + 1 if own in distances else 0
@@ -64,11 +65,11 @@ def naive_rate(found, within):
 
 
 @pytest.mark.parametrize("by", ["mean", "nearest"])
-@pytest.mark.parametrize("shots", [1, 3])
-def test_rates_are_those_of_a_naive_loop(by, shots):
+@pytest.mark.parametrize(("shots", "together"), [(1, 1), (3, 1), (2, 3)])
+def test_rates_are_those_of_a_naive_loop(by, shots, together):
     points, labels = classes_in_noise(9, 6, 0.7)
     labels[labels == 8] = 2  # classes of different sizes
-    trials = draw_trials(labels, enrolled=4, shots=shots, trials=3)
+    trials = draw_trials(labels, enrolled=4, shots=shots, trials=3, together=together)
     found = naive(points, labels, trials, by)
     probes = probe(points, labels, trials, by)
     rows, classes, ranks, distances = zip(*found, strict=True)
@@ -127,7 +128,7 @@ def test_each_class_is_a_stranger_about_as_often_and_small_ones_always():
     for trial in trials:
         assert len(trial.classes) == 7
         assert np.bincount(labels[trial.enrolled], minlength=13)[trial.classes].tolist() == [2] * 7
-        both = np.concatenate([trial.enrolled, trial.probes])
+        both = np.concatenate([trial.enrolled, trial.probes[:, 0]])
         assert np.sort(both).tolist() == list(range(len(labels)))
         often[np.setdiff1d(np.arange(13), trial.classes)] += 1
     assert often[:2].tolist() == [3, 3]
@@ -150,9 +151,9 @@ def test_classes_enrol_as_many_images_as_they_draw_but_keep_one_to_ask_with():
 
 
 def test_too_few_classes_are_refused():
-    with pytest.raises(DataError, match="4 of 4 classes have more than 2"):
+    with pytest.raises(DataError, match=r"3 images or more, .*; 4 of 4 classes have as many"):
         draw_trials(np.repeat(np.arange(4), 3), enrolled=4, shots=2, trials=1)
-    with pytest.raises(DataError, match="0 of 4 classes have more than 3"):
+    with pytest.raises(DataError, match=r"4 images or more, .*; 0 of 4 classes have as many"):
         draw_trials(np.repeat(np.arange(4), 3), enrolled=1, shots=3, trials=1)
 
 
@@ -241,6 +242,21 @@ def test_a_promise_for_more_classes_than_can_be_tried_is_stricter_and_is_kept():
         trials = draw_trials(labels[new], enrolled=98, shots=2, trials=2, seed=seed)
         passed.append(OpenSet(probe(points[new], labels[new], trials, "mean")).fpir(many))
     assert np.mean(passed) <= 0.1
+
+
+def test_images_that_ask_together_are_of_one_class_and_each_is_as_often_in_a_group():
+    labels = np.repeat(np.arange(8), [2, 3, *[7] * 6])
+    for trial in draw_trials(labels, enrolled=4, shots=[2, 6], trials=5, together=3):
+        groups = trial.probes
+        assert (labels[groups] == labels[groups[:, :1]]).all()
+        assert all(len(set(group)) == 3 for group in groups.tolist())
+        asking = np.setdiff1d(np.flatnonzero(labels > 0), trial.enrolled)
+        assert np.unique(groups, return_counts=True)[0].tolist() == asking.tolist()
+        assert set(np.unique(groups, return_counts=True)[1]) == {3}
+        # All but three of a class are enrolled at most.
+        assert set(np.bincount(labels[trial.enrolled])[trial.classes]) <= {2, 4}
+    with pytest.raises(DataError, match=r"classes of 8 images or more.*; 0 of 8"):
+        draw_trials(labels, enrolled=4, shots=5, trials=1, together=3)
 
 
 def test_what_is_not_enough_promises_nothing():

@@ -37,7 +37,7 @@ def test_what_can_not_be_promised_says_what_can() -> None:
     points, labels = classes_in_noise(20, 4, 0.5)
     with pytest.raises(DataError, match=r"20 validation .* 1% .* takes 99 .* share .* is 4\.8%"):
         calibrate(points, labels, [2] * 10, 0.01)
-    with pytest.raises(DataError, match="none has more than 9 images"):
+    with pytest.raises(DataError, match=r"none has 9 images, .* and one more that asks"):
         calibrate(points, labels, [9, 9], None)
     with pytest.raises(DataError, match="between 0 and 1"):
         calibrate(points, labels, [2, 2], 0.0)
@@ -69,3 +69,22 @@ def test_confidence_falls_with_distance_and_is_how_often_the_nearest_is_right() 
         inside = (said >= low) & (said < high)
         right = np.average(probes.ranks[inside] == 1, weights=weights[inside])
         assert right == pytest.approx(np.average(said[inside], weights=weights[inside]), abs=0.1)
+
+
+def test_a_promise_holds_for_several_images_together() -> None:
+    """Over populations drawn anew; by one image's threshold more strangers would be known."""
+    passed: list[float] = []
+    for seed in range(40):
+        points, labels = classes_in_noise(100, 8, 0.8, seed=seed)
+        old, new = labels < 40, labels >= 40
+        chosen = calibrate(points[old], labels[old], [2] * 15, 0.1, together=3)
+        trials = draw_trials(labels[new], enrolled=15, shots=2, trials=4, seed=seed, together=3)
+        rates = OpenSet(probe(points[new], labels[new], trials, chosen.by))
+        passed.append(rates.fpir(chosen.threshold))
+        single = calibrate(points[old], labels[old], [2] * 15, 0.1)
+        assert chosen.threshold < single.threshold
+        assert chosen.recognised > single.recognised
+    error = np.std(passed) / np.sqrt(len(passed))
+    assert 0.1 - 1 / 41 - 4 * error < np.mean(passed) <= 0.1 + 2 * error
+    with pytest.raises(DataError, match=r"none has 4 images, .* and 5 more that ask together"):
+        calibrate(points, labels, [4], 0.1, together=5)

@@ -13,6 +13,7 @@ from PIL import Image
 
 import metricforge
 from metricforge.errors import ArtefactError, DataError, InUseError, UsageError
+from metricforge.galleries.calibration import calibrate
 from metricforge.galleries.files import ARRAYS, CONTENTS, changing
 from metricforge.galleries.gallery import Gallery
 from tests.cli.process import metricforge as command
@@ -114,6 +115,31 @@ def test_an_answer_rests_on_the_nearest_images_and_classes(gallery: Gallery, ima
     assert answer.candidates[0].distance == pytest.approx(of_class[expected[0]], abs=1e-5)
     assert answer.confidence == gallery.calibration.confidence(answer.candidates[0].distance)
     assert str(answer) == f"{answer.name or 'unknown'} ({answer.confidence:.0%})"
+
+
+def test_several_images_of_one_thing_have_one_answer(gallery: Gallery, images: Path) -> None:
+    answers = {
+        name: gallery.identify_together(paths, top=2)
+        for name, paths in asked(images, range(28, 40)).items()
+    }
+    known = [answers[name].name == name for name in gallery.classes]
+    strangers = [answers[f"{name}"].name is None for name in range(36, 40)]
+    assert np.mean(known) > 0.8
+    assert np.mean(strangers) > 0.7
+    rows = gallery.model.encode(asked(images, range(30, 31))["30"])
+    sizes = [5] * 8
+    chosen = calibrate(*gallery._strangers, sizes, gallery.calibration.share, together=3)
+    (expected,) = gallery._state.answers(
+        rows.astype(np.float64).mean(axis=0, keepdims=True).astype(np.float32), 2, chosen
+    )
+    assert answers["30"] == expected
+    assert gallery.identify_together([images / "30" / "5.png"]) == gallery.identify(
+        images / "30" / "5.png"
+    )
+    with pytest.raises(DataError, match="and 20 more that ask together"):
+        gallery.identify_rows_together(np.repeat(rows, 7, axis=0)[:20])
+    with pytest.raises(DataError, match="no images"):
+        gallery.identify_rows_together(rows[:0])
 
 
 def test_a_gallery_is_the_same_when_it_is_opened(
@@ -350,6 +376,11 @@ def test_on_the_command_line(run: Path, people: Path, images: Path, tmp_path: Pa
     assert (told["name"], len(told["candidates"])) == ("30", 2)
     shown = command("identify", place, door, "--quiet").stdout
     assert shown.startswith(f"{door}: 30, confidence ")
+    asking = asked(images, range(30, 31))["30"]
+    together = command("identify", place, *asking, "--together", "--quiet").stdout
+    assert together.startswith("3 images: 30, confidence ")
+    told = json.loads(command("identify", place, *asking, "--together", "--json").stdout)
+    assert (told["name"], told["images"]) == ("30", [str(path) for path in asking])
     new = images / "39"
     added = command("gallery", "add", place, new, "--as", "anna", "--quiet")
     first, *others = added.stdout.splitlines()
