@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from metricforge.judging.compare import compare as compare
     from metricforge.judging.evaluate import Evaluation as Evaluation
     from metricforge.judging.evaluate import evaluate as evaluate
+    from metricforge.judging.verify import Verdict as Verdict
+    from metricforge.judging.verify import verify as verify
     from metricforge.loading import load as load
     from metricforge.model import EmbeddingModel as EmbeddingModel
     from metricforge.recipes.recipe import Recipe as Recipe
@@ -51,6 +53,7 @@ _HOMES = {
     "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
     "Spec": "metricforge.spec",
+    "Verdict": "metricforge.judging.verify",
     "baseline": "metricforge.judging.baseline",
     "compare": "metricforge.judging.compare",
     "enrol": "metricforge.galleries.enrol",
@@ -58,6 +61,7 @@ _HOMES = {
     "load": "metricforge.loading",
     "options_of": "metricforge.spec",
     "train": "metricforge.runs.train",
+    "verify": "metricforge.judging.verify",
 }
 
 __all__ = [
@@ -74,6 +78,7 @@ __all__ = [
     "Registry",
     "Run",
     "Spec",
+    "Verdict",
     "__version__",
     "baseline",
     "compare",
@@ -82,6 +87,7 @@ __all__ = [
     "load",
     "options_of",
     "train",
+    "verify",
 ]
 
 

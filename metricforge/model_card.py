@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,32 @@ from metricforge.errors import ArtefactError
 PASSES_ON = "identity"
 """The backbone that passes vectors on as they are."""
 
-FORMAT = 6
+FORMAT = 7
 """Raised when an older metricforge could not read a model that this one saves."""
+
+
+@dataclass(frozen=True)
+class PairThreshold:
+    """Up to which distance two images are taken for one class, by pairs of validation images.
+
+    Args:
+        far: At most this fraction of the pairs of two classes is accepted, 0 to 1.
+        distance: The euclidean distance of the embeddings up to which a pair is accepted.
+        tar: The fraction of the pairs of one class that is accepted.
+        low: Lower end of the 95 % interval of FAR at that distance, over classes.
+        high: Its upper end.
+    """
+
+    far: float
+    distance: float
+    tar: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        fractions = (self.far, self.tar, self.low, self.high)
+        if not all(0 <= each <= 1 for each in fractions) or not 0 <= self.distance < math.inf:
+            raise ValueError("a fraction is beyond 0 to 1, or distance is negative or infinite")
 
 
 @dataclass(frozen=True)
@@ -39,6 +64,8 @@ class Card:
         split: Hash of the split.
         adapters: Specs of the adapters of the backbone, in order.
         base: The `weights_hash` of the backbone before it got adapters; empty without any.
+        pair_thresholds: When two images are taken for one class, by descending FAR; empty without
+            validation classes.
         format: Version of the file format.
     """
 
@@ -56,6 +83,7 @@ class Card:
     split: str = ""
     adapters: tuple[str, ...] = ()
     base: str = ""
+    pair_thresholds: tuple[PairThreshold, ...] = ()
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -129,6 +157,16 @@ def _input(card: Card) -> str:
     )
 
 
+def _pair_lines(card: Card) -> Iterator[str]:
+    """Up to which distance two images are of one class."""
+    for each in card.pair_thresholds:
+        yield (
+            f"images within a distance of {each.distance:.4g}: {100 * each.far:.3g} % "
+            f"[{100 * each.low:.2g}, {100 * each.high:.2g}] of the pairs of two validation "
+            f"classes, {100 * each.tar:.3g} % of the pairs of one"
+        )
+
+
 def readme(card: Card) -> str:
     inputs = "vectors" if card.of_vectors else "images"
     return "\n".join([
@@ -140,6 +178,7 @@ def readme(card: Card) -> str:
         *_read_how(card.reading),
         f"- output: {card.dim} dimensions, float32",
         f"- trained on: {card.trained_on}, split {card.split[:16]}",
+        *(f"- {line}" for line in _pair_lines(card)),
         f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "
         "others",
         "",

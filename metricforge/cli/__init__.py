@@ -49,6 +49,7 @@ COMMANDS = {
     "search": "Find the images of an index that are nearest to others.",
     "train": "Train an embedding and test it on classes it never saw.",
     "tune": "Search the best options of a recipe, on its validation classes.",
+    "verify": "Say whether two images are of one class.",
 }
 
 

@@ -86,6 +86,15 @@ class Roc:
             return 0.0, 0.0
         return float(self.accepted[index - 1]), float(self.false[index - 1])
 
+    def distance_at(self, false: float) -> float | None:
+        """The highest distance where FAR is at most `false`; None if it is higher at all of them.
+
+        Args:
+            false: FAR, 0 to 1.
+        """
+        index = int(np.searchsorted(self.false, false, side="right"))
+        return float(self.distance[index - 1]) if index else None
+
     def accepted_at(self, false: float) -> float:
         """TAR where FAR is at most `false`.
 

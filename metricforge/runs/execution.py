@@ -22,6 +22,7 @@ from metricforge.runs.signals import Interruption, exit_code
 from metricforge.scoring.apply import wants_validation
 from metricforge.scoring.baselines import RAW, TRAINED, before_training, raw
 from metricforge.scoring.measure import Embedded, Measured, measure
+from metricforge.scoring.pair_thresholds import pair_thresholds
 from metricforge.training.frozen_features import FrozenFeatures
 from metricforge.training.loop import embed_images, fit
 from metricforge.training.setup import TrainState
@@ -52,6 +53,7 @@ def train_and_test(
         )
     _restore_best(assembly, folder)
     measured, embeddings = _test(assembly)
+    _choose_pair_thresholds(assembly)
     shown = train_sample(assembly)
     if recorder is not None:
         setup.model.save(folder.model)
@@ -82,6 +84,17 @@ def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
     # They exist once the first rank has reached this line.
     assembly.runtime.ranks.wait()
     folder.checkpoints.restore_best(assembly.setup)
+
+
+def _choose_pair_thresholds(assembly: Assembly) -> None:
+    """Record in the model when two images are of one class, by classes that did not train it."""
+    split, model = assembly.split, assembly.setup.model
+    if split.closed_set or not len(split.validation):
+        return
+    runtime = replace(assembly.runtime, precision="fp32")
+    rows = embed_images(model, assembly.inputs, split.validation, runtime).numpy()
+    labels = assembly.dataset.labels[split.validation].numpy()
+    model.card = replace(model.card, pair_thresholds=tuple(pair_thresholds(rows, labels)))
 
 
 def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
