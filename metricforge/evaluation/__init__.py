@@ -7,6 +7,7 @@ notebook or a protocol plugin can call it.
 from metricforge.evaluation.ann_index import IndexKind
 from metricforge.evaluation.centring import centred
 from metricforge.evaluation.clustering import agreement, clusters_of
+from metricforge.evaluation.confidence import Confidence
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
 from metricforge.evaluation.identification import (
@@ -53,6 +54,7 @@ from metricforge.evaluation.verification import (
 __all__ = [
     "By",
     "Classifier",
+    "Confidence",
     "Episodes",
     "Gallery",
     "ImagePairs",

@@ -215,6 +215,7 @@ class OpenSet:
             multiplicity: float64 [P], how often each probe counts. Default: once.
         """
         once = np.ones(len(probes.rows)) if multiplicity is None else multiplicity
+        self.probes, self.multiplicity = probes, once
         stranger = probes.ranks == 0
         self.strangers = _Weighted.of(
             probes.distances[stranger], probes.classes[stranger], once[stranger]
@@ -224,7 +225,7 @@ class OpenSet:
         self._mated = _Weighted.of(
             np.where(right, probes.distances[mated], np.inf), probes.classes[mated], once[mated]
         )
-        weights = _weights(probes.classes[mated], once[mated])
+        weights = class_weights(probes.classes[mated], once[mated])
         self._ranks, self._weights = probes.ranks[mated], weights
 
     def cmc(self, k: int) -> float:
@@ -264,7 +265,7 @@ class _Weighted:
     @classmethod
     def of(cls, distances: Doubles, classes: Ints, multiplicity: Doubles) -> _Weighted:
         order = np.argsort(distances, kind="stable")
-        return cls(distances[order], np.cumsum(_weights(classes, multiplicity)[order]))
+        return cls(distances[order], np.cumsum(class_weights(classes, multiplicity)[order]))
 
     def below(self, threshold: float) -> float:
         return _fraction(self.at(np.array([threshold]), "left")[0])
@@ -279,7 +280,7 @@ def _fraction(total: float) -> float:
     return float(min(max(total, 0.0), 1.0))
 
 
-def _weights(classes: Ints, multiplicity: Doubles) -> Doubles:
+def class_weights(classes: Ints, multiplicity: Doubles) -> Doubles:
     """The weight of each probe, so that all of a class together weigh as much as those of another.
 
     With a class that counts twice its probes weigh twice as much.

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
 
 from metricforge.errors import DataError
 from metricforge.evaluation import (
     By,
+    Confidence,
     Ints,
     OpenSet,
     Probes,
@@ -30,7 +30,6 @@ USUAL_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """The lowest of these that can be promised is promised by default."""
 
 TRIALS = 20
-KNOTS = 100
 
 
 class Strangers(NamedTuple):
@@ -126,9 +125,19 @@ def calibrate(
     for by in ways:
         probes = probe(embeddings, labels, trials, by)
         threshold, recognised = _threshold(probes, fpir)
-        knots = _confidences(probes)
+        sure = Confidence.of(probes)
         found.append(
-            Calibration(promised, enrolled, max(sizes), tried, by, threshold, recognised, *knots)
+            Calibration(
+                promised,
+                enrolled,
+                max(sizes),
+                tried,
+                by,
+                threshold,
+                recognised,
+                sure.distances,
+                sure.values,
+            )
         )
     return max(found, key=lambda each: each.recognised)
 
@@ -157,18 +166,6 @@ def _threshold(probes: Probes, fpir: float) -> tuple[float, float]:
     if math.isinf(threshold):
         threshold = float(np.nextafter(probes.distances.max(), math.inf))
     return threshold, rates.dir(threshold)
-
-
-def _confidences(probes: Probes) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Distances, and how often the nearest class is right there; it falls with the distance."""
-    stranger = probes.ranks == 0
-    weights = np.where(stranger, 0.5 / stranger.sum(), 0.5 / (~stranger).sum())
-    fitted = IsotonicRegression(y_min=0, y_max=1, increasing=False, out_of_bounds="clip").fit(
-        probes.distances, probes.ranks == 1, sample_weight=weights
-    )
-    x, y = fitted.X_thresholds_, fitted.y_thresholds_
-    kept = np.unique(np.linspace(0, len(x) - 1, KNOTS).round().astype(int))
-    return tuple(map(float, x[kept])), tuple(map(float, y[kept]))
 
 
 def _too_few(labels: Ints, sizes: Sequence[int], share: float, together: int) -> DataError:

@@ -26,7 +26,7 @@ from metricforge.scoring.failures import Failures, image_name
 SELECT = "map@r"
 """The metric on validation classes that chooses the epoch, by default."""
 
-ERRORS = ("error", "eer", "far@", "fpir@", "frr@")
+ERRORS = ("error", "eer", "ece", "far@", "fpir@", "frr@")
 """The prefixes of metrics for which lower is better."""
 
 

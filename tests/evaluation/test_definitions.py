@@ -37,6 +37,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from metricforge.contracts import Labelled, Trials, Validation
 from metricforge.errors import DataError, DivergedError
 from metricforge.evaluation import (
+    Confidence,
     Episodes,
     OpenSet,
     Ranked,
@@ -137,12 +138,15 @@ def verification(case):
 def identification(case):
     labels = labels_of(case)
     enrolled, probes = (rows_of(case, name) for name in ("enrolled", "probes"))
-    trial = Trial(np.unique(labels[enrolled]), enrolled, probes)
+    trial = Trial(np.unique(labels[enrolled]), enrolled, probes[:, None])
     options = case["options"]
     rates = OpenSet(probe(points_of(case), labels, [trial], options["by"]))
     found = {f"cmc@{k}": rates.cmc(k) for k in options["k"]} | {"oscr": rates.area}
     for fpir in options["fpir"]:
         found[f"dir@fpir={fpir}"] = rates.dir(rates.threshold(float(fpir)))
+    if known := case.get("confidence"):
+        confidence = Confidence(tuple(known["distances"]), tuple(known["values"]))
+        found["ece"] = confidence.error(rates.probes)
     return found
 
 

@@ -13,6 +13,7 @@ from metricforge_standard.protocols.identification import Identification
 from metricforge.contracts import Labelled, Validation
 from metricforge.errors import DataError, DivergedError, UsageError
 from metricforge.evaluation import (
+    Confidence,
     OpenSet,
     Probes,
     classes_needed,
@@ -285,11 +286,54 @@ def test_the_protocol_reports_what_was_promised():
         "dir@fpir=0.01": rates.dir(rates.threshold(0.01)),
         "fpir@promised=0.1": rates.fpir(threshold),
         "dir@promised=0.1": rates.dir(threshold),
+        "ece": Confidence.of(
+            probe(others, theirs, draw_trials(theirs, enrolled=20, shots=2, trials=10), "mean")
+        ).error(rates.probes),
     }
     assert "more validation classes than 30, if 20 are enrolled: 99 for 0.01" in result.notes[1]
     assert all(
         e.low <= e.value <= e.high and e.over == "classes" for e in result.estimates.values()
     )
+
+
+def naive_error(probes, confidence, weights):
+    """Bin by bin, as Guo et al. write it, with weights."""
+    total = 0.0
+    for low in range(15):
+        members = [
+            (weight, rank == 1, value)
+            for weight, rank, value in zip(
+                weights, probes.ranks, confidence.at(probes.distances), strict=True
+            )
+            if low <= value * 15 < low + 1 or (low == 14 and value == 1)
+        ]
+        if mass := sum(weight for weight, _, _ in members):
+            accuracy = sum(weight * right for weight, right, _ in members) / mass
+            mean = sum(weight * value for weight, _, value in members) / mass
+            total += mass * abs(accuracy - mean)
+    return total
+
+
+def test_the_calibration_error_is_that_of_a_naive_loop_and_small_for_the_like():
+    points, labels = classes_in_noise(60, 8, 0.7)
+    labels[labels == 59] = 2  # classes of different sizes
+    drawn = draw_trials(labels, enrolled=20, shots=2, trials=6)
+    confidence = Confidence.of(probe(points, labels, drawn, "mean"))
+    others, theirs = classes_in_noise(90, 8, 0.7, seed=1)
+    probes = probe(others, theirs, draw_trials(theirs, enrolled=20, shots=2, trials=6), "mean")
+    rng = np.random.default_rng(0)
+    for often in (np.ones(len(probes.rows)), rng.integers(0, 3, 90)[probes.classes].astype(float)):
+        weights = np.zeros(len(often))
+        for kind in (probes.ranks == 0, probes.ranks > 0):
+            of_kind = probes.classes[kind]
+            each = often[kind] / [(of_kind == name).sum() for name in of_kind]
+            weights[kind] = each / each.sum() / 2
+        expected = naive_error(probes, confidence, weights)
+        assert confidence.error(probes, often) == pytest.approx(expected)
+    assert confidence.error(probes) < 0.1
+    overconfident = Confidence((0.0, 100.0), (1.0, 1.0))
+    right = OpenSet(probes).cmc(1) / 2
+    assert overconfident.error(probes) == pytest.approx(1 - right)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from torch import Tensor
 from metricforge.contracts import Labelled, Result, Validation
 from metricforge.errors import UsageError
 from metricforge.evaluation import (
+    Confidence,
     Ints,
     OpenSet,
     classes_needed,
     draw_trials,
+    enrollable,
     over_resamples,
     probe,
     promised_thresholds,
@@ -39,7 +41,7 @@ class Identification:
 
     If there are validation classes, a threshold is chosen on them so that a stranger is taken for
     somebody with at most the given probabilities, and FPIR and DIR of the test classes at that
-    threshold are what a user would see.
+    threshold are what a user would see. So is the error of the confidences chosen on them (ECE).
 
     Args:
         fpir: FPIRs at which DIR is reported, and that are promised; different, above 0 and below 1.
@@ -95,6 +97,7 @@ class Identification:
         measures = self._measures()
         notes: list[str] = []
         if validation is not None:
+            measures |= self._calibrated(validation, enrolled, shots)
             promises = self._promises(validation, enrolled, shots)
             for rate, threshold in promises.items():
                 measures |= _promised(rate, threshold)
@@ -147,6 +150,23 @@ class Identification:
                 f"threshold where at most {rate:g} of the strangers are identified",
             )
         return measures
+
+    def _calibrated(self, validation: Validation, enrolled: int, shots: int) -> dict[str, Measure]:
+        """The error of confidences that the validation classes choose, if these can be enrolled."""
+        vectors = validation.embeddings.detach().cpu().numpy()
+        labels = validation.images.labels.cpu().numpy()
+        known = enrollable(labels, enrolled, shots)
+        if not known:
+            return {}
+        drawn = draw_trials(labels, enrolled=known, shots=shots, trials=self.trials, seed=self.seed)
+        confidence = Confidence.of(probe(vectors, labels, drawn, self.by))
+        return {
+            "ece": (
+                lambda rates: confidence.error(rates.probes, rates.multiplicity),
+                "expected calibration error: mean gap between the confidence that the nearest "
+                "class is right, from the validation classes, and how often it is",
+            )
+        }
 
     def _promises(self, validation: Validation, enrolled: int, shots: int) -> dict[float, float]:
         return promised_thresholds(
