@@ -47,6 +47,8 @@ from metricforge.errors import UsageError
               help="Answer the few-shot episodes in FILE.")  # fmt: skip
 @click.option("--episodes-out", metavar="FILE", type=click.Path(path_type=Path),
               help="Write the few-shot episodes that are drawn to FILE.")  # fmt: skip
+@click.option("--pairs", metavar="FILE", type=click.Path(path_type=Path),
+              help="Verify the pairs of images in FILE, a CSV with first and second.")  # fmt: skip
 @click.option("--by-class", metavar="FILE", type=click.Path(path_type=Path),
               help="Write the numbers of each class to FILE, a CSV.")  # fmt: skip
 @DEVICE
@@ -68,6 +70,7 @@ def command(
     cosine: bool,
     episodes: Path | None,
     episodes_out: Path | None,
+    pairs: Path | None,
     by_class: Path | None,
     device: str,
     data_root: str | None,
@@ -102,6 +105,7 @@ def command(
             cosine=cosine,
             episodes=episodes,
             episodes_out=episodes_out,
+            pairs=pairs,
             data_root=data_root,
             device=device,
             progress=not quiet,

@@ -128,6 +128,7 @@ class Dataset:
             signs do, so that orientations may count as further classes if there are few.
         notes: Sentences for the user, e.g. on skipped files.
         trials: Official few-shot episodes by name, with indices of the images.
+        pairs: int64 [P, 2], indices of pairs of images to verify, or None: all or drawn ones.
         queries: bool [N], the images that are queries in retrieval, or None.
         gallery: bool [N], the images that can be retrieved, or None. With both None all images of a
             part are queries, and each retrieves the others. An image may be both.
@@ -152,6 +153,7 @@ class Dataset:
     turns_into_classes: bool = False
     notes: tuple[str, ...] = ()
     trials: Mapping[str, Trials] = field(default_factory=dict)
+    pairs: Tensor | None = None
     queries: Tensor | None = None
     gallery: Tensor | None = None
     cache: Path | None = None

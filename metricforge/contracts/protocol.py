@@ -69,6 +69,8 @@ class Labelled:
         places: int64 [N], indices of the images in the dataset; None: in order.
         queries: bool [N], the images that are queries; None, as `gallery`, if nothing is flagged.
         gallery: bool [N], the images that can be retrieved, or None.
+        pairs: int64 [P, 2], those of the dataset's `pairs` whose images are among these, as rows of
+            these images; or None.
     """
 
     labels: Tensor
@@ -78,6 +80,7 @@ class Labelled:
     places: Tensor | None = None
     queries: Tensor | None = None
     gallery: Tensor | None = None
+    pairs: Tensor | None = None
 
 
 class Validation(NamedTuple):

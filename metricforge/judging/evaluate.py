@@ -82,6 +82,7 @@ def evaluate(
     untrained: bool = False,
     episodes: str | Path | None = None,
     episodes_out: str | Path | None = None,
+    pairs: str | Path | None = None,
     cosine: bool = False,
     data_root: str | None = None,
     device: str = "auto",
@@ -106,6 +107,7 @@ def evaluate(
         untrained: Whether to evaluate the network at the start of the run's training as well.
         episodes: File of episodes to answer, by default nothing else.
         episodes_out: New file for the episodes that are drawn.
+        pairs: CSV file of pairs of images to verify, by default nothing else.
         cosine: Whether to scale bare embeddings to unit length, so that they are compared by
             cosine.
         data_root: Folder of the datasets. Default: that of the run's recipe.
@@ -123,7 +125,7 @@ def evaluate(
     registry = registry or Registry.installed()
 
     def questions(made: Dataset) -> Questions:
-        return Questions.of(made, protocols, episodes, episodes_out, registry)
+        return Questions.of(made, protocols, episodes, episodes_out, pairs, registry)
 
     table: Any = subject
     if hasattr(table, "to_numpy"):  # of pandas or polars

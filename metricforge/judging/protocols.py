@@ -1,4 +1,4 @@
-"""The questions of an evaluation: protocols, and few-shot episodes from a file or to a file."""
+"""The questions of an evaluation: protocols, and few-shot episodes and pairs from files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from metricforge.registry import Registry
 from metricforge.scoring.apply import wants_validation
 from metricforge.scoring.episode_files import read_episodes, write_episodes
 from metricforge.scoring.measure import Measured
+from metricforge.scoring.pair_files import read_pairs
 from metricforge.spec import Spec
 
 USUAL_PROTOCOLS = ("retrieval", "oneshot")
@@ -20,7 +21,7 @@ USUAL_PROTOCOLS = ("retrieval", "oneshot")
 
 @dataclass(frozen=True)
 class Questions:
-    """The protocols by their specs, and the dataset with the episodes of a file among its own."""
+    """The protocols by their specs, and the dataset with the episodes and pairs of files."""
 
     dataset: Dataset
     protocols: Mapping[str, EvaluationProtocol]
@@ -33,9 +34,10 @@ class Questions:
         protocols: Sequence[str] | None,
         episodes: str | Path | None,
         episodes_out: str | Path | None,
+        pairs: str | Path | None,
         registry: Registry,
     ) -> Questions:
-        """The protocols of the specs, else the episodes of the file, else the default ones."""
+        """The protocols of the specs, else what the files ask for, else the default ones."""
         texts = (protocols,) if isinstance(protocols, str) else tuple(protocols or ())
         specs = {text: Spec.parse(text) for text in texts or USUAL_PROTOCOLS}
         if episodes is not None:
@@ -47,6 +49,11 @@ class Questions:
                 Spec("oneshot", {"official": name}) for name in loaded if name not in answered
             ]
             specs = {**requested, **{str(spec): spec for spec in remaining}}
+        if pairs is not None:
+            dataset = replace(dataset, pairs=read_pairs(Path(pairs), dataset))
+            requested = specs if texts or episodes is not None else {}
+            verifies = any(spec.name == "verification" for spec in requested.values())
+            specs = requested if verifies else {**requested, "verification": Spec("verification")}
         if episodes_out is not None and Path(episodes_out).exists():
             raise UsageError(f"{episodes_out} exists already; give another file for the episodes.")
         made = {text: make_protocol(registry, spec) for text, spec in specs.items()}

@@ -47,7 +47,7 @@ def wants_validation(protocol: EvaluationProtocol) -> bool:
 
 
 def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
-    """The labels, groups, episodes and flags of the images at these indices, for a protocol."""
+    """What a protocol knows of the images at these indices."""
     groups = None if dataset.groups is None else dataset.groups[indices]
     rows = torch.full((len(dataset),), -1)
     rows[indices] = torch.arange(len(indices))
@@ -60,9 +60,17 @@ def labelled_part(dataset: Dataset, indices: Tensor) -> Labelled:
         for name, episodes in trials.items()
         if bool((episodes.support >= 0).all() and (episodes.queries >= 0).all())
     }
+    pairs = None if dataset.pairs is None else rows[dataset.pairs]
     queries, gallery = _flags(dataset, indices)
     return Labelled(
-        dataset.labels[indices], dataset.classes, groups, whole, indices, queries, gallery
+        labels=dataset.labels[indices],
+        classes=dataset.classes,
+        groups=groups,
+        trials=whole,
+        places=indices,
+        queries=queries,
+        gallery=gallery,
+        pairs=None if pairs is None else pairs[(pairs >= 0).all(dim=1)],
     )
 
 

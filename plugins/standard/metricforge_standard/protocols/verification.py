@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -40,7 +40,7 @@ class Verification:
     Args:
         far: FARs at which TAR is reported, different, above 0 and below 1.
         pairs: Most pairs to compare, 2 or more: all, or so many drawn, half of one class and half
-            of two.
+            of two. Where the dataset lists pairs, these alone.
         seed: Seed of the pairs and of the bootstrap, 0 or more.
     """
 
@@ -71,9 +71,19 @@ class Verification:
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
         pairs = draw_pairs(labels, self.pairs, seed=self.seed)
+        listed = images.pairs is not None
+        if images.pairs is not None:
+            # Of other images nothing is asked.
+            rows, flat = np.unique(images.pairs.cpu().numpy(), return_inverse=True)
+            vectors, labels = vectors[rows], labels[rows]
+            first, second = flat.reshape(-1, 2).T
+            pairs = ImagePairs(first, second, labels[first] == labels[second])
         if not _both_kinds(pairs):
             raise DataError(
-                "verification needs two classes and a class with two images; hold out more."
+                f"verification needs pairs of one class and of two; {len(pairs.same)} listed pairs "
+                "are of images that are tested."
+                if listed
+                else "verification needs two classes and a class with two images; hold out more."
             )
         threshold = self._threshold(validation)
         measured = self._measures() | ({} if threshold is None else _calibrated(threshold))
@@ -88,7 +98,8 @@ class Verification:
         }
         definitions = {name: text for name, (_, text) in measured.items()}
         notes = (
-            *self._notes(pairs, len(labels)),
+            *self._notes(pairs, None if listed else len(labels)),
+            _distances_note(whole, self.rates),
             *_about_threshold(threshold, validation),
             *warnings_about(vectors),
         )
@@ -123,10 +134,13 @@ class Verification:
             )
         return measures
 
-    def _notes(self, pairs: ImagePairs, count: int) -> tuple[str, ...]:
+    def _notes(self, pairs: ImagePairs, count: int | None) -> tuple[str, ...]:
+        """On the pairs: of so many images, or None for listed ones."""
         notes = []
         negatives = int((~pairs.same).sum())
-        if len(pairs.same) < count * (count - 1) // 2:
+        if count is None:
+            notes.append(f"Verification is over {len(pairs.same):,} listed pairs.")
+        elif len(pairs.same) < count * (count - 1) // 2:
             notes.append(
                 f"Verification is over {len(pairs.same):,} pairs drawn of "
                 f"{count * (count - 1) // 2:,}."
@@ -167,6 +181,13 @@ def _about_threshold(threshold: float | None, validation: Validation | None) -> 
         f"The threshold is a distance of {threshold:.4g}, from {count} validation "
         f"{'class' if count == 1 else 'classes'}.",
     )
+
+
+def _distances_note(roc: Roc, rates: Sequence[float]) -> str:
+    """The thresholds at the FARs, as numbers."""
+    at = {rate: roc.distance_at(rate) for rate in rates}
+    listed = ", ".join(f"{d:.4g} at {rate:g}" for rate, d in at.items() if d is not None)
+    return f"Distances at these FARs: {listed or 'none, each accepts more'}."
 
 
 def _both_kinds(pairs: ImagePairs) -> bool:
