@@ -1,9 +1,10 @@
 """Whether thresholds keep what was promised of strangers, over many splits of the classes.
 
-    python -m benchmarks.promises NAME=FILE.npz ... [--splits 40] [--write]
+    python -m benchmarks.promises NAME=FILE.npz|RUN ... [--splits 40] [--write]
 
 Each file is a dataset of vectors, features [N, F] and labels, as benchmarks.photo_vectors writes
-it: by default the frozen features of EfficientNet-Lite0. In each split a random half of the classes
+it: by default the frozen features of EfficientNet-Lite0. Of a run its test classes are embedded by
+its model. In each split a random half of the classes
 is for validation, and half of the others are enrolled with five images each, in 200 draws.
 A threshold is chosen on the validation classes: as `metricforge enrol` does, for a share of
 strangers; at the equal error rate of verification; or as a cosine of .5. Its share of strangers'
@@ -32,6 +33,11 @@ from metricforge.evaluation import (
     probe,
     promised_thresholds,
 )
+from metricforge.galleries.embedded import embed_dataset
+from metricforge.judging.own_dataset import open_own_dataset, own_split
+from metricforge.loading import load
+from metricforge.registry import Registry
+from metricforge.runs.run import Run
 
 SHARES = (0.05, 0.01)
 SHOTS, DRAWS, PAIRS = 5, 200, 100_000
@@ -52,14 +58,14 @@ class Kept:
 def main() -> None:
     """Measure, print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("sets", nargs="+", metavar="NAME=PATH")
     parser.add_argument("--splits", type=int, default=40)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     kept = []
     for text in options.sets:
-        name, _, file = text.partition("=")
-        kept += list(measure(name, Path(file), options.splits))
+        name, _, path = text.partition("=")
+        kept += list(measure(name, *read(Path(path)), options.splits))
     lines = list(table(kept, options.splits))
     print("\n".join(lines))
     if options.write:
@@ -67,12 +73,24 @@ def main() -> None:
         write_section("promises", lines)
 
 
-def measure(name: str, file: Path, splits: int) -> Iterator[Kept]:
-    """What each way gives on a set."""
-    arrays = np.load(file)
-    vectors = arrays["features"].astype(np.float32)
+def read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Embeddings of unit length [N, D] and their classes [N]."""
+    if path.is_dir():
+        run = Run.open(path)
+        dataset = open_own_dataset(run, Registry.installed(), None)
+        embedded = embed_dataset(load(path), dataset, own_split(run, dataset).test)
+        vectors, names = embedded.rows, np.array(embedded.classes)
+    else:
+        arrays = np.load(path)
+        vectors, names = arrays["features"].astype(np.float32), arrays["labels"]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    labels = np.unique(arrays["labels"], return_inverse=True)[1]
+    return vectors, np.unique(names, return_inverse=True)[1]
+
+
+def measure(
+    name: str, vectors: NDArray[np.float32], labels: NDArray[np.int64], splits: int
+) -> Iterator[Kept]:
+    """What each way gives on a set."""
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(splits):
         order = np.random.default_rng(seed).permutation(labels.max() + 1)
@@ -102,8 +120,9 @@ def table(kept: list[Kept], splits: int) -> Iterator[str]:
     yield from (
         "## Promises about strangers",
         "",
-        f"`python -m benchmarks.promises NAME=FILE.npz ... --splits {splits} --write` on "
-        f"{machine()}; the files are those that `benchmarks.photo_vectors` writes. {splits} random "
+        f"`python -m benchmarks.promises NAME=FILE.npz|RUN ... --splits {splits} --write` on "
+        f"{machine()}; the files are those that `benchmarks.photo_vectors` writes, and of a run "
+        f"its model embeds its test classes. {splits} random "
         "splits of the classes of each set. A threshold is chosen on half of the classes; half of "
         f"the others are enrolled with {SHOTS} images each, in {DRAWS} draws, and the images of "
         "the rest are strangers'. "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from metricforge.errors import MetricForgeError as MetricForgeError
     from metricforge.galleries.enrol import enrol as enrol
     from metricforge.galleries.gallery import Gallery as Gallery
+    from metricforge.image_index import ImageIndex as ImageIndex
     from metricforge.judging.baseline import Baseline as Baseline
     from metricforge.judging.baseline import baseline as baseline
     from metricforge.judging.compare import Comparison as Comparison
@@ -47,6 +48,7 @@ _HOMES = {
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.judging.evaluate",
     "Gallery": "metricforge.galleries.gallery",
+    "ImageIndex": "metricforge.image_index",
     "Labels": "metricforge.data.embedding_files",
     "MetricForgeError": "metricforge.errors",
     "Recipe": "metricforge.recipes.recipe",
@@ -72,6 +74,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Gallery",
+    "ImageIndex",
     "Labels",
     "MetricForgeError",
     "Recipe",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, model_folder
 from metricforge.weights.reading import WEIGHTS
 
-FORMAT = 2
-"""Format 1 did not record how files are read."""
+FORMAT = 3
+"""Format 1 did not record how files are read, 2 had no labels."""
 FILES = {"index.faiss", "contents.json", MANIFEST}
 METRICS = {"l2": faiss.METRIC_L2}
 
@@ -35,21 +35,30 @@ _FLAT_KINDS = ((b"IxF2", faiss.METRIC_L2), (b"IxFI", faiss.METRIC_INNER_PRODUCT)
 
 @dataclass(frozen=True)
 class Contents:
-    """The content of an index: the names of its images, row by row, and the hash of their model."""
+    """The content of an index: the names of its images, row by row, and the hash of their model.
+
+    Images of a dataset have labels, too; others have none, or empty ones.
+    """
 
     names: tuple[str, ...]
     dim: Size
     model: str
     metric: str = "l2"
+    labels: tuple[str, ...] = ()
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.labels and len(self.labels) != len(self.names):
+            raise ValueError(f"there are {len(self.names)} names and {len(self.labels)} labels")
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image of the index, and its euclidean distance to the query."""
+    """An image of the index, its euclidean distance to the query, and its label, if it has one."""
 
     name: str
     distance: float
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +75,62 @@ class ImageIndex:
         model: EmbeddingModel,
         images: Sequence[str | Path],
         rows: NDArray[np.float32],
+        labels: Sequence[str] = (),
     ) -> ImageIndex:
-        """An index of images by their names and their embeddings [N, D] with the model of a run."""
-        index = faiss.IndexFlatL2(model.card.dim)
-        index.add(rows)
-        return cls(Contents(tuple(map(str, images)), model.card.dim, _hash(run, model.card)), index)
+        """An index of images by the model of a run.
+
+        Args:
+            run: The folder of the run, or of the model.
+            model: Its model.
+            images: Names of the images, each once.
+            rows: Their embeddings float32 [N, D].
+            labels: The class of each, or nothing.
+        """
+        hashed = _hash(run, model.card)
+        names = tuple(map(str, images))
+        contents = Contents(names, model.card.dim, hashed, labels=tuple(labels))
+        return cls(contents, _flat(rows, model.card.dim))
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """The embeddings float32 [N, D]."""
+        rows: NDArray[np.float32] = self.index.reconstruct_n(0, self.index.ntotal)
+        return rows
+
+    def with_images(
+        self, images: Sequence[str | Path], rows: NDArray[np.float32], labels: Sequence[str] = ()
+    ) -> ImageIndex:
+        """The index with more images; of those that it holds already the new embeddings count."""
+        new = tuple(map(str, images))
+        again = {*new} & {*self.contents.names}
+        kept = self.without(again) if again else self
+        either = kept.contents.labels or tuple(labels)
+        merged = (
+            *(kept.contents.labels or ("",) * len(kept.contents.names)),
+            *(tuple(labels) or ("",) * len(new)),
+        )
+        contents = replace(
+            self.contents,
+            names=(*kept.contents.names, *new),
+            labels=merged if either else (),
+            format=FORMAT,
+        )
+        return ImageIndex(contents, _flat(np.concatenate([kept.rows, rows]), self.contents.dim))
+
+    def without(self, names: Collection[str]) -> ImageIndex:
+        """The index without the images of these names; UsageError for one that it doesn't hold."""
+        held = self.contents.names
+        if missing := sorted({*names} - {*held}):
+            raise UsageError(f"the index holds no image '{missing[0]}', of {len(held):,} images.")
+        places = [place for place, name in enumerate(held) if name not in names]
+        labels = self.contents.labels
+        contents = replace(
+            self.contents,
+            names=tuple(held[place] for place in places),
+            labels=tuple(labels[place] for place in places) if labels else (),
+            format=FORMAT,
+        )
+        return ImageIndex(contents, _flat(self.rows[places], self.contents.dim))
 
     @staticmethod
     def refuse_used(folder: str | Path) -> None:
@@ -117,17 +177,21 @@ class ImageIndex:
             )
         return cls(contents, index)
 
+    def refuse_other_model(self, run: str | Path, card: Card) -> None:
+        """ArtefactError unless the index was made with this model of a run."""
+        if _hash(run, card) != self.contents.model:
+            raise ArtefactError(
+                f"the index is of another model than that of {run}, whose embeddings lie "
+                "elsewhere; use the model it was made with, or index the images again."
+            )
+
     def model_of(self, run: str | Path, device: str = "auto") -> EmbeddingModel:
         """The model of a run, with which the index was made.
 
         Raises ArtefactError when the index is of another model, DataError when it is empty.
         """
         model = load(run, device=device)
-        if _hash(run, model.card) != self.contents.model:
-            raise ArtefactError(
-                f"the index is of another model than that of {run}, whose embeddings lie "
-                "elsewhere; search with the model it was made with, or index the images again."
-            )
+        self.refuse_other_model(run, model.card)
         if not self.contents.names:
             raise DataError("the index holds no images; index some.")
         return model
@@ -147,11 +211,21 @@ class ImageIndex:
             )
         return [
             [
-                Hit(self.contents.names[index], float(d) ** 0.5)
+                Hit(
+                    self.contents.names[index],
+                    float(d) ** 0.5,
+                    self.contents.labels[index] if self.contents.labels else "",
+                )
                 for d, index in zip(*row, strict=True)
             ]
             for row in zip(squared.clip(min=0), neighbors, strict=True)
         ]
+
+
+def _flat(rows: NDArray[np.float32], dim: int) -> Any:
+    index = faiss.IndexFlatL2(dim)
+    index.add(np.ascontiguousarray(rows))
+    return index
 
 
 def _hash(run: str | Path, card: Card) -> str:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from metricforge.cli.dataset_images import DATASET, PART, embed_named
 from metricforge.cli.image_files import (
     BROKEN,
     QUIET,
+    Embedded,
     embed_files,
     files_of,
     refuse_among_any,
     report_skipped,
     shown,
 )
-from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from metricforge.cli.options import DATA_ROOT, DEVICE, JSON, by_first_rank, debug, print_json
 
 FOREIGN = {".csv", ".h5", ".json", ".npz", ".parquet", ".pkl", ".pt", ".pth", ".tsv", ".txt"}
 """Suffixes of formats that embeddings are not written in."""
@@ -29,11 +28,14 @@ FOREIGN = {".csv", ".h5", ".json", ".npz", ".parquet", ".pkl", ".pt", ".pth", ".
 
 @click.command("encode")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), required=True,
               help="The .npy file to write, float32 [N, D]; the names of the images, a list in "
               "the order of the rows, are written beside it, with .json for .npy. Earlier "
               "files are replaced.")  # fmt: skip
+@DATASET
+@PART
+@DATA_ROOT
 @BROKEN
 @DEVICE
 @QUIET
@@ -44,6 +46,9 @@ def command(
     run: Path,
     images: tuple[Path, ...],
     out: Path,
+    dataset: str | None,
+    part: str | None,
+    data_root: str | None,
     broken: str,
     device: str,
     quiet: bool,
@@ -54,6 +59,9 @@ def command(
     A folder stands for all images at any depth below it, by folder and name. With --broken skip,
     skipped files have no row and no name. A model of vectors embeds the rows of .npy files,
     and a folder stands for those.
+
+    A single archive or .csv is a dataset. The labels of a dataset are written beside the rows, with
+    .labels.csv for .npy, as evaluate --embeddings reads them.
     """
     from metricforge.loading import load
 
@@ -61,12 +69,15 @@ def command(
     refuse_among_any(out, images)
     skipped: dict[str, str] | None = {} if broken == "skip" else None
     model = load(run, device=device)
-    embedded = embed_files(model, files_of(images, model, skipped), skipped, quiet)
-    _write(out, embedded.rows, embedded.names)
+    embedded = embed_named(run, model, images, dataset, part, data_root, broken, quiet)
+    if embedded is None:
+        embedded = embed_files(model, files_of(images, model, skipped), skipped, quiet)
+    _write(out, embedded)
     if as_json:
         print_json({
             "out": str(out),
             "names": str(_beside(out)),
+            **({"labels": str(_labels_beside(out))} if embedded.labels else {}),
             "shape": list(embedded.rows.shape),
             "skipped": embedded.skipped,
         })  # fmt: skip
@@ -76,19 +87,29 @@ def command(
     click.echo(
         f"{shown(out)}: {len(embedded.rows)} embeddings of {embedded.rows.shape[1]} dimensions"
         f"{count}; names in {shown(_beside(out))}"
+        + (f", labels in {shown(_labels_beside(out))}" if embedded.labels else "")
     )
 
 
-def _write(out: Path, embeddings: NDArray[Any], names: Sequence[str]) -> None:
-    """Rows and names, which are useless without each other."""
+def _write(out: Path, embedded: Embedded) -> None:
+    """Rows, names and labels, which are useless without each other."""
     import numpy as np
 
     from metricforge.atomic_files import write_files
 
     write_files({
-        out: lambda file: np.save(file, embeddings, allow_pickle=False),
-        _beside(out): (json.dumps(names, indent=0) + "\n").encode(),
+        out: lambda file: np.save(file, embedded.rows, allow_pickle=False),
+        _beside(out): (json.dumps(list(embedded.names), indent=0) + "\n").encode(),
+        **({_labels_beside(out): _csv(embedded)} if embedded.labels else {}),
     })  # fmt: skip
+
+
+def _csv(embedded: Embedded) -> bytes:
+    """The image and the label of each row."""
+    text = io.StringIO()
+    rows = zip(embedded.names, embedded.labels, strict=True)
+    csv.writer(text, lineterminator="\n").writerows([("image", "label"), *rows])
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def _rows_file(out: Path) -> Path:
@@ -107,15 +128,21 @@ def _rows_file(out: Path) -> Path:
         )
     refuse_irregular(out)
     rows = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
-    check_writable(out, rows, _beside(rows))
-    if _beside(rows).exists() and not rows.exists():
-        raise UsageError(
-            f"{_beside(rows)} exists, and is not of an earlier {rows}; give another --out, since "
-            "the names of the images would replace it."
-        )
+    check_writable(out, rows, _beside(rows), _labels_beside(rows))
+    for beside, what in ((_beside(rows), "names"), (_labels_beside(rows), "labels")):
+        if beside.exists() and not rows.exists():
+            raise UsageError(
+                f"{beside} exists, and is not of an earlier {rows}; give another --out, since the "
+                f"{what} of the images would replace it."
+            )
     return rows
 
 
 def _beside(out: Path) -> Path:
     """The file with the names of the rows."""
     return out.with_suffix(".json")
+
+
+def _labels_beside(out: Path) -> Path:
+    """The file with the labels of the rows of a dataset."""
+    return out.with_suffix(".labels.csv")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @click.argument("images", metavar="DATASET")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True,
               help="The folder to write, a new one or a gallery to replace.")  # fmt: skip
+@click.option("--part", metavar="NAME", help="train, validation or test: enrol that part of "
+              "DATASET.  [default: all]")  # fmt: skip
 @click.option("--false-alarms", metavar="SHARE", type=share,
               help="At most so many of strangers' images are identified as somebody, e.g. 1% or "
               "0.01.  [default: the lowest of 1, 2, 5, 10 and 20% that can be promised]",
@@ -38,6 +40,7 @@ def command(
     run: Path,
     images: str,
     out: Path,
+    part: str | None,
     false_alarms: float | None,
     validation: str | None,
     data_root: str | None,
@@ -62,8 +65,8 @@ def command(
     refuse_among_any(out, [Path(images)])
     check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
     gallery = enrol(
-        run, images, false_alarms=false_alarms, validation=validation, data_root=data_root,
-        device=device, progress=not quiet,
+        run, images, part=part, false_alarms=false_alarms, validation=validation,
+        data_root=data_root, device=device, progress=not quiet,
     )  # fmt: skip
     gallery.save(out)
     report(gallery, out, list(notes_on(gallery)), as_json)

@@ -26,11 +26,15 @@ QUIET = click.option("--quiet", is_flag=True, help="No progress.")
 
 
 class Embedded(NamedTuple):
-    """Embeddings [N, D] with their names, and the files that were skipped, with the reasons."""
+    """Embeddings [N, D] with their names, and the files that were skipped, with the reasons.
+
+    Those of a dataset have labels.
+    """
 
     names: Sequence[str]
     rows: NDArray[Any]
     skipped: dict[str, str]
+    labels: Sequence[str] = ()
 
 
 def files_of(

@@ -56,4 +56,5 @@ def command(
     for image, near in each:
         click.echo(printable(image))
         for neighbor in near:
-            click.echo(f"  {neighbor.distance:.3f}  {printable(neighbor.name)}")
+            label = f"{printable(neighbor.label)}  " if neighbor.label else ""
+            click.echo(f"  {neighbor.distance:.3f}  {label}{printable(neighbor.name)}")

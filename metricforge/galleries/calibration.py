@@ -100,6 +100,10 @@ def calibrate(
         DataError: So few classes can't promise it; the error says how many can, and what these can.
     """
     counts = np.unique(labels, return_counts=True)[1]
+    largest = max(sizes)
+    # Of larger classes than half of these are, as many are tried as half of these can enrol.
+    most = max(1, int(np.median(counts)) - together)
+    sizes = sizes if min(sizes) <= most else [most] * len(sizes)
     tried = min(max(sizes), int(counts.max()) - together)
     shares, count = _shares(share), len(sizes)
 
@@ -118,7 +122,7 @@ def calibrate(
         if (allowed := rate(promised, size)) is not None
     )
     # The nearest of many images is nearer than that of the few that a validation class has.
-    ways: tuple[By, ...] = ("mean", "nearest") if max(sizes) < np.median(counts) else ("mean",)
+    ways: tuple[By, ...] = ("mean", "nearest") if largest < np.median(counts) else ("mean",)
     known = enrollable(labels, enrolled, sizes, together)
     trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS, together=together)
     found = []
@@ -130,7 +134,7 @@ def calibrate(
             Calibration(
                 promised,
                 enrolled,
-                max(sizes),
+                largest,
                 tried,
                 by,
                 threshold,
@@ -172,11 +176,10 @@ def _too_few(labels: Ints, sizes: Sequence[int], share: float, together: int) ->
     counts = np.unique(labels, return_counts=True)[1]
     classes, enrolled = int((counts >= together).sum()), len(sizes)
     if enrollable(labels, enrolled, sizes, together) == 0:
-        ask = "one more that asks" if together == 1 else f"{together} more that ask together"
+        ask = "another that asks" if together == 1 else f"{together} others that ask together"
         return DataError(
-            f"of {len(counts)} validation classes none has {min(sizes)} images, the fewest that a "
-            f"class is enrolled with, and {ask}: nothing can be promised of strangers; hold out "
-            "more images, or enrol fewer of each class."
+            f"of {len(counts)} validation classes too few have an image to enrol and {ask}: "
+            "nothing can be promised of strangers; hold out classes of more images."
         )
     least = math.ceil(least_share(classes, enrolled) * 1000) / 1000
     lowest = f"the lowest share for these is {least:.1%}" if least < 1 else "these promise nothing"

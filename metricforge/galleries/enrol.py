@@ -17,6 +17,7 @@ from metricforge.galleries.calibration import Strangers
 from metricforge.galleries.embedded import Embedded, embed_dataset, embed_images
 from metricforge.galleries.gallery import Gallery
 from metricforge.judging.own_dataset import open_own_dataset, own_split
+from metricforge.judging.part_choice import tested_part
 from metricforge.judging.subject import Subject, load_model, run_of
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import make_dataset
@@ -32,6 +33,7 @@ def enrol(
     images: Any,
     labels: Sequence[str] | None = None,
     *,
+    part: str | None = None,
     false_alarms: float | None = None,
     validation: Any = None,
     data_root: str | None = None,
@@ -50,6 +52,8 @@ def enrol(
         images: A dataset: a folder with a folder for each class, an archive, a CSV, a spec or a
             Dataset. Or, with `labels`, images as `encode` takes them.
         labels: The class of each image.
+        part: "train", "validation" or "test", by the split of the run if it is the run's dataset,
+            else by its own. Default: all images.
         false_alarms: 0 to 1. Default: the lowest of 1, 2, 5, 10 and 20 % that the validation
             classes can promise.
         validation: A dataset of other classes to choose the threshold on. Default: the validation
@@ -71,10 +75,15 @@ def enrol(
         subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
     )
     # Both are opened before either is embedded.
-    dataset = _opened(images, model, registry) if labels is None else None
+    dataset, chosen = None, None
+    if labels is None and part is None:
+        dataset = _opened(images, model, registry)
+    elif labels is None:
+        tested = tested_part(model, run, images, part, True, data_root, registry)
+        dataset, chosen = tested.dataset, tested.indices
     others, indices = _validation(model, run, validation, data_root, registry)
     if dataset is not None:
-        enrolled = _embedded(model, dataset, None, progress)
+        enrolled = _embedded(model, dataset, chosen, progress)
     else:
         enrolled = embed_images(model, images, labels or ())
     strangers = _embedded(model, others, indices, progress)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from metricforge.errors import ArtefactError, UsageError
 from metricforge.galleries.calibration import Calibration, Strangers
 from metricforge.galleries.state import Enrolled, State
 from metricforge.model import EmbeddingModel
-from metricforge.runs.lock import held
 from metricforge.weights.reading import WEIGHTS
 
 FORMAT = 1
@@ -84,14 +81,6 @@ def refuse_used(folder: str | Path) -> None:
         raise UsageError(f"{folder} is a file; name another folder.")
     if path.is_dir() and {file.name for file in path.iterdir()} not in (set(), FILES):
         raise UsageError(f"{folder} holds files that are no gallery; name another folder.")
-
-
-@contextmanager
-def changing(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing a gallery; InUseError if one does."""
-    path = folder.resolve()
-    with held(path.with_name(f".{path.name}.changing")):
-        yield
 
 
 def _check(folder: str | Path, contents: Contents, rows: Any, strangers: Any, labels: Any) -> None:

@@ -48,6 +48,16 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing a folder that is replaced as a whole; InUseError if one
+    does.
+    """
+    path = folder.resolve()
+    with held(path.with_name(f".{path.name}.changing")):
+        yield
+
+
 def _in_use(folder: Path, path: Path) -> str:
     try:
         holder = parsed(read_text(path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +121,32 @@ def test_search_reports_what_it_has_skipped_with_json_too(tmp_path: Path) -> Non
     assert "files/bad.png" not in json.loads(done.stdout)
     assert "skipped: 'files/bad.png' is no image that can be read" in done.stderr
     assert "note: files: images of kinds that are not read: 1 (.cr3 1)" in done.stderr
+
+
+def test_a_dataset_is_encoded_with_its_labels(tmp_path: Path) -> None:
+    make_files(tmp_path / "files")
+    make_model(tmp_path / "run")
+    shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path / "files")
+    for number, given in enumerate((["photos.zip"], ["--dataset", "files"])):
+        out = f"e{number}.npy"
+        done = metricforge("encode", "run", *given, "--out", out, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["shape"][0], told["labels"]) == (60, f"e{number}.labels.csv")
+        names = json.loads((tmp_path / f"e{number}.json").read_text())
+        with (tmp_path / told["labels"]).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["image"] for row in rows] == names
+        assert [row["label"] for row in rows] == [str(n) for n in range(10) for _ in range(6)]
+        assert all(f"/{row['label']}/" in f"/{row['image']}" for row in rows)
+    first, second = (np.load(tmp_path / f"e{n}.npy") for n in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    measured = metricforge(
+        "evaluate", "--embeddings", "e0.npy", "--labels", "e0.labels.csv", "--json", cwd=tmp_path
+    )
+    assert measured.returncode == 0, measured.stderr
+    # What lies there under these names is not of an earlier encode.
+    (tmp_path / "mine.labels.csv").write_text("precious")
+    refused = metricforge("encode", "run", "photos.zip", "--out", "mine.npy", cwd=tmp_path)
+    assert (refused.returncode, "would replace it" in refused.stderr) == (2, True)
+    assert (tmp_path / "mine.labels.csv").read_text() == "precious"

@@ -183,7 +183,7 @@ def of_a_size_that_is_not_there(files: Files) -> Files:
         (contents(dim=5), "does not fit together"),
         (contents(names=["one"]), "does not fit together"),
         (contents(metric="cosine"), "does not fit together"),
-        (contents(format=3), "upgrade metricforge"),
+        (contents(format=4), "upgrade metricforge"),
         (contents(extra=1), "not an index of images"),
         (of_inner_products, "does not fit together"),
         (lambda files: files | {"index.faiss": b"IxF2 and no more"}, "holds no faiss index"),
@@ -267,3 +267,92 @@ def test_one_row_far_out_takes_no_other_rows_neighbours() -> None:
     expected = squared.argsort(1)[:, :5].astype(str)
     others = [n for n in range(200) if n != 7]
     assert [[hit.name for hit in found[n]] for n in others] == expected[others].tolist()
+
+
+def test_images_come_and_go_without_the_others_being_embedded_again(
+    place: Path, tmp_path: Path
+) -> None:
+    out, files = tmp_path / "index", gallery(place)
+    assert index(place, *files[:10], "--out", out).returncode == 0
+    added = index(place, *files[8:14], "--out", out, "--add")
+    assert added.returncode == 0, added.stderr
+    assert added.stdout.startswith(f"{out}: 14 images; ")
+    held = ImageIndex.open(out)
+    assert held.contents.names == tuple(map(str, [*files[:8], *files[8:14]]))
+    expected = load(place / "run0", device="cpu").encode(files[:14])
+    np.testing.assert_allclose(held.rows, expected, atol=1e-6)
+    gone = files[3]
+    assert index(place, gone, files[9], "--out", out, "--remove").returncode == 0
+    left = ImageIndex.open(out)
+    kept = [row for row in range(14) if row not in (3, 9)]
+    np.testing.assert_array_equal(left.rows, held.rows[kept])
+    assert str(gone) not in left.contents.names
+    for given, code, told in (
+        ((gone, "--remove"), 2, "holds no image"),
+        ((gone, "--add", "--remove"), 2, "not both"),
+    ):
+        refused = index(place, *given, "--out", out)
+        assert (refused.returncode, told in refused.stderr) == (code, True)
+    assert ImageIndex.open(out).contents == left.contents
+    none = index(place, gone, "--out", tmp_path / "none", "--add")
+    assert none.returncode == 5
+    other = metricforge("index", place / "run1", gone, "--out", out, "--add")
+    assert (other.returncode, "another model" in other.stderr) == (5, True)
+
+
+def test_a_dataset_is_indexed_with_its_labels(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    done = index(place, "--part", "test", "--out", out)
+    assert done.returncode == 0, done.stderr
+    held = ImageIndex.open(out)
+    assert held.contents.labels == ("8",) * 6 + ("9",) * 6
+    query = sorted((place / "files" / "9").iterdir())[0]
+    found = json.loads(
+        metricforge("search", place / "run0", out, query, "-k", "1", "--json").stdout
+    )
+    assert (found[str(query)][0]["label"], found[str(query)][0]["name"]) == ("9", str(query))
+    shown = metricforge("search", place / "run0", out, query, "-k", "1").stdout
+    assert shown.splitlines()[1] == f"  0.000  9  {query}"
+    listing = place / "some.csv"
+    other = gallery(place)[0]
+    paths = [path.relative_to(place) for path in (query, other)]
+    listing.write_text(f"path,label\n{paths[0]},nine\n{paths[1]},five\n")
+    assert index(place, listing, "--out", out, "--add").returncode == 0
+    labels = dict(zip(*(lambda c: (c.names, c.labels))(ImageIndex.open(out).contents), strict=True))
+    # The newer label of the file counts.
+    assert (len(labels), labels[str(query)], labels[str(other)]) == (13, "nine", "five")
+    # Files have none.
+    assert index(place, gallery(place)[1], "--out", out, "--add").returncode == 0
+    assert ImageIndex.open(out).contents.labels[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name the images"),
+        (["FILE", "FILE2", "--part", "test"], "and not both"),
+        (["FILE", "--dataset", "glyphs"], "and not both"),
+        (["--part", "test", "--broken", "skip"], "broken=skip"),
+    ],
+)
+def test_images_and_a_dataset_do_not_go_together(
+    place: Path, tmp_path: Path, words: list[str], told: str
+) -> None:
+    files = dict(zip(("FILE", "FILE2"), gallery(place), strict=False))
+    given = [files.get(word, word) for word in words]
+    refused = index(place, *given, "--out", tmp_path / "index")
+    assert (refused.returncode, told in refused.stderr) == (2, True), refused.stderr
+    assert not (tmp_path / "index").exists()
+
+
+def test_an_index_of_an_earlier_format_has_no_labels(place: Path, tmp_path: Path) -> None:
+    files = read_folder(place / "index")
+    contents = json.loads(files["contents.json"])
+    assert contents.pop("labels") == []
+    files["contents.json"] = json.dumps(contents | {"format": 2}).encode()
+    write_folder(tmp_path / "old", files)
+    assert ImageIndex.open(tmp_path / "old").contents.labels == ()
+    files["contents.json"] = json.dumps(contents | {"labels": ["a"]}).encode()
+    write_folder(tmp_path / "odd", files)
+    with pytest.raises(ArtefactError, match="24 names and 1 labels"):
+        ImageIndex.open(tmp_path / "odd")

@@ -33,12 +33,19 @@ def test_the_lowest_usual_share_that_can_be_promised_is_the_default() -> None:
     assert calibrate(points[:80], labels[:80], [2] * 19, None).classes == 19
 
 
+def test_of_larger_classes_than_the_validation_classes_as_many_images_are_tried_as_can_be() -> None:
+    points, labels = classes_in_noise(40, 4, 0.5)
+    larger, tried = (calibrate(points, labels, [size] * 10, 0.1) for size in (9, 3))
+    assert (larger.images, larger.tried, larger.by) == (9, 3, "mean")
+    assert larger.threshold == tried.threshold or tried.by == "nearest"
+
+
 def test_what_can_not_be_promised_says_what_can() -> None:
     points, labels = classes_in_noise(20, 4, 0.5)
     with pytest.raises(DataError, match=r"20 validation .* 1% .* takes 99 .* share .* is 4\.8%"):
         calibrate(points, labels, [2] * 10, 0.01)
-    with pytest.raises(DataError, match=r"none has 9 images, .* and one more that asks"):
-        calibrate(points, labels, [9, 9], None)
+    with pytest.raises(DataError, match="too few have an image to enrol and another that asks"):
+        calibrate(points[::4], labels[::4], [1, 1], None)
     with pytest.raises(DataError, match="between 0 and 1"):
         calibrate(points, labels, [2, 2], 0.0)
 
@@ -86,5 +93,5 @@ def test_a_promise_holds_for_several_images_together() -> None:
         assert chosen.recognised > single.recognised
     error = np.std(passed) / np.sqrt(len(passed))
     assert 0.1 - 1 / 41 - 4 * error < np.mean(passed) <= 0.1 + 2 * error
-    with pytest.raises(DataError, match=r"none has 4 images, .* and 5 more that ask together"):
-        calibrate(points, labels, [4], 0.1, together=5)
+    with pytest.raises(DataError, match="to enrol and 8 others that ask together"):
+        calibrate(points, labels, [4], 0.1, together=8)

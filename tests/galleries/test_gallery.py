@@ -13,8 +13,9 @@ import pytest
 import metricforge
 from metricforge.errors import ArtefactError, DataError, InUseError, UsageError
 from metricforge.galleries.calibration import calibrate
-from metricforge.galleries.files import ARRAYS, CONTENTS, changing
+from metricforge.galleries.files import ARRAYS, CONTENTS
 from metricforge.galleries.gallery import Gallery
+from metricforge.runs.lock import changing
 from tests.cli.process import metricforge as command
 
 
@@ -87,7 +88,7 @@ def test_several_images_of_one_thing_have_one_answer(gallery: Gallery, images: P
     assert gallery.identify_together([images / "30" / "5.png"]) == gallery.identify(
         images / "30" / "5.png"
     )
-    with pytest.raises(DataError, match="and 20 more that ask together"):
+    with pytest.raises(DataError, match="and 20 others that ask together"):
         gallery.identify_rows_together(np.repeat(rows, 7, axis=0)[:20])
     with pytest.raises(DataError, match="no images"):
         gallery.identify_rows_together(rows[:0])
@@ -357,3 +358,9 @@ def test_on_the_command_line(run: Path, people: Path, images: Path, tmp_path: Pa
     assert "skipped: " in skipped.stderr
     for share in ("0%", "100%", "much"):
         assert command(*words, "--false-alarms", share).returncode == 2
+
+
+def test_a_part_of_the_runs_dataset_is_enrolled(run: Path, images: Path) -> None:
+    gallery = metricforge.enrol(run, images, part="test", device="cpu", false_alarms=0.2)
+    assert gallery.classes == tuple(str(name) for name in range(28, 40))
+    assert len(gallery) == 12 * 8

@@ -39,9 +39,9 @@ def command(
     from metricforge.errors import UsageError
     from metricforge.galleries.embedded import embed_images
     from metricforge.galleries.enrol import notes_on
-    from metricforge.galleries.files import changing
     from metricforge.galleries.gallery import Gallery
     from metricforge.report.progress import CountLine
+    from metricforge.runs.lock import changing
 
     if name is None:
         if len(images) != 1 or not images[0].is_dir():

@@ -18,8 +18,8 @@ from metricforge.cli.options import JSON, by_first_rank, debug, print_json
 @by_first_rank
 def command(gallery: Path, names: tuple[str, ...], as_json: bool) -> None:
     """Forget the classes NAMES of GALLERY."""
-    from metricforge.galleries.files import changing
     from metricforge.galleries.gallery import Gallery
+    from metricforge.runs.lock import changing
 
     with changing(gallery):
         opened = Gallery.open(gallery, device="cpu")

@@ -1,0 +1,81 @@
+"""What a command embeds: the images of a dataset, or of a part of it, in place of named files."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metricforge.cli.image_files import Embedded
+from metricforge.errors import UsageError
+
+if TYPE_CHECKING:
+    from metricforge.model import EmbeddingModel
+
+DATASET = click.option(
+    "--dataset", metavar="NAME",
+    help="Embed a dataset in place of IMAGES: a spec, a folder, a .csv or an archive. Their labels "
+    "are written, too.",
+)  # fmt: skip
+PART = click.option(
+    "--part", metavar="NAME",
+    help="train, validation, test or all of the dataset; without --dataset of the one that RUN was "
+    "trained on.  [default: all]",
+)  # fmt: skip
+
+
+def embed_named(
+    run: Path,
+    model: EmbeddingModel,
+    images: tuple[Path, ...],
+    dataset: str | None,
+    part: str | None,
+    data_root: str | None,
+    broken: str,
+    quiet: bool,
+) -> Embedded | None:
+    """The embeddings of a dataset, with labels; None if IMAGES are files or folders.
+
+    A single archive or CSV among them is a dataset, too. UsageError for both, or neither.
+    """
+    from metricforge.data.archive import is_archive
+
+    if not images and not dataset and not part:
+        raise UsageError("name the images: files, folders, an archive, a .csv, or --dataset NAME.")
+    if images and (dataset or part) and not (dataset is None and len(images) == 1):
+        raise UsageError("name IMAGES, or a dataset, and not both.")
+    if images:
+        (first, *_) = images
+        one_dataset = len(images) == 1 and (is_archive(first) or first.suffix.lower() == ".csv")
+        if not one_dataset and part is None:
+            return None
+        dataset = str(first)
+    if broken == "skip":
+        raise UsageError("a dataset skips images by its spec, as in folder:path=DIR,broken=skip.")
+    return _embedded(run, model, dataset, part, data_root, quiet)
+
+
+def _embedded(
+    run: Path,
+    model: EmbeddingModel,
+    dataset: str | None,
+    part: str | None,
+    data_root: str | None,
+    quiet: bool,
+) -> Embedded:
+    from metricforge.galleries.embedded import embed_dataset
+    from metricforge.judging.part_choice import tested_part
+    from metricforge.judging.subject import run_of
+    from metricforge.registry import Registry
+    from metricforge.report.progress import CountLine
+
+    chosen = tested_part(
+        model, run_of(run), dataset, part or "all", True, data_root, Registry.installed()
+    )
+    for note in (*chosen.notes, *chosen.dataset.notes):
+        click.echo(f"note: {note}", err=True)
+    with nullcontext() if quiet else CountLine("images", len(chosen.indices)) as done:
+        embedded = embed_dataset(model, chosen.dataset, chosen.indices, done)
+    return Embedded(embedded.names, embedded.rows, {}, embedded.classes)
