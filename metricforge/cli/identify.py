@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,12 +19,18 @@ from metricforge.cli.image_files import (
 )
 from metricforge.cli.options import DEVICE, JSON, by_first_rank, debug, print_json
 
+if TYPE_CHECKING:
+    from metricforge.evaluation import IndexKind
+
 
 @click.command("identify")
 @click.argument("gallery", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", metavar="N", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many of the nearest classes to list.")  # fmt: skip
+@click.option("--index", metavar="NAME", type=click.Choice(["exact", "ivf", "hnsw"]),
+              default="exact", help="exact, or ivf or hnsw: an approximate search, for thousands "
+              "of IMAGES and a million enrolled.  [default: exact]")  # fmt: skip
 @click.option("--together", is_flag=True,
               help="All IMAGES show one thing: one answer, by their mean embedding.")  # fmt: skip
 @DEVICE
@@ -36,6 +43,7 @@ def command(
     gallery: Path,
     images: tuple[Path, ...],
     top: int,
+    index: IndexKind,
     together: bool,
     device: str,
     broken: str,
@@ -50,7 +58,7 @@ def command(
     from metricforge.galleries.answers import UNKNOWN
     from metricforge.galleries.gallery import Gallery
 
-    opened = Gallery.open(gallery, device=device)
+    opened = Gallery.open(gallery, device=device, index=index)
     skipped: dict[str, str] | None = {} if broken == "skip" else None
     files = files_of(images, opened.model, skipped)
     embedded = embed_files(opened.model, files, skipped, quiet)

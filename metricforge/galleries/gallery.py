@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from metricforge.data.model_inputs import Encodable, OneImage
 from metricforge.errors import ArtefactError, DataError, UsageError, unknown
+from metricforge.evaluation import IndexKind
 from metricforge.galleries import files
 from metricforge.galleries.answers import Answer
 from metricforge.galleries.calibration import Calibration, Strangers, calibrate
 from metricforge.galleries.embedded import Embedded, embed_images
-from metricforge.galleries.state import Enrolled, Floats, State
+from metricforge.galleries.points import Floats
+from metricforge.galleries.state import Enrolled, State
 from metricforge.loading import load
 from metricforge.model import EmbeddingModel
 
@@ -175,7 +178,8 @@ class Gallery:
             added = [images[index] for index in new]
             enrolled = (*state.enrolled, *added)
             rows = np.concatenate([state.rows, more.rows[new]])
-            self._state = State(enrolled, rows, self._calibrated(enrolled))
+            chosen = self._calibrated(enrolled)
+            self._state = replace(state, enrolled=enrolled, rows=rows, calibration=chosen)
         return len(added)
 
     def remove(self, name: str) -> int:
@@ -195,7 +199,7 @@ class Gallery:
                 raise UsageError(f"'{name}' is the only class of the gallery; delete its folder.")
             kept = [index for index, each in enumerate(state.enrolled) if each.name != name]
             enrolled = tuple(state.enrolled[index] for index in kept)
-            self._state = State(enrolled, state.rows[kept], state.calibration)
+            self._state = replace(state, enrolled=enrolled, rows=state.rows[kept])
         return len(state.enrolled) - len(kept)
 
     def _calibrated(self, enrolled: Sequence[Enrolled]) -> Calibration:
@@ -221,8 +225,16 @@ class Gallery:
         files.write(folder, self.model, self._state, self._strangers)
 
     @classmethod
-    def open(cls, folder: str | Path, *, device: str = "auto") -> Gallery:
+    def open(
+        cls, folder: str | Path, *, device: str = "auto", index: IndexKind = "exact"
+    ) -> Gallery:
         """The gallery in a folder, checked by its hashes.
+
+        Args:
+            folder: The folder.
+            device: "auto", "cpu", "cuda" or "mps".
+            index: "exact", or "ivf" or "hnsw": an approximate search, which is faster for a million
+                images once it is built, at the first answer, and may miss the nearest.
 
         Raises:
             ArtefactError: It is damaged, foreign or inconsistent.
@@ -234,7 +246,7 @@ class Gallery:
                 f"{folder} does not fit together: embeddings of {state.rows.shape[1]} dimensions, "
                 f"and a model of {model.card.dim}; enrol the images anew."
             )
-        return cls(model, state, strangers)
+        return cls(model, replace(state, search=index), strangers)
 
 
 def _checked(top: int) -> int:

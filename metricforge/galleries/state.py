@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import faiss
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from metricforge.evaluation import Ints
-from metricforge.evaluation.flat_search import search_flat
+from metricforge.evaluation import IndexKind, Ints
 from metricforge.galleries.answers import Answer, Candidate, Neighbour
 from metricforge.galleries.calibration import Calibration, Strangers, calibrate
+from metricforge.galleries.points import Floats, Points
 
 MOST_NEIGHBOURS = 5
-
-Floats = NDArray[np.float32]
+MOST_EXACT_MEANS = 100_000
+"""More class means than these, which take 10 ms, are searched as the images are."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,12 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class State:
-    """What is enrolled at one time, as embeddings [N, D] with their images."""
+    """What is enrolled at one time, as embeddings [N, D] with their images, and how to search."""
 
     enrolled: tuple[Enrolled, ...]
     rows: Floats
     calibration: Calibration
+    search: IndexKind = "exact"
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -48,15 +47,16 @@ class State:
         return np.array([place[each.name] for each in self.enrolled], dtype=np.int64)
 
     @cached_property
-    def images(self) -> Any:
-        return _index_of(self.rows)
+    def images(self) -> Points:
+        return Points(self.rows, self.search)
 
     @cached_property
-    def means(self) -> Any:
-        sums = np.zeros((len(self.classes), self.rows.shape[1]))
-        np.add.at(sums, self.labels, self.rows)
-        means = sums / np.bincount(self.labels)[:, None]
-        return _index_of(means.astype(np.float32))
+    def means(self) -> Points:
+        # A product, for np.add.at takes ten times as long for a million images.
+        member = np.ones(len(self.labels)), (self.labels, np.arange(len(self.labels)))
+        means = csr_array(member) @ self.rows / np.bincount(self.labels)[:, None]
+        many = len(means) > MOST_EXACT_MEANS
+        return Points(means.astype(np.float32), self.search if many else "exact")
 
     @cached_property
     def _of_several(self) -> dict[int, Calibration]:
@@ -77,15 +77,22 @@ class State:
         With `chosen` that decides, in place of the own calibration.
         """
         chosen = chosen or self.calibration
-        squared, found = search_flat(self.images, rows, min(MOST_NEIGHBOURS, len(self.rows)))
+        top = min(top, len(self.classes))
+        by_mean = chosen.by == "mean"
+        found = list(self.images.nearest(rows, max(MOST_NEIGHBOURS, 0 if by_mean else 8 * top)))
+        if by_mean:
+            classes = [
+                [Candidate(self.classes[index], distance) for distance, index in each]
+                for each in self.means.nearest(rows, top)
+            ]
+        else:
+            classes = [
+                _of_images(self, row[None], top, each)
+                for row, each in zip(rows, found, strict=True)
+            ]
         return [
-            _answer(self, chosen, candidates, distances, indices)
-            for candidates, distances, indices in zip(
-                _candidates(self, chosen, rows, top),
-                np.sqrt(squared.clip(min=0)),
-                found,
-                strict=True,
-            )
+            _answer(self, chosen, candidates, each[:MOST_NEIGHBOURS])
+            for candidates, each in zip(classes, found, strict=True)
         ]
 
     def shared_images(self) -> dict[str, tuple[str, ...]]:
@@ -103,61 +110,45 @@ class State:
 
     def strays(self) -> list[tuple[Enrolled, str]]:
         """The images that are nearer to images of another class, with that class."""
-        _, found = search_flat(self.images, self.rows, min(2, len(self.rows)))
-        places = np.arange(len(self.rows))
-        other = np.where(found[:, 0] == places, found[:, -1], found[:, 0])
+        two = Points(self.rows).nearest(self.rows, 2)
+        other = np.array([
+            each[-1][1] if each[0][1] == place else each[0][1] for place, each in enumerate(two)
+        ])  # fmt: skip
         wrong = np.flatnonzero(self.labels != self.labels[other])
         alone = np.bincount(self.labels)[self.labels[wrong]] == 1
         return [(self.enrolled[index], self.enrolled[other[index]].name) for index in wrong[~alone]]
 
 
-def _index_of(rows: Floats) -> Any:
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(np.ascontiguousarray(rows))
-    return index
+def _of_images(
+    state: State, row: Floats, top: int, nearest: Sequence[tuple[float, int]]
+) -> list[Candidate]:
+    """The classes of the nearest images, of more images until these are of enough classes.
 
-
-def _candidates(state: State, chosen: Calibration, rows: Floats, top: int) -> list[list[Candidate]]:
-    """The nearest classes of each row, nearest first."""
-    top = min(top, len(state.classes))
-    if chosen.by == "mean":
-        squared, found = search_flat(state.means, rows, top)
-        return [
-            [Candidate(state.classes[i], float(d)) for d, i in zip(*row, strict=True)]
-            for row in zip(np.sqrt(squared.clip(min=0)), found, strict=True)
-        ]
-    return [_by_images(state, row[None], top) for row in rows]
-
-
-def _by_images(state: State, row: Floats, top: int) -> list[Candidate]:
-    """The classes of the nearest images, so many images that these are of enough classes."""
-    k = min(len(state.rows), 8 * top)
+    An approximate search is asked once.
+    """
     while True:
-        squared, found = search_flat(state.images, row, k)
-        nearest: dict[str, float] = {}
-        for distance, index in zip(np.sqrt(squared[0].clip(min=0)), found[0], strict=True):
-            nearest.setdefault(state.enrolled[index].name, float(distance))
-        if len(nearest) >= top or k == len(state.rows):
-            return [Candidate(*each) for each in list(nearest.items())[:top]]
-        k = min(len(state.rows), 4 * k)
+        classes: dict[str, float] = {}
+        for distance, index in nearest:
+            classes.setdefault(state.enrolled[index].name, distance)
+        whole = len(nearest) == len(state.rows) or state.search != "exact"
+        if len(classes) >= top or whole:
+            return [Candidate(*each) for each in list(classes.items())[:top]]
+        (nearest,) = state.images.nearest(row, 4 * len(nearest))
 
 
 def _answer(
     state: State,
     chosen: Calibration,
     candidates: Sequence[Candidate],
-    distances: Floats,
-    indices: Ints,
+    nearest: Sequence[tuple[float, int]],
 ) -> Answer:
     first = candidates[0]
-    known = first.distance < chosen.threshold
-    neighbours = [
-        Neighbour(state.enrolled[index].image, state.enrolled[index].name, float(distance))
-        for distance, index in zip(distances, indices, strict=True)
-    ]
     return Answer(
-        first.name if known else None,
+        first.name if first.distance < chosen.threshold else None,
         chosen.confidence(first.distance),
         tuple(candidates),
-        tuple(neighbours),
+        tuple(
+            Neighbour(state.enrolled[index].image, state.enrolled[index].name, distance)
+            for distance, index in nearest
+        ),
     )

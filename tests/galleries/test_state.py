@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from metricforge.evaluation import By
 from metricforge.galleries.calibration import Calibration
 from metricforge.galleries.state import Enrolled, State
 
@@ -47,3 +49,27 @@ def test_strays_are_nearer_to_another_class_and_have_fellows() -> None:
     # A copy is not the image itself.
     copies = state({"a": [1.0, 7.0], "b": [1.0, 7.1]})
     assert {each.image for each, _ in copies.strays()} == {"a0", "a1", "b0", "b1"}
+
+
+@pytest.mark.parametrize("by", ["mean", "nearest"])
+@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+def test_an_approximate_search_misses_few_and_its_distances_are_exact(by: By, search: str) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((300, 8)).repeat(8, axis=0) + 0.2 * rng.standard_normal((2400, 8))
+    # Far from the origin the squares of float32 would be rounded to nothing.
+    rows = (points + 3e4).astype(np.float32)
+    enrolled = tuple(Enrolled(str(n // 8), str(n), str(n)) for n in range(len(rows)))
+    chosen = Calibration(0.1, 300, 8, 8, by, 2.0, 0.5, (0.0, 4.0), (1.0, 0.0))
+    queries = rows[::8] + np.float32(0.01)
+    exact = State(enrolled, rows, chosen).answers(queries, 2)
+    found = State(enrolled, rows, chosen, search).answers(queries, 2)  # type: ignore[arg-type]
+    alike = [
+        a.candidates[0].name == b.candidates[0].name for a, b in zip(exact, found, strict=True)
+    ]
+    assert np.mean(alike) > 0.8
+    for a, b in zip(exact, found, strict=True):
+        if a.candidates[0].name == b.candidates[0].name:
+            assert a.candidates[0].distance == pytest.approx(b.candidates[0].distance, rel=1e-4)
+        distances = [each.distance for each in b.neighbours]
+        assert distances == sorted(distances)
+        assert len(b.candidates) >= 1
