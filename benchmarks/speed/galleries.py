@@ -72,7 +72,7 @@ def measure(kind: IndexKind, by: By, count: int) -> list[str]:
         for which in (labels, np.arange(ALONE + TOGETHER))
     )
     enrolled = tuple(Enrolled(f"class {n}", f"{n}/{i}.jpg", "") for i, n in enumerate(labels))
-    chosen = Calibration(0.1, 10, EACH, EACH, by, 0.9, 0.5, (0.0, 4.0), (1.0, 0.0))
+    chosen = Calibration(0.1, 10, EACH, EACH, by, False, 0.9, 0.5, (0.0, 4.0), (1.0, 0.0))
     state = State(enrolled, rows, chosen, kind)
     first = timed(state, queries[:1])
     alone = statistics.median(timed(state, queries[n : n + 1]) for n in range(1, ALONE))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
               help="At most so many of strangers' images are identified as somebody, e.g. 1% or "
               "0.01.  [default: the lowest of 1, 2, 5, 10 and 20% that can be promised]",
               )  # fmt: skip
+@click.option("--normalise/--no-normalise", default=True,
+              help="Compare distances with those to training images, if more are recognised then.",
+              )  # fmt: skip
 @click.option("--validation", metavar="DATASET",
               help="Other classes to choose the threshold on.  [default: those that validated the "
               "run]")  # fmt: skip
@@ -41,6 +44,7 @@ def command(
     images: str,
     out: Path,
     part: str | None,
+    normalise: bool,
     false_alarms: float | None,
     validation: str | None,
     data_root: str | None,
@@ -65,8 +69,8 @@ def command(
     refuse_among_any(out, [Path(images)])
     check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
     gallery = enrol(
-        run, images, part=part, false_alarms=false_alarms, validation=validation,
-        data_root=data_root, device=device, progress=not quiet,
+        run, images, part=part, normalise=normalise, false_alarms=false_alarms,
+        validation=validation, data_root=data_root, device=device, progress=not quiet,
     )  # fmt: skip
     gallery.save(out)
     report(gallery, out, list(notes_on(gallery)), as_json)
@@ -84,6 +88,7 @@ def report(gallery: Gallery, out: Path, notes: list[str], as_json: bool) -> None
                 "false_alarms": chosen.share,
                 "recognised": chosen.recognised,
                 "by": chosen.by,
+                "normalised": chosen.normalised,
                 "threshold": chosen.threshold,
                 "up_to_classes": chosen.classes,
                 "notes": notes,

@@ -37,4 +37,5 @@ def promise_lines(chosen: Calibration) -> Iterator[str]:
     )
     yield (
         f"of the validation classes' images {chosen.recognised:.0%} are then identified as theirs"
+        + (", by distances less those to training images" if chosen.normalised else "")
     )

@@ -7,6 +7,7 @@ notebook or a protocol plugin can call it.
 from metricforge.evaluation.ann_index import IndexKind
 from metricforge.evaluation.centring import centred
 from metricforge.evaluation.clustering import agreement, clusters_of
+from metricforge.evaluation.cohort import Cohort
 from metricforge.evaluation.confidence import Confidence
 from metricforge.evaluation.episodes import Classifier, Episodes, draw, eligible
 from metricforge.evaluation.episodes import score as score_episodes
@@ -54,6 +55,7 @@ from metricforge.evaluation.verification import (
 __all__ = [
     "By",
     "Classifier",
+    "Cohort",
     "Confidence",
     "Episodes",
     "Gallery",

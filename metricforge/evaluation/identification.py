@@ -8,7 +8,7 @@ Shapes: P probes in all trials together, E enrolled classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from metricforge.errors import DataError
 from metricforge.evaluation.centring import Floats, middle, refuse_not_finite
+from metricforge.evaluation.cohort import Cohort
 from metricforge.evaluation.neighbor_search import Ints
 from metricforge.evaluation.statistics import CLASSES_TO_RESAMPLE, Doubles
 
@@ -52,7 +53,8 @@ class Probes:
         classes: int64 [P], their own classes.
         ranks: int64 [P], the rank of its class among the enrolled by distance, from 1; 0 for a
             stranger, whose class is not enrolled.
-        distances: float64 [P], to the nearest enrolled class.
+        distances: float64 [P], to the nearest enrolled class; less those to a cohort if there is
+            one.
     """
 
     rows: Ints
@@ -142,7 +144,13 @@ def _groups(rows: Ints, classes: Ints, together: int) -> Ints:
     return np.asarray(groups[np.argsort(groups[:, 0])])
 
 
-def probe(embeddings: Floats, labels: Ints, trials: Sequence[Trial], by: By) -> Probes:
+def probe(
+    embeddings: Floats,
+    labels: Ints,
+    trials: Sequence[Trial],
+    by: By,
+    cohort: Cohort | None = None,
+) -> Probes:
     """Compare the probes of each trial with its enrolled classes, by euclidean distance.
 
     Of images that ask together the mean embedding is compared.
@@ -152,19 +160,33 @@ def probe(embeddings: Floats, labels: Ints, trials: Sequence[Trial], by: By) -> 
         labels: int64 [N].
         trials: The trials.
         by: What a probe is compared with.
+        cohort: What normalises distances, by subtraction. Default: nothing.
 
     Raises:
         DivergedError: An embedding is NaN or infinite.
     """
     refuse_not_finite(embeddings)
-    points = embeddings.astype(np.float64)
-    points -= middle(points)
-    parts = [part for trial in trials for part in _compared(points, labels, trial, by)]
+    centre = middle(embeddings.astype(np.float64))
+    points = embeddings.astype(np.float64) - centre
+    near: Callable[[Ints], Doubles] | None = None
+    if cohort is not None:
+        alone = cohort.distances(embeddings)
+
+        def near(groups: Ints) -> Doubles:
+            if groups.shape[1] == 1:
+                return alone[groups[:, 0]]
+            return cohort.distances(points[groups].mean(axis=1) + centre)
+
+    parts = [part for trial in trials for part in _compared(points, labels, trial, by, near)]
     return Probes(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _compared(
-    points: Doubles, labels: Ints, trial: Trial, by: By
+    points: Doubles,
+    labels: Ints,
+    trial: Trial,
+    by: By,
+    near: Callable[[Ints], Doubles] | None,
 ) -> Iterator[tuple[Ints, Ints, Ints, Doubles]]:
     """Rows, classes, ranks and distances of the probes of a trial, part by part."""
     place = np.full(int(labels.max()) + 1, -1)
@@ -183,7 +205,8 @@ def _compared(
         if by == "nearest":
             distances = np.minimum.reduceat(distances, starts, axis=1)
         own = place[labels[rows]]
-        yield rows, labels[rows], _ranks(distances, own), distances.min(axis=1)
+        nearest = distances.min(axis=1) - (0 if near is None else near(groups))
+        yield rows, labels[rows], _ranks(distances, own), nearest
 
 
 def _distances(points: Doubles, known: Doubles) -> Doubles:

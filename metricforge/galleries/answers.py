@@ -32,12 +32,15 @@ class Answer:
         name: The class, or None: unknown.
         confidence: The probability that the nearest class is right, if half of all images are
             strangers'.
+        score: The distance to the nearest class, which is known below the threshold of the gallery;
+            less the distance to training images if these normalise it.
         candidates: The nearest classes, nearest first, whether known or not.
         neighbours: The enrolled images nearest to it, nearest first.
     """
 
     name: str | None
     confidence: float
+    score: float
     candidates: tuple[Candidate, ...]
     neighbours: tuple[Neighbour, ...]
 

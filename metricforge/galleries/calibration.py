@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from metricforge.errors import DataError
 from metricforge.evaluation import (
     By,
+    Cohort,
     Confidence,
     Ints,
     OpenSet,
@@ -33,10 +34,20 @@ TRIALS = 20
 
 
 class Strangers(NamedTuple):
-    """Embeddings float32 [M, D] of images of validation classes, and their classes int64 [M]."""
+    """Embeddings float32 [M, D] of images of validation classes, and their classes int64 [M].
+
+    And a cohort of training images, if there is one.
+    """
 
     rows: NDArray[np.float32]
     labels: Ints
+    cohort: Cohort | None = None
+
+    def calibrated(
+        self, sizes: Sequence[int], share: float | None, together: int = 1
+    ) -> Calibration:
+        """The threshold that they choose: see :func:`calibrate`."""
+        return calibrate(self.rows, self.labels, sizes, share, together, self.cohort)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ class Calibration:
         images: See `classes`.
         tried: The most images of a class that were enrolled in the trials.
         by: What an image is compared with: the mean of each class, or the nearest enrolled image.
+        normalised: Whether the distance of an image to the cohort is subtracted from that to a
+            class.
         threshold: An image is identified if it is nearer than this.
         recognised: The fraction of images of enrolled validation classes that are then identified
             as theirs.
@@ -62,6 +75,7 @@ class Calibration:
     images: int
     tried: int
     by: By
+    normalised: bool
     threshold: float
     recognised: float
     distances: tuple[float, ...]
@@ -71,7 +85,8 @@ class Calibration:
         ordered = all(a <= b for a, b in itertools.pairwise(self.distances))
         if not 0 < self.share < 1 or not ordered or len(self.distances) != len(self.confidences):
             raise ValueError("share is no fraction, or distances and confidences don't fit")
-        if not self.distances or not self.threshold >= 0:
+        least = -math.inf if self.normalised else 0
+        if not self.distances or not self.threshold >= least:
             raise ValueError("there are no distances, or the threshold is negative")
 
     def confidence(self, distance: float) -> float:
@@ -85,6 +100,7 @@ def calibrate(
     sizes: Sequence[int],
     share: float | None,
     together: int = 1,
+    cohort: Cohort | None = None,
 ) -> Calibration:
     """Choose a threshold on validation classes, for a gallery of classes of these sizes.
 
@@ -95,6 +111,8 @@ def calibrate(
         share: The share of strangers' images that may be identified. Default: the lowest of
             USUAL_SHARES that can be promised.
         together: Images of one thing that will ask together.
+        cohort: Training images, whose distances normalise if more are recognised then. Default:
+            none do.
 
     Raises:
         DataError: So few classes can't promise it; the error says how many can, and what these can.
@@ -126,8 +144,9 @@ def calibrate(
     known = enrollable(labels, enrolled, sizes, together)
     trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS, together=together)
     found = []
-    for by in ways:
-        probes = probe(embeddings, labels, trials, by)
+    cohorts = (None,) if cohort is None else (None, cohort)
+    for by, norm in itertools.product(ways, cohorts):
+        probes = probe(embeddings, labels, trials, by, norm)
         threshold, recognised = _threshold(probes, fpir)
         sure = Confidence.of(probes)
         found.append(
@@ -137,6 +156,7 @@ def calibrate(
                 largest,
                 tried,
                 by,
+                norm is not None,
                 threshold,
                 recognised,
                 sure.distances,

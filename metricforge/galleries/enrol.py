@@ -13,6 +13,7 @@ import torch
 from metricforge.contracts import Dataset
 from metricforge.data.class_names import seen_among
 from metricforge.errors import DataError, UsageError, few
+from metricforge.evaluation import Cohort
 from metricforge.galleries.calibration import Strangers
 from metricforge.galleries.embedded import Embedded, embed_dataset, embed_images
 from metricforge.galleries.gallery import Gallery
@@ -27,6 +28,9 @@ from metricforge.registry import Registry
 from metricforge.report.progress import CountLine
 from metricforge.runs.run import Run
 
+MOST_OF_COHORT = 2_000
+"""Training images that normalise distances."""
+
 
 def enrol(
     subject: Subject,
@@ -34,6 +38,7 @@ def enrol(
     labels: Sequence[str] | None = None,
     *,
     part: str | None = None,
+    normalise: bool = True,
     false_alarms: float | None = None,
     validation: Any = None,
     data_root: str | None = None,
@@ -54,6 +59,8 @@ def enrol(
         labels: The class of each image.
         part: "train", "validation" or "test", by the split of the run if it is the run's dataset,
             else by its own. Default: all images.
+        normalise: Whether distances to training images of the run may normalise those to the
+            classes, if more images are recognised then (score normalisation).
         false_alarms: 0 to 1. Default: the lowest of 1, 2, 5, 10 and 20 % that the validation
             classes can promise.
         validation: A dataset of other classes to choose the threshold on. Default: the validation
@@ -88,7 +95,10 @@ def enrol(
         enrolled = embed_images(model, images, labels or ())
     strangers = _embedded(model, others, indices, progress)
     of_class = np.unique(np.array(strangers.classes, dtype=object), return_inverse=True)[1]
-    known = Strangers(strangers.rows, of_class.astype(np.int64))
+    cohort = None
+    if normalise and run is not None and validation is None:
+        cohort = Cohort(_embedded(model, others, _some_of_training(run, others), progress).rows)
+    known = Strangers(strangers.rows, of_class.astype(np.int64), cohort)
     gallery = Gallery.of(model, enrolled, known, false_alarms)
     if dataset is not None:
         gallery.notes = (*dataset.notes, *dataset.warnings)
@@ -141,6 +151,13 @@ def _validation(
             "name a dataset of other classes (validation)."
         )
     return dataset, split.validation
+
+
+def _some_of_training(run: Run, dataset: Dataset) -> torch.Tensor:
+    """Some training images, evenly among the classes."""
+    train = own_split(run, dataset).train
+    ordered = train[torch.argsort(dataset.labels[train], stable=True)]
+    return ordered[:: -(-len(ordered) // MOST_OF_COHORT)]
 
 
 def _embedded(

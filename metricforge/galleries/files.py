@@ -16,6 +16,7 @@ from safetensors.numpy import save as save_arrays
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.decoding import of_format
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.evaluation import Cohort
 from metricforge.galleries.calibration import Calibration, Strangers
 from metricforge.galleries.state import Enrolled, State
 from metricforge.model import EmbeddingModel
@@ -44,6 +45,8 @@ def write(folder: str | Path, model: EmbeddingModel, state: State, strangers: St
         "strangers": np.ascontiguousarray(strangers.rows),
         "stranger_labels": strangers.labels,
     }
+    if strangers.cohort is not None:
+        arrays["cohort"] = np.ascontiguousarray(strangers.cohort.rows)
     files = {
         **model.files(),
         CONTENTS: json.dumps(contents, indent=1).encode(),
@@ -66,10 +69,16 @@ def read(folder: str | Path) -> tuple[State, Strangers]:
         rows, strangers, labels = (
             arrays[name] for name in ("rows", "strangers", "stranger_labels")
         )
+        cohort = arrays.get("cohort")
+        if cohort is None and contents.calibration.normalised:
+            raise ValueError("it normalises, and has no cohort")
     except (ValueError, KeyError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is not a whole gallery: {error}.") from error
     _check(folder, contents, rows, strangers, labels)
-    return State(contents.enrolled, rows, contents.calibration), Strangers(strangers, labels)
+    if cohort is not None:
+        _check_cohort(folder, rows.shape[1], cohort)
+    known = Strangers(strangers, labels, None if cohort is None else Cohort(cohort))
+    return State(contents.enrolled, rows, contents.calibration), known
 
 
 def refuse_used(folder: str | Path) -> None:
@@ -81,6 +90,16 @@ def refuse_used(folder: str | Path) -> None:
         raise UsageError(f"{folder} is a file; name another folder.")
     if path.is_dir() and {file.name for file in path.iterdir()} not in (set(), FILES):
         raise UsageError(f"{folder} holds files that are no gallery; name another folder.")
+
+
+def _check_cohort(folder: str | Path, dim: int, cohort: Any) -> None:
+    """ArtefactError if they are no embeddings like those of the gallery."""
+    fits = cohort.ndim == 2 and cohort.shape[1] == dim and cohort.dtype == np.float32
+    if not fits or not len(cohort) or not np.isfinite(cohort).all():
+        raise ArtefactError(
+            f"{folder} does not fit together: a cohort {cohort.dtype} of {cohort.shape}, beside "
+            f"embeddings of {dim} dimensions; enrol the images anew."
+        )
 
 
 def _check(folder: str | Path, contents: Contents, rows: Any, strangers: Any, labels: Any) -> None:

@@ -15,7 +15,7 @@ from metricforge.errors import ArtefactError, DataError, UsageError, unknown
 from metricforge.evaluation import IndexKind
 from metricforge.galleries import files
 from metricforge.galleries.answers import Answer
-from metricforge.galleries.calibration import Calibration, Strangers, calibrate
+from metricforge.galleries.calibration import Calibration, Strangers
 from metricforge.galleries.embedded import Embedded, embed_images
 from metricforge.galleries.points import Floats
 from metricforge.galleries.state import Enrolled, State
@@ -55,7 +55,7 @@ class Gallery:
             DataError: There are too few validation classes to promise that.
         """
         images = tuple(_images(enrolled))
-        chosen = calibrate(*strangers, _sizes(images), false_alarms)
+        chosen = strangers.calibrated(_sizes(images), false_alarms)
         return cls(model, State(images, enrolled.rows, chosen), strangers)
 
     @property
@@ -114,7 +114,7 @@ class Gallery:
             rows: Embeddings float32 [Q, D] by the model of the gallery.
             top: How many of the nearest classes to report.
         """
-        return self._state.answers(rows, _checked(top))
+        return self._state.answers(rows, _checked(top), self._strangers.cohort)
 
     def identify_together(self, images: Encodable, *, top: int = 5) -> Answer:
         """Who several images of one thing are of, by their mean embedding, or nobody.
@@ -144,7 +144,7 @@ class Gallery:
             state.calibration_of(len(rows), self._strangers) if len(rows) > 1 else state.calibration
         )
         mean = rows.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
-        return state.answers(mean, _checked(top), chosen)[0]
+        return state.answers(mean, _checked(top), self._strangers.cohort, chosen)[0]
 
     def add(self, images: Encodable, name: str) -> int:
         """Enrol images of one class, which may be new.
@@ -206,7 +206,7 @@ class Gallery:
         held, sizes = self._state.calibration, _sizes(enrolled)
         if len(sizes) <= held.classes and max(sizes) <= held.images:
             return held
-        return calibrate(*self._strangers, sizes, held.share)
+        return self._strangers.calibrated(sizes, held.share)
 
     def shared_images(self) -> dict[str, tuple[str, ...]]:
         """The classes of each image that is enrolled in several, by the image's first name."""

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
-from metricforge.evaluation import IndexKind, Ints
+from metricforge.evaluation import Cohort, IndexKind, Ints
 from metricforge.galleries.answers import Answer, Candidate, Neighbour
-from metricforge.galleries.calibration import Calibration, Strangers, calibrate
+from metricforge.galleries.calibration import Calibration, Strangers
 from metricforge.galleries.points import Floats, Points
 
 MOST_NEIGHBOURS = 5
@@ -66,17 +66,27 @@ class State:
         """When so many images of one thing are identified together."""
         if together not in self._of_several:
             sizes = np.bincount(self.labels).tolist()
-            self._of_several[together] = calibrate(
-                *strangers, sizes, self.calibration.share, together
-            )
+            share = self.calibration.share
+            self._of_several[together] = strangers.calibrated(sizes, share, together)
         return self._of_several[together]
 
-    def answers(self, rows: Floats, top: int, chosen: Calibration | None = None) -> list[Answer]:
+    def answers(
+        self,
+        rows: Floats,
+        top: int,
+        cohort: Cohort | None = None,
+        chosen: Calibration | None = None,
+    ) -> list[Answer]:
         """Who the images are of, by their embeddings [Q, D], with the `top` nearest classes.
 
-        With `chosen` that decides, in place of the own calibration.
+        A calibration that normalises needs the cohort. With `chosen` that decides, in place of the
+        own calibration.
         """
         chosen = chosen or self.calibration
+        near = np.zeros(len(rows))
+        if chosen.normalised:
+            assert cohort is not None, "it has been checked"
+            near = cohort.distances(rows)
         top = min(top, len(self.classes))
         by_mean = chosen.by == "mean"
         found = list(self.images.nearest(rows, max(MOST_NEIGHBOURS, 0 if by_mean else 8 * top)))
@@ -91,8 +101,8 @@ class State:
                 for row, each in zip(rows, found, strict=True)
             ]
         return [
-            _answer(self, chosen, candidates, each[:MOST_NEIGHBOURS])
-            for candidates, each in zip(classes, found, strict=True)
+            _answer(self, chosen, candidates, each[:MOST_NEIGHBOURS], offset)
+            for candidates, each, offset in zip(classes, found, near.tolist(), strict=True)
         ]
 
     def shared_images(self) -> dict[str, tuple[str, ...]]:
@@ -141,11 +151,14 @@ def _answer(
     chosen: Calibration,
     candidates: Sequence[Candidate],
     nearest: Sequence[tuple[float, int]],
+    offset: float,
 ) -> Answer:
     first = candidates[0]
+    score = first.distance - offset
     return Answer(
-        first.name if first.distance < chosen.threshold else None,
-        chosen.confidence(first.distance),
+        first.name if score < chosen.threshold else None,
+        chosen.confidence(score),
+        score,
         tuple(candidates),
         tuple(
             Neighbour(state.enrolled[index].image, state.enrolled[index].name, distance)

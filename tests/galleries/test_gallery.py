@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 import metricforge
+from metricforge.atomic_files import MANIFEST, read_folder, write_folder
 from metricforge.errors import ArtefactError, DataError, InUseError, UsageError
-from metricforge.galleries.calibration import calibrate
 from metricforge.galleries.files import ARRAYS, CONTENTS
 from metricforge.galleries.gallery import Gallery
 from metricforge.runs.lock import changing
@@ -65,7 +69,7 @@ def test_an_answer_rests_on_the_nearest_images_and_classes(gallery: Gallery, ima
     expected = sorted(of_class, key=of_class.__getitem__)[:3]
     assert [candidate.name for candidate in answer.candidates] == expected
     assert answer.candidates[0].distance == pytest.approx(of_class[expected[0]], abs=1e-5)
-    assert answer.confidence == gallery.calibration.confidence(answer.candidates[0].distance)
+    assert answer.confidence == gallery.calibration.confidence(answer.score)
     assert str(answer) == f"{answer.name or 'unknown'} ({answer.confidence:.0%})"
 
 
@@ -80,9 +84,12 @@ def test_several_images_of_one_thing_have_one_answer(gallery: Gallery, images: P
     assert np.mean(strangers) > 0.7
     rows = gallery.model.encode(asked(images, range(30, 31))["30"])
     sizes = [5] * 8
-    chosen = calibrate(*gallery._strangers, sizes, gallery.calibration.share, together=3)
+    chosen = gallery._strangers.calibrated(sizes, gallery.calibration.share, together=3)
     (expected,) = gallery._state.answers(
-        rows.astype(np.float64).mean(axis=0, keepdims=True).astype(np.float32), 2, chosen
+        rows.astype(np.float64).mean(axis=0, keepdims=True).astype(np.float32),
+        2,
+        gallery._strangers.cohort,
+        chosen,
     )
     assert answers["30"] == expected
     assert gallery.identify_together([images / "30" / "5.png"]) == gallery.identify(
@@ -242,15 +249,11 @@ def test_one_process_at_a_time_changes_a_gallery(gallery: Gallery, tmp_path: Pat
 
 
 def _other_rows(folder: Path) -> None:
-    from safetensors.numpy import load, save
-
     arrays = load((folder / ARRAYS).read_bytes())
     (folder / ARRAYS).write_bytes(save({**arrays, "rows": arrays["rows"][1:]}))
 
 
 def _not_finite(folder: Path) -> None:
-    from safetensors.numpy import load, save
-
     arrays = load((folder / ARRAYS).read_bytes())
     strangers = np.where(np.arange(16) == 3, np.nan, arrays["strangers"]).astype(np.float32)
     (folder / ARRAYS).write_bytes(save({**arrays, "strangers": strangers}))
@@ -364,3 +367,51 @@ def test_a_part_of_the_runs_dataset_is_enrolled(run: Path, images: Path) -> None
     gallery = metricforge.enrol(run, images, part="test", device="cpu", false_alarms=0.2)
     assert gallery.classes == tuple(str(name) for name in range(28, 40))
     assert len(gallery) == 12 * 8
+
+
+def test_training_images_may_normalise_distances(
+    gallery: Gallery, run: Path, people: Path, images: Path, tmp_path: Path
+) -> None:
+    cohort = gallery._strangers.cohort
+    assert cohort is not None
+    training = [path for n in range(8) for path in sorted((images / f"{n:02}").iterdir())]
+    np.testing.assert_allclose(cohort.rows, gallery.model.encode(training), atol=1e-6)
+    paths = [path for each in asked(images, range(28, 40)).values() for path in each]
+    for normalised in (True, False):
+        held = replace(gallery.calibration, normalised=normalised, threshold=0.1)
+        gallery._state = replace(gallery._state, calibration=held)
+        gallery.save(tmp_path / "g")
+        answers = Gallery.open(tmp_path / "g", device="cpu").identify_all(paths)
+        assert answers == gallery.identify_all(paths)
+        near = cohort.distances(gallery.model.encode(paths)) if normalised else np.zeros(len(paths))
+        for answer, offset in zip(answers, near, strict=True):
+            assert answer.score == pytest.approx(answer.candidates[0].distance - offset, abs=1e-6)
+            assert (answer.name is not None) == (answer.score < 0.1)
+            assert answer.confidence == held.confidence(answer.score)
+    without = metricforge.enrol(run, people, normalise=False, device="cpu")
+    assert (without._strangers.cohort, without.calibration.normalised) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "cohort",
+    [
+        None,
+        np.zeros((4, 3), np.float32),
+        np.zeros((0, 16), np.float32),
+        np.zeros((4, 16), np.float64),
+        np.full((4, 16), np.nan, np.float32),
+        np.zeros(16, np.float32),
+    ],
+)
+def test_a_cohort_that_does_not_fit_is_refused(
+    gallery: Gallery, tmp_path: Path, cohort: NDArray[Any] | None
+) -> None:
+    chosen = replace(gallery.calibration, normalised=True)
+    gallery._state = replace(gallery._state, calibration=chosen)
+    gallery.save(tmp_path / "g")
+    files = read_folder(tmp_path / "g")
+    arrays = {name: each for name, each in load(files[ARRAYS]).items() if name != "cohort"}
+    files[ARRAYS] = save(arrays if cohort is None else {**arrays, "cohort": cohort})
+    write_folder(tmp_path / "g", {name: each for name, each in files.items() if name != MANIFEST})
+    with pytest.raises(ArtefactError, match=r"no cohort|a cohort float"):
+        Gallery.open(tmp_path / "g", device="cpu")

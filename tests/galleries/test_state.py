@@ -18,7 +18,7 @@ def state(points: dict[str, list[float]]) -> State:
         for number in range(len(each))
     ]
     rows = np.array([value for each in points.values() for value in each], np.float32)[:, None]
-    chosen = Calibration(0.1, 10, 5, 5, "nearest", 2.0, 0.5, (0.0, 4.0), (1.0, 0.0))
+    chosen = Calibration(0.1, 10, 5, 5, "nearest", False, 2.0, 0.5, (0.0, 4.0), (1.0, 0.0))
     return State(tuple(enrolled), rows, chosen)
 
 
@@ -59,7 +59,7 @@ def test_an_approximate_search_misses_few_and_its_distances_are_exact(by: By, se
     # Far from the origin the squares of float32 would be rounded to nothing.
     rows = (points + 3e4).astype(np.float32)
     enrolled = tuple(Enrolled(str(n // 8), str(n), str(n)) for n in range(len(rows)))
-    chosen = Calibration(0.1, 300, 8, 8, by, 2.0, 0.5, (0.0, 4.0), (1.0, 0.0))
+    chosen = Calibration(0.1, 300, 8, 8, by, False, 2.0, 0.5, (0.0, 4.0), (1.0, 0.0))
     queries = rows[::8] + np.float32(0.01)
     exact = State(enrolled, rows, chosen).answers(queries, 2)
     found = State(enrolled, rows, chosen, search).answers(queries, 2)  # type: ignore[arg-type]
