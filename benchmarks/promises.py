@@ -1,10 +1,11 @@
 """Whether thresholds keep what was promised of strangers, over many splits of the classes.
 
-    python -m benchmarks.promises NAME=FILE.npz|RUN ... [--splits 40] [--write]
+    python -m benchmarks.promises NAME=FILE.npz|RUN[:cohort] ... [--splits 40] [--write]
 
 Each file is a dataset of vectors, features [N, F] and labels, as benchmarks.photo_vectors writes
 it: by default the frozen features of EfficientNet-Lite0. Of a run its test classes are embedded by
-its model. In each split a random half of the classes
+its model. With :cohort training images may normalise distances, and the other classes are measured
+alone. In each split a random half of the classes
 is for validation, and half of the others are enrolled with five images each, in 200 draws.
 A threshold is chosen on the validation classes: as `metricforge enrol` does, for a share of
 strangers; at the equal error rate of verification; or as a cosine of .5. Its share of strangers'
@@ -15,15 +16,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.sections import ROOT, machine, write_section
+from metricforge.errors import DataError
 from metricforge.evaluation import (
+    By,
+    Cohort,
     OpenSet,
     Ranked,
     distances_of,
@@ -31,8 +37,8 @@ from metricforge.evaluation import (
     draw_trials,
     over_seeds,
     probe,
-    promised_thresholds,
 )
+from metricforge.galleries.calibration import calibrate
 from metricforge.galleries.embedded import embed_dataset
 from metricforge.judging.own_dataset import open_own_dataset, own_split
 from metricforge.loading import load
@@ -42,6 +48,7 @@ from metricforge.runs.run import Run
 SHARES = (0.05, 0.01)
 SHOTS, DRAWS, PAIRS = 5, 200, 100_000
 PICTURE = ROOT / "benchmarks" / "pictures" / "promises.png"
+COHORT = ":cohort"
 EER, COSINE = "equal error rate", "cosine above .5"
 
 
@@ -65,7 +72,9 @@ def main() -> None:
     kept = []
     for text in options.sets:
         name, _, path = text.partition("=")
-        kept += list(measure(name, *read(Path(path)), options.splits))
+        cohort = path.endswith(COHORT)
+        known = read(Path(path.removesuffix(COHORT)), cohort)
+        kept += list(measure(name, known, options.splits))
     lines = list(table(kept, options.splits))
     print("\n".join(lines))
     if options.write:
@@ -73,42 +82,65 @@ def main() -> None:
         write_section("promises", lines)
 
 
-def read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Embeddings of unit length [N, D] and their classes [N]."""
+class Known(NamedTuple):
+    """Embeddings of unit length [N, D], their classes [N], and training images if there are any."""
+
+    rows: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    cohort: Cohort | None
+
+
+def read(path: Path, with_cohort: bool) -> Known:
+    """What is measured: all classes, or beside training images as a cohort the others alone."""
     if path.is_dir():
         run = Run.open(path)
         dataset = open_own_dataset(run, Registry.installed(), None)
-        embedded = embed_dataset(load(path), dataset, own_split(run, dataset).test)
-        vectors, names = embedded.rows, np.array(embedded.classes)
+        split, model = own_split(run, dataset), load(path)
+        tested = embed_dataset(model, dataset, split.test)
+        rows, names, others = tested.rows, np.array(tested.classes), None
+        if with_cohort:
+            others = embed_dataset(model, dataset, split.train[:: len(split.train) // 2_000]).rows
     else:
         arrays = np.load(path)
-        vectors, names = arrays["features"].astype(np.float32), arrays["labels"]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors, np.unique(names, return_inverse=True)[1]
+        rows, names, others = arrays["features"].astype(np.float32), arrays["labels"], None
+        if with_cohort:
+            train = arrays["split"] == "train"
+            others, rows, names = rows[train], rows[~train], names[~train]
+    labels = np.unique(names, return_inverse=True)[1]
+    return Known(unit(rows), labels, None if others is None else Cohort(unit(others)))
 
 
-def measure(
-    name: str, vectors: NDArray[np.float32], labels: NDArray[np.int64], splits: int
-) -> Iterator[Kept]:
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of unit length."""
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def measure(name: str, known: Known, splits: int) -> Iterator[Kept]:
     """What each way gives on a set."""
+    rows, labels, cohort = known
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(splits):
         order = np.random.default_rng(seed).permutation(labels.max() + 1)
-        known = np.isin(labels, order[: len(order) // 2])
+        chooses = np.isin(labels, order[: len(order) // 2])
         enrolled = (len(order) - len(order) // 2) // 2
-        thresholds: dict[str, float] = {COSINE: 1.0}
-        promised = promised_thresholds(
-            vectors[known], labels[known], SHARES, enrolled=enrolled, shots=SHOTS, seed=seed
-        )
-        thresholds |= {f"promised {share:.0%}": each for share, each in promised.items()}
-        pairs = draw_pairs(labels[known], PAIRS, seed=seed)
-        roc = Ranked(distances_of(vectors[known], pairs), pairs).roc()
-        thresholds[EER] = roc.equal_error[1]
+        pairs = draw_pairs(labels[chooses], PAIRS, seed=seed)
+        roc = Ranked(distances_of(rows[chooses], pairs), pairs).roc()
+        ways: dict[str, tuple[float, By, Cohort | None]] = {
+            COSINE: (1.0, "mean", None),
+            EER: (roc.equal_error[1], "mean", None),
+        }
+        for share in SHARES:
+            with suppress(DataError):  # too few classes to promise that
+                chosen = calibrate(
+                    rows[chooses], labels[chooses], [SHOTS] * enrolled, share, cohort=cohort
+                )
+                normalised = cohort if chosen.normalised else None
+                ways[f"promised {share:.0%}"] = (chosen.threshold, chosen.by, normalised)
         drawn = draw_trials(
-            labels[~known], enrolled=enrolled, shots=SHOTS, trials=DRAWS // splits, seed=seed
+            labels[~chooses], enrolled=enrolled, shots=SHOTS, trials=DRAWS // splits, seed=seed
         )
-        rates = OpenSet(probe(vectors[~known], labels[~known], drawn, "mean"))
-        for way, threshold in thresholds.items():
+        for way, (threshold, by, norm) in ways.items():
+            rates = OpenSet(probe(rows[~chooses], labels[~chooses], drawn, by, norm))
             found.setdefault(way, []).append((rates.fpir(threshold), rates.dir(threshold)))
     for way in sorted(found, reverse=True):
         fpir, identified = np.array(found[way]).T
@@ -122,7 +154,8 @@ def table(kept: list[Kept], splits: int) -> Iterator[str]:
         "",
         f"`python -m benchmarks.promises NAME=FILE.npz|RUN ... --splits {splits} --write` on "
         f"{machine()}; the files are those that `benchmarks.photo_vectors` writes, and of a run "
-        f"its model embeds its test classes. {splits} random "
+        f"its model embeds its test classes. With a cohort, training images may normalise the "
+        f"distances, and the other classes are measured alone. {splits} random "
         "splits of the classes of each set. A threshold is chosen on half of the classes; half of "
         f"the others are enrolled with {SHOTS} images each, in {DRAWS} draws, and the images of "
         "the rest are strangers'. "
