@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metricforge.contracts import Estimate as Estimate
     from metricforge.data.embedding_files import Labels as Labels
     from metricforge.errors import MetricForgeError as MetricForgeError
+    from metricforge.exporting.export import Export as Export
+    from metricforge.exporting.export import export as export
     from metricforge.galleries.enrol import enrol as enrol
     from metricforge.galleries.gallery import Gallery as Gallery
     from metricforge.image_index import ImageIndex as ImageIndex
@@ -47,6 +49,7 @@ _HOMES = {
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.judging.evaluate",
+    "Export": "metricforge.exporting.export",
     "Gallery": "metricforge.galleries.gallery",
     "ImageIndex": "metricforge.image_index",
     "Labels": "metricforge.data.embedding_files",
@@ -60,6 +63,7 @@ _HOMES = {
     "compare": "metricforge.judging.compare",
     "enrol": "metricforge.galleries.enrol",
     "evaluate": "metricforge.judging.evaluate",
+    "export": "metricforge.exporting.export",
     "load": "metricforge.loading",
     "options_of": "metricforge.spec",
     "train": "metricforge.runs.train",
@@ -73,6 +77,7 @@ __all__ = [
     "EmbeddingModel",
     "Estimate",
     "Evaluation",
+    "Export",
     "Gallery",
     "ImageIndex",
     "Labels",
@@ -87,6 +92,7 @@ __all__ = [
     "compare",
     "enrol",
     "evaluate",
+    "export",
     "load",
     "options_of",
     "train",

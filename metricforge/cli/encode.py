@@ -106,9 +106,12 @@ def _write(out: Path, embedded: Embedded) -> None:
 
 def _csv(embedded: Embedded) -> bytes:
     """The image and the label of each row."""
+    from metricforge.report.csv_cells import inert
+
     text = io.StringIO()
     rows = zip(embedded.names, embedded.labels, strict=True)
-    csv.writer(text, lineterminator="\n").writerows([("image", "label"), *rows])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("image", "label"), *(map(inert, row) for row in rows)])
     return text.getvalue().encode(errors="backslashreplace")
 
 

@@ -83,6 +83,32 @@ def read_image(
         raise _undecodable(error, name) from error
 
 
+def read_whole(source: Source, channels: int, name: str | None = None) -> Tensor:
+    """Decode one image at its own size; converted as by :func:`read_image`, without a reading.
+
+    Args:
+        source: A path, encoded bytes, or an :class:`EncodedImage`.
+        channels: 1 or 3.
+        name: Name of the image in errors. Default: its path.
+
+    Returns:
+        uint8 [C, H, W].
+
+    Raises:
+        DataError: As :func:`read_image`.
+    """
+    _check_channels(channels)
+    name = name or ("in memory" if isinstance(source, Buffer) else name_of(source))
+    try:
+        content = source if isinstance(source, Path | Buffer) else source.read()
+        image = _decode(content, None, name)
+        return as_tensor(image, (channels, image.height, image.width), name)
+    except MetricForgeError:
+        raise
+    except Exception as error:  # as above
+        raise _undecodable(error, name) from error
+
+
 def read_opened(
     image: Image.Image, shape: tuple[int, ...], name: str, reading: Reading = AS_IT_LIES
 ) -> Tensor:

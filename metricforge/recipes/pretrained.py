@@ -24,16 +24,25 @@ OF_FEATURES = Spec("linear", {"start": "pca"}, typed=False)
 # A head that begins as good features needs small steps; ten times the rate undoes them. The
 # backbone needs smaller ones: benchmarks/photos-ledger.md has the trials on validation classes.
 SLOW = Spec("adamw", {"lr": "0.0001"}, typed=False)
-RATES = "backbone=0.3"
+RATES, FROZEN = "backbone=0.3", "backbone=0"
 
 
 @dataclass(frozen=True)
 class _Start:
-    """How a backbone begins: from learned weights or not, the side they were trained at, F."""
+    """How a backbone begins: from learned weights or not, the side they were trained at, F.
+
+    It may have no weights that could learn, as a network in a file of another program.
+    """
 
     pretrained: bool = False
     size: tuple[int, int] | None = None
     features: int | None = None
+    learns: bool = True
+
+    @property
+    def rates(self) -> str:
+        """The default factors on the learning rate."""
+        return RATES if self.learns else FROZEN
 
 
 def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, bool]:
@@ -56,7 +65,7 @@ def with_network_defaults(recipe: Recipe, registry: Registry) -> tuple[Recipe, b
         dim=recipe.dim or dim,
         optimizer=SLOW if _is_default(recipe.optimizer) else recipe.optimizer,
         batch_norm=recipe.batch_norm or "frozen",
-        rates=recipe.rates or (None if _adds_weights(recipe, registry) else RATES),
+        rates=recipe.rates or (None if _adds_weights(recipe, registry) else start.rates),
     )
     return own, True
 
@@ -106,7 +115,8 @@ def _start_of(recipe: Recipe, registry: Registry) -> _Start:
     if size is None and isinstance(backbone, Pretrainable):
         size = backbone.pretrained_preprocessing.size
     features = getattr(backbone, "out_features", None)
-    return _Start(learned or source is not None, size, features)
+    learns = next(backbone.parameters(), None) is not None
+    return _Start(learned or source is not None, size, features, learns)
 
 
 def at_size(

@@ -45,6 +45,11 @@ def parts_of(model: EmbeddingModel, loss: object) -> dict[str, object]:
     return {"backbone": model.backbone, "head": model.head, "loss": loss}
 
 
+def has_buffers(module: nn.Module) -> bool:
+    """Whether a module has tensors that no step changes."""
+    return next(module.buffers(), None) is not None
+
+
 def make_optimizer(
     build: Callable[[Parameters], Optimizer],
     parts: Mapping[str, object],
@@ -65,7 +70,9 @@ def make_optimizer(
         every = module.parameters() if isinstance(module, nn.Module) else ()
         parameters = [p for p in every if p.requires_grad]
         factor = factors.get(name, 1.0)
-        if factor != 1 and not parameters:
+        # One with buffers alone, e.g. a file that another program runs, is frozen already.
+        is_frozen = factor == 0 and isinstance(module, nn.Module) and has_buffers(module)
+        if factor != 1 and not parameters and not is_frozen:
             raise UsageError(f"rates has {name}={factor:g}, and this {name} has no parameters.")
         if factor == 0:
             for parameter in parameters:

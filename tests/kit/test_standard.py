@@ -22,6 +22,7 @@ LEFT_OUT = (
     "resnet50",
     *("schedule", "sum"),  # which need others to be made of
     *(
+        "onnx",
         "timm",
         "efficientnet-lite0",
         "efficientnet-lite1",
