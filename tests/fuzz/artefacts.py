@@ -1,4 +1,4 @@
-"""Targets: a folder with a manifest, which is a model or an index of images.
+"""Targets: a folder with a manifest, which is a model, an index of images or a gallery.
 
 A file that the manifest does not match is refused first; then its sum is put into the manifest, so
 that a mutation gets past it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,11 @@ from metricforge.errors import (
     ResourceError,
     UsageError,
 )
+from metricforge.evaluation import Cohort
+from metricforge.galleries.calibration import Calibration, Strangers
+from metricforge.galleries.embedded import Embedded
+from metricforge.galleries.gallery import Gallery
+from metricforge.galleries.state import Enrolled, State
 from metricforge.image_index import ImageIndex
 from metricforge.loading import load
 from tests.cli.small_model import make_model
@@ -56,6 +62,27 @@ def _search(folder: Path) -> object:
     if index.contents.names:
         index.model_of(run, device="cpu")
     return found
+
+
+def _gallery(folder: Path) -> Path:
+    model = load(make_model(folder / "run"), device="cpu")
+    rows = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    enrolled = tuple(Enrolled(f"class {n % 2}", f"{n}.png", "") for n in range(6))
+    chosen = Calibration(0.1, 2, 3, 3, "mean", True, 0.5, 0.5, (0.0, 1.0), (1.0, 0.0))
+    strangers = Strangers(rows, np.arange(6) // 2, Cohort(rows[:3]))
+    Gallery(model, State(enrolled, rows, chosen), strangers).save(folder / "gallery")
+    return folder / "gallery"
+
+
+def _identify(folder: Path) -> object:
+    gallery = Gallery.open(folder, device="cpu")
+    answers = gallery.identify_rows(np.ones((1, gallery.model.card.dim), np.float32))
+    # More classes than the threshold was chosen for: it is chosen anew.
+    more = Embedded(np.ones((9, gallery.model.card.dim), np.float32), list("abcdefghi"),
+                    list("abcdefghi"), list("abcdefghi"))  # fmt: skip
+    with suppress(DataError):
+        gallery.add_rows(more)
+    return answers
 
 
 def _held(
@@ -109,6 +136,10 @@ TARGETS = {
     "manifest": Target(_manifest, (ArtefactError,), 350, JSON),
     "contents-json": Target(
         _held(_index, "contents.json", _search), (ArtefactError, DataError), 350, JSON
+    ),
+    "gallery-json": Target(_held(_gallery, "gallery.json", _identify), (ArtefactError,), 350, JSON),
+    "gallery-arrays": Target(
+        _held(_gallery, "gallery.safetensors", _identify), (ArtefactError,), 250
     ),
     "index-faiss": Target(_held(_index, "index.faiss", _search), (ArtefactError, DataError), 350),
 }

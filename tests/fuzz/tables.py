@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from metricforge_standard.datasets.vectors import vectors
 from numpy.typing import NDArray
 
+from metricforge.contracts import Dataset
 from metricforge.data.embedding_files import bare_dataset, read_embeddings, read_labels
 from metricforge.errors import ArtefactError, DataError
+from metricforge.scoring.pair_files import read_pairs
 from tests.fuzz.documents import in_file
 from tests.fuzz.target import Case, Target
 
@@ -54,6 +57,17 @@ def _label_table(folder: Path) -> Case:
     return Case(seeds, in_file(folder / "labels.csv", _labelled))
 
 
+def _pairs(folder: Path) -> Case:
+    files = [Path(f"{name}/{number}.png") for name in "ab" for number in range(3)]
+    labels = torch.arange(6) // 3
+    dataset = Dataset("pairs", files, labels, ("a", "b"), (1, 4, 4))
+    seeds = [
+        b"first,second,same\na/0.png,a/1.png,1\n0,b/2.png,0\n",
+        b'second;first\n"b/0.png";2\n4;5\n',
+    ]
+    return Case(seeds, in_file(folder / "pairs.csv", lambda path: read_pairs(path, dataset)))
+
+
 def _parquet(folder: Path) -> Case:
     pyarrow = pytest.importorskip("pyarrow", reason="requires metricforge[parquet]")
     parquet = pytest.importorskip("pyarrow.parquet", reason="requires metricforge[parquet]")
@@ -78,5 +92,6 @@ TARGETS = {
     "labels-npy": Target(_label_array, _REFUSALS, 900),
     "labels-text": Target(_label_lines, _REFUSALS, 900),
     "labels-csv": Target(_label_table, _REFUSALS, 900),
+    "pairs-csv": Target(_pairs, (DataError,), 900),
     "parquet": Target(_parquet, (DataError,), 900),
 }
