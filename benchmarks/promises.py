@@ -40,6 +40,7 @@ from metricforge.evaluation import (
 )
 from metricforge.galleries.calibration import calibrate
 from metricforge.galleries.embedded import embed_dataset
+from metricforge.galleries.enrol import some_of_training
 from metricforge.judging.own_dataset import open_own_dataset, own_split
 from metricforge.loading import load
 from metricforge.registry import Registry
@@ -99,7 +100,7 @@ def read(path: Path, with_cohort: bool) -> Known:
         tested = embed_dataset(model, dataset, split.test)
         rows, names, others = tested.rows, np.array(tested.classes), None
         if with_cohort:
-            others = embed_dataset(model, dataset, split.train[:: len(split.train) // 2_000]).rows
+            others = embed_dataset(model, dataset, some_of_training(run, dataset)).rows
     else:
         arrays = np.load(path)
         rows, names, others = arrays["features"].astype(np.float32), arrays["labels"], None

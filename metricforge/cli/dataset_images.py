@@ -38,7 +38,7 @@ def embed_named(
 ) -> Embedded | None:
     """The embeddings of a dataset, with labels; None if IMAGES are files or folders.
 
-    A single archive or CSV among them is a dataset, too. UsageError for both, or neither.
+    One archive or CSV alone is a dataset, too. UsageError for both, or neither.
     """
     from metricforge.data.archive import is_archive
 
@@ -51,7 +51,8 @@ def embed_named(
         one_dataset = len(images) == 1 and (is_archive(first) or first.suffix.lower() == ".csv")
         if not one_dataset and part is None:
             return None
-        dataset = str(first)
+        # As a path, whose name may look like a spec.
+        dataset = str(first.resolve())
     if broken == "skip":
         raise UsageError("a dataset skips images by its spec, as in folder:path=DIR,broken=skip.")
     return _embedded(run, model, dataset, part, data_root, quiet)
@@ -77,5 +78,5 @@ def _embedded(
     for note in (*chosen.notes, *chosen.dataset.notes):
         click.echo(f"note: {note}", err=True)
     with nullcontext() if quiet else CountLine("images", len(chosen.indices)) as done:
-        embedded = embed_dataset(model, chosen.dataset, chosen.indices, done)
+        embedded = embed_dataset(model, chosen.decoded, chosen.indices, done)
     return Embedded(embedded.names, embedded.rows, {}, embedded.classes)

@@ -102,17 +102,18 @@ def _write(out: Path, embedded: Embedded) -> None:
         _beside(out): (json.dumps(list(embedded.names), indent=0) + "\n").encode(),
         **({_labels_beside(out): _csv(embedded)} if embedded.labels else {}),
     })  # fmt: skip
+    if not embedded.labels:  # of an earlier dataset, whose rows are gone
+        _labels_beside(out).unlink(missing_ok=True)
 
 
 def _csv(embedded: Embedded) -> bytes:
     """The image and the label of each row."""
-    from metricforge.report.csv_cells import inert
-
     text = io.StringIO()
     rows = zip(embedded.names, embedded.labels, strict=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("image", "label"), *(map(inert, row) for row in rows)])
-    return text.getvalue().encode(errors="backslashreplace")
+    # As they are: evaluate reads them, and classes must keep their names.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([("image", "label"), *rows])
+    return text.getvalue().encode(errors="surrogateescape")
 
 
 def _rows_file(out: Path) -> Path:

@@ -60,7 +60,7 @@ def command(
 
     opened = Gallery.open(gallery, device=device, index=index)
     skipped: dict[str, str] | None = {} if broken == "skip" else None
-    files = files_of(images, opened.model, skipped)
+    files = files_of(images, opened.model, skipped, once=together)
     embedded = embed_files(opened.model, files, skipped, quiet)
     names: Sequence[str] = embedded.names
     if together:

@@ -65,6 +65,8 @@ def command(
 
     if add and remove:
         raise UsageError("give --add or --remove, and not both.")
+    if remove and (dataset or part or not images):
+        raise UsageError("--remove takes the names of IMAGES, as the index has them.")
     refuse_among_any(out, images)
     ImageIndex.refuse_used(out)
     check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))

@@ -123,11 +123,12 @@ def _of_a_gallery(folder: Path | None) -> dict[str, Any]:
     if folder is None or not (folder / files.CONTENTS).is_file():
         return {}
     chosen = files.read(folder)[0].calibration
+    if chosen.normalised:  # by images that the file does not have
+        return {}
     return {
         "identification": {
             "distance": chosen.threshold,
             "by": chosen.by,
-            "normalised": chosen.normalised,
             "false_alarms": chosen.share,
             "up_to_classes": chosen.classes,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +107,11 @@ def export(
     registry, path = registry or Registry.installed(), Path(out)
     check_writable(path)
     run = run_of(subject)
-    model = subject if isinstance(subject, EmbeddingModel) else load_model(subject, "cpu", registry)
+    model = (
+        copy.deepcopy(subject)
+        if isinstance(subject, EmbeddingModel)
+        else load_model(subject, "cpu", registry)
+    )
     model = model.cpu().eval()
     graph = Graph(model, preprocessing, half=precision == "fp16")
     tested = tested_part(model, run, images, None, True, data_root, registry)

@@ -19,7 +19,7 @@ from metricforge.model import EmbeddingModel
 from metricforge.scoring.embed import reading_of
 
 MOST_IMAGES, MOST_OF_CLASS = 2_000, 200
-"""The most images that are compared, of a class and in all."""
+"""The most images that are compared, in all and of a class."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def drawn(tested: Tested, count: int) -> Part:
 
 
 def _of(tested: Tested, indices: Tensor) -> Part:
-    whole = tested.dataset
+    whole = tested.decoded
     images = (
         whole.images[indices]
         if isinstance(whole.images, Tensor)
@@ -96,7 +96,7 @@ def _of(tested: Tested, indices: Tensor) -> Part:
         images=images,
         labels=whole.labels[indices],
         classes=whole.classes,
-        shape=tested.shape or whole.shape,
+        shape=whole.shape,
         reading=whole.reading,
         advice=whole.advice,
     )

@@ -199,7 +199,8 @@ def _too_few(labels: Ints, sizes: Sequence[int], share: float, together: int) ->
         ask = "another that asks" if together == 1 else f"{together} others that ask together"
         return DataError(
             f"of {len(counts)} validation classes too few have an image to enrol and {ask}: "
-            "nothing can be promised of strangers; hold out classes of more images."
+            "nothing can be promised of strangers; hold out classes of more images"
+            + (", or identify fewer images together." if together > 1 else ".")
         )
     least = math.ceil(least_share(classes, enrolled) * 1000) / 1000
     lowest = f"the lowest share for these is {least:.1%}" if least < 1 else "these promise nothing"

@@ -67,7 +67,9 @@ def embed_dataset(
     card = model.card
     reading = reading_of(dataset, model)
     images = open_images(replace(dataset, reading=reading))
-    names = [str(image_name(dataset, index)) for index in indices.tolist()]
+    named = (image_name(dataset, index) for index in indices.tolist())
+    # An index alone would be the name of an image of any other dataset in memory, too.
+    names = [f"{dataset.name}[{each}]" if isinstance(each, int) else each for each in named]
 
     def parts() -> Iterator[Batch]:
         place = 0

@@ -76,6 +76,8 @@ def enrol(
     Raises:
         DataError: There are too few validation classes to promise that, or no images.
     """
+    if labels is not None and part is not None:
+        raise UsageError("a part is of a dataset: leave the labels out, or the part.")
     registry = registry or Registry.installed()
     run = run_of(subject)
     model = (
@@ -87,17 +89,18 @@ def enrol(
         dataset = _opened(images, model, registry)
     elif labels is None:
         tested = tested_part(model, run, images, part, True, data_root, registry)
-        dataset, chosen = tested.dataset, tested.indices
+        dataset, chosen = tested.decoded, tested.indices
     others, indices = _validation(model, run, validation, data_root, registry)
     if dataset is not None:
         enrolled = _embedded(model, dataset, chosen, progress)
     else:
-        enrolled = embed_images(model, images, labels or ())
+        enrolled = embed_images(model, images, [] if labels is None else list(labels))
     strangers = _embedded(model, others, indices, progress)
     of_class = np.unique(np.array(strangers.classes, dtype=object), return_inverse=True)[1]
     cohort = None
     if normalise and run is not None and validation is None:
-        cohort = Cohort(_embedded(model, others, _some_of_training(run, others), progress).rows)
+        cohort = Cohort(_embedded(model, others, some_of_training(run, others), progress).rows)
+    _refuse_enrolled(enrolled, strangers)
     known = Strangers(strangers.rows, of_class.astype(np.int64), cohort)
     gallery = Gallery.of(model, enrolled, known, false_alarms)
     if dataset is not None:
@@ -153,7 +156,19 @@ def _validation(
     return dataset, split.validation
 
 
-def _some_of_training(run: Run, dataset: Dataset) -> torch.Tensor:
+def _refuse_enrolled(enrolled: Embedded, strangers: Embedded) -> None:
+    """DataError where the strangers that choose the threshold are enrolled."""
+    both = sorted({*enrolled.classes} & {*strangers.classes})
+    copies = {*enrolled.hashes} & {*strangers.hashes}
+    if both or copies:
+        what = f"classes of these names ({few(both)})" if both else f"{len(copies)} of these images"
+        raise DataError(
+            f"the threshold would be chosen on {what}, which are to be enrolled: strangers are of "
+            "other classes; name a dataset of others (validation)."
+        )
+
+
+def some_of_training(run: Run, dataset: Dataset) -> torch.Tensor:
     """Some training images, evenly among the classes."""
     train = own_split(run, dataset).train
     ordered = train[torch.argsort(dataset.labels[train], stable=True)]

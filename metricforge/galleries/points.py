@@ -38,6 +38,10 @@ class Points:
         return build_index(self._shifted(self.rows), self.kind, seed=0)
 
     @cached_property
+    def _exact(self) -> Points:
+        return Points(self.rows)
+
+    @cached_property
     def _middle(self) -> NDArray[np.float64]:
         return middle(self.rows)
 
@@ -61,7 +65,7 @@ class Points:
             # Where the lists that are searched are empty, all are.
             missed = not (found >= 0).any()
             yield from (
-                Points(self.rows)._exactly(query[None], k)
+                self._exact.nearest(query[None], k)
                 if missed
                 else [self._measured(query, found[found >= 0])]
             )

@@ -160,6 +160,7 @@ def evaluate(
         _record(run, tested, requested, measured)
     notes = (
         *tested.notes,
+        *_pairs_left_out(requested.dataset, tested),
         *how_read(requested.dataset, model),
         *requested.dataset.warnings,
         *measured.notes,
@@ -175,6 +176,18 @@ def evaluate(
     )
 
 
+def _pairs_left_out(dataset: Dataset, tested: Tested) -> Iterator[str]:
+    """A note on listed pairs of images that are not tested."""
+    if dataset.pairs is None:
+        return
+    out = int((~torch.isin(dataset.pairs, tested.indices).all(dim=1)).sum())
+    if out:
+        yield (
+            f"{out:,} of {len(dataset.pairs):,} listed pairs have an image that is not in the part "
+            f"'{tested.name}', and are left out."
+        )
+
+
 def _embedded(
     models: Mapping[str, EmbeddingModel],
     tested: Tested,
@@ -183,8 +196,7 @@ def _embedded(
     progress: bool,
 ) -> tuple[Embedded, Embedded | None]:
     """The embeddings of the tested images, and of the validation images if they are needed."""
-    dataset = questions.dataset
-    dataset = dataset if tested.shape is None else replace(dataset, shape=tested.shape)
+    dataset = tested.decoded
     parts = [tested.indices]
     if questions.want_validation and tested.validation is not None:
         parts.append(tested.validation)

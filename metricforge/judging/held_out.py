@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,6 +65,11 @@ class Tested:
             record.hash,
             tuple(_changes(run, dataset, present)),
         )
+
+    @property
+    def decoded(self) -> Dataset:
+        """The dataset, whose files are decoded in the size that the model takes."""
+        return self.dataset if self.shape is None else replace(self.dataset, shape=self.shape)
 
     @property
     def classes(self) -> tuple[str, ...]:

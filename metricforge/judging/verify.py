@@ -96,7 +96,7 @@ def choose(
     if threshold is not None:
         if false_alarms is not None:
             raise UsageError(
-                "a threshold of one's own has no known false alarms: give one of both."
+                "a threshold of one's own has no known false alarms: give one of the two."
             )
         if not 0 <= threshold < math.inf:
             raise UsageError(f"a threshold is a distance of 0 or more, not {threshold}.")
@@ -104,8 +104,8 @@ def choose(
     known = {each.far: each for each in card.pair_thresholds}
     if not known:
         raise UsageError(
-            "the model has no thresholds, which classes choose that validated its training: give "
-            "one of your own, threshold=DISTANCE."
+            "the model has no thresholds, which classes choose that validated its training: name a "
+            "distance of your own as the threshold."
         )
     far = max(min(known), USUAL) if false_alarms is None else false_alarms
     if far not in known:

@@ -6,6 +6,7 @@ A CSV with the columns `first` and `second`, each a file of the dataset or an in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath
@@ -40,6 +41,11 @@ def read_pairs(path: Path, dataset: Dataset) -> Tensor:
         raise DataError(f"{path} lists no pairs.")
     if len(twice := (first == second).nonzero()):
         raise DataError(f"{path}:{table.rows[int(twice[0])]} pairs an image with itself.")
+    ordered = torch.stack([first, second], dim=1).sort(dim=1).values
+    counts = Counter(map(tuple, ordered.tolist()))
+    for row, pair in zip(table.rows, map(tuple, ordered.tolist()), strict=True):
+        if counts[pair] > 1:
+            raise DataError(f"{path}:{row} lists a pair that is listed {counts[pair]} times.")
     if "same" in table.columns:
         same = dataset.labels[first] == dataset.labels[second]
         if len(wrong := (same != torch.tensor(table.columns["same"]).bool()).nonzero()):

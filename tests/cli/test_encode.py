@@ -139,12 +139,19 @@ def test_a_dataset_is_encoded_with_its_labels(tmp_path: Path) -> None:
         assert [row["image"] for row in rows] == names
         assert [row["label"] for row in rows] == [str(n) for n in range(10) for _ in range(6)]
         assert all(f"/{row['label']}/" in f"/{row['image']}" for row in rows)
-    first, second = (np.load(tmp_path / f"e{n}.npy") for n in (0, 1))
-    np.testing.assert_array_equal(first, second)
+    # As its files are, though a dataset of another size has 64 x 64 pixels by default.
+    assert metricforge("encode", "run", "files", "--out", "f.npy", cwd=tmp_path).returncode == 0
+    for number in (0, 1):
+        np.testing.assert_allclose(
+            np.load(tmp_path / f"e{number}.npy"), np.load(tmp_path / "f.npy"), atol=1e-6
+        )
     measured = metricforge(
         "evaluate", "--embeddings", "e0.npy", "--labels", "e0.labels.csv", "--json", cwd=tmp_path
     )
     assert measured.returncode == 0, measured.stderr
+    # Rows of files have no labels, and those of the dataset before are gone.
+    assert metricforge("encode", "run", "files", "--out", "e0.npy", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "e0.labels.csv").exists()
     # What lies there under these names is not of an earlier encode.
     (tmp_path / "mine.labels.csv").write_text("precious")
     refused = metricforge("encode", "run", "photos.zip", "--out", "mine.npy", cwd=tmp_path)

@@ -290,6 +290,8 @@ def test_images_come_and_go_without_the_others_being_embedded_again(
     for given, code, told in (
         ((gone, "--remove"), 2, "holds no image"),
         ((gone, "--add", "--remove"), 2, "not both"),
+        (("--remove",), 2, "takes the names"),
+        (("--remove", "--part", "test"), 2, "takes the names"),
     ):
         refused = index(place, *given, "--out", out)
         assert (refused.returncode, told in refused.stderr) == (code, True)
@@ -324,6 +326,17 @@ def test_a_dataset_is_indexed_with_its_labels(place: Path, tmp_path: Path) -> No
     # Files have none.
     assert index(place, gallery(place)[1], "--out", out, "--add").returncode == 0
     assert ImageIndex.open(out).contents.labels[-1] == ""
+
+
+def test_images_in_memory_have_names_of_their_dataset(place: Path, tmp_path: Path) -> None:
+    images = np.zeros((6, 16, 16), np.uint8)
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(6) // 2)
+        words = ["--dataset", f"npz:path={tmp_path / name}.npz", "--out", tmp_path / "index"]
+        done = index(place, *words, *(["--add"] if name == "two" else []))
+        assert done.returncode == 0, done.stderr
+    names = ImageIndex.open(tmp_path / "index").contents.names
+    assert names == tuple(f"{name}[{n}]" for name in ("one", "two") for n in range(6))
 
 
 @pytest.mark.parametrize(

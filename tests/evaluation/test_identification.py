@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from metricforge_standard.protocols.identification import Identification
+from metricforge_standard.protocols.identification import Identification, estimated
 
 from metricforge.contracts import Labelled, Validation
 from metricforge.errors import DataError, DivergedError, UsageError
@@ -349,3 +349,23 @@ def test_embeddings_that_are_not_finite_are_refused():
     points[3, 1] = np.nan
     with pytest.raises(DivergedError, match="rows 3"):
         Identification().evaluate(torch.from_numpy(points), labelled(labels))
+
+
+def test_the_interval_of_the_calibration_error_holds_none_for_a_calibrated_system():
+    """Chance gaps of bins add up: the plain interval of a bootstrap never held 0 here."""
+    confidence = Confidence((0.0, 1.0), (1.0, 0.0))
+    held = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        distances = rng.random(400)
+        right = rng.random(400) < 1 - distances
+        classes = np.where(right, rng.integers(0, 20, 400), 20 + rng.integers(0, 20, 400))
+        probes = Probes(np.arange(400), classes, right.astype(int), distances)
+        samples, over, units = resampled_probes(probes, 200)
+        each = [confidence.error(probes, weights) for weights in samples]
+        value = confidence.error(probes)
+        estimate = estimated("ece", value, each, units, over)
+        plain = estimated("oscr", value, each, units, over)
+        assert (estimate.low, estimate.high) == (0, plain.high)
+        held.append(plain.low > 0)
+    assert all(held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from metricforge_standard import _onnx
 from metricforge_standard.backbones.onnx import Onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -240,3 +242,66 @@ def test_a_missing_runtime_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"onnxruntime: pip install 'metricforge\[export\]'"):
         Onnx(path=path)
+
+
+def _outside(location: str) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=1)
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def _in_a_function(location: str) -> onnx.ModelProto:
+    """A tensor of another file in a branch in a function of the model."""
+    value, node = helper.make_tensor_value_info, helper.make_node
+    branch = helper.make_graph(
+        [node("Identity", ["w"], ["b"])], "branch", [], [value("b", 1, [1])],
+        initializer=[_outside(location)],
+    )  # fmt: skip
+    nodes = [
+        node("Constant", [], ["c"], value=helper.make_tensor("c", 9, [], [1])),
+        node("If", ["c"], ["b"], then_branch=branch, else_branch=branch),
+        node("Add", ["x", "b"], ["y"]),
+    ]
+    opset = helper.make_opsetid("", 18)
+    function = helper.make_function("own", "F", ["x"], ["y"], nodes, [opset])
+    graph = helper.make_graph(
+        [node("F", ["x"], ["y"], domain="own")], "graph",
+        [value("x", 1, [None, 4])], [value("y", 1, [None, 4])],
+    )  # fmt: skip
+    opsets = [opset, helper.make_opsetid("own", 1)]
+    return helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=9)
+
+
+def _sparse(location: str) -> onnx.ModelProto:
+    """A sparse tensor whose values lie in another file."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "graph",
+        [value("x", 1, [None, 4])], [value("y", 1, [None, 4])],
+    )  # fmt: skip
+    sparse = onnx.SparseTensorProto(
+        values=_outside(location), indices=helper.make_tensor("i", 7, [1], [0]), dims=[4]
+    )
+    graph.sparse_initializer.append(sparse)
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+@pytest.mark.parametrize("made", [_in_a_function, _sparse])
+@pytest.mark.parametrize("beside", [True, False])
+def test_no_tensor_of_another_file_is_read_wherever_it_is_named(
+    made: Callable[[str], onnx.ModelProto], beside: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """onnxruntime would look for it in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.bin").write_bytes(np.ones(1, np.float32).tobytes())
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    (folder / "net.onnx").write_bytes(made("w.bin").SerializeToString())
+    if beside:
+        (folder / "w.bin").write_bytes(np.ones(1, np.float32).tobytes())
+    with pytest.raises(ArtefactError, match=r"not beside it|in other files"):
+        Onnx(path=folder / "net.onnx")
+    # Saved models of strangers have such bytes, too.
+    with pytest.raises(ArtefactError, match="in other files"):
+        _onnx.parsed(made("w.bin").SerializeToString(), "a model")

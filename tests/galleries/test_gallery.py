@@ -159,11 +159,11 @@ def test_images_with_their_labels_and_strangers_of_ones_own(
     with pytest.raises(UsageError, match="no run says"):
         metricforge.enrol(model, paths, ["a"] * 3 + ["b"] * 3)
     others = tmp_path / "others"
-    for name in range(10, 30):
+    for name in range(8, 28):
         (others / f"other {name}").mkdir(parents=True)
         for n in range(4):
             target = others / f"other {name}" / f"{n}.png"
-            target.write_bytes((images / f"{name}" / f"{n}.png").read_bytes())
+            target.write_bytes((images / f"{name:02}" / f"{n}.png").read_bytes())
     made = metricforge.enrol(model, paths, ["a"] * 3 + ["b"] * 3, validation=others)
     assert made.identify(images / "28" / "6.png").candidates[0].name == "a"
     with pytest.raises(DataError, match="6 images and 2 classes"):
@@ -332,7 +332,8 @@ def test_on_the_command_line(run: Path, people: Path, images: Path, tmp_path: Pa
     shown = command("identify", place, door, "--quiet").stdout
     assert shown.startswith(f"{door}: 30, confidence ")
     asking = asked(images, range(30, 31))["30"]
-    together = command("identify", place, *asking, "--together", "--quiet").stdout
+    # An image that is named twice counts once.
+    together = command("identify", place, *asking, asking[0], "--together", "--quiet").stdout
     assert together.startswith("3 images: 30, confidence ")
     told = json.loads(command("identify", place, *asking, "--together", "--json").stdout)
     assert (told["name"], told["images"]) == ("30", [str(path) for path in asking])
@@ -415,3 +416,35 @@ def test_a_cohort_that_does_not_fit_is_refused(
     write_folder(tmp_path / "g", {name: each for name, each in files.items() if name != MANIFEST})
     with pytest.raises(ArtefactError, match=r"no cohort|a cohort float"):
         Gallery.open(tmp_path / "g", device="cpu")
+
+
+def test_what_chooses_the_threshold_is_not_enrolled(
+    run: Path, people: Path, images: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "renamed"
+    for name in range(10, 26):
+        (renamed / f"other {name}").mkdir(parents=True)
+        for image in (images / f"{name}").iterdir():
+            (renamed / f"other {name}" / image.name).write_bytes(image.read_bytes())
+    with pytest.raises(DataError, match="chosen on 128 of these images"):
+        metricforge.enrol(run, renamed, device="cpu", normalise=False)
+    with pytest.raises(DataError, match=r"classes of these names \(28, 29"):
+        metricforge.enrol(run, people, validation=people, device="cpu")
+
+
+def test_labels_are_an_array_too_and_a_part_is_of_a_dataset(run: Path, images: Path) -> None:
+    paths = [images / name / f"{n}.png" for name in ("30", "31") for n in range(3)]
+    labels = np.array(["a"] * 3 + ["b"] * 3)
+    gallery = metricforge.enrol(run, paths, labels, device="cpu", normalise=False)  # type: ignore[arg-type]
+    assert gallery.classes == ("a", "b")
+    with pytest.raises(UsageError, match="leave the labels out, or the part"):
+        metricforge.enrol(run, paths, labels.tolist(), part="test", device="cpu")
+
+
+def test_a_part_is_read_as_the_whole_is(run: Path, people: Path) -> None:
+    """Files of a dataset that the model was not trained on, in the model's size."""
+    whole, part = (
+        metricforge.enrol(run, people, part=part, device="cpu", normalise=False)
+        for part in (None, "all")
+    )
+    assert [each.sha256 for each in part.enrolled] == [each.sha256 for each in whole.enrolled]

@@ -69,7 +69,7 @@ def test_what_has_no_threshold_is_refused(run: Path, images: Path, tmp_path: Pat
     model, image = metricforge.load(run, device="cpu"), images / "28/0.png"
     with pytest.raises(UsageError, match=r"none for 0\.03: choose one of these"):
         metricforge.verify(model, image, image, false_alarms=0.03)
-    with pytest.raises(UsageError, match="one of both"):
+    with pytest.raises(UsageError, match="one of the two"):
         metricforge.verify(model, image, image, false_alarms=0.1, threshold=1.0)
     for bad in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="distance of 0 or more"):

@@ -221,6 +221,7 @@ NEEDS = {
     "sop": "a folder",
     "npz": "a file",
     "vectors": "a file",
+    "onnx": "a file",
     "identity": "vectors",
     "lora": "a network with linear layers",
     "dropout": "vectors",

@@ -57,7 +57,8 @@ def test_pairs_are_files_or_indices(tmp_path: Path) -> None:
         ("first,second\n0,-1\n", "no index below 5"),
         ("first,second\n0,\n", r":2 has no image in a cell"),
         ("first,second\n1,anna/2.jpg\n", r":2 pairs an image with itself"),
-        ("first,second,same\n0,1,1\n0,1,0\n", r":3 differs from the labels, .* 'anna' and 'anna'"),
+        ("first,second\n0,1\n2,3\n1,0\n", r":2 lists a pair that is listed 2 times"),
+        ("first,second,same\n0,2,0\n0,1,0\n", r":3 differs from the labels, .* 'anna' and 'anna'"),
         ("first,second,same\n0,1,maybe\n", r":2 has 'maybe' for same; choices: 1, true, same"),
         ("first,second\n", "lists no pairs"),
         ("first,other\n0,1\n", "has no column 'second'"),
@@ -124,6 +125,8 @@ def test_on_the_command_line_of_embeddings(tmp_path: Path) -> None:
     assert metrics["auc"]["value"] == 1
     assert "recall@1" not in metrics
     assert "Verification is over 40 listed pairs." in measured["notes"]
+    part = metricforge.evaluate(points[:40], labels[:40], pairs=None)
+    assert not any("listed" in note for note in part.notes)
     both = command(
         "evaluate", *files, "--pairs", pairs, "--protocol", "retrieval", "--protocol",
         "verification:far=0.1", "--json",

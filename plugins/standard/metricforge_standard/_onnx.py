@@ -42,22 +42,33 @@ def read(path: Path) -> bytes:
         raise UsageError(f"path={path}: there is no file of that name.") from error
     except OSError as error:
         raise ArtefactError(f"can't read {path}: {error.strerror}.") from error
-    proto = parsed(content, str(path))
-    outside = [tensor for tensor in _tensors(proto) if tensor.external_data]
-    if not outside:
+    proto = _checked(content, str(path))
+    files = {_file_of(tensor, path) for tensor in _outside(proto)}
+    if not files:
         return content
-    for tensor in outside:
-        _check_location(tensor, path)
+    if len(content) + sum(file.stat().st_size for file in files) > LARGEST:
+        raise ArtefactError(f"{path} has more than 2 GB with the files that it names.")
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
         whole: bytes = proto.SerializeToString()
     except Exception as error:  # of the library, for damage of any kind
         raise ArtefactError(f"the files beside {path} don't fit it: {_brief(error)}.") from error
+    parsed(whole, str(path))
     return whole
 
 
 def parsed(content: bytes, name: str) -> Any:
-    """The graph in a file; ArtefactError if it is damaged or has operators of another library."""
+    """The graph in a file; ArtefactError if it is damaged, names files, or has operators of another
+    library.
+    """
+    proto = _checked(content, name)
+    if next(_outside(proto), None) is not None:
+        raise ArtefactError(f"{name} has tensors in other files, where they are not read.")
+    return proto
+
+
+def _checked(content: bytes, name: str) -> Any:
+    """The graph in a file, which may have tensors in other files."""
     onnx = imported("onnx", "the backbone onnx", "export")
     try:
         proto = onnx.load_model_from_string(content)
@@ -68,7 +79,7 @@ def parsed(content: bytes, name: str) -> Any:
         raise ArtefactError(f"{name} is damaged, or is no ONNX file: it has no operators.")
     own = {function.domain for function in proto.functions}
     functions = {(function.domain, function.name) for function in proto.functions}
-    for node in _nodes(proto):
+    for node in _messages(proto, "NodeProto"):
         if node.domain not in OPERATORS and (node.domain, node.op_type) not in functions:
             raise ArtefactError(
                 f"{name} has the operator {node.op_type} of '{node.domain}', which runs code of "
@@ -120,8 +131,8 @@ def session(content: bytes, name: str) -> Any:
         raise ArtefactError(f"onnxruntime can't run {name}: {_brief(error)}.") from error
 
 
-def _check_location(tensor: Any, path: Path) -> None:
-    """ArtefactError for a tensor whose file lies outside of the folder of its ONNX file."""
+def _file_of(tensor: Any, path: Path) -> Path:
+    """The file with a tensor's values; ArtefactError if it is not in the folder of `path`."""
     location = next((each.value for each in tensor.external_data if each.key == "location"), "")
     folder = path.resolve().parent
     file = (folder / location).resolve()
@@ -131,40 +142,24 @@ def _check_location(tensor: Any, path: Path) -> None:
         )
     if not file.is_file():
         raise ArtefactError(f"{path} names the file '{location}', which is not beside it.")
+    return file
 
 
-def _tensors(proto: Any) -> Iterator[Any]:
-    """The tensors of a model that may lie elsewhere: of its graphs, and attributes of its nodes."""
-    for graph in _graphs(proto.graph):
-        yield from graph.initializer
-    for node in _nodes(proto):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
+def _outside(proto: Any) -> Iterator[Any]:
+    """The tensors whose values lie in other files, wherever in the model they are."""
+    for tensor in _messages(proto, "TensorProto"):
+        if tensor.external_data or tensor.data_location:
+            yield tensor
 
 
-def _nodes(proto: Any) -> Iterator[Any]:
-    for graph in _graphs(proto.graph):
-        yield from graph.node
-    for function in proto.functions:
-        for node in function.node:
-            yield node
-            for inner in _inner(node):
-                yield from (each for graph in _graphs(inner) for each in graph.node)
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """A graph, and those inside of its nodes, of loops and branches."""
-    yield graph
-    for node in graph.node:
-        for inner in _inner(node):
-            yield from _graphs(inner)
-
-
-def _inner(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+def _messages(message: Any, kind: str) -> Iterator[Any]:
+    """All messages of a kind in a message: of graphs, functions, branches, sparse tensors."""
+    if message.DESCRIPTOR.name == kind:
+        yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in [value] if hasattr(value, "DESCRIPTOR") else value:
+                yield from _messages(each, kind)
 
 
 def _axes(tensor: Any) -> tuple[int | None, ...]:

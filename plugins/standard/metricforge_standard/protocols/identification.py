@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-from metricforge.contracts import Labelled, Result, Validation
+from metricforge.contracts import Estimate, Labelled, Result, Validation
 from metricforge.errors import UsageError
 from metricforge.evaluation import (
     Confidence,
@@ -109,8 +110,8 @@ class Identification:
         several = [OpenSet(probes, weights) for weights in resamples]
         return Result(
             {
-                name: over_resamples(
-                    measure(whole), np.array([measure(each) for each in several]), count, over
+                name: estimated(
+                    name, measure(whole), [measure(each) for each in several], count, over
                 )
                 for name, (measure, _) in measures.items()
             },
@@ -179,6 +180,18 @@ class Identification:
             trials=self.trials,
             seed=self.seed,
         )
+
+
+def estimated(
+    name: str, value: float, resampled: Sequence[float], units: int, over: str
+) -> Estimate:
+    """A metric with its interval.
+
+    That of `ece` begins at 0: chance gaps add up in a sum of absolute values, so that it is above 0
+    for the best confidences as well.
+    """
+    estimate = over_resamples(value, np.array(resampled), units, over)
+    return replace(estimate, low=0.0) if name == "ece" else estimate
 
 
 def _unpromised(rates: list[float], validation: Validation, enrolled: int) -> Iterator[str]:

@@ -70,9 +70,10 @@ class Verification:
             DivergedError: The embeddings have NaN or infinity.
         """
         vectors, labels = embeddings.detach().cpu().numpy(), images.labels.cpu().numpy()
-        pairs = draw_pairs(labels, self.pairs, seed=self.seed)
         listed = images.pairs is not None
-        if images.pairs is not None:
+        if images.pairs is None:
+            pairs = draw_pairs(labels, self.pairs, seed=self.seed)
+        else:
             # Of other images nothing is asked.
             rows, flat = np.unique(images.pairs.cpu().numpy(), return_inverse=True)
             vectors, labels = vectors[rows], labels[rows]
