@@ -27,7 +27,8 @@ if TYPE_CHECKING:
               "0.01.  [default: the lowest of 1, 2, 5, 10 and 20% that can be promised]",
               )  # fmt: skip
 @click.option("--normalise/--no-normalise", default=True,
-              help="Compare distances with those to training images, if more are recognised then.",
+              help="Compare distances with those to training images, if more are recognised then; "
+              "not with --validation.",
               )  # fmt: skip
 @click.option("--validation", metavar="DATASET",
               help="Other classes to choose the threshold on.  [default: those that validated the "

@@ -64,7 +64,7 @@ class Calibration:
             class.
         threshold: An image is identified if it is nearer than this.
         recognised: The fraction of images of enrolled validation classes that are then identified
-            as theirs.
+            as theirs, in the trials that chose the threshold and the way that recognises most.
         distances: Ascending distances.
         confidences: The probability at each that the nearest class is right, if half of all images
             are strangers'.
