@@ -251,8 +251,10 @@ def _check_flat(content: bytes) -> None:
 
 
 def _contents(folder: Path, files: dict[str, bytes]) -> Contents:
+    if "contents.json" not in files:
+        raise ArtefactError(f"{folder} is no index of images; metricforge index makes one.")
     try:
-        return of_format(files.get("contents.json", b""), Contents, FORMAT, f"{folder} has index")
+        return of_format(files["contents.json"], Contents, FORMAT, f"{folder} has index")
     except ValueError as error:
         raise ArtefactError(
             f"{folder} is not an index of images (contents.json: {error})."

@@ -161,7 +161,7 @@ def _pair_lines(card: Card) -> Iterator[str]:
     """Up to which distance two images are of one class."""
     for each in card.pair_thresholds:
         yield (
-            f"images within a distance of {each.distance:.4g}: {100 * each.far:.3g} % "
+            f"images within a distance of {each.distance:.4g}: at most {100 * each.far:.3g} % "
             f"[{100 * each.low:.2g}, {100 * each.high:.2g}] of the pairs of two validation "
             f"classes, {100 * each.tar:.3g} % of the pairs of one"
         )

@@ -60,7 +60,8 @@ def command(
         f"{'within' if told.same else 'beyond'} {told.threshold:.3f}"
     )
     if chosen := told.chosen:
+        ends = f"[{chosen.low:.2%}, {chosen.high:.2%}]"
         click.echo(
-            f"within it: {percent(chosen.far)} [{chosen.low:.2%}, {chosen.high:.2%}] of validation "
-            f"pairs of two classes, {chosen.tar:.0%} of one"
+            f"within it are at most {percent(chosen.far)} {ends} of validation pairs of two "
+            f"classes,\nand {chosen.tar:.0%} of those of one"
         )

@@ -60,6 +60,10 @@ def read(folder: str | Path) -> tuple[State, Strangers]:
 
     Raises ArtefactError if it is damaged, foreign or inconsistent.
     """
+    if (Path(folder) / "config.toml").is_file():
+        raise ArtefactError(
+            f"{folder} is a run, and no gallery; metricforge enrol makes one of it."
+        )
     files = read_folder(Path(folder))
     if CONTENTS not in files:
         raise ArtefactError(f"{folder} is no gallery; metricforge enrol makes one.")

@@ -437,6 +437,8 @@ def test_labels_are_an_array_too_and_a_part_is_of_a_dataset(run: Path, images: P
     labels = np.array(["a"] * 3 + ["b"] * 3)
     gallery = metricforge.enrol(run, paths, labels, device="cpu", normalise=False)  # type: ignore[arg-type]
     assert gallery.classes == ("a", "b")
+    with pytest.raises(ArtefactError, match="is a run, and no gallery"):
+        Gallery.open(run)
     with pytest.raises(UsageError, match="leave the labels out, or the part"):
         metricforge.enrol(run, paths, labels.tolist(), part="test", device="cpu")
 

@@ -111,8 +111,8 @@ def test_on_the_command_line(run: Path, images: Path, tmp_path: Path) -> None:
     told = command("verify", run, first, second, "--false-alarms", "5%")
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith(f"{first} and {second}: one class, distance ")
-    assert told.stdout.splitlines()[1].startswith("within it: 5% [")
-    assert " of validation pairs of two classes, " in told.stdout
+    assert told.stdout.splitlines()[1].startswith("within it are at most 5% [")
+    assert " of validation pairs of two classes,\nand " in told.stdout
     shown = json.loads(command("verify", run, first, third, "--json").stdout)
     assert (shown["same"], shown["chosen"]["far"]) == (False, 0.01)
     own = command("verify", run, first, third, "--threshold", "9")
