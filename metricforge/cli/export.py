@@ -60,6 +60,9 @@ def command(
     within 1e-5 (fp16: 1e-2, int8: 0.2), and the 95 % intervals of the paired differences of
     recall@1 and map@r within 0.005 of zero (int8: 0.01).
 
+    With --with-preprocessing the rankings are those of whole images, and the embeddings those of
+    images in the model's size.
+
     RUN may be the folder of a model or of a gallery; --images then says what to compare on.
     """
     from metricforge.exporting.agreement import DriftError

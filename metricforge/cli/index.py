@@ -58,7 +58,7 @@ def command(
     archive or .csv is a dataset, whose labels are found with its images.
     """
     from metricforge.atomic_files import check_writable
-    from metricforge.errors import UsageError
+    from metricforge.errors import ArtefactError, UsageError
     from metricforge.image_index import ImageIndex
     from metricforge.loading import load
     from metricforge.runs.lock import changing
@@ -67,6 +67,8 @@ def command(
         raise UsageError("give --add or --remove, and not both.")
     if remove and (dataset or part or not images):
         raise UsageError("--remove takes the names of IMAGES, as the index has them.")
+    if (add or remove) and not out.is_dir():
+        raise ArtefactError(f"there is no index at {out} to change: leave --add and --remove out.")
     refuse_among_any(out, images)
     ImageIndex.refuse_used(out)
     check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 from metricforge.decoding import parsed
-from metricforge.errors import InUseError, ResourceError
+from metricforge.errors import ArtefactError, InUseError, ResourceError
 from metricforge.regular_file import read_text
 
 NAME = ".lock"
@@ -54,6 +54,8 @@ def changing(folder: Path) -> Iterator[None]:
     does.
     """
     path = folder.resolve()
+    if not path.is_dir():
+        raise ArtefactError(f"{folder} does not exist, or is no folder.")
     with held(path.with_name(f".{path.name}.changing")):
         yield
 

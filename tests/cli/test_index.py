@@ -296,8 +296,8 @@ def test_images_come_and_go_without_the_others_being_embedded_again(
         refused = index(place, *given, "--out", out)
         assert (refused.returncode, told in refused.stderr) == (code, True)
     assert ImageIndex.open(out).contents == left.contents
-    none = index(place, gone, "--out", tmp_path / "none", "--add")
-    assert none.returncode == 5
+    none = index(place, gone, "--out", tmp_path / "none" / "deep", "--add")
+    assert (none.returncode, (tmp_path / "none").exists()) == (5, False)
     other = metricforge("index", place / "run1", gone, "--out", out, "--add")
     assert (other.returncode, "another model" in other.stderr) == (5, True)
 

@@ -132,6 +132,21 @@ def test_a_network_that_can_not_be_traced_is_a_sentence() -> None:
             write(Graph(model))
 
 
+def test_adapters_are_merged_into_the_weights() -> None:
+    vit = "timm:model=test_vit,size=32"
+    model = made(vit, **MODELS[vit], adapters=("lora:rank=2",))
+    images = torch.randint(0, 256, (3, 3, 24, 40), dtype=torch.uint8)
+    before = model.embed([images])
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+    expected = model.embed([images])
+    assert (expected - before).abs().max() > 1e-2
+    rows = OnnxRunner(to_onnx(Graph(model)))(images)
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
 def test_a_graph_leaves_its_model_as_it_is() -> None:
     model = made("conv4", (1, 16, 16))
     before = {name: value.clone() for name, value in model.state_dict().items()}
