@@ -46,18 +46,38 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
+    with replacing(folder) as partial:
+        for name, content in {**files, MANIFEST: manifest}.items():
+            _write_synced(partial / name, content)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which replaces `folder` as a whole when the block ends.
+
+    The files in it must be synced. If the block raises, the old folder is untouched; an OSError is
+    raised as a ResourceError.
+    """
     partial = partial_of(folder)
     try:
         clear_partials(folder.parent, folder.name)
         partial.mkdir(parents=True)
-        for name, content in {**files, MANIFEST: manifest}.items():
-            _write_synced(partial / name, content)
-        _sync_folder(partial)
+        yield partial
+        _sync(partial)
         with _alone_in(folder.parent):
             _replace(partial, folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Sync each file and folder below `folder`, which another library has written."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(path) / name)
+        _sync(Path(path))
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -266,8 +286,8 @@ def _write_synced(path: Path, content: Content) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -282,4 +302,4 @@ def _replace(partial: Path, folder: Path) -> None:
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)

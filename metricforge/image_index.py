@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
+from metricforge.data.own_outputs import refuse_other
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.evaluation.flat_search import search_flat
@@ -86,10 +87,10 @@ class ImageIndex:
             rows: Their embeddings float32 [N, D].
             labels: The class of each, or nothing.
         """
-        hashed = _hash(run, model.card)
+        hashed = model_hash(run, model.card)
         names = tuple(map(str, images))
         contents = Contents(names, model.card.dim, hashed, labels=tuple(labels))
-        return cls(contents, _flat(rows, model.card.dim))
+        return cls(contents, flat_index(rows, model.card.dim))
 
     @property
     def rows(self) -> NDArray[np.float32]:
@@ -115,7 +116,8 @@ class ImageIndex:
             labels=merged if either else (),
             format=FORMAT,
         )
-        return ImageIndex(contents, _flat(np.concatenate([kept.rows, rows]), self.contents.dim))
+        together = np.concatenate([kept.rows, rows])
+        return ImageIndex(contents, flat_index(together, self.contents.dim))
 
     def without(self, names: Collection[str]) -> ImageIndex:
         """The index without the images of these names; UsageError for one that it doesn't hold."""
@@ -130,18 +132,12 @@ class ImageIndex:
             labels=tuple(labels[place] for place in places) if labels else (),
             format=FORMAT,
         )
-        return ImageIndex(contents, _flat(self.rows[places], self.contents.dim))
+        return ImageIndex(contents, flat_index(self.rows[places], self.contents.dim))
 
     @staticmethod
     def refuse_used(folder: str | Path) -> None:
         """UsageError if `folder` holds anything but an index, since it is replaced as a whole."""
-        path = Path(folder).resolve()
-        if path == Path.cwd():
-            raise UsageError("the index would replace the current folder; give --out a new one.")
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{folder} is a file; give another --out.")
-        if path.is_dir() and {file.name for file in path.iterdir()} not in (set(), FILES):
-            raise UsageError(f"{folder} holds files that are no index; give another --out.")
+        refuse_other(folder, "index", lambda path: {file.name for file in path.iterdir()} == FILES)
 
     def save(self, folder: str | Path) -> None:
         """Write it into `folder`, whole or not at all; UsageError as :meth:`refuse_used`."""
@@ -179,7 +175,7 @@ class ImageIndex:
 
     def refuse_other_model(self, run: str | Path, card: Card) -> None:
         """ArtefactError unless the index was made with this model of a run."""
-        if _hash(run, card) != self.contents.model:
+        if model_hash(run, card) != self.contents.model:
             raise ArtefactError(
                 f"the index is of another model than that of {run}, whose embeddings lie "
                 "elsewhere; use the model it was made with, or index the images again."
@@ -222,13 +218,14 @@ class ImageIndex:
         ]
 
 
-def _flat(rows: NDArray[np.float32], dim: int) -> Any:
+def flat_index(rows: NDArray[np.float32], dim: int) -> Any:
+    """An index of faiss of embeddings [N, D] that searches exactly, by squared distances."""
     index = faiss.IndexFlatL2(dim)
     index.add(np.ascontiguousarray(rows))
     return index
 
 
-def _hash(run: str | Path, card: Card) -> str:
+def model_hash(run: str | Path, card: Card) -> str:
     """The sha256 of a model's weights and of its preprocessing of images."""
     weights = read_folder(model_folder(run)).get(WEIGHTS, b"")
     preprocessing = (card.shape, card.mean, card.std, card.input_size, card.interpolation)

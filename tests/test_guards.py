@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A module imports from its own row and from those above, never from those below.
 LAYERS = (
     {"errors", "contracts"},
-    {"fetching", "regular_file"},
+    {"extras", "fetching", "regular_file"},
     {"spec", "static_reading", "entry_points", "member_names", "registry"},
     {"decoding"},
     {
@@ -46,7 +46,7 @@ LAYERS = (
     {"recipes", "scoring", "report"},
     {"runs", "testing", "scaffold"},
     {"judging", "inspection", "image_index", "doctor"},
-    {"plugin_tools", "tuning", "galleries"},
+    {"plugin_tools", "tuning", "galleries", "stores"},
     {"exporting"},
     {"bench"},
     {"cli", "__main__"},
@@ -136,6 +136,7 @@ def test_plugins_import_the_contract_and_little_else():
     allowed = (
         "metricforge.contracts",
         "metricforge.errors",
+        "metricforge.extras",
         "metricforge.fetching",
         "metricforge.regular_file",
         "metricforge_standard",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metricforge.cli.image_files import Embedded
+from metricforge.cli.image_files import Embedded, embed_files, files_of
 from metricforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +35,12 @@ def embed_named(
     data_root: str | None,
     broken: str,
     quiet: bool,
-) -> Embedded | None:
-    """The embeddings of a dataset, with labels; None if IMAGES are files or folders.
+    once: bool = False,
+) -> Embedded:
+    """The embeddings of IMAGES, files or folders, or of a dataset, with labels.
 
-    One archive or CSV alone is a dataset, too. UsageError for both, or neither.
+    One archive or CSV alone is a dataset, too. With `once` a file that is named twice counts once.
+    UsageError for both, or neither.
     """
     from metricforge.data.archive import is_archive
 
@@ -50,7 +52,8 @@ def embed_named(
         (first, *_) = images
         one_dataset = len(images) == 1 and (is_archive(first) or first.suffix.lower() == ".csv")
         if not one_dataset and part is None:
-            return None
+            skipped: dict[str, str] | None = {} if broken == "skip" else None
+            return embed_files(model, files_of(images, model, skipped, once), skipped, quiet)
         # As a path, whose name may look like a spec.
         dataset = str(first.resolve())
     if broken == "skip":

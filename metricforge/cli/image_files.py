@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from metricforge.model import EmbeddingModel
+    from metricforge.stores.table import EmbeddingTable
 
 BROKEN = click.option(
     "--broken", metavar="NAME", type=click.Choice(["refuse", "skip"]), default="refuse",
@@ -92,6 +93,21 @@ def embed_files(
         raise DataError(f"none of the {len(files):,} images can be read; the first: {first}")
     skipped |= {names[index]: reason for index, reason in broken.items()}
     return Embedded([name for i, name in enumerate(names) if i not in broken], rows, skipped)
+
+
+def table_of(run: Path, model: EmbeddingModel, embedded: Embedded) -> EmbeddingTable:
+    """Embeddings as other programs get them."""
+    from metricforge.image_index import model_hash
+    from metricforge.stores.table import EmbeddingTable
+
+    hashed = model_hash(run, model.card)
+    return EmbeddingTable(embedded.names, embedded.rows, hashed, embedded.labels)
+
+
+def note_escaped(table: EmbeddingTable) -> None:
+    """A note if names of a table can't be stored as they are."""
+    if table.escaped:
+        _note(f"{table.escaped:,} names and labels are no valid Unicode: written with \\udcXX.")
 
 
 def report_skipped(skipped: dict[str, str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +13,17 @@ from metricforge.cli.dataset_images import DATASET, PART, embed_named
 from metricforge.cli.image_files import (
     BROKEN,
     QUIET,
-    embed_files,
-    files_of,
+    Embedded,
+    note_escaped,
     refuse_among_any,
     report_skipped,
+    shown,
+    table_of,
 )
 from metricforge.cli.options import DATA_ROOT, DEVICE, JSON, by_first_rank, debug, print_json
+
+if TYPE_CHECKING:
+    from metricforge.model import EmbeddingModel
 
 
 @click.command("index")
@@ -24,6 +31,8 @@ from metricforge.cli.options import DATA_ROOT, DEVICE, JSON, by_first_rank, debu
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True,
               help="The folder to write, a new one or an index to replace.")  # fmt: skip
+@click.option("--to", metavar="STORE", help="Write a store for another program: faiss, lancedb, "
+              "parquet or qdrant; --out is new, or a store to replace.")  # fmt: skip
 @click.option("--add", is_flag=True, help="Add IMAGES to the index at --out, in place of earlier "
               "embeddings of the same files.")  # fmt: skip
 @click.option("--remove", is_flag=True, help="Remove IMAGES from the index at --out, by the names "
@@ -41,6 +50,7 @@ def command(
     run: Path,
     images: tuple[Path, ...],
     out: Path,
+    to: str | None,
     add: bool,
     remove: bool,
     dataset: str | None,
@@ -57,43 +67,105 @@ def command(
     once. A model of vectors embeds the rows of .npy files, and a folder stands for those. A single
     archive or .csv is a dataset, whose labels are found with its images.
     """
-    from metricforge.atomic_files import check_writable
-    from metricforge.errors import ArtefactError, UsageError
+    from metricforge.errors import UsageError
+
+    if add and remove:
+        raise UsageError("give --add or --remove, and not both.")
+    if to is not None and (add or remove):
+        raise UsageError("--add and --remove change an index: a store of --to is written anew.")
+    if remove and (dataset or part or not images):
+        raise UsageError("--remove takes the names of IMAGES, as the index has them.")
+    refuse_among_any(out, images)
+
+    def embed(model: EmbeddingModel) -> Embedded:
+        return embed_named(run, model, images, dataset, part, data_root, broken, quiet, once=True)
+
+    if to is not None:
+        _write_store(run, out, to, device, embed, as_json)
+        return
+    names = [str(image) for image in images] if remove else None
+    _write_index(run, out, device, embed, as_json, add, names)
+
+
+def _write_index(
+    run: Path,
+    out: Path,
+    device: str,
+    embed: Callable[[EmbeddingModel], Embedded],
+    as_json: bool,
+    add: bool,
+    removed: list[str] | None,
+) -> None:
+    """A new index, or that at `out` with further images, or without the `removed` ones."""
+    from metricforge.errors import ArtefactError
     from metricforge.image_index import ImageIndex
     from metricforge.loading import load
     from metricforge.runs.lock import changing
 
-    if add and remove:
-        raise UsageError("give --add or --remove, and not both.")
-    if remove and (dataset or part or not images):
-        raise UsageError("--remove takes the names of IMAGES, as the index has them.")
-    if (add or remove) and not out.is_dir():
+    changes = add or removed is not None
+    if changes and not out.is_dir():
         raise ArtefactError(f"there is no index at {out} to change: leave --add and --remove out.")
-    refuse_among_any(out, images)
     ImageIndex.refuse_used(out)
-    check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
-    skipped: dict[str, str] | None = {} if broken == "skip" else None
-    with changing(out) if add or remove else nullcontext():
-        held = ImageIndex.open(out) if add or remove else None
+    _check_writable(out)
+    with changing(out) if changes else nullcontext():
+        held = ImageIndex.open(out) if changes else None
         model = load(run, device=device)
         if held is not None:
             held.refuse_other_model(run, model.card)
-        if held is not None and remove:
-            index, embedded = held.without([str(image) for image in images]), None
+        if held is not None and removed is not None:
+            index, embedded = held.without(removed), None
         else:
-            embedded = embed_named(run, model, images, dataset, part, data_root, broken, quiet)
-            if embedded is None:
-                files = files_of(images, model, skipped, once=True)
-                embedded = embed_files(model, files, skipped, quiet)
+            embedded = embed(model)
             new = (embedded.names, embedded.rows, embedded.labels)
             index = held.with_images(*new) if held else ImageIndex.of(run, model, *new)
         index.save(out)
-    left_out = embedded.skipped if embedded else {}
+    skipped = embedded.skipped if embedded else {}
     held_now = len(index.contents.names)
     if as_json:
-        told = {"out": str(out), "images": held_now, "dim": index.contents.dim}
-        print_json({**told, "skipped": left_out})
+        print_json({"out": str(out), "images": held_now, "dim": index.contents.dim,
+                    "skipped": skipped})  # fmt: skip
         return
-    report_skipped(left_out)
-    count = f", {len(left_out):,} skipped" if left_out else ""
-    click.echo(f"{out}: {held_now} images{count}; next: metricforge search {run} {out} IMAGE")
+    _report(f"{out}: {held_now} images", skipped, f"next: metricforge search {run} {out} IMAGE")
+
+
+def _write_store(
+    run: Path,
+    out: Path,
+    to: str,
+    device: str,
+    embed: Callable[[EmbeddingModel], Embedded],
+    as_json: bool,
+) -> None:
+    """A store at `out`, and how to search it."""
+    from metricforge.loading import load
+    from metricforge.stores.store import refuse_used, store_of, write_store
+
+    store = store_of(to)
+    refuse_used(out)
+    _check_writable(out)
+    model = load(run, device=device)
+    embedded = embed(model)
+    table = table_of(run, model, embedded)
+    write_store(store, out, table)
+    note_escaped(table)
+    query = store.query(out)
+    if as_json:
+        images, dim = embedded.rows.shape
+        print_json({"out": str(out), "store": to, "images": images, "dim": dim,
+                    "query": list(query), "skipped": embedded.skipped})  # fmt: skip
+        return
+    done = f"{shown(out)}: {len(embedded.names)} images in {to}"
+    _report(done, embedded.skipped, "\n".join(("search it in Python:", *query)))
+
+
+def _check_writable(out: Path) -> None:
+    """ResourceError where the folder can't be written."""
+    from metricforge.atomic_files import check_writable
+
+    check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
+
+
+def _report(done: str, skipped: dict[str, str], further: str) -> None:
+    report_skipped(skipped)
+    count = f", {len(skipped):,} skipped" if skipped else ""
+    click.echo(f"{done}{count}; {further}")

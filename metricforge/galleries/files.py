@@ -14,8 +14,9 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
+from metricforge.data.own_outputs import refuse_other
 from metricforge.decoding import of_format
-from metricforge.errors import ArtefactError, UsageError
+from metricforge.errors import ArtefactError
 from metricforge.evaluation import Cohort
 from metricforge.galleries.calibration import Calibration, Strangers
 from metricforge.galleries.state import Enrolled, State
@@ -87,13 +88,7 @@ def read(folder: str | Path) -> tuple[State, Strangers]:
 
 def refuse_used(folder: str | Path) -> None:
     """UsageError if `folder` holds anything but a gallery, since it is replaced as a whole."""
-    path = Path(folder).resolve()
-    if path == Path.cwd():
-        raise UsageError("the gallery would replace the current folder; name a new one.")
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{folder} is a file; name another folder.")
-    if path.is_dir() and {file.name for file in path.iterdir()} not in (set(), FILES):
-        raise UsageError(f"{folder} holds files that are no gallery; name another folder.")
+    refuse_other(folder, "gallery", lambda path: {file.name for file in path.iterdir()} == FILES)
 
 
 def _check_cohort(folder: str | Path, dim: int, cohort: Any) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from metricforge_standard.datasets.glyphs import glyphs
-from PIL import Image
 
 import metricforge
+from tests.glyph_files import write_glyphs
 
 pytest.importorskip("onnx", reason="requires metricforge[export]")
 pytest.importorskip("onnxruntime", reason="requires metricforge[export]")
@@ -23,19 +21,7 @@ TRAIN, VALIDATION = 16, 24
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of coloured, square PNG files, each of its own size, around SIDE."""
-    folder = tmp_path_factory.mktemp("photos") / "all"
-    drawn = glyphs(per_class=EACH, size=64)
-    rng = np.random.default_rng(0)
-    for label in range(CLASSES):
-        for number in range(EACH):
-            ink = np.asarray(drawn.images[label * EACH + number][0])
-            colour = rng.integers(100, 256, 3) / 255
-            image = Image.fromarray((ink[:, :, None] * colour).astype(np.uint8))
-            side = int(rng.integers(SIDE - 4, 2 * SIDE))
-            path = folder / f"{label:02}" / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image.resize((side, side)).save(path)
-    return folder
+    return write_glyphs(tmp_path_factory.mktemp("photos") / "all", CLASSES, EACH, SIDE)
 
 
 @pytest.fixture(scope="session")

@@ -326,7 +326,7 @@ def test_without_pyarrow_a_sentence_tells_what_to_install(
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named '{name}'", name="pyarrow")
 
-    monkeypatch.setattr("metricforge_standard._extras.importlib.import_module", missing)
+    monkeypatch.setattr("metricforge.extras.importlib.import_module", missing)
     with pytest.raises(UsageError, match=r"pip install 'metricforge\[parquet\]'"):
         vectors(path=tmp_path / "x.parquet")
 

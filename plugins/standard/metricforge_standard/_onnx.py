@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metricforge.errors import ArtefactError, ResourceError, UsageError
+from metricforge.extras import imported
 from metricforge.regular_file import read_bytes
-from metricforge_standard._extras import imported
 
 OPERATORS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """The domains of operators that onnxruntime has itself: no other library is loaded for them."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from metricforge.contracts import Preprocessing
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.extras import imported
 from metricforge.regular_file import TENSORS, read_bytes
-from metricforge_standard._extras import imported
 
 # The network's input as it was trained: (pixel - 127) / 128.
 MEAN, STD = 127 / 255, 128 / 255

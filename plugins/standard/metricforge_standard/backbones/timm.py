@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from metricforge.contracts import Preprocessing
 from metricforge.errors import ResourceError, UsageError, unknown
+from metricforge.extras import imported
 from metricforge.fetching import refuse_fetching
-from metricforge_standard._extras import imported
 
 
 class Timm(nn.Module):

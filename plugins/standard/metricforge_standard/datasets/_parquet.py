@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from metricforge.data.csv_table import FLAGS, part
 from metricforge.data.embedding_files import Labels, label_array
 from metricforge.errors import DataError, MetricForgeError, unknown
+from metricforge.extras import imported
 from metricforge.regular_file import open_regular
-from metricforge_standard._extras import imported
 
 MAX_BYTES = 8 << 30
 """The most bytes of vectors, all of which are read to memory."""

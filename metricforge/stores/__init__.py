@@ -1,0 +1,1 @@
+"""Embeddings as other programs read them: files of one table, and folders that are searched."""
