@@ -66,6 +66,8 @@ def command(
     A folder stands for all images at any depth below it. An image that is named twice is embedded
     once. A model of vectors embeds the rows of .npy files, and a folder stands for those. A single
     archive or .csv is a dataset, whose labels are found with its images.
+
+    With --to a store is written in place of the index, and the Python that searches it is printed.
     """
     from metricforge.errors import UsageError
 

@@ -51,9 +51,8 @@ def test_encode_writes_a_parquet_file_that_dataset_reads(
     assert json.loads(done.stdout) == {"out": str(out), "shape": [40, 16], "skipped": {}}
     read = parquet.read_table(out)
     assert read.schema.names == ["id", "path", "label", "vector"]
-    assert [str(kind) for kind in read.schema.types] == [
-        "int64", "string", "string", "fixed_size_list<element: float>[16]",
-    ]  # fmt: skip
+    vector = pa.list_(pa.float32(), 16)
+    assert read.schema.types == [pa.int64(), pa.string(), pa.string(), vector]
     files = sorted(held.glob("*/*.png"))
     assert read["id"].to_pylist() == list(range(40))
     assert read["path"].to_pylist() == [str(file) for file in files]
