@@ -44,13 +44,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     If processes write it at once, the last one's files stay, all of them. Raises ResourceError when
     the disk is full or read-only; the old folder is then untouched.
     """
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
     partial = partial_of(folder)
     try:
         clear_partials(folder.parent, folder.name)
         partial.mkdir(parents=True)
-        for name, content in {**files, MANIFEST: manifest}.items():
+        for name, content in {**files, MANIFEST: manifest(files)}.items():
             _write_synced(partial / name, content)
         _sync_folder(partial)
         with _alone_in(folder.parent):
@@ -58,6 +56,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"can't write {folder}: {error.strerror or error}.") from error
+
+
+def manifest(files: Mapping[str, bytes]) -> bytes:
+    """The manifest of some files: the sha256 of each by its name."""
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

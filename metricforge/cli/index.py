@@ -61,6 +61,7 @@ def command(
     from metricforge.errors import ArtefactError, UsageError
     from metricforge.image_index import ImageIndex
     from metricforge.loading import load
+    from metricforge.model_card import model_folder
     from metricforge.runs.lock import changing
 
     if add and remove:
@@ -75,9 +76,10 @@ def command(
     skipped: dict[str, str] | None = {} if broken == "skip" else None
     with changing(out) if add or remove else nullcontext():
         held = ImageIndex.open(out) if add or remove else None
-        model = load(run, device=device)
+        folder = model_folder(run)  # once: it may lie on a hub
+        model = load(folder, device=device)
         if held is not None:
-            held.refuse_other_model(run, model.card)
+            held.refuse_other_model(folder, model.card)
         if held is not None and remove:
             index, embedded = held.without([str(image) for image in images]), None
         else:
@@ -86,7 +88,7 @@ def command(
                 files = files_of(images, model, skipped, once=True)
                 embedded = embed_files(model, files, skipped, quiet)
             new = (embedded.names, embedded.rows, embedded.labels)
-            index = held.with_images(*new) if held else ImageIndex.of(run, model, *new)
+            index = held.with_images(*new) if held else ImageIndex.of(folder, model, *new)
         index.save(out)
     left_out = embedded.skipped if embedded else {}
     held_now = len(index.contents.names)
