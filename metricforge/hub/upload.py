@@ -40,7 +40,7 @@ class Upload:
     @property
     def url(self) -> str:
         """The page of the repository."""
-        return f"{_hub().constants.ENDPOINT}/{self.repository}"
+        return f"{_hub().HfApi().endpoint}/{self.repository}"
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metricforge.contracts import Estimate
-from metricforge.markdown import Value, front_matter, table, text
+from metricforge.markdown import Value, code, front_matter, table, text
 from metricforge.runs.readme.facts import Facts
 from metricforge.scoring import legend
 from metricforge.scoring.baselines import TRAINED
@@ -75,7 +75,7 @@ def _tested(facts: Facts) -> Iterator[str]:
     yield ""
     for name in names:
         if name in facts.summary.definitions:
-            yield f"- {text(name)}: {text(facts.summary.definitions[name])}"
+            yield f"- {code(name)}: {text(facts.summary.definitions[name])}"
 
 
 def _untested(facts: Facts) -> Iterator[str]:

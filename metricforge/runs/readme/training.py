@@ -70,9 +70,9 @@ def machine_section(facts: Facts) -> Iterator[str]:
     yield "## Versions, hardware, time"
     yield ""
     versions = environment.get("versions", {}).items()
-    yield f"- {text(', '.join(f'{name} {version}' for name, version in versions))}"
-    yield f"- {text(device)}" + (f", {threads:,} threads" if threads else "")
-    yield f"- {facts.summary.seconds:,.0f} s of training steps"
+    yield f"- versions: {text(', '.join(f'{name} {version}' for name, version in versions))}"
+    yield f"- device: {text(device)}" + (f", {threads:,} threads" if threads else "")
+    yield f"- time: {facts.summary.seconds:,.0f} s of training steps"
 
 
 def excerpt(recipe: Recipe) -> str:
