@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -65,11 +68,17 @@ def test_the_commands_that_take_a_run_take_an_address(
     found = command("search", address, "index", one, "--json")
     assert found.returncode == 0, found.stderr
     assert command("search", finished, "index", one, "--json").stdout == found.stdout
-    verdict = command("verify", address, one, next(images.glob("9/*.png")))
+    other = next(images.glob("9/*.png"))
+    verdict = command("verify", address, one, other, "--threshold", 1)
     assert verdict.returncode == 0, verdict.stderr
     tested = command("evaluate", address, "--dataset", f"folder:path={images}", "--allow-seen",
                      "--protocol", "retrieval")  # fmt: skip
     assert tested.returncode == 0, tested.stderr
+    exported = command("export", address, "--to", "pt2", "--out", "model.pt2",
+                       "--images", f"folder:path={images}")  # fmt: skip
+    assert exported.returncode == 0, exported.stderr
+    enrolled = command("enrol", address, images, "--out", "gallery")
+    assert "no run says which validation classes this model has" in enrolled.stderr
     # Nothing more is downloaded than was the first time.
     asked = [request for request in hub.requests if request.startswith("GET /anna")]
     assert len(asked) == len(OWN)
@@ -93,7 +102,7 @@ def test_only_the_files_of_a_model_are_downloaded(
     assert names == OWN
 
 
-@pytest.mark.fault(70)
+@pytest.mark.fault(148)
 def test_a_damaged_download_is_refused(
     finished: Path, hub: Hub, command: Command, tmp_path: Path
 ) -> None:
@@ -284,7 +293,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "snapshot_download", asked)
 
 
-@pytest.mark.fault(70)
+@pytest.mark.fault(147)
 @pytest.mark.parametrize("part", ["backbone", "head"])
 def test_a_model_that_names_a_hub_downloads_nothing(
     part: str, finished: Path, tmp_path: Path, no_download: None
@@ -297,7 +306,7 @@ def test_a_model_that_names_a_hub_downloads_nothing(
         load(tmp_path / "model", device="cpu")
 
 
-@pytest.mark.fault(70)
+@pytest.mark.fault(147)
 @pytest.mark.parametrize("shadow", [False, True])
 def test_a_run_that_names_a_hub_downloads_nothing(
     shadow: bool,
@@ -323,6 +332,7 @@ def test_a_run_that_names_a_hub_downloads_nothing(
                  backbone=f"conv4:channels=4,weights=hub:{NAME}")  # fmt: skip
 
 
+@pytest.mark.fault(147)
 def test_an_address_is_not_downloaded_while_a_model_is_read(no_download: None) -> None:
     told = "loading fetches nothing, and would have to fetch the model hub:anna/small"
     with nothing_fetched("loading"), pytest.raises(ArtefactError, match=told):
@@ -339,3 +349,26 @@ def test_addresses() -> None:
                   "hub:a/b c", "hub:a/b\n", "hub:a/b@v1\n", "hub:é/b", "hub:a/b@-x"):  # fmt: skip
         with pytest.raises(UsageError, match="OWNER/NAME"):
             Address.parse(wrong)
+
+
+@pytest.mark.parametrize("answer", ["y", "n", ""])
+def test_at_a_terminal_it_asks(
+    answer: str, finished: Path, hub: Hub, endpoint: str, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
+    words = [sys.executable, "-m", "metricforge", "push", str(finished), NAME]
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        words, stdin=theirs, capture_output=True, text=True, check=False,
+        env={**env, "HF_HUB_DISABLE_XET": "1"},
+    )  # fmt: skip
+    os.close(ours)
+    os.close(theirs)
+    assert "Upload? [y/N]" in done.stderr
+    assert done.returncode == (0 if answer == "y" else 130), done.stderr
+    assert ("Nothing is uploaded." in done.stderr) == (answer != "y")
+    assert (NAME in hub.repositories) == (answer == "y")
+    if answer == "y":
+        commit = hub.repositories[NAME].newest[:8]
+        assert done.stdout.startswith(f"pushed  {endpoint}/{NAME}, commit {commit}\n")

@@ -87,7 +87,7 @@ def test_the_page_has_what_a_stranger_asks_for() -> None:
         "- test: 30 classes, 90 images",
         "- device: AMD EPYC, 2 threads",
         "- time: 13 s of training steps",
-        "Only 1 classes chose the epoch.",
+        "Few classes chose the epoch: 1.",
         "images within a distance of 0.7: at most 1 % [0.5, 2] of the pairs",
     ):
         assert part in shown, part

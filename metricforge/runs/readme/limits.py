@@ -26,7 +26,7 @@ def _lines(facts: Facts) -> Iterator[str]:
     if not validating:
         yield "No classes validated: the weights are those of the last epoch."
     elif validating < FEW_VALIDATION and not facts.split.closed_set:
-        yield f"Only {validating} classes chose the epoch."
+        yield f"Few classes chose the epoch: {validating}."
     if facts.card.pair_thresholds:
         yield (
             "The distances above were chosen on validation classes: other kinds of classes have "
@@ -50,6 +50,6 @@ def _of_results(facts: Facts) -> Iterator[str]:
             + "."
         )
     if count < FEW_TEST:
-        yield f"Only {count} classes were tested: others may give metrics beyond the intervals."
+        yield f"Few classes were tested: {count}. Others may give metrics beyond the intervals."
     select = facts.recipe.select
     yield from map(text, outdone(facts.summary.results, select))

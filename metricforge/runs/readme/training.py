@@ -22,7 +22,10 @@ SHOWN = (
 )  # fmt: skip
 """The options that the README shows: none of the data's, whose values are paths and classes."""
 
-REPEAT = "`metricforge train --config config.toml`, with the file in the run's folder,"
+REPEAT = (
+    "The run's folder has `config.toml`: with it and the data, `metricforge train --config "
+    "config.toml` repeats the run."
+)
 
 FILE = "FILE"
 """In place of a value that is the name of a file."""
@@ -40,7 +43,7 @@ def section(facts: Facts) -> Iterator[str]:
     yield (
         f"{summary.epochs:,} epochs, {summary.images_seen:,} {facts.inputs}. The weights are those "
         f"of epoch {summary.selected_epoch}, by {text(summary.selected_by)}. "
-        + (_longer(facts) or f"{REPEAT} repeats it, given the data.")
+        + (_longer(facts) or REPEAT)
     )
     if facts.curve:
         yield ""
@@ -72,7 +75,8 @@ def machine_section(facts: Facts) -> Iterator[str]:
     versions = environment.get("versions", {}).items()
     yield f"- versions: {text(', '.join(f'{name} {version}' for name, version in versions))}"
     yield f"- device: {text(device)}" + (f", {threads:,} threads" if threads else "")
-    yield f"- time: {facts.summary.seconds:,.0f} s of training steps"
+    seconds = facts.summary.seconds
+    yield f"- time: {seconds:,.{0 if seconds >= 10 else 1}f} s of training steps"
 
 
 def excerpt(recipe: Recipe) -> str:
