@@ -72,14 +72,17 @@ def test_a_name_is_code(name: str) -> None:
 def test_a_name_ends_no_cell(name: str) -> None:
     lines = table(["", "trained"], [[text(name), "1"], ["b", "2"]])
     tokens = READER.parse("\n".join(lines))
-    assert sum(token.type == "td_open" for token in tokens) == 4
+    cells = [token.content for token in tokens if token.type == "inline"]
+    # A cell too many would push the others, and a reader drops the last.
+    assert len(cells) == 6
+    assert cells[3:] == ["1", "b", "2"]
     assert sum(token.type == "tr_open" for token in tokens) == 3
     assert tokens[-1].type == "table_close"
 
 
 @hostile
 def test_a_name_ends_no_block(name: str) -> None:
-    tokens = READER.parse("\n".join([*block(f"a = {name}\nb", "toml"), "", "after"]))
+    tokens = READER.parse("\n".join([*block(f"a\n{name}\nb", "toml"), "", "after"]))
     assert [token.type for token in tokens][:2] == ["fence", "paragraph_open"]
     assert tokens[0].content.endswith("\nb\n")
 
