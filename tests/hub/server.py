@@ -112,7 +112,9 @@ class Answering(BaseHTTPRequestHandler):
         if name in self.hub.repositories:
             self._send(json.dumps(url).encode(), status=409)
             return
-        made = Repository(private=asked.get("visibility") == "private")
+        # Earlier versions of huggingface_hub send a flag.
+        private = asked.get("visibility") == "private" or asked.get("private") is True
+        made = Repository(private=private)
         made.commit({".gitattributes": b"*.safetensors filter=lfs\n"}, "initial commit")
         self.hub.repositories[name] = made
         self._json(url)
