@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from metricforge.exporting.export import export as export
     from metricforge.galleries.enrol import enrol as enrol
     from metricforge.galleries.gallery import Gallery as Gallery
+    from metricforge.hub.upload import Pushed as Pushed
+    from metricforge.hub.upload import push as push
     from metricforge.image_index import ImageIndex as ImageIndex
     from metricforge.judging.baseline import Baseline as Baseline
     from metricforge.judging.baseline import baseline as baseline
@@ -54,6 +56,7 @@ _HOMES = {
     "ImageIndex": "metricforge.image_index",
     "Labels": "metricforge.data.embedding_files",
     "MetricForgeError": "metricforge.errors",
+    "Pushed": "metricforge.hub.upload",
     "Recipe": "metricforge.recipes.recipe",
     "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
@@ -66,6 +69,7 @@ _HOMES = {
     "export": "metricforge.exporting.export",
     "load": "metricforge.loading",
     "options_of": "metricforge.spec",
+    "push": "metricforge.hub.upload",
     "train": "metricforge.runs.train",
     "verify": "metricforge.judging.verify",
 }
@@ -82,6 +86,7 @@ __all__ = [
     "ImageIndex",
     "Labels",
     "MetricForgeError",
+    "Pushed",
     "Recipe",
     "Registry",
     "Run",
@@ -95,6 +100,7 @@ __all__ = [
     "export",
     "load",
     "options_of",
+    "push",
     "train",
     "verify",
 ]

@@ -44,10 +44,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     If processes write it at once, the last one's files stay, all of them. Raises ResourceError when
     the disk is full or read-only; the old folder is then untouched.
     """
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    manifest = json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
     with replacing(folder) as partial:
-        for name, content in {**files, MANIFEST: manifest}.items():
+        for name, content in {**files, MANIFEST: manifest(files)}.items():
             _write_synced(partial / name, content)
 
 
@@ -78,6 +76,12 @@ def sync_tree(folder: Path) -> None:
         for name in names:
             _sync(Path(path) / name)
         _sync(Path(path))
+
+
+def manifest(files: Mapping[str, bytes]) -> bytes:
+    """The manifest of some files: the sha256 of each by its name."""
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return json.dumps({"sha256": sums}, indent=1, sort_keys=True).encode()
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

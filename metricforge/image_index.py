@@ -186,6 +186,7 @@ class ImageIndex:
 
         Raises ArtefactError when the index is of another model, DataError when it is empty.
         """
+        run = model_folder(run)  # once: it may lie on a hub
         model = load(run, device=device)
         self.refuse_other_model(run, model.card)
         if not self.contents.names:

@@ -62,7 +62,8 @@ def load(
     """Load the model in a folder, in evaluation mode.
 
     Args:
-        folder: A run, its folder, or its `model/`.
+        folder: A run, its folder, or its `model/`; or `hub:OWNER/NAME[@REVISION]`, a model on a
+            hub, which is downloaded unless it is in the cache.
         backbone: Required if the model was trained with a backbone module of your own.
         head: Likewise.
         base: File with the backbone's weights before training, for a model that was saved with
@@ -76,6 +77,7 @@ def load(
     Raises:
         ArtefactError: The folder is damaged or foreign, or its weights don't fit.
         UsageError: A module of your own, or the base, is missing.
+        ResourceError: A hub can't be reached, or grants no access.
     """
     folder = model_folder(folder)
     registry = registry or Registry.installed()

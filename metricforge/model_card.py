@@ -12,9 +12,14 @@ from typing import Any, Literal
 from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError
+from metricforge.hub.address import is_address
+from metricforge.markdown import code, text
 
 PASSES_ON = "identity"
 """The backbone that passes vectors on as they are."""
+
+PLACE = "path/to/this/folder"
+"""Where a reader of the text has the model; `push` writes the name that it has on a hub."""
 
 FORMAT = 7
 """Raised when an older metricforge could not read a model that this one saves."""
@@ -118,7 +123,15 @@ def offers_of(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def model_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder of a model: `model/` of a run's folder, or the folder itself."""
+    """The folder of a model: `model/` of a run's folder, or the folder itself.
+
+    The model at an address `hub:OWNER/NAME` is downloaded first, as by
+    :func:`metricforge.hub.download.downloaded`: only a user may name one, never a file.
+    """
+    if is_address(folder):
+        from metricforge.hub.download import downloaded
+
+        return downloaded(os.fspath(folder))
     inside = Path(folder) / "model"
     return inside if inside.is_dir() else Path(folder)
 
@@ -135,14 +148,14 @@ def read_card(folder: Path, files: dict[str, bytes]) -> Card:
 def _read_how(reading: Reading) -> Iterator[str]:
     """How files are read, where arrays are not."""
     if reading.inverted:
-        yield "- files: dark on light, as they are inverted; arrays are light on dark already"
+        yield "files: dark on light, as they are inverted; arrays are light on dark already"
     if reading.depth != AS_IT_LIES.depth:
-        yield f"- files of 16 or 32 bits: grey levels of {reading.depth} bits"
+        yield f"files of 16 or 32 bits: grey levels of {reading.depth} bits"
     if reading.fit != AS_IT_LIES.fit:
-        yield f"- files of other proportions: {reading.fit}"
+        yield f"files of other proportions: {reading.fit}"
     if reading.margin is not None:
         share = f"{reading.margin:g} of a side"
-        yield f"- files: drawings, which are made to fill the image but for {share} at every edge"
+        yield f"files: drawings, which are made to fill the image but for {share} at every edge"
 
 
 def _input(card: Card) -> str:
@@ -157,8 +170,8 @@ def _input(card: Card) -> str:
     )
 
 
-def _pair_lines(card: Card) -> Iterator[str]:
-    """Up to which distance two images are of one class."""
+def pair_lines(card: Card) -> Iterator[str]:
+    """Up to which distance two images are of one class, in Markdown."""
     for each in card.pair_thresholds:
         yield (
             f"images within a distance of {each.distance:.4g}: at most {100 * each.far:.3g} % "
@@ -167,24 +180,32 @@ def _pair_lines(card: Card) -> Iterator[str]:
         )
 
 
+def network_lines(card: Card) -> list[str]:
+    """What the network is, what it takes and what it gives, in Markdown."""
+    return [
+        f"network: backbone {code(card.backbone)}, head {code(card.head)}",
+        *(f"adapter: {code(each)}" for each in card.adapters),
+        f"input: {_input(card)}",
+        *_read_how(card.reading),
+        f"output: {card.dim} dimensions, float32",
+    ]
+
+
 def readme(card: Card) -> str:
+    """The text that is saved with a model of which no run is known."""
     inputs = "vectors" if card.of_vectors else "images"
     return "\n".join([
         f"# An embedding of {inputs} by MetricForge",
         "",
-        f"- network: backbone `{card.backbone}`, head `{card.head}`",
-        *(f"- adapter: `{each}`" for each in card.adapters),
-        f"- input: {_input(card)}",
-        *_read_how(card.reading),
-        f"- output: {card.dim} dimensions, float32",
-        f"- trained on: {card.trained_on}, split {card.split[:16]}",
-        *(f"- {line}" for line in _pair_lines(card)),
+        *(f"- {line}" for line in network_lines(card)),
+        f"- trained on: {text(card.trained_on)}, split {text(card.split[:16])}",
+        *(f"- {line}" for line in pair_lines(card)),
         f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "
         "others",
         "",
         "```python",
         "import metricforge",
-        f'embeddings = metricforge.load("this folder").encode({inputs})  # float32 [N, D]',
+        f'embeddings = metricforge.load("{PLACE}").encode({inputs})  # float32 [N, D]',
         "```",
         "",
     ])  # fmt: skip

@@ -33,7 +33,9 @@ LAYERS = (
     {
         "atomic_files",
         "data",
+        "hub",
         "loading",
+        "markdown",
         "model",
         "model_card",
         "weights",
@@ -224,7 +226,7 @@ HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "faiss", "num
 COMMANDS = ("--help", "--version", "plugins", "plugins list --json", "plugins list samplers",
             "plugins --help", "plugins show --help", "plugins check --help", "plugins new --help",
             "train --help", "encode --help", "evaluate --help", "data --help",
-            "index --help", "search --help", "export --help", "doctor --help",
+            "index --help", "search --help", "export --help", "push --help", "doctor --help",
             "data check --help", "data split --help", "data show --help")  # fmt: skip
 
 

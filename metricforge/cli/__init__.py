@@ -47,6 +47,7 @@ COMMANDS = {
     "identify": "Say which enrolled class an image is of, or that it is unknown.",
     "index": "Embed images, to be searched.",
     "plugins": "List, show, check and begin plugins.",
+    "push": "Upload a model to a hub, after you have confirmed it.",
     "search": "Find the images of an index that are nearest to others.",
     "train": "Train an embedding and test it on classes it never saw.",
     "tune": "Search the best options of a recipe, on its validation classes.",

@@ -102,6 +102,7 @@ def _write_index(
     from metricforge.errors import ArtefactError
     from metricforge.image_index import ImageIndex
     from metricforge.loading import load
+    from metricforge.model_card import model_folder
     from metricforge.runs.lock import changing
 
     changes = add or removed is not None
@@ -111,15 +112,16 @@ def _write_index(
     _check_writable(out)
     with changing(out) if changes else nullcontext():
         held = ImageIndex.open(out) if changes else None
-        model = load(run, device=device)
+        folder = model_folder(run)  # once: it may lie on a hub
+        model = load(folder, device=device)
         if held is not None:
-            held.refuse_other_model(run, model.card)
+            held.refuse_other_model(folder, model.card)
         if held is not None and removed is not None:
             index, embedded = held.without(removed), None
         else:
             embedded = embed(model)
             new = (embedded.names, embedded.rows, embedded.labels)
-            index = held.with_images(*new) if held else ImageIndex.of(run, model, *new)
+            index = held.with_images(*new) if held else ImageIndex.of(folder, model, *new)
         index.save(out)
     skipped = embedded.skipped if embedded else {}
     held_now = len(index.contents.names)

@@ -15,24 +15,11 @@ from metricforge.judging.evaluate import Evaluation
 from metricforge.report.page import printable
 from metricforge.runs.run import Run
 from metricforge.runs.summary import Summary
-from metricforge.scoring.baselines import (
-    CUSTOM,
-    PIXELS,
-    PRETRAINED,
-    TRAINED,
-    UNTRAINED,
-    VECTORS,
-)
+from metricforge.scoring import legend
+from metricforge.scoring.baselines import TRAINED
 from metricforge.scoring.measure import Measured
 
 MOST_CLASSES = 8
-MEANINGS = {
-    UNTRAINED: "the network before training",
-    PRETRAINED: "features of the pretrained backbone, without head",
-    CUSTOM: "features of the backbone as it was given, without head",
-    PIXELS: "the raw images, without a network",
-    VECTORS: "the vectors as they are, compared by cosine",
-}
 
 
 def print_run(run: Run, all_metrics: bool = False) -> None:
@@ -84,22 +71,16 @@ def print_measured(
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 100)
-    every = _names(measured.results)
+    every = legend.metrics(measured.results)
     shown = [name for name in every if all_metrics or name in measured.headline] or every
     console.print(escape(printable(title)), style="bold", soft_wrap=not console.is_terminal)
     console.print(_table(measured.results, shown))
     hidden = len(every) - len(shown)
-    lines = [remark, _legend(measured.results), interval_basis(measured.results, shown)]
+    lines = [remark, legend.baselines(measured.results), interval_basis(measured.results, shown)]
     lines += [f"{hidden} more metrics: {hint}."] if hidden else []
     lines += [f"note: {escape(printable(note))}" for note in measured.notes]
     for line in filter(None, lines):
         console.print(line, style="dim", soft_wrap=not console.is_terminal)
-
-
-def _legend(results: Mapping[str, object]) -> str:
-    """What the baselines are, in the order of their columns."""
-    entries = [f"{name}: {MEANINGS[name]}" for name in results if name in MEANINGS]
-    return f"{'; '.join(entries)}." if entries else ""
 
 
 def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) -> Table:
@@ -116,16 +97,8 @@ def _table(results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) 
 def interval_basis(
     results: Mapping[str, Mapping[str, Estimate]], names: Sequence[str] | None = None
 ) -> str:
-    """What the intervals are over: for most metrics, and then for each exception by name."""
-    names_by_basis: dict[str, list[str]] = {}
-    for name in _names(results) if names is None else names:
-        estimate = next(estimates[name] for estimates in results.values() if name in estimates)
-        names_by_basis.setdefault(f"over {estimate.n:,} {estimate.over}", []).append(name)
-    main, *exceptions = sorted(names_by_basis, key=lambda basis: -len(names_by_basis[basis])) or [
-        "of nothing"
-    ]
-    suffix = "".join(f"; {', '.join(names_by_basis[basis])} {basis}" for basis in exceptions)
-    return escape(printable(f"95 % intervals in brackets, {main}{suffix}."))
+    """What the intervals in brackets are over, as a console prints it."""
+    return escape(printable(legend.interval_basis(results, names)))
 
 
 def kind_of_classes(evaluation: Evaluation) -> str:
@@ -166,8 +139,3 @@ def shortened(names: Sequence[str]) -> str:
     shown = ", ".join(names[:MOST_CLASSES])
     more = len(names) - MOST_CLASSES
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _names(results: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """The metrics of any approach, in the order they were measured."""
-    return list(dict.fromkeys(name for estimates in results.values() for name in estimates))

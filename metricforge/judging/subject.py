@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metricforge.contracts import Initializing
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.hub.address import is_address
 from metricforge.loading import build, load
 from metricforge.model import EmbeddingModel
 from metricforge.recipes.components import starting_parts
@@ -28,13 +29,17 @@ Subject = Run | EmbeddingModel | str | Path | Tensor | NDArray[Any]
 def run_of(subject: Subject) -> Run | None:
     if isinstance(subject, Run):
         return subject
+    if is_address(subject):  # what is there is a model alone
+        return None
     if isinstance(subject, str | Path) and (Path(subject) / "config.toml").is_file():
         return Run.open(subject)
     return None
 
 
 def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
-    """The model of a run or in a folder; ArtefactError if there is none (yet)."""
+    """The model of a run, in a folder or on a hub; ArtefactError if there is none (yet)."""
+    if is_address(subject):
+        return load(str(subject), device=device, registry=registry)
     path = subject.path if isinstance(subject, Run) else Path(str(subject))
     if not path.exists():
         raise ArtefactError(f"{path} does not exist: give the folder of a run or of a model.")

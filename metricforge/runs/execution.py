@@ -15,6 +15,7 @@ from metricforge.runs.folder import RunFolder
 from metricforge.runs.held_out_phrase import held_out_phrase
 from metricforge.runs.metrics_log import best_scores, first_collapse
 from metricforge.runs.plots import draw_examples, draw_failures, draw_plots, train_sample
+from metricforge.runs.readme.page import save_model
 from metricforge.runs.recorder import Recorder, ending
 from metricforge.runs.report import write_report
 from metricforge.runs.run import Run
@@ -56,11 +57,13 @@ def train_and_test(
     _choose_pair_thresholds(assembly)
     shown = train_sample(assembly)
     if recorder is not None:
+        # Before anything else can fail, and once more with what is measured by then.
         setup.model.save(folder.model)
         draw_plots(assembly, folder, embeddings, shown)
         draw_failures(measured.failures, assembly.images, folder)
         draw_examples(measured.answers, embeddings, assembly, folder)
         _record(assembly, folder, measured, state)
+        save_model(setup.model, folder)
         write_report(folder)
     ranks.wait()
     return Run(folder)

@@ -130,7 +130,7 @@ def measure(
     return Measured(
         results=estimates,
         headline=headline(first, select),
-        notes=(*shared_notes(results), *_outdone(estimates, select)),
+        notes=(*shared_notes(results), *outdone(estimates, select)),
         definitions={
             n: d
             for measured in results.values()
@@ -202,7 +202,7 @@ def headline(results: Sequence[Result], select: str) -> tuple[str, ...]:
     return tuple(name for names in every for name in names if name in first or name == select)
 
 
-def _outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iterator[str]:
+def outdone(results: Mapping[str, Mapping[str, Estimate]], select: str) -> Iterator[str]:
     """A note for each baseline that the trained network does not surpass.
 
     Decided by the metric that chose its epoch: a baseline is better if the intervals are disjoint.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metricforge.atomic_files import read_folder
 from metricforge.errors import ArtefactError, UsageError
+from metricforge.hub.address import is_address
 from metricforge.model_card import Card, model_folder, read_card
 from metricforge.regular_file import TENSORS, read_bytes
 
@@ -64,9 +65,15 @@ def read_weights(source: str) -> Weights:
         The weights, on the CPU.
 
     Raises:
-        UsageError: There is no such file or folder.
+        UsageError: There is no such file or folder, or it is an address on a hub: a spec may be a
+            stranger's, and downloads nothing.
         ArtefactError: It is damaged, or has anything but tensors.
     """
+    if is_address(source):
+        raise UsageError(
+            f"weights={source}: a spec downloads nothing; save the model in a folder, "
+            f"metricforge.load('{source}').save(FOLDER), and name that."
+        )
     path = Path(source).expanduser()
     if path.is_dir():
         return _of_folder(source, path)
