@@ -300,9 +300,9 @@ class Registry:
             offers: Values for the ordinary parameters, by name.
 
         Returns:
-            A function of a spec.
+            A function of a spec, and of the offers that are others for that component.
         """
-        return lambda spec: self.build(kind, Spec.parse(spec), offers)
+        return lambda spec, **own: self.build(kind, Spec.parse(spec), {**offers, **own})
 
     def complete(self, kind: str, spec: Spec) -> Spec:
         """`spec` with all its defaults written out, for the record of a run.

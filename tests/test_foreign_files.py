@@ -79,7 +79,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> mf.Run:
 @pytest.fixture
 def run(trained: mf.Run, tmp_path: Path) -> mf.Run:
     """A copy of it, without plots."""
-    shutil.copytree(trained.path, tmp_path / "run", ignore=shutil.ignore_patterns("*.png"))
+
+    def plots(folder: str, names: list[str]) -> list[str]:
+        return names if Path(folder).name == "plots" else []
+
+    shutil.copytree(trained.path, tmp_path / "run", ignore=plots)
     return mf.Run.open(tmp_path / "run")
 
 

@@ -49,7 +49,7 @@ LAYERS = (
     {"runs", "testing", "scaffold"},
     {"judging", "inspection", "image_index", "doctor"},
     {"plugin_tools", "tuning", "galleries", "stores"},
-    {"exporting"},
+    {"exporting", "shrinking"},
     {"bench"},
     {"cli", "__main__"},
 )
@@ -226,7 +226,8 @@ HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "faiss", "num
 COMMANDS = ("--help", "--version", "plugins", "plugins list --json", "plugins list samplers",
             "plugins --help", "plugins show --help", "plugins check --help", "plugins new --help",
             "train --help", "encode --help", "evaluate --help", "data --help",
-            "index --help", "search --help", "export --help", "push --help", "doctor --help",
+            "index --help", "search --help", "export --help", "push --help", "shrink --help",
+            "doctor --help",
             "data check --help", "data split --help", "data show --help")  # fmt: skip
 
 

@@ -49,6 +49,7 @@ COMMANDS = {
     "plugins": "List, show, check and begin plugins.",
     "push": "Upload a model to a hub, after you have confirmed it.",
     "search": "Find the images of an index that are nearest to others.",
+    "shrink": "Make the embeddings of a model smaller, and show what that costs.",
     "train": "Train an embedding and test it on classes it never saw.",
     "tune": "Search the best options of a recipe, on its validation classes.",
     "verify": "Say whether two images are of one class.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar
 
 from metricforge.contracts.adapter import Adapter, Merging, Rating
 from metricforge.contracts.augmentation import (
@@ -171,12 +171,13 @@ class Build(Protocol[Made]):
     one.
     """
 
-    def __call__(self, spec: str) -> Made:
+    def __call__(self, spec: str, **offers: Any) -> Made:
         """Build a component.
 
         Args:
             spec: E.g. "hard-triplet:per_class=4".
+            offers: What the component gets in place of this one's, e.g. dim=32.
 
         Returns:
-            The component, built with the same offers.
+            The component, built with the same offers otherwise.
         """

@@ -1,0 +1,1 @@
+"""Smaller embeddings of a finished model, and what they cost."""

@@ -1,0 +1,147 @@
+"""`metricforge shrink`: what smaller embeddings of a run cost, and a model that has them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import metricforge
+from metricforge.cli.shrink import command, print_table
+from metricforge.errors import UsageError
+from metricforge.shrinking.form import Form, usual
+from metricforge.shrinking.search_speed import SearchSpeed
+from metricforge.shrinking.shrink import OWN, Shrunken, shrink
+
+DIM = 32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_rows_to_search():
+    """Speeds are reported, and no test is of them."""
+    whole, SearchSpeed.ROWS = SearchSpeed.ROWS, 2_000
+    yield
+    SearchSpeed.ROWS = whole
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = metricforge.train(
+        dataset="glyphs:per_class=4,size=16", epochs=2, device="cpu", dim=DIM,
+        backbone="conv4:channels=8", protocols=["retrieval"], orientations=1,
+        loss="nested:dims=8+16,of=multi-similarity", sampler="multi-similarity",
+        out=tmp_path_factory.mktemp("run") / "run",
+    )  # fmt: skip
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def table(run: Path) -> Shrunken:
+    return shrink(run)
+
+
+def test_the_usual_forms_are_compared_on_validation_classes(run, table):
+    own, *forms = table.rows
+    assert table.part == "validation"
+    assert own.name == OWN
+    assert own.differences == {}
+    assert [(row.name, row.bytes) for row in forms] == [
+        ("32 x int8", 32), ("32 x binary", 4), ("32 x pq", 32), ("32 x pq", 16),
+    ]  # fmt: skip
+    assert all(row.queries > 0 for row in table.rows)
+    expected = metricforge.evaluate(run, part="validation", allow_seen=True, baselines=False)
+    for name in ("recall@1", "map@r"):
+        assert own.metrics[name] == expected.results["trained"][name]
+    int8 = forms[0].differences["map@r"]
+    assert abs(int8.value) < 0.01
+    assert forms[1].metrics["map@r"].value - own.metrics["map@r"].value == pytest.approx(
+        forms[1].differences["map@r"].value, abs=1e-6
+    )
+
+
+def test_usual_forms_have_fewer_dimensions_than_the_model():
+    for dim in (3, 24, 64, 512):
+        forms = list(usual(dim))
+        assert all(form.dim is None or form.dim <= dim for form in forms)
+        assert len({*forms}) == len(forms)
+    assert [form.dim for form in usual(512) if form.code == "float"] == [256, 128, 64, 32]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [Form(8), Form(8, axes="first"), Form(16, "int8"), Form(code="binary"), Form(16, "pq", 4)],
+)
+def test_a_saved_model_embeds_and_scores_as_its_row(run, tmp_path, form):
+    made = shrink(run, [form], images="glyphs:per_class=4,size=16", part="all")
+    made.model.save(tmp_path / "small")
+    model = metricforge.load(tmp_path / "small", device="cpu")
+    assert model.card.dim == (form.dim or DIM)
+    again = metricforge.evaluate(
+        model, "glyphs:per_class=4,size=16", part="all", allow_seen=True, baselines=False
+    )
+    for name in ("recall@1", "map@r"):
+        value = again.results["trained"][name].value
+        assert value == pytest.approx(made.rows[1].metrics[name].value, abs=2e-3)
+    assert model.card.pair_thresholds
+    assert model.card.pair_thresholds != metricforge.load(run).card.pair_thresholds
+
+
+def test_a_saved_model_gives_rows_of_its_code(run, tmp_path):
+    shrink(run, [Form(code="binary")]).model.save(tmp_path / "small")
+    images = torch.randint(0, 256, (5, 1, 16, 16), dtype=torch.uint8)
+    rows = metricforge.load(tmp_path / "small").encode(images)
+    assert np.allclose(np.abs(rows), DIM**-0.5)
+
+
+def test_a_smaller_model_is_exported(run, tmp_path):
+    pytest.importorskip("onnxruntime", reason="requires metricforge[export]")
+    pytest.importorskip("onnxscript", reason="requires metricforge[export]")
+    shrink(run, [Form(8)]).model.save(tmp_path / "small")
+    made = metricforge.export(
+        tmp_path / "small", tmp_path / "small.onnx", images="glyphs:per_class=4,size=16"
+    )
+    assert made.description.dim == 8
+
+
+def test_the_command_saves_one_form_and_prints_it(run, tmp_path):
+    out = tmp_path / "small"
+    words = [str(run), "--dim", "16", "--int8", "--out", str(out), "--quiet"]
+    done = CliRunner().invoke(command, [*words, "--json"], catch_exceptions=False)
+    told = json.loads(done.stdout)
+    assert [row["bytes"] for row in told["rows"]] == [4 * DIM, 16]
+    assert (told["part"], told["out"]) == ("test", str(out))
+    assert metricforge.load(out).card.dim == 16
+    with pytest.raises(UsageError, match="exists: give a new folder"):
+        CliRunner().invoke(command, words, catch_exceptions=False)
+
+
+def test_the_table_fits_a_terminal(table, capsys):
+    print_table(table)
+    printed = capsys.readouterr().out
+    assert "32 x binary" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out", "small"], "--out saves one form"),
+        (["--int8", "--binary"], "take one of --int8, --binary and --pq"),
+        (["--axes", "first"], "--axes is for --dim"),
+        (["--dim", "33"], "the model has 32 dimensions, and 33 are no fewer"),
+        (["--pq", "5"], "32 dimensions into equal parts, not 5"),
+    ],
+)
+def test_what_makes_no_form_is_refused(run, words, told):
+    with pytest.raises(UsageError, match=told):
+        CliRunner().invoke(command, [str(run), *words, "--quiet"], catch_exceptions=False)
+
+
+def test_a_model_without_training_images_or_shrunk_before_is_refused(run, tmp_path):
+    shrink(run, [Form(8)]).model.save(tmp_path / "small")
+    with pytest.raises(UsageError, match="give a run, not a model"):
+        shrink(tmp_path / "small", [Form(4)])
