@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from metricforge.registry import Registry as Registry
     from metricforge.runs.run import Run as Run
     from metricforge.runs.train import train as train
+    from metricforge.shrinking.form import EmbeddingForm as EmbeddingForm
+    from metricforge.shrinking.shrink import Shrunken as Shrunken
+    from metricforge.shrinking.shrink import shrink as shrink
     from metricforge.spec import Spec as Spec
     from metricforge.spec import options_of as options_of
 
@@ -48,6 +51,7 @@ _HOMES = {
     "Baseline": "metricforge.judging.baseline",
     "Comparison": "metricforge.judging.compare",
     "Dataset": "metricforge.contracts",
+    "EmbeddingForm": "metricforge.shrinking.form",
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.judging.evaluate",
@@ -60,6 +64,7 @@ _HOMES = {
     "Recipe": "metricforge.recipes.recipe",
     "Registry": "metricforge.registry",
     "Run": "metricforge.runs.run",
+    "Shrunken": "metricforge.shrinking.shrink",
     "Spec": "metricforge.spec",
     "Verdict": "metricforge.judging.verify",
     "baseline": "metricforge.judging.baseline",
@@ -70,6 +75,7 @@ _HOMES = {
     "load": "metricforge.loading",
     "options_of": "metricforge.spec",
     "push": "metricforge.hub.upload",
+    "shrink": "metricforge.shrinking.shrink",
     "train": "metricforge.runs.train",
     "verify": "metricforge.judging.verify",
 }
@@ -78,6 +84,7 @@ __all__ = [
     "Baseline",
     "Comparison",
     "Dataset",
+    "EmbeddingForm",
     "EmbeddingModel",
     "Estimate",
     "Evaluation",
@@ -90,6 +97,7 @@ __all__ = [
     "Recipe",
     "Registry",
     "Run",
+    "Shrunken",
     "Spec",
     "Verdict",
     "__version__",
@@ -101,6 +109,7 @@ __all__ = [
     "load",
     "options_of",
     "push",
+    "shrink",
     "train",
     "verify",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,13 +72,13 @@ def _embedded(
     from metricforge.judging.part_choice import tested_part
     from metricforge.judging.subject import run_of
     from metricforge.registry import Registry
-    from metricforge.report.progress import CountLine
+    from metricforge.report.progress import count_line
 
     chosen = tested_part(
         model, run_of(run), dataset, part or "all", True, data_root, Registry.installed()
     )
     for note in (*chosen.notes, *chosen.dataset.notes):
         click.echo(f"note: {note}", err=True)
-    with nullcontext() if quiet else CountLine("images", len(chosen.indices)) as done:
+    with count_line("images", len(chosen.indices), not quiet) as done:
         embedded = embed_dataset(model, chosen.decoded, chosen.indices, done)
     return Embedded(embedded.names, embedded.rows, {}, embedded.classes)

@@ -65,13 +65,15 @@ def command(
     --dataset reads an .npz or .parquet file with labels.
     """
     from metricforge.loading import load
+    from metricforge.model_card import model_folder
     from metricforge.stores.embedding_file import EmbeddingFile
 
     file = EmbeddingFile.of(out)
     refuse_among_any(file.path, images)
-    model = load(run, device=device)
+    folder = model_folder(run)  # once: it may lie on a hub
+    model = load(folder, device=device)
     embedded = embed_named(run, model, images, dataset, part, data_root, broken, quiet)
-    table = table_of(run, model, embedded)
+    table = table_of(folder, model, embedded)
     beside = file.write(table)
     if not file.format.is_exact:
         note_escaped(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,13 +74,13 @@ def embed_files(
     A model of vectors embeds each row of .npy files, which is named as in FILE.npy[0]. DataError
     where none can be decoded.
     """
-    from metricforge.report.progress import CountLine
+    from metricforge.report.progress import count_line
 
     if model.card.of_vectors:
         return Embedded(*embed_arrays(model, files, skipped, quiet))
     names = [str(file) for file in files]
     broken: dict[int, str] | None = None if skipped is None else {}
-    with nullcontext() if quiet else CountLine("images", len(files)) as done:
+    with count_line("images", len(files), not quiet) as done:
         try:
             rows = model.encode(files, broken=broken, progress=done)
         except DataError as error:

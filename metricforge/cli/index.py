@@ -142,14 +142,16 @@ def _write_store(
 ) -> None:
     """A store at `out`, and how to search it."""
     from metricforge.loading import load
+    from metricforge.model_card import model_folder
     from metricforge.stores.store import refuse_used, store_of, write_store
 
     store = store_of(to)
     refuse_used(out)
     _check_writable(out)
-    model = load(run, device=device)
+    folder = model_folder(run)  # once: it may lie on a hub
+    model = load(folder, device=device)
     embedded = embed(model)
-    table = table_of(run, model, embedded)
+    table = table_of(folder, model, embedded)
     write_store(store, out, table)
     note_escaped(table)
     query = store.query(out)

@@ -12,7 +12,7 @@ from metricforge.cli.options import DATA_ROOT, JSON, by_first_rank, debug, print
 from metricforge.errors import UsageError
 
 if TYPE_CHECKING:
-    from metricforge.shrinking.form import Form
+    from metricforge.shrinking.form import EmbeddingForm
     from metricforge.shrinking.shrink import Shrunken
 
 
@@ -75,7 +75,7 @@ def command(
         run, [form] if form else [], images=images, part=part, data_root=data_root,
         progress=not quiet,
     )  # fmt: skip
-    if out is not None:
+    if out is not None and shrunken.model is not None:
         shrunken.model.save(out)
     if as_json:
         print_json(shrunken.to_json() | {"out": str(out) if out else None})
@@ -93,9 +93,9 @@ def _form(
     binary: bool,
     pq: int | None,
     axes: Literal["pca", "first"],
-) -> Form | None:
+) -> EmbeddingForm | None:
     """The form of these options; None if none is given."""
-    from metricforge.shrinking.form import Form
+    from metricforge.shrinking.form import EmbeddingForm
 
     if int8 + binary + (pq is not None) > 1:
         raise UsageError("take one of --int8, --binary and --pq.")
@@ -106,7 +106,7 @@ def _form(
     code: Literal["float", "int8", "binary", "pq"] = (
         "int8" if int8 else "binary" if binary else "float" if pq is None else "pq"
     )
-    return Form(dim, code, pq or 16, axes)
+    return EmbeddingForm(dim, code, pq or 16, axes)
 
 
 def print_table(shrunken: Shrunken) -> None:
@@ -115,7 +115,7 @@ def print_table(shrunken: Shrunken) -> None:
     from rich.table import Table
 
     from metricforge.cli.run_table import difference, interval
-    from metricforge.shrinking.shrink import METRICS
+    from metricforge.judging.rankings import METRICS
 
     for note in shrunken.notes:
         click.echo(f"note: {shown(note)}", err=True)

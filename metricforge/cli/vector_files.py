@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def embed_arrays(
     """
     import numpy as np
 
-    from metricforge.report.progress import CountLine
+    from metricforge.report.progress import count_line
 
     refused: dict[str, str] = {}
 
@@ -61,7 +61,7 @@ def embed_arrays(
         with trying(file):
             arrays.append((file, _mapped(file, model.card.shape[0])))
     total = sum(len(array) for _, array in arrays if array.ndim)
-    with nullcontext() if quiet else CountLine("vectors", total) as done:
+    with count_line("vectors", total, not quiet) as done:
         for file, array in arrays:
             with trying(file):
                 rows.append(_embedded(model, file, array, done))

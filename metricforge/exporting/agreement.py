@@ -14,14 +14,10 @@ from metricforge.errors import ArtefactError
 from metricforge.exporting.held_out import Part
 from metricforge.exporting.precision import Bounds
 from metricforge.judging.compare import paired_differences
+from metricforge.judging.rankings import main_metrics, ranked
 from metricforge.model import EmbeddingModel
 from metricforge.pairwise.unit_length import unit_rows
-from metricforge.recipes.components import make_protocol
 from metricforge.registry import Registry
-from metricforge.scoring.measure import Embedded, results_of
-from metricforge.spec import Spec
-
-METRICS = ("recall@1", "map@r")
 
 Runner: TypeAlias = Callable[[Tensor], Tensor]
 """Batches as the file takes them, to embeddings float32 [B, D]."""
@@ -122,11 +118,8 @@ def compare(
     if whole:
         actual = torch.cat([runner(image) for image in part.whole_images(model)])
         resized = _apart(expected, actual)
-    protocols = {"retrieval": make_protocol(registry, Spec.parse("retrieval"))}
-    rows = Embedded({"model": expected, "file": actual}, torch.arange(len(expected)))
-    first, second = (
-        results_of(name, rows, protocols, part.dataset, None)[0] for name in ("model", "file")
-    )
+    first = ranked("model", expected, part.dataset, registry)
+    second = ranked("file", actual, part.dataset, registry)
     return Agreement(
         dataset=part.dataset.name,
         part=part.name,
@@ -134,9 +127,9 @@ def compare(
         classes=part.classes,
         embedding=embedding,
         whole=resized,
-        model={name: first.estimates[name] for name in METRICS},
-        exported={name: second.estimates[name] for name in METRICS},
-        differences={name: paired_differences(first, second)[name] for name in METRICS},
+        model=main_metrics(first.estimates),
+        exported=main_metrics(second.estimates),
+        differences=main_metrics(paired_differences(first, second)),
         bounds=bounds,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from metricforge.judging.part_choice import tested_part
 from metricforge.judging.subject import load_model, run_of
 from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
-from metricforge.report.progress import CountLine
+from metricforge.report.progress import count_line
 from metricforge.runs.run import Run
 
 Format = Literal["onnx", "pt2"]
@@ -122,7 +121,7 @@ def export(
     content = _written(to, graph, model, description, calibrating)
     runner: Runner = OnnxRunner(content) if to == "onnx" else Pt2Runner(content)
     count = len(part.dataset)
-    with CountLine("images", count) if progress else nullcontext() as done:
+    with count_line("images", count, progress) as done:
         agreement = compare(model, runner, part, preprocessing, BOUNDS[precision], registry, done)
     if agreement.faults:
         raise DriftError(precision, agreement)

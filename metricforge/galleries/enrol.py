@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from metricforge.recipes.components import make_dataset
 from metricforge.recipes.dataset_spec import dataset_spec
 from metricforge.recipes.pretrained import at_size
 from metricforge.registry import Registry
-from metricforge.report.progress import CountLine
+from metricforge.report.progress import count_line
 from metricforge.runs.run import Run
 
 MOST_OF_COHORT = 2_000
@@ -179,7 +178,7 @@ def _embedded(
     model: EmbeddingModel, dataset: Dataset, indices: torch.Tensor | None, progress: bool
 ) -> Embedded:
     count = len(dataset) if indices is None else len(indices)
-    with CountLine("images", count) if progress else nullcontext() as done:
+    with count_line("images", count, progress) as done:
         return embed_dataset(model, dataset, indices, done)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from metricforge.judging.protocols import Questions
 from metricforge.judging.subject import Subject, load_model, run_of, untrained_model
 from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
-from metricforge.report.progress import CountLine
+from metricforge.report.progress import count_line
 from metricforge.runs.run import Run
 from metricforge.runtime import Ranks, Runtime
 from metricforge.scoring.baselines import TRAINED
@@ -202,7 +201,7 @@ def _embedded(
         parts.append(tested.validation)
     ranks = Ranks.current()
     own_part = -(-sum(map(len, parts)) * len(models) // ranks.count)
-    line = CountLine("images", own_part) if progress and ranks.first else nullcontext()
+    line = count_line("images", own_part, progress and ranks.first)
     with line as done:
         first, *rest = [embed(models, dataset, part, baselines, done) for part in parts]
     return first, next(iter(rest), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -206,6 +207,13 @@ class CountLine(_Line):
         elif now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
             self._console.print(f"{description} · {told}", soft_wrap=True)
+
+
+def count_line(
+    what: str, total: int, shown: bool
+) -> AbstractContextManager[Callable[[int], object] | None]:
+    """A CountLine as a context, or one without a value if it is not to be shown."""
+    return CountLine(what, total) if shown else nullcontext()
 
 
 def clock(seconds: float) -> str:

@@ -40,7 +40,7 @@ class Shrinks(Protocol):
 
 
 @dataclass(frozen=True)
-class Form:
+class EmbeddingForm:
     """A form of embeddings.
 
     Args:
@@ -71,11 +71,11 @@ class Form:
         return f"{first}{dim} x {self.code}"
 
 
-def usual(dim: int) -> Iterator[Form]:
+def usual(dim: int) -> Iterator[EmbeddingForm]:
     """The forms to compare for a model of so many dimensions."""
-    yield from (Form(each) for each in USUAL_DIMS if each < dim)
-    yield Form(code="int8")
-    yield from (Form(each, "int8") for each in USUAL_DIMS[1:3] if each < dim)
-    yield Form(code="binary")
+    yield from (EmbeddingForm(each) for each in USUAL_DIMS if each < dim)
+    yield EmbeddingForm(code="int8")
+    yield from (EmbeddingForm(each, "int8") for each in USUAL_DIMS[1:3] if each < dim)
+    yield EmbeddingForm(code="binary")
     small = min(64, dim)
-    yield from (Form(small, "pq", parts) for parts in (32, 16) if small % parts == 0)
+    yield from (EmbeddingForm(small, "pq", parts) for parts in (32, 16) if small % parts == 0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,25 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metricforge.contracts import Estimate, Result
-from metricforge.errors import DataError, UsageError
+from metricforge.contracts import Estimate
+from metricforge.errors import DataError, UsageError, few
 from metricforge.judging.compare import paired_differences
 from metricforge.judging.held_out import Tested
 from metricforge.judging.part_choice import tested_part
+from metricforge.judging.rankings import main_metrics, ranked
 from metricforge.judging.subject import Subject, load_model, run_of
 from metricforge.model import EmbeddingModel
-from metricforge.recipes.components import make_protocol
 from metricforge.registry import Registry
-from metricforge.report.progress import CountLine
+from metricforge.report.progress import count_line
 from metricforge.runs.run import Run
 from metricforge.scoring.embed import embed
-from metricforge.scoring.measure import Embedded, results_of
 from metricforge.scoring.pair_thresholds import pair_thresholds
-from metricforge.shrinking.form import HEAD, Form, Shrinks, usual
-from metricforge.shrinking.search_speed import SearchSpeed
+from metricforge.shrinking.form import HEAD, EmbeddingForm, Shrinks, usual
+from metricforge.shrinking.search_speed import flat_speed, packed_speed
 from metricforge.spec import Spec
 
-METRICS = ("recall@1", "map@r")
 OWN = "as given"
 MOST_FITTED = 20_000
 """Training images that a form is fitted to."""
@@ -43,7 +39,7 @@ class Row:
     Args:
         name: What it is.
         bytes: Bytes of a packed row.
-        queries: Queries a second among `SearchSpeed.ROWS` packed rows, on this machine.
+        queries: Queries a second among 100,000 packed rows, on this machine.
         metrics: recall@1 and map@r.
         differences: The same minus those of the model's own embeddings, paired; empty for these.
     """
@@ -65,7 +61,7 @@ class Shrunken:
         images: The number of images.
         classes: The number of their classes.
         rows: The model's own embeddings, then each form.
-        model: The model with the first form.
+        model: The model with the first of the forms that were named, or None.
         notes: Sentences for the user.
     """
 
@@ -74,7 +70,7 @@ class Shrunken:
     images: int
     classes: int
     rows: tuple[Row, ...]
-    model: EmbeddingModel
+    model: EmbeddingModel | None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -84,9 +80,33 @@ class Shrunken:
         return about | {"rows": rows, "notes": list(self.notes)}
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A head that shrinks, with its name in a table, its spec, and its dimensions."""
+
+    name: str
+    spec: str
+    dim: int
+    head: Any
+
+    @classmethod
+    def of(cls, model: EmbeddingModel, form: EmbeddingForm, registry: Registry) -> _Fitted:
+        """One around the head of a model, that is yet to be fitted."""
+        spec, dim = form.of(model.card)
+        head = registry.build("head", Spec.parse(spec), {"in_features": model.width, "dim": dim})
+        assert isinstance(head, Shrinks), "it is metricforge's own"
+        head.of.load_state_dict(model.head.state_dict())
+        return cls(form.name(dim), spec, dim, head)
+
+    def put_on(self, model: EmbeddingModel) -> EmbeddingModel:
+        """The model with this head; it has no thresholds for pairs yet."""
+        card = replace(model.card, head=self.spec, dim=self.dim, pair_thresholds=())
+        return EmbeddingModel(model.backbone, self.head, card, model.adapters).eval()
+
+
 def shrink(
     subject: Subject,
-    forms: Sequence[Form] = (),
+    forms: Sequence[EmbeddingForm] = (),
     *,
     images: Any = None,
     part: str | None = None,
@@ -119,21 +139,20 @@ def shrink(
         raise UsageError("smaller forms are fitted to training images: give a run, not a model.")
     model = load_model(subject, "cpu", registry)
     _refuse_unfit(model)
-    made = [_head(model, form, registry) for form in forms or usual(model.card.dim)]
+    made = [_Fitted.of(model, form, registry) for form in forms or usual(model.card.dim)]
     if part is None and images is None and not forms:
         part = "validation"
     tested = tested_part(model, run, images, part, True, data_root, registry)
     training = tested_part(model, run, None, "train", True, data_root, registry)
     fitted = _some(training.indices)
-    with _line(len(fitted) + len(tested.indices), progress) as done:
+    with count_line("images", len(fitted) + len(tested.indices), progress) as done:
         known = embed({OWN: model}, training.decoded, fitted, False, done).rows[OWN]
         wide = embed({OWN: model}, tested.decoded, tested.indices, False, done).rows[OWN]
-    for _, _, head in made:
-        head.fit(known)
+    made, unfit = _fit(made, known, skip=not forms)
     rows = _compared(tested, wide, model.card.dim, made, registry)
-    form, dim, head = made[0]
-    small = _model(model, head, form.of(model.card)[0], dim)
-    notes = (*tested.notes, *_choose_pairs(small, run, data_root, registry))
+    small = made[0].put_on(model) if forms else None
+    pairs = _choose_pairs(small, run, data_root, registry) if small else ()
+    notes = (*tested.notes, *_on_seen(tested, model), *unfit, *pairs)
     classes = len(tested.dataset.labels[tested.indices].unique())
     return Shrunken(tested.dataset.name, tested.name, len(wide), classes, rows, small, notes)
 
@@ -149,13 +168,32 @@ def _refuse_unfit(model: EmbeddingModel) -> None:
         raise UsageError("the model is shrunk already: shrink the one that it was made of.")
 
 
-def _head(model: EmbeddingModel, form: Form, registry: Registry) -> tuple[Form, int, Any]:
-    """An unfitted head of that form, around the model's own."""
-    spec, dim = form.of(model.card)
-    head = registry.build("head", Spec.parse(spec), {"in_features": model.width, "dim": dim})
-    assert isinstance(head, Shrinks), "it is metricforge's own"
-    head.of.load_state_dict(model.head.state_dict())
-    return form, dim, head
+def _fit(
+    made: Sequence[_Fitted], known: Tensor, skip: bool
+) -> tuple[list[_Fitted], tuple[str, ...]]:
+    """Those that could be fitted, and why others could not; an error if none may be skipped."""
+    fitted: list[_Fitted] = []
+    notes: dict[str, None] = {}  # each once
+    for each in made:
+        try:
+            each.head.fit(known)
+        except UsageError as error:
+            if not skip:
+                raise
+            notes[str(error)] = None
+        else:
+            fitted.append(each)
+    return fitted, tuple(notes)
+
+
+def _on_seen(tested: Tested, model: EmbeddingModel) -> Iterator[str]:
+    """A note on classes that the model knows, where the question is of others."""
+    seen = tested.overlap_with(model)
+    if seen and tested.name != "validation" and not tested.closed_set:
+        yield (
+            f"the model was trained or selected on {len(seen)} of the classes ({few(seen)}): "
+            "smaller embeddings may cost more on others."
+        )
 
 
 def _some(indices: Tensor) -> Tensor:
@@ -163,57 +201,37 @@ def _some(indices: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(drawn))
 
 
-def _line(count: int, progress: bool) -> AbstractContextManager[Any]:
-    return CountLine("images", count) if progress else nullcontext()
-
-
 def _compared(
     tested: Tested,
     wide: Tensor,
     width: int,
-    made: Sequence[tuple[Form, int, Any]],
+    made: Sequence[_Fitted],
     registry: Registry,
 ) -> tuple[Row, ...]:
     """A row for the model's own embeddings, and one for each form."""
     with torch.inference_mode():
-        small = [head.smaller(wide) for _, _, head in made]
-    protocols = {"retrieval": make_protocol(registry, Spec.parse("retrieval"))}
-
-    def scored(rows: Tensor) -> Result:
-        part = Embedded({OWN: rows}, tested.indices)
-        return results_of(OWN, part, protocols, tested.dataset, None)[0]
-
-    own = scored(wide)
-    table = [Row(OWN, 4 * width, SearchSpeed.flat(wide), _of(own.estimates), {})]
-    for (form, dim, head), rows in zip(made, small, strict=True):
-        result = scored(rows)
-        differences = _of(paired_differences(own, result))
-        speed = SearchSpeed.packed(head, rows)
-        table.append(
-            Row(form.name(dim), head.code_bytes, speed, _of(result.estimates), differences)
-        )
+        small = [each.head.smaller(wide) for each in made]
+    own = ranked(OWN, wide, tested.dataset, registry, tested.indices)
+    table = [Row(OWN, 4 * width, flat_speed(wide), main_metrics(own.estimates), {})]
+    for each, rows in zip(made, small, strict=True):
+        result = ranked(each.name, rows, tested.dataset, registry, tested.indices)
+        metrics, speed = main_metrics(result.estimates), packed_speed(each.head, rows)
+        apart = main_metrics(paired_differences(own, result))
+        table.append(Row(each.name, each.head.code_bytes, speed, metrics, apart))
     return tuple(table)
-
-
-def _of(estimates: Any) -> dict[str, Estimate]:
-    return {name: estimates[name] for name in METRICS}
-
-
-def _model(model: EmbeddingModel, head: Any, spec: str, dim: int) -> EmbeddingModel:
-    """The model with a fitted head; it has no thresholds for pairs yet."""
-    card = replace(model.card, head=spec, dim=dim, pair_thresholds=())
-    backbone = copy.deepcopy(model.backbone)
-    return EmbeddingModel(backbone, head, card, model.adapters).eval()
 
 
 def _choose_pairs(
     small: EmbeddingModel, run: Run, data_root: str | None, registry: Registry
 ) -> tuple[str, ...]:
     """Choose the thresholds of `verify` anew: those of other embeddings are distances there."""
+    none = ("no class validates: the smaller model has no threshold for verify.",)
     try:
         part = tested_part(small, run, None, "validation", True, data_root, registry)
     except DataError:
-        return ("no class validates: the smaller model has no threshold for verify.",)
+        return none
+    if part.closed_set:
+        return none
     rows = embed({OWN: small}, part.decoded, part.indices, False).rows[OWN]
     labels = part.dataset.labels[part.indices].numpy()
     small.card = replace(small.card, pair_thresholds=tuple(pair_thresholds(rows.numpy(), labels)))

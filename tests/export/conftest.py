@@ -8,6 +8,7 @@ import pytest
 
 import metricforge
 from tests.glyph_files import write_glyphs
+from tests.small_runs import folder_run
 
 pytest.importorskip("onnx", reason="requires metricforge[export]")
 pytest.importorskip("onnxruntime", reason="requires metricforge[export]")
@@ -26,17 +27,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    names = [f"{label:02}" for label in range(CLASSES)]
-    split = (
-        f"classes:train={'+'.join(names[:TRAIN])},validation={'+'.join(names[TRAIN:VALIDATION])},"
-        f"test={'+'.join(names[VALIDATION:])}"
-    )
-    made = metricforge.train(
-        dataset=f"folder:path={photos},size={SIDE}", split=split, epochs=6, device="cpu",
-        backbone="conv4:channels=16", dim=16, protocols=["retrieval"], orientations=1,
-        out=tmp_path_factory.mktemp("run") / "run",
-    )  # fmt: skip
-    return made.path
+    out = tmp_path_factory.mktemp("run") / "run"
+    options = {"size": SIDE, "epochs": 6, "backbone": "conv4:channels=16"}
+    return folder_run(photos, out, CLASSES, TRAIN, VALIDATION, **options)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import metricforge
+from tests.small_runs import folder_run
 
 CLASSES, EACH = 40, 8
 
@@ -34,17 +34,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    names = [f"{name:02}" for name in range(CLASSES)]
-    split = (
-        f"classes:train={'+'.join(names[:8])},validation={'+'.join(names[8:28])},"
-        f"test={'+'.join(names[28:])}"
-    )
-    made = metricforge.train(
-        dataset=f"folder:path={images},size=16", split=split, epochs=8, device="cpu",
-        backbone="conv4:channels=8", dim=16, protocols=["retrieval"], orientations=1,
-        out=tmp_path_factory.mktemp("run") / "run",
-    )  # fmt: skip
-    return made.path
+    out = tmp_path_factory.mktemp("run") / "run"
+    options = {"size": 16, "epochs": 8, "backbone": "conv4:channels=8"}
+    return folder_run(images, out, CLASSES, 8, 28, **options)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,11 @@ import torch
 from click.testing import CliRunner
 
 import metricforge
+from metricforge import EmbeddingForm as Form
 from metricforge.cli.shrink import command, print_table
 from metricforge.errors import UsageError
-from metricforge.shrinking.form import Form, usual
-from metricforge.shrinking.search_speed import SearchSpeed
+from metricforge.shrinking import search_speed
+from metricforge.shrinking.form import usual
 from metricforge.shrinking.shrink import OWN, Shrunken, shrink
 
 DIM = 32
@@ -23,9 +24,9 @@ DIM = 32
 @pytest.fixture(scope="module", autouse=True)
 def _few_rows_to_search():
     """Speeds are reported, and no test is of them."""
-    whole, SearchSpeed.ROWS = SearchSpeed.ROWS, 2_000
+    whole, search_speed.ROWS = search_speed.ROWS, 2_000
     yield
-    SearchSpeed.ROWS = whole
+    search_speed.ROWS = whole
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def table(run: Path) -> Shrunken:
     return shrink(run)
+
+
+def save(made: Shrunken, folder: Path) -> None:
+    assert made.model is not None
+    made.model.save(folder)
 
 
 def test_the_usual_forms_are_compared_on_validation_classes(run, table):
@@ -73,11 +79,17 @@ def test_usual_forms_have_fewer_dimensions_than_the_model():
 
 @pytest.mark.parametrize(
     "form",
-    [Form(8), Form(8, axes="first"), Form(16, "int8"), Form(code="binary"), Form(16, "pq", 4)],
+    [
+        Form(8),
+        Form(8, axes="first"),
+        Form(16, "int8"),
+        Form(code="binary"),
+        Form(16, "pq", 4),
+    ],
 )
 def test_a_saved_model_embeds_and_scores_as_its_row(run, tmp_path, form):
     made = shrink(run, [form], images="glyphs:per_class=4,size=16", part="all")
-    made.model.save(tmp_path / "small")
+    save(made, tmp_path / "small")
     model = metricforge.load(tmp_path / "small", device="cpu")
     assert model.card.dim == (form.dim or DIM)
     again = metricforge.evaluate(
@@ -91,7 +103,7 @@ def test_a_saved_model_embeds_and_scores_as_its_row(run, tmp_path, form):
 
 
 def test_a_saved_model_gives_rows_of_its_code(run, tmp_path):
-    shrink(run, [Form(code="binary")]).model.save(tmp_path / "small")
+    save(shrink(run, [Form(code="binary")]), tmp_path / "small")
     images = torch.randint(0, 256, (5, 1, 16, 16), dtype=torch.uint8)
     rows = metricforge.load(tmp_path / "small").encode(images)
     assert np.allclose(np.abs(rows), DIM**-0.5)
@@ -100,7 +112,7 @@ def test_a_saved_model_gives_rows_of_its_code(run, tmp_path):
 def test_a_smaller_model_is_exported(run, tmp_path):
     pytest.importorskip("onnxruntime", reason="requires metricforge[export]")
     pytest.importorskip("onnxscript", reason="requires metricforge[export]")
-    shrink(run, [Form(8)]).model.save(tmp_path / "small")
+    save(shrink(run, [Form(8)]), tmp_path / "small")
     made = metricforge.export(
         tmp_path / "small", tmp_path / "small.onnx", images="glyphs:per_class=4,size=16"
     )
@@ -142,6 +154,6 @@ def test_what_makes_no_form_is_refused(run, words, told):
 
 
 def test_a_model_without_training_images_or_shrunk_before_is_refused(run, tmp_path):
-    shrink(run, [Form(8)]).model.save(tmp_path / "small")
+    save(shrink(run, [Form(8)]), tmp_path / "small")
     with pytest.raises(UsageError, match="give a run, not a model"):
         shrink(tmp_path / "small", [Form(4)])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import metricforge
 from tests.glyph_files import write_glyphs
+from tests.small_runs import folder_run
 
 CLASSES, EACH, SIDE = 20, 8, 16
 TESTED = range(12, CLASSES)
@@ -21,17 +21,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    names = [f"{label:02}" for label in range(CLASSES)]
-    split = (
-        f"classes:train={'+'.join(names[:8])},validation={'+'.join(names[8 : TESTED[0]])},"
-        f"test={'+'.join(names[TESTED[0] :])}"
-    )
-    made = metricforge.train(
-        dataset=f"folder:path={photos},size={SIDE}", split=split, epochs=2, device="cpu",
-        backbone="conv4:channels=8", dim=16, protocols=["retrieval"], orientations=1,
-        out=tmp_path_factory.mktemp("run") / "run",
-    )  # fmt: skip
-    return made.path
+    out = tmp_path_factory.mktemp("run") / "run"
+    options = {"size": SIDE, "epochs": 2, "backbone": "conv4:channels=8"}
+    return folder_run(photos, out, CLASSES, 8, TESTED[0], **options)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -40,7 +39,7 @@ def command(
     from metricforge.galleries.embedded import embed_images
     from metricforge.galleries.enrol import notes_on
     from metricforge.galleries.gallery import Gallery
-    from metricforge.report.progress import CountLine
+    from metricforge.report.progress import count_line
     from metricforge.runs.lock import changing
 
     if name is None:
@@ -53,7 +52,7 @@ def command(
         skipped: dict[str, str] | None = {} if broken == "skip" else None
         files = files_of(images, opened.model, skipped, once=True)
         unreadable: dict[int, str] | None = None if skipped is None else {}
-        with nullcontext() if quiet else CountLine("images", len(files)) as done:
+        with count_line("images", len(files), not quiet) as done:
             embedded = embed_images(opened.model, files, name, unreadable, done)
         added = opened.add_rows(embedded)
         opened.save(gallery)
