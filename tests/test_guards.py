@@ -49,7 +49,8 @@ LAYERS = (
     {"runs", "testing", "scaffold"},
     {"judging", "inspection", "image_index", "doctor"},
     {"plugin_tools", "tuning", "galleries", "stores"},
-    {"exporting", "shrinking"},
+    {"shrinking"},
+    {"exporting"},
     {"bench"},
     {"cli", "__main__"},
 )

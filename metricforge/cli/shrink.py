@@ -56,7 +56,8 @@ def command(
 
     Without --dim, --int8, --binary or --pq the usual forms are compared on the validation classes,
     to choose one. With them that form is compared on the held-out test classes, and --out saves a
-    model folder whose embeddings have it, for encode, index, enrol, evaluate and export.
+    model folder whose embeddings have it, for encode, index and search. It is no run: evaluate asks
+    for a --dataset, enrol for --validation. export takes it without --int8, --binary and --pq.
 
     Forms are fitted to the training images of RUN. Queries are rounded as the gallery is. Bytes are
     those of a row; queries/s are of faiss among 100,000 rows on this machine.
@@ -84,7 +85,7 @@ def command(
     if out is not None:
         click.echo(f"{shown(out)}: the model with {shrunken.rows[1].bytes:,} bytes a row")
     elif form is None:
-        click.echo("next    choose one: metricforge shrink RUN --dim 64 --int8 --out DIR")
+        click.echo(f"next    metricforge shrink {shown(run)} --int8 --out DIR")
 
 
 def _form(

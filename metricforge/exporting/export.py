@@ -25,6 +25,7 @@ from metricforge.model import EmbeddingModel
 from metricforge.registry import Registry
 from metricforge.report.progress import count_line
 from metricforge.runs.run import Run
+from metricforge.shrinking.form import rounding
 
 Format = Literal["onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("onnx", "pt2")
@@ -112,6 +113,11 @@ def export(
         else load_model(subject, "cpu", registry)
     )
     model = model.cpu().eval()
+    if (code := rounding(model.card)) != "float":
+        raise UsageError(
+            f"the model rounds its embeddings ({code}), and a file whose last digits differ rounds "
+            "otherwise: export one that `metricforge shrink --dim N` alone has made."
+        )
     graph = Graph(model, preprocessing, half=precision == "fp16")
     tested = tested_part(model, run, images, None, True, data_root, registry)
     part = compared(tested)

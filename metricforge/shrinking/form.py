@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -59,7 +59,7 @@ class EmbeddingForm:
         """The spec of the head for a model, and its dimensions; UsageError for too many."""
         dim = card.dim if self.dim is None else self.dim
         if not 1 <= dim <= card.dim:
-            raise UsageError(f"the model has {card.dim} dimensions, and {dim} are no fewer.")
+            raise UsageError(f"keep at most the {card.dim} dimensions of the model, not {dim}.")
         options = {"of": card.head, "width": str(card.dim), "axes": self.axes, "code": self.code}
         if self.code == "pq":
             options["parts"] = str(self.parts)
@@ -69,6 +69,15 @@ class EmbeddingForm:
         """E.g. "64 x int8"."""
         first = "first " if self.axes == "first" else ""
         return f"{first}{dim} x {self.code}"
+
+
+def rounding(card: Card) -> Code:
+    """How a model rounds its embeddings; "float" if it does not."""
+    if card.head.startswith("object "):
+        return "float"
+    spec = Spec.parse(card.head)
+    code = spec.options.get("code", "float") if spec.name == HEAD else "float"
+    return cast(Code, code)
 
 
 def usual(dim: int) -> Iterator[EmbeddingForm]:

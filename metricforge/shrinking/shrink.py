@@ -136,7 +136,8 @@ def shrink(
     registry = registry or Registry.installed()
     run = run_of(subject)
     if run is None:
-        raise UsageError("smaller forms are fitted to training images: give a run, not a model.")
+        what = "a model" if isinstance(subject, EmbeddingModel) else subject
+        raise UsageError(f"{what} is no run, to whose training images smaller forms are fitted.")
     model = load_model(subject, "cpu", registry)
     _refuse_unfit(model)
     made = [_Fitted.of(model, form, registry) for form in forms or usual(model.card.dim)]

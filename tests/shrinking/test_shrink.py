@@ -119,6 +119,29 @@ def test_a_smaller_model_is_exported(run, tmp_path):
     assert made.description.dim == 8
 
 
+def test_a_model_that_rounds_is_not_exported(run, tmp_path):
+    pytest.importorskip("onnxruntime", reason="requires metricforge[export]")
+    save(shrink(run, [Form(8, "int8")]), tmp_path / "small")
+    with pytest.raises(UsageError, match=r"rounds its embeddings \(int8\)"):
+        metricforge.export(tmp_path / "small", tmp_path / "small.onnx", images="glyphs")
+
+
+def test_product_quantization_is_left_out_where_images_are_few(run, monkeypatch):
+    monkeypatch.setattr("metricforge.shrinking.shrink.MOST_FITTED", 200)
+    made = shrink(run)
+    assert [row.name for row in made.rows] == [OWN, "32 x int8", "32 x binary"]
+    (note,) = made.notes
+    assert "needs 256 training images" in note
+    with pytest.raises(UsageError, match="needs 256 training images"):
+        shrink(run, [Form(code="pq")])
+
+
+def test_classes_that_the_model_knows_are_told(run):
+    made = shrink(run, [Form(8)], part="train")
+    assert any("was trained or selected on" in note for note in made.notes)
+    assert shrink(run, [Form(8)]).notes == ()
+
+
 def test_the_command_saves_one_form_and_prints_it(run, tmp_path):
     out = tmp_path / "small"
     words = [str(run), "--dim", "16", "--int8", "--out", str(out), "--quiet"]
@@ -144,7 +167,7 @@ def test_the_table_fits_a_terminal(table, capsys):
         (["--out", "small"], "--out saves one form"),
         (["--int8", "--binary"], "take one of --int8, --binary and --pq"),
         (["--axes", "first"], "--axes is for --dim"),
-        (["--dim", "33"], "the model has 32 dimensions, and 33 are no fewer"),
+        (["--dim", "33"], "keep at most the 32 dimensions of the model, not 33"),
         (["--pq", "5"], "32 dimensions into equal parts, not 5"),
     ],
 )
@@ -155,5 +178,5 @@ def test_what_makes_no_form_is_refused(run, words, told):
 
 def test_a_model_without_training_images_or_shrunk_before_is_refused(run, tmp_path):
     save(shrink(run, [Form(8)]), tmp_path / "small")
-    with pytest.raises(UsageError, match="give a run, not a model"):
+    with pytest.raises(UsageError, match="is no run, to whose training images"):
         shrink(tmp_path / "small", [Form(4)])
