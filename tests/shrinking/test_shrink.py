@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from metricforge_standard.heads.shrunk import Shrunk
 
 import metricforge
 from metricforge import EmbeddingForm as Form
 from metricforge.cli.shrink import command, print_table
 from metricforge.errors import UsageError
+from metricforge.judging.part_choice import tested_part as part_of
+from metricforge.registry import Registry
+from metricforge.scoring.embed import embed
 from metricforge.shrinking import search_speed
 from metricforge.shrinking.form import usual
 from metricforge.shrinking.shrink import OWN, Shrunken, shrink
@@ -117,6 +121,32 @@ def test_a_smaller_model_is_exported(run, tmp_path):
         tmp_path / "small", tmp_path / "small.onnx", images="glyphs:per_class=4,size=16"
     )
     assert made.description.dim == 8
+
+
+def test_axes_are_those_of_training_images(run):
+    made = shrink(run, [Form(8)]).model
+    assert made is not None
+    opened, model = metricforge.Run.open(run), metricforge.load(run, device="cpu")
+    part = part_of(model, opened, None, "train", True, None, Registry.installed())
+    rows = embed({OWN: model}, part.dataset, part.indices, False).rows[OWN]
+    axes = torch.linalg.svd(rows, full_matrices=False).Vh[:8]
+    assert isinstance(made.head, Shrunk)
+    assert torch.allclose((made.head.axes @ axes.T).abs(), torch.eye(8), atol=1e-2)
+
+
+def test_without_validation_classes_there_are_no_thresholds(run, tmp_path, monkeypatch):
+    closed = metricforge.train(
+        dataset="glyphs:per_class=6,size=16", split="images", epochs=1, device="cpu", dim=8,
+        backbone="conv4:channels=8", protocols=["retrieval"], orientations=1, out=tmp_path / "run",
+    )  # fmt: skip
+    made = shrink(closed, [Form(4)])
+    assert made.model is not None
+    assert made.model.card.pair_thresholds == ()
+    assert any("no threshold for verify" in note for note in made.notes)
+    monkeypatch.setattr("metricforge.shrinking.shrink._choose_pairs", lambda *_: ())
+    made = shrink(run, [Form(8)])
+    assert made.model is not None
+    assert made.model.card.pair_thresholds == ()
 
 
 def test_a_model_that_rounds_is_not_exported(run, tmp_path):

@@ -144,6 +144,17 @@ def test_a_turn_is_a_rotation_after_which_a_code_loses_less(rows, code):
     assert lost[1] < lost[0]
 
 
+@pytest.mark.parametrize("code", ["binary", "pq,parts=4"])
+def test_a_head_turns_its_axes_for_the_code(rows, code):
+    plain, turned = (
+        fitted(f"shrunk:width={WIDE},code={each}", rows).axes for each in ("float", code)
+    )
+    assert torch.allclose(turned @ turned.T, torch.eye(8), atol=1e-4)
+    assert not torch.allclose((turned @ plain.T).abs(), torch.eye(8), atol=0.1)
+    # Both span the same space.
+    assert torch.allclose(torch.linalg.svdvals(turned @ plain.T), torch.ones(8), atol=1e-3)
+
+
 def test_nothing_is_rounded_in_training():
     head, features = build("shrunk:code=binary"), torch.randn(5, FEATURES)
     assert len(head.train()(features).unique()) > 2
