@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metricforge.cli.image_files import QUIET, shown
-from metricforge.cli.options import DATA_ROOT, JSON, by_first_rank, debug, print_json
+from metricforge.cli.options import DATA_ROOT, DEVICE, JSON, by_first_rank, debug, print_json
 from metricforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--part", metavar="NAME", help="train, validation, test or all.  [default: test; "
               "validation without --dim, --int8, --binary or --pq]")  # fmt: skip
 @DATA_ROOT
+@DEVICE
 @QUIET
 @JSON
 @debug
@@ -49,6 +50,7 @@ def command(
     images: str | None,
     part: str | None,
     data_root: str | None,
+    device: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -56,8 +58,9 @@ def command(
 
     Without --dim, --int8, --binary or --pq the usual forms are compared on the validation classes,
     to choose one. With them that form is compared on the held-out test classes, and --out saves a
-    model folder whose embeddings have it, for encode, index and search. It is no run: evaluate asks
-    for a --dataset, enrol for --validation. export takes it without --int8, --binary and --pq.
+    model folder whose embeddings have it, for encode, index and search. They write float32 rows:
+    load(DIR).head.pack packs them into the bytes of the table. The folder is no run: evaluate asks
+    for a --dataset, enrol for --validation. export takes a form that --dim alone made.
 
     Forms are fitted to the training images of RUN. Queries are rounded as the gallery is. Bytes are
     those of a row; queries/s are of faiss among 100,000 rows on this machine.
@@ -74,7 +77,7 @@ def command(
         check_writable(out.resolve().with_name(f"{out.resolve().name}.partial"))
     shrunken = shrink(
         run, [form] if form else [], images=images, part=part, data_root=data_root,
-        progress=not quiet,
+        device=device, progress=not quiet,
     )  # fmt: skip
     if out is not None and shrunken.model is not None:
         shrunken.model.save(out)
@@ -83,7 +86,7 @@ def command(
         return
     print_table(shrunken)
     if out is not None:
-        click.echo(f"{shown(out)}: the model with {shrunken.rows[1].bytes:,} bytes a row")
+        click.echo(f"{shown(out)}: the model; bytes of a packed row: {shrunken.rows[1].bytes:,}")
     elif form is None:
         click.echo(f"next    metricforge shrink {shown(run)} --int8 --out DIR")
 

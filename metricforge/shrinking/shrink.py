@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from metricforge.contracts import Estimate
-from metricforge.errors import DataError, UsageError, few
+from metricforge.errors import UsageError, few
 from metricforge.judging.compare import paired_differences
 from metricforge.judging.held_out import Tested
 from metricforge.judging.part_choice import tested_part
 from metricforge.judging.rankings import main_metrics, ranked
 from metricforge.judging.subject import Subject, load_model, run_of
 from metricforge.model import EmbeddingModel
+from metricforge.model_card import PairThreshold
 from metricforge.registry import Registry
 from metricforge.report.progress import count_line
-from metricforge.runs.run import Run
 from metricforge.scoring.embed import embed
 from metricforge.scoring.pair_thresholds import pair_thresholds
 from metricforge.shrinking.form import HEAD, EmbeddingForm, Shrinks, usual
@@ -28,6 +28,7 @@ from metricforge.shrinking.search_speed import flat_speed, packed_speed
 from metricforge.spec import Spec
 
 OWN = "as given"
+UNJUDGED = "no class validates: the smaller model has no threshold for verify."
 MOST_FITTED = 20_000
 """Training images that a form is fitted to."""
 
@@ -98,10 +99,21 @@ class _Fitted:
         head.of.load_state_dict(model.head.state_dict())
         return cls(form.name(dim), spec, dim, head)
 
-    def put_on(self, model: EmbeddingModel) -> EmbeddingModel:
-        """The model with this head; it has no thresholds for pairs yet."""
-        card = replace(model.card, head=self.spec, dim=self.dim, pair_thresholds=())
-        return EmbeddingModel(model.backbone, self.head, card, model.adapters).eval()
+    def put_on(
+        self, model: EmbeddingModel, wide: Tensor | None, labels: Tensor | None
+    ) -> EmbeddingModel:
+        """The model with this head, on the CPU.
+
+        Its thresholds for pairs are chosen by embeddings [M, W] of validation images, with labels
+        int64 [M]: the distances of the model's own mean nothing to it.
+        """
+        thresholds: tuple[PairThreshold, ...] = ()
+        if wide is not None and labels is not None:
+            with torch.inference_mode():
+                rows = self.head.smaller(wide).numpy()
+            thresholds = tuple(pair_thresholds(rows, labels.numpy()))
+        card = replace(model.card, head=self.spec, dim=self.dim, pair_thresholds=thresholds)
+        return EmbeddingModel(model.backbone.cpu(), self.head, card, model.adapters).eval()
 
 
 def shrink(
@@ -111,6 +123,7 @@ def shrink(
     images: Any = None,
     part: str | None = None,
     data_root: str | None = None,
+    device: str = "auto",
     registry: Registry | None = None,
     progress: bool = False,
 ) -> Shrunken:
@@ -126,6 +139,7 @@ def shrink(
         part: "train", "validation", "test" or "all". Default: the validation classes for the usual
             forms, among which one is to be chosen, else the held-out test classes.
         data_root: Folder of the run's dataset. Default: that of its recipe.
+        device: "auto", "cpu", "cuda" or "mps".
         registry: Registry of components. Default: what is installed.
         progress: Whether to print how many images are embedded.
 
@@ -135,25 +149,39 @@ def shrink(
     """
     registry = registry or Registry.installed()
     run = run_of(subject)
-    if run is None:
-        what = "a model" if isinstance(subject, EmbeddingModel) else subject
-        raise UsageError(f"{what} is no run, to whose training images smaller forms are fitted.")
-    model = load_model(subject, "cpu", registry)
+    model = (
+        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
+    )
     _refuse_unfit(model)
+    if run is None:
+        raise UsageError(
+            "a model alone has no training images, which smaller forms are fitted to: give its run."
+        )
     made = [_Fitted.of(model, form, registry) for form in forms or usual(model.card.dim)]
     if part is None and images is None and not forms:
         part = "validation"
-    tested = tested_part(model, run, images, part, True, data_root, registry)
-    training = tested_part(model, run, None, "train", True, data_root, registry)
-    fitted = _some(training.indices)
-    with count_line("images", len(fitted) + len(tested.indices), progress) as done:
-        known = embed({OWN: model}, training.decoded, fitted, False, done).rows[OWN]
-        wide = embed({OWN: model}, tested.decoded, tested.indices, False, done).rows[OWN]
+    tested = tested_part(model, run, images, part, False, data_root, registry)
+    own = tested
+    if tested.split is None:  # another dataset than the run's
+        own = tested_part(model, run, None, None, False, data_root, registry)
+    fitted = _some(Tested.of(own.dataset, own.split, "train").indices)
+    judges = _validating(own) if forms else None
+    counts = map(len, (fitted, tested.indices, judges if judges is not None else ()))
+    with count_line("images", sum(counts), progress) as done:
+
+        def embedded(part: Tested, indices: Tensor) -> Tensor:
+            return embed({OWN: model}, part.decoded, indices, False, done).rows[OWN]
+
+        known, wide = embedded(own, fitted), embedded(tested, tested.indices)
+        validating = None if judges is None else embedded(own, judges)
     made, unfit = _fit(made, known, skip=not forms)
     rows = _compared(tested, wide, model.card.dim, made, registry)
-    small = made[0].put_on(model) if forms else None
-    pairs = _choose_pairs(small, run, data_root, registry) if small else ()
-    notes = (*tested.notes, *_on_seen(tested, model), *unfit, *pairs)
+    small = None
+    if forms:
+        labels = None if judges is None else own.dataset.labels[judges]
+        small = made[0].put_on(model, validating, labels)
+        unfit += () if judges is not None else (UNJUDGED,)
+    notes = (*tested.notes, *_on_seen(tested, model), *unfit)
     classes = len(tested.dataset.labels[tested.indices].unique())
     return Shrunken(tested.dataset.name, tested.name, len(wide), classes, rows, small, notes)
 
@@ -166,7 +194,7 @@ def _refuse_unfit(model: EmbeddingModel) -> None:
             "plugin."
         )
     if Spec.parse(head).name == HEAD:
-        raise UsageError("the model is shrunk already: shrink the one that it was made of.")
+        raise UsageError("the model is shrunk already: give a run with another head.")
 
 
 def _fit(
@@ -189,8 +217,10 @@ def _fit(
 
 def _on_seen(tested: Tested, model: EmbeddingModel) -> Iterator[str]:
     """A note on classes that the model knows, where the question is of others."""
-    seen = tested.overlap_with(model)
-    if seen and tested.name != "validation" and not tested.closed_set:
+    validates = tested.split is not None and tested.name == "validation"
+    closed = tested.closed_set and tested.name == "test"
+    seen = () if validates or closed else tested.overlap_with(model)
+    if seen:
         yield (
             f"the model was trained or selected on {len(seen)} of the classes ({few(seen)}): "
             "smaller embeddings may cost more on others."
@@ -222,18 +252,9 @@ def _compared(
     return tuple(table)
 
 
-def _choose_pairs(
-    small: EmbeddingModel, run: Run, data_root: str | None, registry: Registry
-) -> tuple[str, ...]:
-    """Choose the thresholds of `verify` anew: those of other embeddings are distances there."""
-    none = ("no class validates: the smaller model has no threshold for verify.",)
-    try:
-        part = tested_part(small, run, None, "validation", True, data_root, registry)
-    except DataError:
-        return none
-    if part.closed_set:
-        return none
-    rows = embed({OWN: small}, part.decoded, part.indices, False).rows[OWN]
-    labels = part.dataset.labels[part.indices].numpy()
-    small.card = replace(small.card, pair_thresholds=tuple(pair_thresholds(rows.numpy(), labels)))
-    return ()
+def _validating(own: Tested) -> Tensor | None:
+    """The validation images of a run; None if their classes trained it, or if there are none."""
+    split = own.split
+    if split is None or split.closed_set or not len(split.validation):
+        return None
+    return split.validation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,13 +13,15 @@ from metricforge_standard.heads.shrunk import Shrunk
 import metricforge
 from metricforge import EmbeddingForm as Form
 from metricforge.cli.shrink import command, print_table
-from metricforge.errors import UsageError
+from metricforge.errors import ArtefactError, UsageError
 from metricforge.judging.part_choice import tested_part as part_of
 from metricforge.registry import Registry
 from metricforge.scoring.embed import embed
 from metricforge.shrinking import search_speed
 from metricforge.shrinking.form import usual
 from metricforge.shrinking.shrink import OWN, Shrunken, shrink
+from tests.glyph_files import write_glyphs
+from tests.small_runs import folder_run
 
 DIM = 32
 
@@ -106,11 +107,32 @@ def test_a_saved_model_embeds_and_scores_as_its_row(run, tmp_path, form):
     assert model.card.pair_thresholds != metricforge.load(run).card.pair_thresholds
 
 
-def test_a_saved_model_gives_rows_of_its_code(run, tmp_path):
-    save(shrink(run, [Form(code="binary")]), tmp_path / "small")
-    images = torch.randint(0, 256, (5, 1, 16, 16), dtype=torch.uint8)
-    rows = metricforge.load(tmp_path / "small").encode(images)
-    assert np.allclose(np.abs(rows), DIM**-0.5)
+@pytest.mark.parametrize("form", [Form(16, "int8"), Form(code="binary"), Form(16, "pq", 4)])
+def test_a_saved_model_gives_rows_of_its_code(run, tmp_path, form):
+    save(shrink(run, [form]), tmp_path / "small")
+    model = metricforge.load(tmp_path / "small", device="cpu")
+    images = torch.randint(0, 256, (40, 1, 16, 16), dtype=torch.uint8)
+    rows = torch.from_numpy(model.encode(images))
+    assert isinstance(model.head, Shrunk)
+    assert torch.allclose(rows, model.head.unpack(model.head.pack(rows)), atol=1e-6)
+    if form.code == "binary":
+        assert torch.allclose(rows.abs(), torch.tensor(DIM**-0.5))
+
+
+def test_another_dataset_is_compared_as_a_whole(run):
+    made = shrink(run, images="digits")
+    assert (made.part, made.model) == ("all", None)
+
+
+def test_a_dataset_that_has_moved_is_named(tmp_path):
+    folder = write_glyphs(tmp_path / "here", 20, 6, 16)
+    options = {"size": 16, "epochs": 1, "backbone": "conv4:channels=8"}
+    moved = folder_run(folder, tmp_path / "run", 20, 8, 12, **options)
+    folder.rename(tmp_path / "there")
+    made = shrink(moved, [Form(4)], images=f"folder:path={tmp_path / 'there'},size=16")
+    assert made.part == "test"
+    assert made.model is not None
+    assert made.model.card.pair_thresholds
 
 
 def test_a_smaller_model_is_exported(run, tmp_path):
@@ -134,19 +156,16 @@ def test_axes_are_those_of_training_images(run):
     assert torch.allclose((made.head.axes @ axes.T).abs(), torch.eye(8), atol=1e-2)
 
 
-def test_without_validation_classes_there_are_no_thresholds(run, tmp_path, monkeypatch):
+def test_without_validation_classes_there_are_no_thresholds(tmp_path):
     closed = metricforge.train(
         dataset="glyphs:per_class=6,size=16", split="images", epochs=1, device="cpu", dim=8,
         backbone="conv4:channels=8", protocols=["retrieval"], orientations=1, out=tmp_path / "run",
     )  # fmt: skip
+    assert any("was trained" in note for note in shrink(closed, [Form(4)], part="train").notes)
     made = shrink(closed, [Form(4)])
     assert made.model is not None
     assert made.model.card.pair_thresholds == ()
     assert any("no threshold for verify" in note for note in made.notes)
-    monkeypatch.setattr("metricforge.shrinking.shrink._choose_pairs", lambda *_: ())
-    made = shrink(run, [Form(8)])
-    assert made.model is not None
-    assert made.model.card.pair_thresholds == ()
 
 
 def test_a_model_that_rounds_is_not_exported(run, tmp_path):
@@ -208,5 +227,9 @@ def test_what_makes_no_form_is_refused(run, words, told):
 
 def test_a_model_without_training_images_or_shrunk_before_is_refused(run, tmp_path):
     save(shrink(run, [Form(8)]), tmp_path / "small")
-    with pytest.raises(UsageError, match="is no run, to whose training images"):
+    with pytest.raises(UsageError, match="shrunk already: give a run with another head"):
         shrink(tmp_path / "small", [Form(4)])
+    with pytest.raises(UsageError, match="a model alone has no training images"):
+        shrink(metricforge.load(run), [Form(4)])
+    with pytest.raises(ArtefactError, match="does not exist: give the folder of a run"):
+        shrink(tmp_path / "nowhere", [Form(4)])

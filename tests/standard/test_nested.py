@@ -48,6 +48,11 @@ def test_it_is_the_mean_over_the_first_dimensions(batch, weights, factors, norma
     assert torch.allclose(*gradients)
 
 
+def test_one_dimension_has_no_first_ones():
+    with pytest.raises(UsageError, match="two dimensions or more"):
+        build("nested", 1)
+
+
 def test_its_losses_learn_apart_and_have_their_own_sizes(batch):
     embeddings, labels = batch
     loss = build("nested:of=softmax,dims=2+4").double()

@@ -120,7 +120,9 @@ def test_int8_errs_by_half_a_step_at_most(rows):
 def test_a_dimension_without_deviation_stays_finite():
     code = Int8(2)
     code.fit(torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
-    assert torch.allclose(code(torch.tensor([[1.0, 0.5]])), torch.tensor([[1.0, 0.5]]), atol=5e-3)
+    row = torch.tensor([[1.0, 0.5]])
+    assert torch.allclose(code(row), row, atol=5e-3)
+    assert torch.allclose(code.half()(row.half()).float(), row, atol=1e-2)
 
 
 def test_each_part_of_a_product_is_its_nearest_centroid(rows):
@@ -153,6 +155,38 @@ def test_a_head_turns_its_axes_for_the_code(rows, code):
     assert not torch.allclose((turned @ plain.T).abs(), torch.eye(8), atol=0.1)
     # Both span the same space.
     assert torch.allclose(torch.linalg.svdvals(turned @ plain.T), torch.ones(8), atol=1e-3)
+
+
+def loss_of(code: Plain, rows: torch.Tensor) -> float:
+    """How far rows are from their codes, around their mean as bits are."""
+    code.fit(rows)
+    around = rows - rows.mean(0) if isinstance(code, Binary) else rows
+    return float((code(rows) - F.normalize(around)).norm(dim=1).mean())
+
+
+@pytest.mark.parametrize(("dim", "code"), [(WIDE, Binary(WIDE)), (WIDE, Product(WIDE, 4))])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_a_turn_loses_less_than_random_ones(rows, dim, code, offset):
+    rows = rows + offset if isinstance(code, Binary) else rows
+    turn = code.turn(rows)
+    least = loss_of(code, rows @ turn.T)
+    others = [torch.linalg.qr(torch.randn(dim, dim)).Q for _ in range(8)]
+    assert least < min(loss_of(code, rows @ other.T) for other in (*others, turn.T))
+
+
+def test_a_head_rounds_as_its_turned_code_does(rows):
+    head = fitted(f"shrunk:width={WIDE},code=binary", rows, WIDE)
+    plain = fitted(f"shrunk:width={WIDE}", rows, WIDE)
+    projected = plain.smaller(rows)
+    code = Binary(WIDE)
+    turned = projected @ code.turn(projected).T
+    code.fit(turned)
+    assert (head.smaller(rows) == code(turned)).float().mean() > 0.99
+
+
+def test_few_dimensions_keep_their_lengths(rows):
+    small = fitted(f"shrunk:width={WIDE}", rows, 1).smaller(rows)
+    assert len(small.unique()) > 100
 
 
 def test_nothing_is_rounded_in_training():

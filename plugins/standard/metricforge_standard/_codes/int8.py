@@ -35,8 +35,9 @@ class Int8(Plain):
         low, high = rows.aminmax(dim=0)
         beyond = BEYOND * (high - low)
         self.low.copy_(low - beyond)
-        # A dimension that is the same everywhere has no step, by which nothing can be divided.
-        self.step.copy_(((high - low + 2 * beyond) / STEPS).clamp(min=1e-12))
+        # A dimension that is the same everywhere has a step, too, since rows are divided by it.
+        step = (high - low + 2 * beyond) / STEPS
+        self.step.copy_(torch.where(step > 0, step, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.low + self._steps(rows) * self.step

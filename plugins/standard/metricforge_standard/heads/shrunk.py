@@ -19,7 +19,8 @@ class Shrunk(nn.Module):
     """The embedding of another head in fewer dimensions, and in fewer bits for each.
 
     Features [B, F] to rows [B, D]: the embedding of `of` along D axes, then rounded to a code. If
-    that of `of` has unit length, so have the rows before they are rounded; else it is centred. In
+    that of `of` has unit length, so have rows of three or more dimensions before they are rounded;
+    if it has not, it is centred. In
     training nothing is rounded. `metricforge shrink` fits axes and code to the training images of a
     finished run; until then the axes are the first D dimensions.
 
@@ -58,7 +59,7 @@ class Shrunk(nn.Module):
         if width < dim:
             raise UsageError(f"head 'shrunk' needs a width of {dim} or more, not {width}.")
         self.of = build(of, in_features=in_features, dim=width)
-        self.kind = axes
+        self._kind = axes
         self.code: Plain = Product(dim, parts) if code == "pq" else CODES[code](dim)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("axes", torch.eye(dim, width))
@@ -87,7 +88,7 @@ class Shrunk(nn.Module):
         # To centre rows of unit length, and scale them again, would change their distances.
         centre = torch.zeros_like(wide[0]) if self._scaled else wide.mean(0)
         axes = torch.eye(*self.axes.shape, dtype=torch.float64)
-        if self.kind == "pca":
+        if self._kind == "pca":
             found = torch.linalg.svd(wide - centre, full_matrices=False).Vh[: len(axes)]
             axes[: len(found)] = found
             # Fewer rows than dimensions span no more axes.
@@ -107,7 +108,10 @@ class Shrunk(nn.Module):
         return self.code.unpack(codes)
 
     def index(self, codes: Tensor) -> Any:
-        """A faiss index of packed embeddings, by their euclidean distance."""
+        """A faiss index of packed embeddings, by euclidean distance.
+
+        That of binary ones is by the Hamming distance, and takes packed queries.
+        """
         return self.code.index(codes)
 
     def _wide(self, features: Tensor) -> Tensor:
@@ -123,7 +127,8 @@ class Shrunk(nn.Module):
 
     def _projected(self, wide: Tensor) -> Tensor:
         rows = (wide - self.centre.to(wide.dtype)) @ self.axes.to(wide.dtype).T
-        return unit_rows(rows) if self._scaled else rows
+        # One or two dimensions of unit length would keep no more than a sign or an angle.
+        return unit_rows(rows) if self._scaled and len(self.axes) > 2 else rows
 
     def _set(self, centre: Tensor, axes: Tensor) -> None:
         self.centre.copy_(centre)

@@ -23,6 +23,8 @@ class Nested(nn.Module):
     it, each scaled to unit length. All compare the tuples that the miner chose by the whole
     embedding. A loss that learns, e.g. proxies, learns apart for each size.
 
+    Which tuples are active is not counted.
+
     `metricforge shrink` cuts the embedding of a trained model down to its first dimensions.
 
     Args:
@@ -46,6 +48,8 @@ class Nested(nn.Module):
         normalize: bool = True,
     ) -> None:
         super().__init__()
+        if dim < 2:
+            raise UsageError("nested needs an embedding of two dimensions or more.")
         sizes = _halves(dim) if dims is None else dims
         ascending = all(a < b for a, b in itertools.pairwise((0, *sizes, dim)))
         if not sizes or not ascending:
