@@ -262,8 +262,8 @@ def _manifest(folder: Path) -> dict[str, str]:
         sums = decoded(read_bytes(path), _Manifest)["sha256"]
     except OSError as error:
         raise ArtefactError(
-            f"{folder} holds no {MANIFEST} ({error.strerror}): it is not one of our folders, "
-            "or it was not written to its end."
+            f"{folder} holds no {MANIFEST} ({error.strerror}): metricforge did not write it, or "
+            "not to its end."
         ) from error
     except ValueError as error:
         raise ArtefactError(f"{path} is damaged: it is not a manifest ({error}).") from error

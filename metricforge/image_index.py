@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricforge.atomic_files import MANIFEST, read_folder, write_folder
-from metricforge.data.own_outputs import refuse_other
+from metricforge.data.own_outputs import STORE, refuse_other
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.evaluation.flat_search import search_flat
@@ -155,6 +155,11 @@ class ImageIndex:
         Raises ArtefactError for an index that is damaged, foreign, or inconsistent.
         """
         folder = Path(folder)
+        if (folder / STORE).is_file():
+            raise ArtefactError(
+                f"{folder} is a store of `metricforge index --to`, for another program: search it "
+                "by the Python that was printed, or index the images without --to."
+            )
         files = read_folder(folder)
         contents = _contents(folder, files)
         try:

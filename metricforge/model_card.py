@@ -13,7 +13,7 @@ from metricforge.contracts import AS_IT_LIES, Reading
 from metricforge.decoding import Size, of_format
 from metricforge.errors import ArtefactError
 from metricforge.hub.address import is_address
-from metricforge.markdown import code, text
+from metricforge.markdown import code, table, text
 
 PASSES_ON = "identity"
 """The backbone that passes vectors on as they are."""
@@ -164,20 +164,34 @@ def _input(card: Card) -> str:
         return f"vectors of {card.shape[0]} numbers, float32{scale}"
     channels, height, width = card.shape
     seen = card.input_size or (height, width)
+    plural = "s" if channels > 1 else ""
     return (
-        f"{height} x {width} pixels, {channels} channel(s), uint8; the network sees "
+        f"{height} x {width} pixels, {channels} channel{plural}, uint8; the network sees "
         f"{seen[0]} x {seen[1]}"
     )
 
 
-def pair_lines(card: Card) -> Iterator[str]:
-    """Up to which distance two images are of one class, in Markdown."""
-    for each in card.pair_thresholds:
-        yield (
-            f"images within a distance of {each.distance:.4g}: at most {100 * each.far:.3g} % "
-            f"[{100 * each.low:.2g}, {100 * each.high:.2g}] of the pairs of two validation "
-            f"classes, {100 * each.tar:.3g} % of the pairs of one"
-        )
+def pair_lines(card: Card) -> list[str]:
+    """Up to which distance two images are of one class, a table in Markdown, or nothing."""
+    if not card.pair_thresholds:
+        return []
+    one = "vectors" if card.of_vectors else "images"
+    return [
+        "",
+        f"Distances that say whether two {one} are of one class, chosen on validation classes:",
+        "",
+        *table(
+            ["distance below", "pairs of two classes", "pairs of one class"],
+            [
+                [
+                    f"{each.distance:.4g}",
+                    f"at most {100 * each.far:.3g} % [{100 * each.low:.2g}, {100 * each.high:.2g}]",
+                    f"{100 * each.tar:.3g} %",
+                ]
+                for each in card.pair_thresholds
+            ],
+        ),
+    ]
 
 
 def network_lines(card: Card) -> list[str]:
@@ -199,9 +213,9 @@ def readme(card: Card) -> str:
         "",
         *(f"- {line}" for line in network_lines(card)),
         f"- trained on: {text(card.trained_on)}, split {text(card.split[:16])}",
-        *(f"- {line}" for line in pair_lines(card)),
         f"- classes it has seen ({len(card.seen_classes)}): held-out numbers are measured on "
         "others",
+        *pair_lines(card),
         "",
         "```python",
         "import metricforge",

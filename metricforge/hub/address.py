@@ -31,7 +31,7 @@ class Address:
                 f"'{text}' has no revision behind the @; give a branch, a tag or a commit, "
                 "hub:OWNER/NAME@REVISION."
             )
-        return cls(repository_of(repository), revision if at else None)
+        return cls(repository_of(repository, PREFIX), revision if at else None)
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.repository}" + (f"@{self.revision}" if self.revision else "")
@@ -42,12 +42,12 @@ def is_address(subject: object) -> bool:
     return isinstance(subject, str | os.PathLike) and str(os.fspath(subject)).startswith(PREFIX)
 
 
-def repository_of(text: str) -> str:
-    """OWNER/NAME as it is written; UsageError for anything else."""
+def repository_of(text: str, prefix: str = "") -> str:
+    """OWNER/NAME as it is written; UsageError for anything else, with the form behind `prefix`."""
     parts = text.split("/")
     if len(parts) != 2 or not all(_PART.fullmatch(part) for part in parts):
         raise UsageError(
-            f"'{text}' is no repository of a hub; give OWNER/NAME, both of letters, digits, '-', "
-            "'_' and '.'."
+            f"'{text}' is no repository of a hub; give {prefix}OWNER/NAME, both of letters, "
+            "digits, '-', '_' and '.'."
         )
     return text

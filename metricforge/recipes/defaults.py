@@ -17,7 +17,7 @@ from metricforge.plugin_errors import name_of
 from metricforge.recipes.custom_object import Component, CustomObject
 from metricforge.recipes.recipe import Recipe, options
 from metricforge.registry import Registry
-from metricforge.spec import Spec
+from metricforge.spec import Spec, asks_of
 from metricforge.training.optimizer import read_rates
 
 # Default budgets of images: on two cores, drawings settle in under a minute, photographs in some.
@@ -158,7 +158,10 @@ def default_loss(registry: Registry, sampler: Any, chosen: Component) -> Spec:
 
 
 def fitting_losses(registry: Registry, kind: Any) -> str:
-    """The names of the losses that take tuples of this kind; a loss that fails is skipped."""
+    """The names of the losses that take tuples of this kind, but for those that wrap others.
+
+    A loss that fails is skipped.
+    """
     fitting = []
     for entry in registry.entries("loss"):
         if entry.family:
@@ -169,6 +172,7 @@ def fitting_losses(registry: Registry, kind: Any) -> str:
             accepts = accepted_kinds(factory)
         except PluginError:
             continue
-        if accepts is None or kind in accepts:
+        wraps = "build" in asks_of(factory)
+        if not wraps and (accepts is None or kind in accepts):
             fitting.append(entry.name)
     return ", ".join(fitting) or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -144,6 +145,9 @@ class Ranks:
 
 def _join() -> None:
     """Meet the other ranks that torchrun has started."""
+    # Imported later, as by torch's optimizers, it keeps the group in the defaults of its functions:
+    # gloo's threads would outlive destroy_process_group, and may abort a Python that ends.
+    importlib.import_module("torch.distributed.nn.functional")
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -139,6 +139,8 @@ def test_a_miner_and_a_loss_that_do_not_fit_are_named_as_they_were_typed(photos:
         "loss triplet compares triplets and the miner "
         "pml.MultiSimilarityMiner gives pairs; losses that fit: contrastive, "
     )
+    named = str(done.exception).partition("losses that fit: ")[2]
+    assert not {"sum", "nested"} & {*named.rstrip(".").split(", ")}, named
 
 
 def test_training_and_evaluation_take_a_path_and_find_what_was_moved(

@@ -184,8 +184,8 @@ DOWNLOADS = {
     "no revision": (f"hub:{NAME}@v9", {}, 2, "no such branch, tag or commit"),
     "no network": (f"hub:{NAME}", {"HF_ENDPOINT": "http://127.0.0.1:9"}, 6, "can't be reached"),
     "offline": (f"hub:{NAME}", {"HF_HUB_OFFLINE": "1"}, 6, "can't download hub:anna/small"),
-    "no address": ("hub:small", {}, 2, "'small' is no repository of a hub; give OWNER/NAME"),
-    "a path": ("hub:../../etc", {}, 2, "is no repository of a hub; give OWNER/NAME"),
+    "no address": ("hub:small", {}, 2, "'small' is no repository of a hub; give hub:OWNER/NAME"),
+    "a path": ("hub:../../etc", {}, 2, "is no repository of a hub; give hub:OWNER/NAME"),
 }
 
 

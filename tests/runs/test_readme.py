@@ -88,7 +88,7 @@ def test_the_page_has_what_a_stranger_asks_for() -> None:
         "- device: AMD EPYC, 2 threads",
         "- time: 13 s of training steps",
         "Few classes chose the epoch: 1.",
-        "images within a distance of 0.7: at most 1 % [0.5, 2] of the pairs",
+        "| 0.7 | at most 1 % [0.5, 2] | 90 % |",
     ):
         assert part in shown, part
     assert "| mrr |" not in shown, "the headline alone"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from metricforge.data.own_outputs import STORE, is_output
-from metricforge.errors import ResourceError, UsageError
+from metricforge.errors import ArtefactError, ResourceError, UsageError
 from metricforge.image_index import ImageIndex, model_hash
 from metricforge.loading import load
 from metricforge.stores import qdrant_store
@@ -331,5 +331,5 @@ def test_an_image_that_is_named_twice_is_stored_once(run: Path, held: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert of_faiss(tmp_path / "out")[0] == [(str(one), None)]
     assert "note: 1 files are named more than once and count once." in done.stderr
-    with pytest.raises(Exception, match=r"manifest\.json"):
+    with pytest.raises(ArtefactError, match=r"a store .* without --to"):
         ImageIndex.open(tmp_path / "out")

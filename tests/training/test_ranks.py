@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from safetensors.torch import load_file
 from metricforge.errors import UsageError
 from metricforge.runtime import Ranks
 from metricforge.runtime.ranks import _no_words_on_stdout
-from tests.cli.forked import ranked
-from tests.cli.process import ROOT
+from tests.cli.forked import LONGEST, ranked
+from tests.cli.process import ROOT, TORCHRUN
 from tests.training.ranked import CASES, WAYS, Plain, steps
 
 
@@ -53,6 +54,18 @@ def test_two_ranks_take_the_steps_of_one(together: Path, case: str, way: str) ->
     # Not to rounding, but to the bit: or the ranks would drift apart.
     for file in sorted((together / case / way / "0").iterdir()):
         assert file.read_bytes() == (together / case / way / "1" / file.name).read_bytes()
+
+
+@pytest.mark.fault(149)
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="it lists threads as Linux does")
+def test_no_thread_of_a_rank_outlives_the_group() -> None:
+    """Of gloo, which may free a tensor while Python ends, and abort it."""
+    done = subprocess.run(
+        [*TORCHRUN, "-m", "tests.training.leaving"],
+        capture_output=True, text=True, timeout=LONGEST, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert sorted(line[0] for line in done.stdout.splitlines()) == ["0", "1"]
+    assert "gloo" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def _use(facts: Facts) -> Iterator[str]:
             f"metricforge search {PLACE} index {query}"
         )
     yield ""
-    for line in (*network_lines(facts.card), *pair_lines(facts.card)):
-        yield f"- {line}"
+    yield from (f"- {line}" for line in network_lines(facts.card))
+    yield from pair_lines(facts.card)
 
 
 def _install(facts: Facts) -> Iterator[str]:

@@ -29,9 +29,10 @@ class Product(Plain):
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__(dim)
         if parts < 1 or dim % parts:
+            divisors = ", ".join(str(n) for n in range(1, dim + 1) if dim % n == 0)
             raise UsageError(
                 f"product quantization divides {dim} dimensions into equal parts, not {parts}: "
-                "take a divisor."
+                f"take {divisors}."
             )
         self.bytes = parts
         start = torch.randn(parts, CENTROIDS, dim // parts) / dim**0.5
