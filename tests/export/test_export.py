@@ -28,31 +28,34 @@ from metricforge.exporting.description import KEY
 from metricforge.exporting.graph import Graph
 from metricforge.exporting.precision import Bounds
 from metricforge.weights.adapting import weights_hash
+from tests.cli.process import ROOT
 from tests.cli.process import metricforge as process
 from tests.export.conftest import CLASSES, EACH, SIDE, TRAIN, VALIDATION, files_of
 
 STRANGER = """
-import json, sys
-from pathlib import Path
+import sys
 sys.path = [path for path in sys.path if "site-packages" not in path]
 sys.path.insert(0, sys.argv[1])
-import numpy as np
-import onnxruntime
-from PIL import Image
 try:
     import torch
 except ModuleNotFoundError:
     pass
 else:
     raise SystemExit("torch is here")
-session = onnxruntime.InferenceSession(sys.argv[2])
-rows = []
-for path in sys.argv[4:]:
-    pixels = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
-    rows += list(session.run(None, {"images": pixels[None]})[0])
-np.save(sys.argv[3], np.stack(rows))
-assert not {"torch", "metricforge", "onnx"} & {*sys.modules}
+{embed}
+np.save(sys.argv[3], np.concatenate([embed(path) for path in sys.argv[4:]]))
+assert not {{"torch", "metricforge", "onnx"}} & {{*sys.modules}}
 """
+
+
+def in_the_readme() -> str:
+    """The lines of Python in README.md that embed by an ONNX file, of the second argument here."""
+    (lines,) = (
+        block.partition("```")[0]
+        for block in (ROOT / "README.md").read_text().split("```python\n")[1:]
+        if "onnxruntime" in block.partition("```")[0]
+    )
+    return lines.replace('"model.onnx"', "sys.argv[2]")
 
 
 def rankings(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -74,8 +77,9 @@ def test_a_python_without_torch_gets_the_same_rankings(
         for folder in (home, *home.parent.glob(f"{'pillow' if name == 'PIL' else name}.libs")):
             (packages / folder.name).symlink_to(folder)
     words = [packages, exported.path, tmp_path / "rows.npy", *tested]
+    program = STRANGER.format(embed=in_the_readme())
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", STRANGER, *map(str, words)],
+        [sys.executable, "-I", "-S", "-c", program, *map(str, words)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
