@@ -15,6 +15,7 @@ images that are identified as somebody is then measured on the other half.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def main() -> None:
         cohort = path.endswith(COHORT)
         known = read(Path(path.removesuffix(COHORT)), cohort)
         kept += list(measure(name, known, options.splits))
+        print(f"{name}: {len(known.rows):,} images", file=sys.stderr)
     lines = list(table(kept, options.splits))
     print("\n".join(lines))
     if options.write:
