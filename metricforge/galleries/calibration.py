@@ -119,30 +119,12 @@ def calibrate(
     """
     counts = np.unique(labels, return_counts=True)[1]
     largest = max(sizes)
-    # Of larger classes than half of these are, as many are tried as half of these can enrol.
-    most = max(1, int(np.median(counts)) - together)
-    sizes = sizes if min(sizes) <= most else [most] * len(sizes)
-    tried = min(max(sizes), int(counts.max()) - together)
-    shares, count = _shares(share), len(sizes)
-
-    def rate(share: float, enrolled: int) -> float | None:
-        known = enrollable(labels, enrolled, sizes, together)
-        return allowed_fpir(share, int((counts >= together).sum()), enrolled, known)
-
-    possible = [each for each in shares if rate(each, count) is not None]
-    if not possible:
-        raise _too_few(labels, sizes, min(shares), together)
-    promised = min(possible)
-    # With room to grow if that can be promised, so that a class more changes no other answer.
-    enrolled, fpir = next(
-        (size, allowed)
-        for size in (_rounded_up(count), count)
-        if (allowed := rate(promised, size)) is not None
-    )
+    promised, enrolled, fpir, shots = _promise(labels, sizes, share, together)
+    tried = min(max(shots), int(counts.max()) - together)
     # The nearest of many images is nearer than that of the few that a validation class has.
     ways: tuple[By, ...] = ("mean", "nearest") if largest < np.median(counts) else ("mean",)
-    known = enrollable(labels, enrolled, sizes, together)
-    trials = draw_trials(labels, enrolled=known, shots=sizes, trials=TRIALS, together=together)
+    known = enrollable(labels, enrolled, shots, together)
+    trials = draw_trials(labels, enrolled=known, shots=shots, trials=TRIALS, together=together)
     found = []
     cohorts = (None,) if cohort is None else (None, cohort)
     for by, norm in itertools.product(ways, cohorts):
@@ -164,6 +146,47 @@ def calibrate(
             )
         )
     return max(found, key=lambda each: each.recognised)
+
+
+def refuse_too_few(
+    labels: Ints, sizes: Sequence[int], share: float | None, together: int = 1
+) -> None:
+    """DataError where :func:`calibrate` has too few classes, which is known before the images are.
+
+    Args:
+        labels: As for calibrate, as are the others.
+        sizes: See `labels`.
+        share: See `labels`.
+        together: See `labels`.
+    """
+    _promise(labels, sizes, share, together)
+
+
+def _promise(
+    labels: Ints, sizes: Sequence[int], share: float | None, together: int
+) -> tuple[float, int, float, Sequence[int]]:
+    """A share that can be promised, to how many classes, at which FPIR, and the images of each."""
+    counts = np.unique(labels, return_counts=True)[1]
+    # Of larger classes than half of these are, as many are tried as half of these can enrol.
+    most = max(1, int(np.median(counts)) - together)
+    shots = sizes if min(sizes) <= most else [most] * len(sizes)
+    shares, count = _shares(share), len(sizes)
+
+    def rate(share: float, enrolled: int) -> float | None:
+        known = enrollable(labels, enrolled, shots, together)
+        return allowed_fpir(share, int((counts >= together).sum()), enrolled, known)
+
+    possible = [each for each in shares if rate(each, count) is not None]
+    if not possible:
+        raise _too_few(labels, shots, min(shares), together)
+    promised = min(possible)
+    # With room to grow if that can be promised, so that a class more changes no other answer.
+    enrolled, fpir = next(
+        (size, allowed)
+        for size in (_rounded_up(count), count)
+        if (allowed := rate(promised, size)) is not None
+    )
+    return promised, enrolled, fpir, shots
 
 
 def _rounded_up(count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from metricforge.contracts import Dataset
 from metricforge.data.class_names import seen_among
 from metricforge.errors import DataError, UsageError, few
 from metricforge.evaluation import Cohort
-from metricforge.galleries.calibration import Strangers
+from metricforge.galleries.calibration import Strangers, refuse_too_few
 from metricforge.galleries.embedded import Embedded, embed_dataset, embed_images
 from metricforge.galleries.gallery import Gallery
 from metricforge.judging.own_dataset import open_own_dataset, own_split
@@ -90,16 +91,22 @@ def enrol(
         tested = tested_part(model, run, images, part, True, data_root, registry)
         dataset, chosen = tested.decoded, tested.indices
     others, indices = _validation(model, run, validation, data_root, registry)
+    named = [] if labels is None else list(labels)
+    _refuse_unfit(
+        named if dataset is None else _classes(dataset, chosen),
+        _classes(others, indices),
+        false_alarms,
+    )
     if dataset is not None:
         enrolled = _embedded(model, dataset, chosen, progress)
     else:
-        enrolled = embed_images(model, images, [] if labels is None else list(labels))
+        enrolled = embed_images(model, images, named)
     strangers = _embedded(model, others, indices, progress)
     of_class = np.unique(np.array(strangers.classes, dtype=object), return_inverse=True)[1]
     cohort = None
     if normalise and run is not None and validation is None:
         cohort = Cohort(_embedded(model, others, some_of_training(run, others), progress).rows)
-    _refuse_enrolled(enrolled, strangers)
+    _refuse_copies(enrolled, strangers)
     known = Strangers(strangers.rows, of_class.astype(np.int64), cohort)
     gallery = Gallery.of(model, enrolled, known, false_alarms)
     if dataset is not None:
@@ -155,16 +162,35 @@ def _validation(
     return dataset, split.validation
 
 
-def _refuse_enrolled(enrolled: Embedded, strangers: Embedded) -> None:
-    """DataError where the strangers that choose the threshold are enrolled."""
-    both = sorted({*enrolled.classes} & {*strangers.classes})
-    copies = {*enrolled.hashes} & {*strangers.hashes}
-    if both or copies:
-        what = f"classes of these names ({few(both)})" if both else f"{len(copies)} of these images"
-        raise DataError(
-            f"the threshold would be chosen on {what}, which are to be enrolled: strangers are of "
-            "other classes; name a dataset of others (validation)."
-        )
+def _refuse_unfit(enrolled: Sequence[str], strangers: Sequence[str], share: float | None) -> None:
+    """DataError where the classes of images say, before these are embedded, that it can't be.
+
+    Strangers, who choose the threshold, are enrolled, or too few to promise a share of them.
+    """
+    if both := sorted({*enrolled} & {*strangers}):
+        raise _enrolled(f"classes of these names ({few(both)})")
+    if enrolled:
+        of_class = np.unique(np.array(strangers, dtype=object), return_inverse=True)[1]
+        refuse_too_few(of_class, [*Counter(enrolled).values()], share)
+
+
+def _refuse_copies(enrolled: Embedded, strangers: Embedded) -> None:
+    """DataError where an image of strangers, who choose the threshold, is enrolled."""
+    if copies := {*enrolled.hashes} & {*strangers.hashes}:
+        raise _enrolled(f"{len(copies)} of these images")
+
+
+def _enrolled(what: str) -> DataError:
+    return DataError(
+        f"the threshold would be chosen on {what}, which are to be enrolled: strangers are of "
+        "other classes; name a dataset of others (validation)."
+    )
+
+
+def _classes(dataset: Dataset, indices: torch.Tensor | None) -> list[str]:
+    """The class of each image."""
+    labels = dataset.labels if indices is None else dataset.labels[indices]
+    return [dataset.classes[label] for label in labels]
 
 
 def some_of_training(run: Run, dataset: Dataset) -> torch.Tensor:

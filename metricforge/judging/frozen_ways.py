@@ -99,7 +99,7 @@ def backbone_ways(
     if isinstance(features, FrozenFeatures):
         every = torch.cat([train, assembly.split.validation])
         listener.say(f"{name}: embedding {len(every):,} images once.")
-        features.compute(every, listener.embedding(len(every)))
+        features.compute(every, listener.counting("features", len(every)))
         seconds = _seconds(features, train)
     row = Row(features_name(backbone), backbone, "", assembly.setup.model.width, seconds, {})
     yield Way(row, lambda indices: directions(_known(features, indices)))

@@ -29,8 +29,8 @@ class Listener:
     def say(self, sentence: str) -> None:
         """Receive a message for the user."""
 
-    def embedding(self, total: int) -> Callable[[int], object]:
-        """What is called with the number of images of each batch that a frozen backbone embeds."""
+    def counting(self, what: str, total: int) -> Callable[[int], object]:
+        """What is called with each further number of things that are done, of so many."""
         return lambda images: None
 
     def record(self, record: Record, epochs: int) -> None:
@@ -72,7 +72,7 @@ class ProgressLine(_Line, Listener):
         super().__init__(*self._texts)
         self._task = self._bar.add_task("preparing", total=1.0, summary="")
         self._began: tuple[float, float] | None = None
-        self._last_line = 0.0
+        self._last_line = time.monotonic()
         self._loss = self._images = self._seconds = float("nan")
         self._active = self._chosen = float("nan")
         self._left = 0.0
@@ -84,14 +84,17 @@ class ProgressLine(_Line, Listener):
             f"[dim]note:[/dim] {message}" if self._live else message, soft_wrap=True
         )
 
-    def embedding(self, total: int) -> Callable[[int], object]:
+    def counting(self, what: str, total: int) -> Callable[[int], object]:
         done = 0
 
         def count(images: int) -> None:
             nonlocal done
             done += images
+            told = f"{what} {done:,}/{total:,}"
             if self._live:
-                self._draw(f"features {done:,}/{total:,}", done / max(total, 1))
+                self._draw(told, done / max(total, 1), counted=True)
+            elif self._due():
+                self._console.print(told, soft_wrap=True)
 
         return count
 
@@ -122,10 +125,13 @@ class ProgressLine(_Line, Listener):
         self._active = _smooth(self._active, record.active_share)
         self._chosen = _smooth(self._chosen, record.chosen_share)
 
-    def _draw(self, description: str, spent: float) -> None:
-        """Draw the line: as much of the summary as fits, and a bar in the remaining width."""
+    def _draw(self, description: str, spent: float, counted: bool = False) -> None:
+        """Draw the line: as much of the summary as fits, and a bar in the remaining width.
+
+        What is counted has no loss, no speed of training, and no end of it.
+        """
         width = self._console.width - len(description) - 1
-        summary = self._summary(width)
+        summary = "" if counted else self._summary(width)
         room = min(width - len(summary) - 1, MOST_BAR)
         self._meter.bar_width = room
         bar = (self._meter,) if room >= LEAST_BAR else ()
@@ -153,11 +159,16 @@ class ProgressLine(_Line, Listener):
             ranked.remove(max(ranked))
 
     def _plain(self, epoch: int, epochs: int, always: bool = False) -> None:
+        if not self._live and self._due(always):
+            self._console.print(f"epoch {epoch}/{epochs} · {self._summary()}", soft_wrap=True)
+
+    def _due(self, always: bool = False) -> bool:
+        """Whether a plain line is to be printed now, after the last one."""
         now = time.monotonic()
-        if self._live or not (always or now - self._last_line > SECONDS_BETWEEN_LINES):
-            return
-        self._last_line = now
-        self._console.print(f"epoch {epoch}/{epochs} · {self._summary()}", soft_wrap=True)
+        due = always or now - self._last_line > SECONDS_BETWEEN_LINES
+        if due:
+            self._last_line = now
+        return due
 
     def _seconds_left(self, now: float, spent: float) -> float:
         began, at = self._began or (now, spent)

@@ -53,7 +53,7 @@ def train_and_test(
             f"{setup.patience}."
         )
     _restore_best(assembly, folder)
-    measured, embeddings = _test(assembly)
+    measured, embeddings = _test(assembly, recorder)
     _choose_pair_thresholds(assembly)
     shown = train_sample(assembly)
     if recorder is not None:
@@ -74,12 +74,15 @@ def _embed_once(assembly: Assembly, recorder: Recorder | None) -> None:
     features = assembly.setup.images
     if not isinstance(features, FrozenFeatures):
         return
-    done = recorder.embedding() if recorder else None
-    features.compute_views(assembly.split.train, done)
-    features.compute(assembly.split.validation)
-    if assembly.recipe.test and features is assembly.inputs:
-        # Once: the cache is read as a whole.
-        features.compute(assembly.split.test)
+    split, recipe = assembly.split, assembly.recipe
+    # Once: the cache is read as a whole.
+    alone = [split.validation]
+    alone += [split.test] if recipe.test and features is assembly.inputs else []
+    total = len(split.train) * (recipe.views or 1) + sum(map(len, alone))
+    done = recorder.counting("features", total) if recorder else None
+    features.compute_views(split.train, done)
+    for indices in alone:
+        features.compute(indices, done)
 
 
 def _restore_best(assembly: Assembly, folder: RunFolder) -> None:
@@ -100,7 +103,7 @@ def _choose_pair_thresholds(assembly: Assembly) -> None:
     model.card = replace(model.card, pair_thresholds=tuple(pair_thresholds(rows, labels)))
 
 
-def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
+def _test(assembly: Assembly, recorder: Recorder | None) -> tuple[Measured, dict[str, Tensor]]:
     """Open the test part, once: the trained network, as it was before training, what it gets."""
     if not assembly.recipe.test:
         return Measured({}), {}
@@ -111,20 +114,21 @@ def _test(assembly: Assembly) -> tuple[Measured, dict[str, Tensor]]:
     runtime = replace(assembly.runtime, precision="fp32")
     # What the network gets has a row in any case.
     models = {TRAINED: model} | ({} if name in RAW else {name: bare})
+    split, protocols = assembly.split, assembly.protocols
+    validates = len(split.validation) and any(map(wants_validation, protocols.values()))
+    images = len(split.test) + (len(split.validation) if validates else 0)
+    share = assembly.runtime.ranks.share(images * len(models))
+    done = recorder.counting("testing", share.stop - share.start) if recorder else None
 
     def embedded(indices: Tensor) -> Embedded:
         rows = {
-            name: embed_images(model, assembly.inputs, indices, runtime)
+            name: embed_images(model, assembly.inputs, indices, runtime, done)
             for name, model in models.items()
         }
         return Embedded({**rows, **raw(assembly.images, indices)}, indices)
 
-    part, protocols = embedded(assembly.split.test), assembly.protocols
-    needs_validation = any(wants_validation(protocol) for protocol in protocols.values())
-    validation_indices = assembly.split.validation
-    validation = (
-        embedded(validation_indices) if needs_validation and len(validation_indices) else None
-    )
+    part = embedded(split.test)
+    validation = embedded(split.validation) if validates else None
     if not assembly.runtime.ranks.first:
         return Measured({}), {}
     select = assembly.recipe.select

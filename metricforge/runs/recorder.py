@@ -42,10 +42,9 @@ class Recorder:
         """Log a message without printing it."""
         self._folder.log(sentence)
 
-    def embedding(self) -> Callable[[int], object]:
-        """What is called with the number of images of each batch that a frozen backbone embeds."""
-        assembly = self._assembly
-        return self._listener.embedding(len(assembly.split.train) * (assembly.recipe.views or 1))
+    def counting(self, what: str, total: int) -> Callable[[int], object]:
+        """What is called with each further number of things that are done, of so many."""
+        return self._listener.counting(what, total)
 
     def keep(self, record: Record, state: TrainState) -> None:
         """Write a record, and save a checkpoint if one is due."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -211,13 +211,26 @@ def _health(setup: TrainingSetup, tally: EpochSums) -> dict[str, Any]:
 
 
 def embed_images(
-    model: EmbeddingModel, images: Images, indices: Tensor, runtime: Runtime
+    model: EmbeddingModel,
+    images: Images,
+    indices: Tensor,
+    runtime: Runtime,
+    done: Callable[[int], object] | None = None,
 ) -> Tensor:
-    """Embeddings [M, D] on the CPU of the images [M] at `indices`; each rank embeds a part."""
+    """Embeddings [M, D] on the CPU of the images [M] at `indices`; each rank embeds a part.
+
+    `done` is called with the number of images of each batch of this rank.
+    """
     size = min(runtime.chunk or model.batch, model.batch)
 
+    def batches(share: Tensor) -> Iterator[Tensor]:
+        for batch in read_ahead(images, share.split(size)):
+            yield batch
+            if done:
+                done(len(batch))
+
     def embed(share: Tensor) -> Tensor:
-        return model.embed(read_ahead(images, share.split(size)), runtime)
+        return model.embed(batches(share), runtime)
 
     with telling_of_memory(size, runtime):
         if isinstance(images, FrozenFeatures):

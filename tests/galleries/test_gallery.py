@@ -151,6 +151,21 @@ def test_beyond_what_the_threshold_was_chosen_for_it_is_chosen_anew(
     assert (gallery.enrolled, gallery.calibration) == before
 
 
+def test_what_can_not_be_promised_is_refused_before_an_image_is_embedded(
+    run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [images / "28" / f"{n}.png" for n in range(3)]
+
+    def embed(*_: object) -> None:
+        raise AssertionError("an image is embedded")
+
+    monkeypatch.setattr("metricforge.model.EmbeddingModel.embed", embed)
+    with pytest.raises(DataError, match="too few to promise that at most 1%"):
+        metricforge.enrol(run, paths, ["a"] * 3, false_alarms=0.01)
+    with pytest.raises(AssertionError):
+        metricforge.enrol(run, paths, ["a"] * 3)
+
+
 def test_images_with_their_labels_and_strangers_of_ones_own(
     run: Path, images: Path, tmp_path: Path
 ) -> None:

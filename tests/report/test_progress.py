@@ -145,3 +145,28 @@ def test_a_suite_says_plain_lines_where_there_is_no_terminal(capsys):
         line.say("1/3 [a] · \x1b[2Jb, seed 0 " + "x" * 80)
         line.done(1, 3)
     assert capsys.readouterr().err == "1/3 [a] · \\x1b[2Jb, seed 0 " + "x" * 80 + "\n"
+
+
+def test_what_is_counted_is_shown_without_the_training(capsys, monkeypatch):
+    make_terminal(monkeypatch, 80)
+    with ProgressLine() as line:
+        line.record(STEP, 3)
+        count = line.counting("testing", 3500)
+        count(256)
+        count(1000)
+        line._bar.refresh()
+    last = lines(capsys)[-1]
+    assert last.startswith("testing 1,256/3,500")
+    assert "loss" not in last
+    assert "left" not in last
+
+
+def test_a_log_has_a_line_of_what_is_counted_now_and_then(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("metricforge.report.progress.time.monotonic", lambda: now[0])
+    with ProgressLine() as line:
+        count = line.counting("features", 30)
+        for _ in range(30):
+            now[0] += 1
+            count(1)
+    assert lines(capsys) == ["features 11/30", "features 22/30"]
