@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metricforge.contracts import Estimate as Estimate
     from metricforge.data.embedding_files import Labels as Labels
     from metricforge.errors import MetricForgeError as MetricForgeError
+    from metricforge.exploring.explore import Explored as Explored
+    from metricforge.exploring.explore import explore as explore
     from metricforge.exporting.export import Export as Export
     from metricforge.exporting.export import export as export
     from metricforge.galleries.enrol import enrol as enrol
@@ -55,6 +57,7 @@ _HOMES = {
     "EmbeddingModel": "metricforge.model",
     "Estimate": "metricforge.contracts",
     "Evaluation": "metricforge.judging.evaluate",
+    "Explored": "metricforge.exploring.explore",
     "Export": "metricforge.exporting.export",
     "Gallery": "metricforge.galleries.gallery",
     "ImageIndex": "metricforge.image_index",
@@ -71,6 +74,7 @@ _HOMES = {
     "compare": "metricforge.judging.compare",
     "enrol": "metricforge.galleries.enrol",
     "evaluate": "metricforge.judging.evaluate",
+    "explore": "metricforge.exploring.explore",
     "export": "metricforge.exporting.export",
     "load": "metricforge.loading",
     "options_of": "metricforge.spec",
@@ -88,6 +92,7 @@ __all__ = [
     "EmbeddingModel",
     "Estimate",
     "Evaluation",
+    "Explored",
     "Export",
     "Gallery",
     "ImageIndex",
@@ -105,6 +110,7 @@ __all__ = [
     "compare",
     "enrol",
     "evaluate",
+    "explore",
     "export",
     "load",
     "options_of",

@@ -49,7 +49,7 @@ LAYERS = (
     {"runs", "testing", "scaffold"},
     {"judging", "inspection", "image_index", "doctor"},
     {"plugin_tools", "tuning", "galleries", "stores"},
-    {"shrinking"},
+    {"shrinking", "exploring"},
     {"exporting"},
     {"bench"},
     {"cli", "__main__"},
@@ -229,7 +229,7 @@ COMMANDS = ("--help", "--version", "plugins", "plugins list --json", "plugins li
             "plugins --help", "plugins show --help", "plugins check --help", "plugins new --help",
             "train --help", "encode --help", "evaluate --help", "data --help",
             "index --help", "search --help", "export --help", "push --help", "shrink --help",
-            "doctor --help",
+            "explore --help",            "doctor --help",
             "data check --help", "data split --help", "data show --help")  # fmt: skip
 
 

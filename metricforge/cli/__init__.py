@@ -42,6 +42,7 @@ COMMANDS = {
     "encode": "Embed images with a trained model, into a .npy file.",
     "enrol": "Enrol classes by their images, with a promise about strangers.",
     "evaluate": "Test a run's model on held-out classes, of any dataset.",
+    "explore": "Write a page with a map of a run's images, to look around in.",
     "export": "Write a model as one ONNX or pt2 file, which ranks as it does.",
     "gallery": "Change and show what is enrolled.",
     "identify": "Say which enrolled class an image is of, or that it is unknown.",
