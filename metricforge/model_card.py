@@ -181,10 +181,10 @@ def pair_lines(card: Card) -> list[str]:
         f"Distances that say whether two {one} are of one class, chosen on validation classes:",
         "",
         *table(
-            ["distance below", "pairs of two classes", "pairs of one class"],
+            ["distance up to", "pairs of two classes", "pairs of one class"],
             [
                 [
-                    f"{each.distance:.4g}",
+                    f"{each.distance:.6g}",
                     f"at most {100 * each.far:.3g} % [{100 * each.low:.2g}, {100 * each.high:.2g}]",
                     f"{100 * each.tar:.3g} %",
                 ]

@@ -67,12 +67,16 @@ def files_of(
 
 
 def embed_files(
-    model: EmbeddingModel, files: Sequence[Path], skipped: dict[str, str] | None, quiet: bool
+    model: EmbeddingModel,
+    files: Sequence[Path],
+    skipped: dict[str, str] | None,
+    quiet: bool,
+    advise: bool = True,
 ) -> Embedded:
     """The embeddings of files; those that can't be decoded are added to `skipped`, if given.
 
     A model of vectors embeds each row of .npy files, which is named as in FILE.npy[0]. DataError
-    where none can be decoded.
+    where none can be decoded; with `advise` the command has the option --broken.
     """
     from metricforge.report.progress import count_line
 
@@ -84,7 +88,8 @@ def embed_files(
         try:
             rows = model.encode(files, broken=broken, progress=done)
         except DataError as error:
-            raise DataError(f"{error} --broken skip skips all such images.") from error
+            advice = " --broken skip skips all such images." if advise else ""
+            raise DataError(f"{error}{advice}") from error
     if broken is None or skipped is None:
         return Embedded(names, rows, {})
     if len(broken) == len(files):

@@ -111,7 +111,7 @@ def _write_index(
     ImageIndex.refuse_used(out)
     _check_writable(out)
     with changing(out) if changes else nullcontext():
-        held = ImageIndex.open(out) if changes else None
+        held, replaced = ImageIndex.open(out) if changes else None, 0
         folder = model_folder(run)  # once: it may lie on a hub
         model = load(folder, device=device)
         if held is not None:
@@ -122,13 +122,17 @@ def _write_index(
             embedded = embed(model)
             new = (embedded.names, embedded.rows, embedded.labels)
             index = held.with_images(*new) if held else ImageIndex.of(folder, model, *new)
+            replaced = len({*embedded.names} & {*held.contents.names}) if held else 0
         index.save(out)
     skipped = embedded.skipped if embedded else {}
     held_now = len(index.contents.names)
     if as_json:
         print_json({"out": str(out), "images": held_now, "dim": index.contents.dim,
-                    "skipped": skipped})  # fmt: skip
+                    "replaced": replaced, "skipped": skipped})  # fmt: skip
         return
+    if replaced:
+        click.echo(f"note: {replaced:,} of these names were in the index already: what is embedded "
+                   "now is in their place.", err=True)  # fmt: skip
     _report(f"{out}: {held_now} images", skipped, f"next: metricforge search {run} {out} IMAGE")
 
 

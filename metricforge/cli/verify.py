@@ -47,7 +47,7 @@ def command(
 
     model = load_model(run, device, Registry.installed())
     choose(model.card, false_alarms, threshold)
-    two = embed_files(model, files_of([first, second], model), None, quiet=True)
+    two = embed_files(model, files_of([first, second], model), None, quiet=True, advise=False)
     if len(two.rows) != 2:
         raise DataError(f"these are {len(two.rows)} images; verify takes two.")
     told = verdict(model.card, two.rows, false_alarms, threshold)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from metricforge.errors import UsageError
 from metricforge.exporting.graph import Graph
 from metricforge.exporting.onnx_file import input_name
 from metricforge.exporting.silence import silent
@@ -38,6 +39,11 @@ def quantize(content: bytes, graph: Graph, batches: Iterator[Tensor]) -> bytes:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         proto = onnx.load_model_from_string(content)
+        apart = list(_in_float(proto, graph))
+        if len(apart) == sum(node.op_type in QUANTIZED for node in proto.graph.node):
+            raise UsageError(
+                "int8 is for the products of a backbone, and this model's has none: leave it out."
+            )
         with tempfile.TemporaryDirectory(prefix="metricforge-") as folder:
             target = Path(folder) / "int8.onnx"
             quantize_static(
@@ -51,7 +57,7 @@ def quantize(content: bytes, graph: Graph, batches: Iterator[Tensor]) -> bytes:
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=list(_in_float(proto, graph)),
+                nodes_to_exclude=apart,
             )
             return target.read_bytes()
 

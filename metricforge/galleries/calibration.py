@@ -68,6 +68,8 @@ class Calibration:
         distances: Ascending distances.
         confidences: The probability at each that the nearest class is right, if half of all images
             are strangers'.
+        sizes: The images of each enrolled class, ascending, that it was chosen for; none if that is
+            not known.
     """
 
     share: float
@@ -80,6 +82,7 @@ class Calibration:
     recognised: float
     distances: tuple[float, ...]
     confidences: tuple[float, ...]
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         ordered = all(a <= b for a, b in itertools.pairwise(self.distances))
@@ -88,6 +91,20 @@ class Calibration:
         least = -math.inf if self.normalised else 0
         if not self.distances or not self.threshold >= least:
             raise ValueError("there are no distances, or the threshold is negative")
+
+    def holds_for(self, sizes: Sequence[int]) -> bool:
+        """Whether classes of these sizes are no more, and no larger, than it was chosen for.
+
+        Of more images of a class one is nearer to a stranger, and their mean is. Sizes are compared
+        by their quantiles.
+        """
+        if not self.sizes or len(sizes) > self.classes:
+            return False
+        count = len(self.sizes)
+        return all(
+            size <= self.sizes[place * count // len(sizes)]
+            for place, size in enumerate(sorted(sizes))
+        )
 
     def confidence(self, distance: float) -> float:
         """The probability that the nearest class is right, if half of all images are strangers'."""
@@ -143,6 +160,7 @@ def calibrate(
                 recognised,
                 sure.distances,
                 sure.values,
+                tuple(sorted(sizes)),
             )
         )
     return max(found, key=lambda each: each.recognised)
@@ -180,12 +198,11 @@ def _promise(
     if not possible:
         raise _too_few(labels, shots, min(shares), together)
     promised = min(possible)
-    # With room to grow if that can be promised, so that a class more changes no other answer.
-    enrolled, fpir = next(
-        (size, allowed)
-        for size in (_rounded_up(count), count)
-        if (allowed := rate(promised, size)) is not None
-    )
+    fpir = rate(promised, count)
+    assert fpir is not None, "it is possible"
+    # With room to grow if that costs nothing, so that a class more changes no other answer.
+    larger = _rounded_up(count)
+    enrolled = larger if rate(promised, larger) == fpir else count
     return promised, enrolled, fpir, shots
 
 

@@ -213,9 +213,10 @@ def _refuse_trained(model: EmbeddingModel, run: Run | None, dataset: Dataset) ->
     trained = run.folder.split.parts.train.classes if run else model.card.seen_classes
     if seen := seen_among(dataset.classes, trained):
         raise DataError(
-            f"{len(seen)} classes of '{dataset.name}' have names that the model was trained on: "
-            f"{few(seen, 8)}; what keeps them apart says nothing of strangers: name a dataset of "
-            "other classes."
+            f"{len(seen)} classes of '{dataset.name}' have names that the model was trained"
+            f"{'' if run else ' or selected'} on: {few(seen, 8)}; what keeps them apart says "
+            "nothing of strangers: name a dataset of other classes"
+            f"{'.' if run else ', or give the run, whose validation classes are known.'}"
         )
 
 

@@ -204,7 +204,7 @@ class Gallery:
 
     def _calibrated(self, enrolled: Sequence[Enrolled]) -> Calibration:
         held, sizes = self._state.calibration, _sizes(enrolled)
-        if len(sizes) <= held.classes and max(sizes) <= held.images:
+        if held.holds_for(sizes):
             return held
         return self._strangers.calibrated(sizes, held.share)
 

@@ -15,6 +15,10 @@ from metricforge.galleries.calibration import Calibration, Strangers
 from metricforge.galleries.points import Floats, Points
 
 MOST_NEIGHBOURS = 5
+TIES = 1e-5
+"""An image at the threshold is unknown. Its distance is of float32, the threshold of float64, and
+binary embeddings have many images at one distance."""
+
 MOST_EXACT_MEANS = 100_000
 """More class means than these, which take 10 ms, are searched as the images are."""
 
@@ -156,7 +160,7 @@ def _answer(
     first = candidates[0]
     score = first.distance - offset
     return Answer(
-        first.name if score < chosen.threshold else None,
+        first.name if score < chosen.threshold - TIES * max(1, abs(chosen.threshold)) else None,
         chosen.confidence(score),
         score,
         tuple(candidates),

@@ -15,6 +15,8 @@ from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, PairThreshold
 from metricforge.registry import Registry
 
+ROUNDING = 1e-9
+
 USUAL = 0.01
 
 
@@ -86,7 +88,8 @@ def verdict(
     limit = chosen if isinstance(chosen, float) else chosen.distance
     distance = float(np.linalg.norm(rows[0].astype(np.float64) - rows[1]))
     known = None if isinstance(chosen, float) else chosen
-    return Verdict(distance <= limit, distance, limit, known)
+    # A threshold is the distance of a pair, added in another order.
+    return Verdict(distance <= limit * (1 + ROUNDING), distance, limit, known)
 
 
 def choose(

@@ -47,7 +47,7 @@ def before_training(
     bare = copy.deepcopy(model)
     bare.load_state_dict(initial)
     if isinstance(model.head, Pretrained) and model.head.pretrained is True:
-        return PRETRAINED, bare
+        return UNTRAINED, bare
     if model.card.passes_on:
         return VECTORS, without_head(bare)
     if isinstance(model.backbone, Pretrained) and model.backbone.pretrained is True:

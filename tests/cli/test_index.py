@@ -277,6 +277,7 @@ def test_images_come_and_go_without_the_others_being_embedded_again(
     added = index(place, *files[8:14], "--out", out, "--add")
     assert added.returncode == 0, added.stderr
     assert added.stdout.startswith(f"{out}: 14 images; ")
+    assert "note: 2 of these names were in the index already" in added.stderr
     held = ImageIndex.open(out)
     assert held.contents.names == tuple(map(str, [*files[:8], *files[8:14]]))
     expected = load(place / "run0", device="cpu").encode(files[:14])

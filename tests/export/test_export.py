@@ -268,6 +268,20 @@ def test_int8_requires_a_run_and_onnx(run: Path, photos: Path, tmp_path: Path) -
         metricforge.export(run, tmp_path / "m.onnx", to="onx")  # type: ignore[arg-type]
 
 
+@pytest.mark.fault(152)
+def test_int8_of_a_head_alone_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(12), 8)
+    rows = rng.standard_normal((12, 16))[labels] + 0.3 * rng.standard_normal((96, 16))
+    np.savez(tmp_path / "v.npz", features=rows.astype(np.float32), labels=labels)
+    made = metricforge.train(
+        dataset=str(tmp_path / "v.npz"), sampler="balanced:classes=4,per_class=4", epochs=1,
+        protocols=["retrieval"], device="cpu", out=tmp_path / "run",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="has none: leave it out"):
+        metricforge.export(made.path, tmp_path / "m.onnx", precision="int8")
+
+
 def test_one_class_ranks_nothing(run: Path, tmp_path: Path) -> None:
     images, labels = torch.zeros(4, 3, SIDE, SIDE, dtype=torch.uint8), torch.zeros(4).long()
     one = Dataset("one", images, labels, ("a",), (3, SIDE, SIDE))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from metricforge.errors import DataError
 from metricforge.evaluation import OpenSet, draw_trials, probe
-from metricforge.galleries.calibration import calibrate
+from metricforge.galleries.calibration import Calibration, calibrate
 from tests.evaluation.test_identification import classes_in_noise
 
 
@@ -31,6 +33,39 @@ def test_the_lowest_usual_share_that_can_be_promised_is_the_default() -> None:
     assert calibrate(points[:80], labels[:80], [2] * 10, None).share == 0.05
     # With nine for which nothing is rounded up: twice as many classes can't be promised as much.
     assert calibrate(points[:80], labels[:80], [2] * 19, None).classes == 19
+
+
+def test_there_is_no_room_to_grow_where_that_would_cost_recognition() -> None:
+    points, labels = classes_in_noise(41, 8, 0.5)
+    # A stranger would pass by 50 classes, of which 40 can be tried, as often as by twice 25.
+    chosen = calibrate(points, labels, [4] * 30, 0.05)
+    assert chosen.classes == 30
+    trials = draw_trials(labels, enrolled=30, shots=[4] * 30, trials=20)
+    rates = OpenSet(probe(points, labels, trials, chosen.by))
+    assert chosen.threshold == rates.threshold((0.05 * 42 - 1) / 41)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "held"),
+    [
+        ([1, 1, 1, 10], True),
+        ([1, 1, 10], False),
+        ([1, 1, 1], True),
+        ([1, 1, 1, 2], True),
+        ([1, 1, 2, 2], False),
+        ([10] * 4, False),
+        ([1] * 10, True),
+        ([1] * 11, False),
+        ([1] * 8 + [10] * 2, True),
+        ([1] * 7 + [10] * 3, False),
+    ],
+)
+def test_a_threshold_holds_for_no_more_and_no_larger_classes(sizes: list[int], held: bool) -> None:
+    chosen = Calibration(
+        0.1, 10, 10, 5, "mean", False, 2.0, 0.5, (0.0, 4.0), (1.0, 0.0), (1, 1, 1, 10)
+    )
+    assert chosen.holds_for(sizes) == held
+    assert not replace(chosen, sizes=()).holds_for(sizes), "of an earlier version it isn't known"
 
 
 def test_of_larger_classes_than_the_validation_classes_as_many_images_are_tried_as_can_be() -> None:

@@ -151,6 +151,29 @@ def test_beyond_what_the_threshold_was_chosen_for_it_is_chosen_anew(
     assert (gallery.enrolled, gallery.calibration) == before
 
 
+@pytest.mark.fault(150)
+def test_for_more_images_of_the_same_classes_the_threshold_is_chosen_anew(
+    run: Path, images: Path
+) -> None:
+    """Of more images one is nearer to a stranger: promises were broken by more than twice."""
+
+    def files(count: int, name: int) -> list[Path]:
+        return [images / f"{name}" / f"{n}.png" for n in range(count)]
+
+    sizes = {name: 5 if name == 28 else 1 for name in range(28, 34)}
+    paths = [path for name, count in sizes.items() for path in files(count, name)]
+    labels = [path.parent.name for path in paths]
+    grown = metricforge.enrol(run, paths, labels, device="cpu")
+    before = grown.calibration
+    for name in range(29, 34):
+        grown.add(files(5, name), f"{name}")
+    whole = [path for name in sizes for path in files(5, name)]
+    afresh = metricforge.enrol(run, whole, [path.parent.name for path in whole], device="cpu")
+    assert grown.calibration.sizes == (5,) * 6
+    assert grown.calibration.threshold == afresh.calibration.threshold
+    assert before.sizes == (1, 1, 1, 1, 1, 5)
+
+
 def test_what_can_not_be_promised_is_refused_before_an_image_is_embedded(
     run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,23 @@ def test_the_nearest_classes_are_found_behind_many_images_of_one() -> None:
     assert (answer.name, answer.confidence) == ("a", 1)
 
 
+@pytest.mark.fault(151)
+def test_rounding_makes_nobody_known_at_the_threshold() -> None:
+    """Distances of binary embeddings are few: of float32 they differ from those of float64."""
+    rows = np.random.default_rng(0).choice([-1.0, 1.0], (64, 24)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    exact = np.linalg.norm(rows[1:].astype(np.float64) - rows[0], axis=1)
+    images = tuple(Enrolled("a", f"{n}", f"{n}") for n in range(1))
+    for threshold in np.unique(exact.round(6)):
+        at = rows[1:][exact.round(6) == threshold]
+        for limit in (exact[exact.round(6) == threshold].max(), threshold):
+            chosen = Calibration(
+                0.1, 10, 5, 5, "nearest", False, float(limit), 0.5, (0.0, 4.0), (1.0, 0.0)
+            )
+            held = State(images, rows[:1], chosen)
+            assert {each.name for each in held.answers(at, top=1)} == {None}
+
+
 def test_at_the_threshold_an_image_is_unknown() -> None:
     held = state({"a": [0.0], "b": [9.0]})
     below, at = held.answers(np.array([[1.75], [2.0]], np.float32), top=1)

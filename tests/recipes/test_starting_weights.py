@@ -142,9 +142,9 @@ def test_the_row_before_training_is_of_the_weights_that_were_loaded(
         head=f"linear:weights={run}", **options,
     )  # fmt: skip
     trained = json.loads((run / "summary.json").read_text())["results"]["trained"]
-    before = json.loads((out / "summary.json").read_text())["results"]["pretrained"]
+    before = json.loads((out / "summary.json").read_text())["results"]["untrained"]
     assert before["map@r"]["value"] == pytest.approx(trained["map@r"]["value"], abs=1e-6)
-    assert second.results["pretrained"]["map@r"].value == before["map@r"]["value"]
+    assert second.results["untrained"]["map@r"].value == before["map@r"]["value"]
 
 
 def test_weights_that_do_not_fit_or_are_missing_are_refused(tmp_path: Path, run: Path) -> None:
