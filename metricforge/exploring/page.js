@@ -26,7 +26,9 @@
   every.forEach((i) => ofClass[labels[i]].push(i));
   // The end of a name says more than the folders before it, if no other class ends so.
   const ends = data.classes.map((name) => name.split("/").pop());
-  const short = (c) => (ends.filter((end) => end === ends[c]).length > 1 ? data.classes[c] : ends[c]);
+  const firstEnding = new Map(ends.map((end, c) => [end, c]).reverse());
+  const lastEnding = new Map(ends.map((end, c) => [end, c]));
+  const short = (c) => (firstEnding.get(ends[c]) === lastEnding.get(ends[c]) ? ends[c] : data.classes[c]);
   const present = ofClass.flatMap((images, c) => (images.length ? [c] : []));
 
   const state = { space: 0, map: 0, colour: "class", image: null, selected: [], lasso: false };

@@ -93,6 +93,8 @@ def test_hovering_a_point_names_its_class(page: Any) -> None:
             page.mouse.move(box["x"] + box["width"] * x / 100, box["y"] + box["height"] * y / 100)
             if page.locator("#tip").is_visible():
                 assert page.locator("#tip div").inner_text()
+                picture = page.locator("#tip canvas").bounding_box()
+                assert picture["width"] == picture["height"]
                 return
     pytest.fail("no point was found")
 
