@@ -52,10 +52,9 @@ def command(
 ) -> None:
     """Say which class of GALLERY each of IMAGES is of, or that it is unknown.
 
-    A folder stands for all images at any depth below it. The confidence is the probability that the
+    A folder stands for all images at any depth below it. In brackets is the probability that the
     nearest class is right, if half of all images are strangers'.
     """
-    from metricforge.galleries.answers import UNKNOWN
     from metricforge.galleries.gallery import Gallery
 
     opened = Gallery.open(gallery, device=device, index=index)
@@ -78,9 +77,7 @@ def command(
         return
     for image, answer in zip(names, answers, strict=True):
         nearest = answer.neighbours[0]
-        click.echo(
-            f"{shown(image)}: {shown(answer.name or UNKNOWN)}, confidence "
-            f"{answer.confidence:.0%}, nearest {shown(nearest.image)} at {nearest.distance:.3f}"
-        )
+        near = f"{shown(nearest.image)} at {nearest.distance:.3f}"
+        click.echo(f"{shown(image)}: {shown(answer)}, nearest {near}")
         for candidate in answer.candidates if top > 1 else ():
             click.echo(f"  {candidate.distance:.3f}  {shown(candidate.name)}")

@@ -45,4 +45,6 @@ class Answer:
     neighbours: tuple[Neighbour, ...]
 
     def __str__(self) -> str:
-        return f"{self.name or UNKNOWN} ({self.confidence:.0%})"
+        # The confidence is in a class, also where that is not answered.
+        who = self.name or f"{UNKNOWN}, or {self.candidates[0].name}"
+        return f"{who} ({self.confidence:.0%})"
