@@ -143,7 +143,10 @@ def measure(name: str, known: Known, splits: int) -> Iterator[Kept]:
             labels[~chooses], enrolled=enrolled, shots=SHOTS, trials=DRAWS // splits, seed=seed
         )
         for way, (threshold, by, norm) in ways.items():
-            rates = OpenSet(probe(rows[~chooses], labels[~chooses], drawn, by, norm))
+            probes = probe(rows[~chooses], labels[~chooses], drawn, by)
+            if norm is not None:
+                probes = probes.less(rows[~chooses], norm)
+            rates = OpenSet(probes)
             found.setdefault(way, []).append((rates.fpir(threshold), rates.dir(threshold)))
     for way in sorted(found, reverse=True):
         fpir, identified = np.array(found[way]).T

@@ -64,7 +64,7 @@ class Confidence:
 
 def _halves(probes: Probes, multiplicity: Doubles | None = None) -> Doubles:
     """The weight of each probe [P]: half for strangers and half for others, by class."""
-    once = np.ones(len(probes.rows)) if multiplicity is None else multiplicity
+    once = np.ones(len(probes.images)) if multiplicity is None else multiplicity
     weights = np.empty(len(once))
     for kind in (probes.ranks == 0, probes.ranks > 0):
         weights[kind] = class_weights(probes.classes[kind], once[kind]) / 2

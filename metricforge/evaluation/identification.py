@@ -8,8 +8,8 @@ Shapes: P probes in all trials together, E enrolled classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -49,18 +49,25 @@ class Probes:
     """What each probe of all trials got.
 
     Args:
-        rows: int64 [P], the images, or the first of those that ask together.
+        images: int64 [P, T], the images, T of one class that ask together.
         classes: int64 [P], their own classes.
         ranks: int64 [P], the rank of its class among the enrolled by distance, from 1; 0 for a
             stranger, whose class is not enrolled.
-        distances: float64 [P], to the nearest enrolled class; less those to a cohort if there is
-            one.
+        distances: float64 [P], to the nearest enrolled class.
     """
 
-    rows: Ints
+    images: Ints
     classes: Ints
     ranks: Ints
     distances: Doubles
+
+    def less(self, embeddings: Floats, cohort: Cohort) -> Probes:
+        """The same by distances less those to a cohort, of the embeddings [N, D] of all images."""
+        if self.images.shape[1] == 1:  # many ask in several trials
+            near = cohort.distances(embeddings)[self.images[:, 0]]
+        else:
+            near = cohort.distances(embeddings.astype(np.float64)[self.images].mean(axis=1))
+        return replace(self, distances=self.distances - near)
 
 
 def draw_trials(
@@ -149,7 +156,6 @@ def probe(
     labels: Ints,
     trials: Sequence[Trial],
     by: By,
-    cohort: Cohort | None = None,
 ) -> Probes:
     """Compare the probes of each trial with its enrolled classes, by euclidean distance.
 
@@ -160,24 +166,14 @@ def probe(
         labels: int64 [N].
         trials: The trials.
         by: What a probe is compared with.
-        cohort: What normalises distances, by subtraction. Default: nothing.
 
     Raises:
         DivergedError: An embedding is NaN or infinite.
     """
     refuse_not_finite(embeddings)
-    centre = middle(embeddings.astype(np.float64))
-    points = embeddings.astype(np.float64) - centre
-    near: Callable[[Ints], Doubles] | None = None
-    if cohort is not None:
-        alone = cohort.distances(embeddings)
-
-        def near(groups: Ints) -> Doubles:
-            if groups.shape[1] == 1:
-                return alone[groups[:, 0]]
-            return cohort.distances(points[groups].mean(axis=1) + centre)
-
-    parts = [part for trial in trials for part in _compared(points, labels, trial, by, near)]
+    points = embeddings.astype(np.float64)
+    points -= middle(points)
+    parts = [part for trial in trials for part in _compared(points, labels, trial, by)]
     return Probes(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
@@ -186,9 +182,8 @@ def _compared(
     labels: Ints,
     trial: Trial,
     by: By,
-    near: Callable[[Ints], Doubles] | None,
 ) -> Iterator[tuple[Ints, Ints, Ints, Doubles]]:
-    """Rows, classes, ranks and distances of the probes of a trial, part by part."""
+    """Images, classes, ranks and distances of the probes of a trial, part by part."""
     place = np.full(int(labels.max()) + 1, -1)
     place[trial.classes] = np.arange(len(trial.classes))
     enrolled = trial.enrolled[np.argsort(place[labels[trial.enrolled]], kind="stable")]
@@ -199,14 +194,12 @@ def _compared(
         known = np.add.reduceat(known, starts) / sizes[:, None]
     step = max(1, ENTRIES // max(len(known), points.shape[1] * trial.probes.shape[1]))
     for begin in range(0, len(trial.probes), step):
-        groups = trial.probes[begin : begin + step]
-        rows = groups[:, 0]
-        distances = _distances(points[groups].mean(axis=1), known)
+        images = trial.probes[begin : begin + step]
+        classes = labels[images[:, 0]]
+        distances = _distances(points[images].mean(axis=1), known)
         if by == "nearest":
             distances = np.minimum.reduceat(distances, starts, axis=1)
-        own = place[labels[rows]]
-        nearest = distances.min(axis=1) - (0 if near is None else near(groups))
-        yield rows, labels[rows], _ranks(distances, own), nearest
+        yield images, classes, _ranks(distances, place[classes]), distances.min(axis=1)
 
 
 def _distances(points: Doubles, known: Doubles) -> Doubles:
@@ -237,7 +230,7 @@ class OpenSet:
             probes: What they got; with strangers and without.
             multiplicity: float64 [P], how often each probe counts. Default: once.
         """
-        once = np.ones(len(probes.rows)) if multiplicity is None else multiplicity
+        once = np.ones(len(probes.images)) if multiplicity is None else multiplicity
         self.probes, self.multiplicity = probes, once
         stranger = probes.ranks == 0
         self.strangers = _Weighted.of(
@@ -331,7 +324,7 @@ def resampled_probes(
     """
     _, of_class = np.unique(probes.classes, return_inverse=True)
     by_class = int(of_class.max()) + 1 >= CLASSES_TO_RESAMPLE
-    unit = of_class if by_class else np.unique(probes.rows, return_inverse=True)[1]
+    unit = of_class if by_class else np.unique(probes.images[:, 0], return_inverse=True)[1]
     rng, count = np.random.default_rng(seed), int(unit.max()) + 1
     stranger = probes.ranks == 0
     samples: list[Doubles] = []

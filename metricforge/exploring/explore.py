@@ -14,7 +14,7 @@ from metricforge.atomic_files import check_writable, write_file
 from metricforge.contracts import Dataset
 from metricforge.data.image_files import names_below
 from metricforge.data.images import open_images
-from metricforge.errors import DataError, UsageError
+from metricforge.errors import ArtefactError, DataError, UsageError
 from metricforge.evaluation import Ints
 from metricforge.exploring.page import Content, page
 from metricforge.exploring.spaces import Space
@@ -93,9 +93,7 @@ def explore(
     registry, path = registry or Registry.installed(), Path(out)
     check_writable(path)
     run = run_of(subject)
-    model = (
-        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
-    )
+    model = load_model(subject, device, registry)
     tested = tested_part(model, run, images, part, True, data_root, registry)
     count = len(tested.indices)
     if count < 2:
@@ -105,7 +103,8 @@ def explore(
             f"a page shows {MOST:,} images at most, and '{tested.name}' has {count:,}: take a "
             "smaller part of them (--part), or of the dataset."
         )
-    models = {TRAINED: model} | _before(model, run, registry)
+    before, missing = _before(model, run, registry)
+    models = {TRAINED: model} | before
     with count_line("images", count * len(models), progress) as done:
         embedded = embed(models, tested.decoded, tested.indices, False, done)
     labels = tested.dataset.labels[tested.indices].numpy()
@@ -119,21 +118,22 @@ def explore(
         count,
         len(np.unique(labels)),
         len(text.encode()),
-        tested.notes,
+        (*tested.notes, *missing),
     )
 
 
 def _before(
     model: EmbeddingModel, run: Run | None, registry: Registry
-) -> dict[str, EmbeddingModel]:
-    """The network before training, unless it can't be built anew."""
+) -> tuple[dict[str, EmbeddingModel], tuple[str, ...]]:
+    """The network before training by its name, or why it is not shown."""
     if run is None:
-        return {}
+        return {}, ()
     try:
         name, before = untrained_model(model, run, registry)
-    except UsageError:  # a head that began at features, a network of one's own
-        return {}
-    return {name: before}
+    except (ArtefactError, UsageError) as error:
+        reason = str(error).partition(":")[0]  # behind it stands what helps other commands
+        return {}, (f"the network before training is not shown: {reason}.",)
+    return {name: before}, ()
 
 
 def _content(tested: Tested, model: EmbeddingModel, labels: Ints, spaces: list[Space]) -> Content:

@@ -162,9 +162,11 @@
     drawing = drawing.then(() => drawAll(transition));
     return drawing;
   };
+  let colourOf = []; // of each image, as it is drawn
   const drawAll = async (transition) => {
     const { values, names, colours } = colourings[state.colour]();
     const of = colours || names.map((_, n) => hue(n, names.length));
+    colourOf = values.map((value) => of[value]);
     const { places } = map();
     plot.set({ pointColor: of.length > 1 ? of : [of[0], of[0]] });
     legend(names, of, values);
@@ -196,7 +198,6 @@
     const context = near.getContext("2d");
     context.scale(scale, scale);
     const side = Math.max(24, Math.min(tiles.side, Math.sqrt((width * height) / Math.max(inView.length, 1)) / 2.5));
-    const { values, names, colours } = colourings[state.colour]();
     const selected = new Set(state.selected);
     for (const i of inView) {
       const at = plot.getScreenPosition(i);
@@ -205,7 +206,7 @@
       paint(context, i, x, y, side);
       const chosen = selected.has(i);
       context.lineWidth = chosen ? 5 : 2;
-      context.strokeStyle = chosen ? ACTIVE : (colours || [])[values[i]] || hue(values[i], names.length);
+      context.strokeStyle = chosen ? ACTIVE : colourOf[i];
       context.strokeRect(x, y, side, side);
     }
   };

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from metricforge.data.images import Images
+from metricforge.data.images import Images, MemoryImages
 
 SIDES = (160, 128, 96, 64, 48, 32, 24)
 """Pixels of a side, the largest that fits first."""
@@ -42,12 +43,13 @@ def thumbnails(images: Images, indices: Tensor, most_bytes: int = MOST_BYTES) ->
     Images keep their proportions, on black.
     """
     _, height, width = images.shape
-    sample = indices[:: -(-len(indices) // SAMPLE)]
+    sample = MemoryImages(images.take(indices[:: -(-len(indices) // SAMPLE)]))
+    whole = torch.arange(len(sample))
     # None is enlarged, but for the smallest of sides.
     sides = [side for side in SIDES if side <= max(height, width)] or [SIDES[-1]]
     for side in sides:
         across = SHEET // side
-        sized = sum(map(len, _sheets(images, sample, side, across)))
+        sized = sum(map(len, _sheets(sample, whole, side, across)))
         if sized / len(sample) * len(indices) <= most_bytes or side == sides[-1]:
             break
     return Thumbnails(side, across, tuple(_sheets(images, indices, side, across)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from metricforge.evaluation import (
     Ints,
     OpenSet,
     Probes,
+    Trial,
     allowed_fpir,
     classes_needed,
     draw_trials,
@@ -139,13 +140,11 @@ def calibrate(
     promised, enrolled, fpir, shots = _promise(labels, sizes, share, together)
     tried = min(max(shots), int(counts.max()) - together)
     # The nearest of many images is nearer than that of the few that a validation class has.
-    ways: tuple[By, ...] = ("mean", "nearest") if largest < np.median(counts) else ("mean",)
+    by_which: tuple[By, ...] = ("mean", "nearest") if largest < np.median(counts) else ("mean",)
     known = enrollable(labels, enrolled, shots, together)
     trials = draw_trials(labels, enrolled=known, shots=shots, trials=TRIALS, together=together)
     found = []
-    cohorts = (None,) if cohort is None else (None, cohort)
-    for by, norm in itertools.product(ways, cohorts):
-        probes = probe(embeddings, labels, trials, by, norm)
+    for by, normalised, probes in _ways(embeddings, labels, trials, by_which, cohort):
         threshold, recognised = _threshold(probes, fpir)
         sure = Confidence.of(probes)
         found.append(
@@ -155,7 +154,7 @@ def calibrate(
                 largest,
                 tried,
                 by,
-                norm is not None,
+                normalised,
                 threshold,
                 recognised,
                 sure.distances,
@@ -166,18 +165,24 @@ def calibrate(
     return max(found, key=lambda each: each.recognised)
 
 
-def refuse_too_few(
-    labels: Ints, sizes: Sequence[int], share: float | None, together: int = 1
-) -> None:
-    """DataError where :func:`calibrate` has too few classes, which is known before the images are.
+def _ways(
+    embeddings: NDArray[np.float32],
+    labels: Ints,
+    trials: Sequence[Trial],
+    by_which: Sequence[By],
+    cohort: Cohort | None,
+) -> Iterator[tuple[By, bool, Probes]]:
+    """The ways to compare, whether each normalises, and what the probes got by it."""
+    for by in by_which:
+        probes = probe(embeddings, labels, trials, by)
+        yield by, False, probes
+        if cohort is not None:
+            yield by, True, probes.less(embeddings, cohort)
 
-    Args:
-        labels: As for calibrate, as are the others.
-        sizes: See `labels`.
-        share: See `labels`.
-        together: See `labels`.
-    """
-    _promise(labels, sizes, share, together)
+
+def refuse_too_few(labels: Ints, sizes: Sequence[int], share: float | None) -> None:
+    """DataError if :func:`calibrate` would raise it, which no embedding is needed for."""
+    _promise(labels, sizes, share, together=1)
 
 
 def _promise(

@@ -80,9 +80,7 @@ def enrol(
         raise UsageError("a part is of a dataset: leave the labels out, or the part.")
     registry = registry or Registry.installed()
     run = run_of(subject)
-    model = (
-        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
-    )
+    model = load_model(subject, device, registry)
     # Both are opened before either is embedded.
     dataset, chosen = None, None
     if labels is None and part is None:

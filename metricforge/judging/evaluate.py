@@ -137,9 +137,7 @@ def evaluate(
             torch.cuda.init()
         return _of_arrays(subject, questions(_told(bare_dataset(subject, dataset))), cosine)
     run = run_of(subject)
-    model = (
-        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
-    )
+    model = load_model(subject, device, registry)
     tested = tested_part(model, run, dataset, part, allow_seen, data_root, registry)
     overlap = tested.overlap_with(model)
     if overlap and not (tested.closed_set and tested.name == "test") and not allow_seen:

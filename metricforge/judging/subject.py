@@ -37,7 +37,12 @@ def run_of(subject: Subject) -> Run | None:
 
 
 def load_model(subject: Subject, device: str, registry: Registry) -> EmbeddingModel:
-    """The model of a run, in a folder or on a hub; ArtefactError if there is none (yet)."""
+    """The model itself, or that of a run, in a folder or on a hub.
+
+    ArtefactError if there is none (yet).
+    """
+    if isinstance(subject, EmbeddingModel):
+        return subject
     if is_address(subject):
         return load(str(subject), device=device, registry=registry)
     path = subject.path if isinstance(subject, Run) else Path(str(subject))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from metricforge.data.model_inputs import OneImage
 from metricforge.errors import UsageError
 from metricforge.judging.subject import Subject, load_model
-from metricforge.model import EmbeddingModel
 from metricforge.model_card import Card, PairThreshold
 from metricforge.registry import Registry
 
@@ -65,11 +64,7 @@ def verify(
         UsageError: The model has no threshold for that.
         DataError: An image can't be read.
     """
-    model = (
-        subject
-        if isinstance(subject, EmbeddingModel)
-        else load_model(subject, device, registry or Registry.installed())
-    )
+    model = load_model(subject, device, registry or Registry.installed())
     choose(model.card, false_alarms, threshold)
     two = [first, second]
     return verdict(

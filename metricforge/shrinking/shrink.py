@@ -149,9 +149,7 @@ def shrink(
     """
     registry = registry or Registry.installed()
     run = run_of(subject)
-    model = (
-        subject if isinstance(subject, EmbeddingModel) else load_model(subject, device, registry)
-    )
+    model = load_model(subject, device, registry)
     _refuse_unfit(model)
     if run is None:
         raise UsageError(

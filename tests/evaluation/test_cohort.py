@@ -35,7 +35,7 @@ def test_a_cohort_is_subtracted_and_changes_no_rank(together):
     rows, _ = classes_in_noise(30, 8, 0.7, seed=1)
     trials = draw_trials(labels, enrolled=4, shots=2, trials=3, together=together)
     plain = probe(points, labels, trials, "mean")
-    normalised = probe(points, labels, trials, "mean", Cohort(rows))
+    normalised = plain.less(points, Cohort(rows))
     assert (plain.ranks == normalised.ranks).all()
     asked = [points[group].astype(float).mean(axis=0) for t in trials for group in t.probes]
     offsets = [naive(rows, point) for point in asked]
@@ -61,7 +61,9 @@ def test_validation_prefers_a_cohort_where_images_are_of_uneven_quality_and_the_
         assert chosen.normalised
         assert chosen.recognised > plain.recognised + 0.05
         trials = draw_trials(labels[new], enrolled=15, shots=3, trials=4, seed=seed)
-        rates = OpenSet(probe(points[new], labels[new], trials, chosen.by, cohort))
+        rates = OpenSet(
+            probe(points[new], labels[new], trials, chosen.by).less(points[new], cohort)
+        )
         passed.append(rates.fpir(chosen.threshold))
     error = np.std(passed) / math.sqrt(len(passed))
     assert 0.1 - 1 / 41 - 4 * error < np.mean(passed) <= 0.1 + 2 * error

@@ -74,7 +74,7 @@ def test_rates_are_those_of_a_naive_loop(by, shots, together):
     found = naive(points, labels, trials, by)
     probes = probe(points, labels, trials, by)
     rows, classes, ranks, distances = zip(*found, strict=True)
-    assert (probes.rows.tolist(), probes.classes.tolist()) == (list(rows), list(classes))
+    assert (probes.images[:, 0].tolist(), probes.classes.tolist()) == (list(rows), list(classes))
     assert probes.ranks.tolist() == list(ranks)
     np.testing.assert_allclose(probes.distances, distances, rtol=1e-9)
     rates = OpenSet(probes)
@@ -113,7 +113,9 @@ def test_a_rate_that_rounding_has_raised_is_still_that_rate():
     """The sum of three tenths is above 0.3 in float64."""
     strangers = np.arange(10)
     probes = Probes(
-        rows=np.arange(11), classes=np.append(strangers, 10), ranks=np.append(0 * strangers, 1),
+        images=np.arange(11)[:, None],
+        classes=np.append(strangers, 10),
+        ranks=np.append(0 * strangers, 1),
         distances=np.append(1.0 + strangers, 3.5),
     )  # fmt: skip
     rates = OpenSet(probes)
@@ -322,7 +324,10 @@ def test_the_calibration_error_is_that_of_a_naive_loop_and_small_for_the_like():
     others, theirs = classes_in_noise(90, 8, 0.7, seed=1)
     probes = probe(others, theirs, draw_trials(theirs, enrolled=20, shots=2, trials=6), "mean")
     rng = np.random.default_rng(0)
-    for often in (np.ones(len(probes.rows)), rng.integers(0, 3, 90)[probes.classes].astype(float)):
+    for often in (
+        np.ones(len(probes.images)),
+        rng.integers(0, 3, 90)[probes.classes].astype(float),
+    ):
         weights = np.zeros(len(often))
         for kind in (probes.ranks == 0, probes.ranks > 0):
             of_kind = probes.classes[kind]
@@ -360,7 +365,7 @@ def test_the_interval_of_the_calibration_error_holds_none_for_a_calibrated_syste
         distances = rng.random(400)
         right = rng.random(400) < 1 - distances
         classes = np.where(right, rng.integers(0, 20, 400), 20 + rng.integers(0, 20, 400))
-        probes = Probes(np.arange(400), classes, right.astype(int), distances)
+        probes = Probes(np.arange(400)[:, None], classes, right.astype(int), distances)
         samples, over, units = resampled_probes(probes, 200)
         each = [confidence.error(probes, weights) for weights in samples]
         value = confidence.error(probes)

@@ -51,7 +51,9 @@ def page(opened: tuple[Any, list[str]]) -> Iterator[Any]:
     shown.locator("#points").focus()
     shown.keyboard.press("Escape")
     yield shown
-    assert [each for each in told if not each.startswith(("data:", "blob:", "file:"))] == []
+    # The drivers of a browser without a GPU warn of their own slowness.
+    own = [each for each in told if "GL Driver Message" not in each]
+    assert [each for each in own if not each.startswith(("data:", "blob:", "file:"))] == []
 
 
 def test_classes_are_listed_by_what_fails_most(page: Any) -> None:
