@@ -17,8 +17,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +51,9 @@ from metricforge.runs.run import Run
 
 SHARES = (0.05, 0.01)
 SHOTS, DRAWS, PAIRS = 5, 200, 100_000
+WORKERS = 2
+"""Sets at a time: much of the work is on one thread."""
+
 PICTURE = ROOT / "benchmarks" / "pictures" / "promises.png"
 COHORT = ":cohort"
 EER, COSINE = "equal error rate", "cosine above .5"
@@ -71,18 +76,23 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=40)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    kept = []
-    for text in options.sets:
-        name, _, path = text.partition("=")
-        cohort = path.endswith(COHORT)
-        known = read(Path(path.removesuffix(COHORT)), cohort)
-        kept += list(measure(name, known, options.splits))
-        print(f"{name}: {len(known.rows):,} images", file=sys.stderr)
+    kept: list[Kept] = []
+    with ProcessPoolExecutor(WORKERS) as pool:
+        for found in pool.map(of_set, options.sets, repeat(options.splits)):
+            print(f"{found[0].name} is measured.", file=sys.stderr)
+            kept += found
     lines = list(table(kept, options.splits))
     print("\n".join(lines))
     if options.write:
         draw(kept)
         write_section("promises", lines)
+
+
+def of_set(text: str, splits: int) -> list[Kept]:
+    """What each way gives on the set NAME=PATH."""
+    name, _, path = text.partition("=")
+    cohort = path.endswith(COHORT)
+    return list(measure(name, read(Path(path.removesuffix(COHORT)), cohort), splits))
 
 
 class Known(NamedTuple):
