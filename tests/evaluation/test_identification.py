@@ -374,3 +374,12 @@ def test_the_interval_of_the_calibration_error_holds_none_for_a_calibrated_syste
         assert (estimate.low, estimate.high) == (0, plain.high)
         held.append(plain.low > 0)
     assert all(held)
+
+
+def test_far_from_the_origin_distances_are_those_near_it():
+    points, labels = classes_in_noise(9, 6, 0.7)
+    near = np.round(points * 64) / 64  # so that adding the offset rounds nothing
+    trials = draw_trials(labels, enrolled=4, shots=2, trials=2)
+    far = probe(near.astype(np.float64) + 2.0**40, labels, trials, "nearest")
+    expected = probe(near, labels, trials, "nearest")
+    assert far.distances == pytest.approx(expected.distances, rel=1e-9)
