@@ -100,15 +100,6 @@ def test_rates_are_those_of_a_naive_loop(by, shots, together):
     assert rates.area == pytest.approx(area)
 
 
-def test_far_from_the_origin_no_digits_are_lost():
-    points, labels = classes_in_noise(6, 4, 0.5)
-    points = (100 * points + 1e7).astype(np.float32)
-    trials = draw_trials(labels, enrolled=3, shots=2, trials=1)
-    found = naive(points, labels, trials, "mean")
-    distances = probe(points, labels, trials, "mean").distances
-    np.testing.assert_allclose(distances, [each[3] for each in found], rtol=1e-9)
-
-
 def test_a_rate_that_rounding_has_raised_is_still_that_rate():
     """The sum of three tenths is above 0.3 in float64."""
     strangers = np.arange(10)
