@@ -15,7 +15,8 @@ from metricforge.errors import DataError
 from metricforge.exploring import explore as exploring
 from metricforge.exploring.explore import Explored
 from tests.cli.process import metricforge as command
-from tests.exploring.conftest import CLASSES, EACH, HOSTILE, TRAIN, VALIDATION
+from tests.exploring.conftest import CLASSES, EACH, HOSTILE, SIDE, TRAIN, VALIDATION
+from tests.small_runs import folder_run
 
 
 def data_of(page: Path) -> dict[str, object]:
@@ -107,3 +108,23 @@ def test_vectors_have_a_map_without_pictures(tmp_path: Path) -> None:
     )  # fmt: skip
     made = metricforge.explore(run.path, tmp_path / "page.html", device="cpu")
     assert data_of(made.path)["thumbnails"] is None
+
+
+def test_a_network_that_can_not_be_built_anew_is_left_out_and_told(
+    photos: Path, tmp_path: Path
+) -> None:
+    options = {
+        "size": SIDE,
+        "epochs": 1,
+        "backbone": "conv4:channels=4",
+        "head": "linear:start=pca",
+    }
+    run = folder_run(photos, tmp_path / "run", CLASSES, TRAIN, VALIDATION, **options)
+    made = metricforge.explore(run, tmp_path / "page.html", device="cpu")
+    spaces = data_of(made.path)["spaces"]
+    assert isinstance(spaces, list)
+    assert [space["name"] for space in spaces] == ["trained"]
+    assert made.notes == (
+        f"the network before training is not shown: the head of {run} began at the features of its "
+        "training images, and can't be built anew without them.",
+    )
